@@ -467,7 +467,7 @@ impl Provider for LocalProvider {
             Presence::Running => {}
         }
         match RuntimeClient::new(self.open(facts)?, self.env.clone()).health().await {
-            Ok(()) => Ok(Health::Alive),
+            Ok(()) => Ok(self.found_alive(&facts.sandbox, &layout)),
             Err(e) => Ok(Health::Unknown { reason: e.to_string() }),
         }
     }

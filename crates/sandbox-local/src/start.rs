@@ -114,6 +114,16 @@ impl LocalProvider {
         }
     }
 
+    /// A supervisor that was killed while it ended processes has left a ban on new ones, which nobody else lifts.
+    pub(crate) fn found_alive(&self, name: &SandboxName, layout: &Layout) -> Health {
+        if !is_locked(layout) {
+            for group in self.groups(name) {
+                group.lift_ban(&self.config.limits);
+            }
+        }
+        Health::Alive
+    }
+
     async fn until_ready(&self, facts: &RuntimeFacts) -> Result<Health, ProviderError> {
         // Measured by the clock: probing a hung runtime takes seconds.
         let until = self.env.clock.now().plus(self.config.start_limit);

@@ -16,7 +16,7 @@ use foundry_tests::faults::Faults;
 use foundry_tests::mesh::LONG_STOP;
 use foundry_tests::story::{await_task, create_task, register};
 use foundry_tests::watching::{Progress, Rows, View, Watcher};
-use foundry_tests::{Caller, Mesh, Origin, Shape};
+use foundry_tests::{Caller, Mesh, Origin, Shape, services};
 use foundry_watch::oracle::{ClientLog, Summary, check};
 use rustix::process::Signal;
 use tokio::task::JoinSet;
@@ -37,15 +37,17 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Longest duration of the disturbed phase, whose speed depends on the machine.
 const DISTURBED: Duration = Duration::from_secs(600);
 
+/// All processes, in place of names.
+const ALL: &[&str] = &[];
 /// The processes to restart, and the signal that stops them.
 const RESTARTS: [(&[&str], Signal); 7] = [
     (&["task"], Signal::KILL),
     (&["gateway"], Signal::KILL),
-    (&["gateway", "task", "provisioner", "repo", "auth"], Signal::KILL),
+    (ALL, Signal::KILL),
     (&["task"], Signal::TERM),
     (&["auth", "task"], Signal::KILL),
     (&["gateway"], Signal::TERM),
-    (&["gateway", "task", "provisioner", "repo", "auth"], Signal::TERM),
+    (ALL, Signal::TERM),
 ];
 
 /// The mesh, a user, and the network between the mesh and the watchers.
@@ -116,11 +118,14 @@ async fn disturb(world: &mut World, doomed: &[String]) {
     for ((names, signal), doomed) in RESTARTS.into_iter().zip(doomed) {
         await_more(mesh, progress).await;
         progress.up.send_replace(false);
+        // The gateway first, as in a stop.
+        let all = services().iter().rev().map(|(name, _)| name.as_str());
+        let names: Vec<&str> = if names.is_empty() { all.collect() } else { names.to_vec() };
         tokio::task::block_in_place(|| {
-            for name in names {
+            for name in &names {
                 mesh.signal(name, signal);
             }
-            for name in names {
+            for name in &names {
                 let status = mesh.ended(name);
                 assert!(signal == Signal::KILL || status.success(), "{name}: {status}\n{}", mesh.log_tail());
             }

@@ -57,6 +57,10 @@ async fn lists_every_kind_of_change_with_its_numbers() {
         assert_eq!(kind(path), ChangeKind::Added, "{path}");
     }
     assert!(changes.iter().all(|c| c.patch_size > 0 && !c.path.to_string().starts_with("ignored")));
+    assert!(
+        changes.is_sorted_by_key(|c| c.path.as_bytes()),
+        "by the bytes of their present paths: {changes:#?}"
+    );
     // A stored change list is read back as it was.
     let stored = serde_json::to_string(&changes).unwrap();
     assert_eq!(serde_json::from_str::<Vec<FileChange>>(&stored).unwrap(), changes);

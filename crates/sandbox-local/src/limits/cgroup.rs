@@ -227,6 +227,13 @@ impl Group {
         let _ = set(&self.members_dir().join("pids.max"), &most);
     }
 
+    /// Restores the limit of processes where [`Group::forbid_forks`] was not followed by [`Group::allow_forks`].
+    pub fn lift_ban(&self, limits: &Limits) {
+        if number(&self.members_dir().join("pids.max")).is_ok_and(|most| most == 0) {
+            self.allow_forks(limits);
+        }
+    }
+
     /// Kills all processes in the group; it may take a moment until it is empty. True = it was not empty.
     pub fn kill(&self) -> bool {
         self.forbid_forks();
@@ -488,6 +495,14 @@ mod tests {
         fs::write(at("pids.max"), "").unwrap();
         group.forbid_forks();
         assert_eq!(read("pids.max"), "0");
+        for most in ["max\n", "7\n"] {
+            fs::write(at("pids.max"), most).unwrap();
+            group.lift_ban(&limits);
+            assert_eq!(read("pids.max"), most, "it is no ban");
+        }
+        fs::write(at("pids.max"), "0\n").unwrap();
+        group.lift_ban(&limits);
+        assert_eq!(read("pids.max").trim(), "200");
         fs::write(at("cgroup.procs"), format!("{}\n", std::process::id())).unwrap();
         assert_eq!(group.members(), [ProcessRef::of(std::process::id().cast_signed()).unwrap()]);
         fs::write(at("cgroup.procs"), "").unwrap();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use foundry_runtime_client::{ExecOutput, ExecSpec, RuntimeClient};
+use foundry_sandbox::process::Presence;
 use foundry_sandbox::{
     DeathCause, Health, LimitKind, Provider as _, ReachedLimit, RuntimeFacts, SandboxName,
 };
@@ -439,6 +440,28 @@ async fn finds_the_control_groups_of_a_sandbox_of_which_nothing_else_is_left() {
     assert!(owned.iter().any(|o| o.name == limited.name && o.allocated_at.is_none()), "{owned:?}");
     next.destroy(&limited.name).await.unwrap();
     assert!(groups.iter().all(|g| !g.exists()));
+}
+
+#[tokio::test]
+async fn can_start_processes_again_when_its_supervisor_was_killed_while_it_forbade_them() {
+    let limited = Limited::new(WAYS[2]).await;
+    let groups = groups(&limited.dir());
+    let Some(most) = groups.iter().map(|g| g.join("pids.max")).find(|f| f.exists()) else {
+        eprintln!("skipped: no control groups");
+        return limited.ends().await;
+    };
+    let supervisor = std::fs::read(limited.dir().join("runtime.supervisor.json")).unwrap();
+    let supervisor: foundry_sandbox::ProcessRef = serde_json::from_slice(&supervisor).unwrap();
+    std::fs::write(&most, "0").unwrap();
+    // While it lives, it lifts its ban itself.
+    assert_eq!(limited.provider.probe(&limited.facts).await.unwrap(), Health::Alive);
+    assert_eq!(std::fs::read_to_string(&most).unwrap(), "0\n");
+    assert!(supervisor.kill().unwrap());
+    eventually("the supervisor is gone", async || (supervisor.presence() == Presence::Gone).then_some(()))
+        .await;
+    assert_eq!(limited.provider.probe(&limited.facts).await.unwrap(), Health::Alive);
+    assert_eq!(run(&limited.client, "true").await.exit_code, Some(0));
+    limited.ends().await;
 }
 
 /// How long a command takes in an idle sandbox: the median and the 90th percentile.

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -30,9 +30,18 @@ pub(crate) struct RequestLog {
     metrics: Metrics,
     span: Span,
     started: Instant,
-    received: Arc<AtomicU64>,
+    received: Arc<Received>,
     sent: u64,
     outcome: Outcome,
+}
+
+/// How much of a request's body has arrived.
+#[derive(Default)]
+pub(crate) struct Received {
+    /// Its bytes.
+    pub(crate) bytes: AtomicU64,
+    /// Whether the caller reset the stream or disconnected before the end.
+    pub(crate) broke_off: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -68,8 +77,8 @@ impl RequestLog {
         }
     }
 
-    /// Counts the bytes of the request's body.
-    pub(crate) fn received(&self) -> Arc<AtomicU64> {
+    /// For the request's body, to record its bytes and its end.
+    pub(crate) fn received(&self) -> Arc<Received> {
         self.received.clone()
     }
 
@@ -101,6 +110,11 @@ impl Drop for RequestLog {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         let http;
+        // The handler then fails too, but the caller has gone: this is no failure of the service.
+        if self.received.broke_off.load(Ordering::Relaxed) && !matches!(self.outcome, Outcome::Grpc(Code::Ok))
+        {
+            self.outcome = Outcome::Abandoned;
+        }
         let code: &'static str = match self.outcome {
             Outcome::Abandoned => name(Code::Cancelled),
             Outcome::Grpc(code) => name(code),
@@ -116,7 +130,7 @@ impl Drop for RequestLog {
             }
         };
         self.metrics.request_finished(self.service, self.method, code, took);
-        let (received, sent) = (self.received.load(Ordering::Relaxed), self.sent);
+        let (received, sent) = (self.received.bytes.load(Ordering::Relaxed), self.sent);
         let duration_ms = took.as_micros() as f64 / 1_000.0;
         let method = if self.path.is_empty() { self.method } else { self.path.as_str() };
         let _in = self.span.enter();

@@ -1,9 +1,10 @@
 //! The shape and size limit of request messages, read from each message's five-byte head before the message is
 //! buffered.
 
+use std::error::Error as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -12,20 +13,22 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
 
+use super::log::Received;
+
 const HEAD: usize = 5;
 
 /// A request body that fails with a typed status at the head of an oversize message.
 pub(crate) struct MeasuredBody {
     inner: Body,
     limit: usize,
-    received: Arc<AtomicU64>,
+    received: Arc<Received>,
     head: [u8; HEAD],
     head_len: usize,
     message_left: usize,
 }
 
 impl MeasuredBody {
-    pub(crate) fn new(inner: Body, limit: usize, received: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(inner: Body, limit: usize, received: Arc<Received>) -> Self {
         Self { inner, limit, received, head: [0; HEAD], head_len: 0, message_left: 0 }
     }
 
@@ -95,10 +98,16 @@ impl HttpBody for MeasuredBody {
                 (self.head_len, self.message_left) = (0, 0);
                 return Poll::Ready(Some(Err(malformed("it ends in the middle of a message").into_status())));
             }
-            end => return Poll::Ready(end),
+            end => {
+                // An error of the connection has a source; one about what it carried has none.
+                if matches!(&end, Some(Err(status)) if status.source().is_some()) {
+                    self.received.broke_off.store(true, Ordering::Relaxed);
+                }
+                return Poll::Ready(end);
+            }
         };
         if let Some(data) = frame.data_ref() {
-            self.received.fetch_add(data.len() as u64, Ordering::Relaxed);
+            self.received.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
             let data = data.clone();
             if let Err(error) = self.follow(&data) {
                 return Poll::Ready(Some(Err(error.into_status())));

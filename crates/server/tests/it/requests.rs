@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::support::{Probe, bounded, client, get, limits, prompt_drain, reason, watch};
-use foundry_core::Env;
+use crate::support::{BOUND, Probe, SERVICE, bounded, client, get, limits, prompt_drain, reason, watch};
+use foundry_core::{Env, Tasks};
 use foundry_proto::repo::v1::ImportWorkRequest;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_server::testing::TestServer;
@@ -178,6 +178,44 @@ async fn requests_are_measured_by_method_and_code() {
         "foundry_active_requests{kind=\"stream\",service=\"task\"} 0",
     ] {
         assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+}
+
+/// Waits until the metrics have a line.
+async fn measured(server: &TestServer, line: &str) {
+    let shown = async {
+        while !server.metrics.prometheus_text().contains(line) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let late = tokio::time::timeout(BOUND, shown).await;
+    assert!(late.is_ok(), "{line} is missing in\n{}", server.metrics.prometheus_text());
+}
+
+#[tokio::test]
+async fn a_call_whose_client_goes_away_is_measured_as_cancelled() {
+    let server = TestServer::start(Probe::default().service()).await.unwrap();
+    for (count, disconnects) in [(1, true), (2, false)] {
+        let socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let (mut sender, connection) = bounded(h2::client::handshake(socket)).await.unwrap();
+        let (tasks, _) = Tasks::new();
+        let gone = tasks.cancellation().clone();
+        tasks.spawn("connection", async move {
+            tokio::select! { _ = connection => {}, () = gone.cancelled() => {} }
+        });
+        let request = http::Request::post(format!("{}/{SERVICE}/GetTask", server.url()));
+        let request = request.header("content-type", "application/grpc").body(()).unwrap();
+        let (_answer, mut body) = sender.send_request(request, false).unwrap();
+        // One byte of a message of nine.
+        body.send_data(bytes::Bytes::from_static(&[0, 0, 0, 0, 9, 1]), false).unwrap();
+        measured(&server, "foundry_active_requests{kind=\"unary\",service=\"task\"} 1").await;
+        if disconnects {
+            assert!(tasks.shutdown(BOUND).await);
+        } else {
+            body.send_reset(h2::Reason::CANCEL);
+        }
+        let line = "foundry_requests_total{code=\"CANCELLED\",method=\"/foundry.task.v1.TaskService/GetTask\",service=\"task\"}";
+        measured(&server, &format!("{line} {count}")).await;
     }
 }
 

@@ -176,7 +176,7 @@ fn condition(seen: &ModelCondition, provider: &str, now: Timestamp) -> Condition
             ("none needed: the agent continues automatically".to_owned(), Some(at.to_proto()))
         }
         ConditionKind::Quota { resume_at: Some(at), .. } => {
-            let text = "none needed: waiting messages are sent automatically at the time shown; to send them earlier, \
+            let text = "wait, waiting messages are sent automatically at the time shown; or, to send them earlier, \
                         set another key or resume";
             (text.to_owned(), Some(at.to_proto()))
         }
@@ -200,8 +200,8 @@ fn condition(seen: &ModelCondition, provider: &str, now: Timestamp) -> Condition
             ("wait, the agent retries automatically; or stop the turn".to_owned(), None)
         }
         ConditionKind::LimitWait => {
-            let text = "none needed: the call is sent when another one finishes, or when an admin or owner raises the \
-                        limit (`foundry model limit set`, or the page Models)";
+            let text = "wait, the call is sent when another one finishes; or ask an admin or owner to raise the limit \
+                        (`foundry model limit set`, or the page Models)";
             (text.to_owned(), None)
         }
         ConditionKind::Working | ConditionKind::LimitWaitOver => (String::new(), None),
@@ -220,5 +220,26 @@ fn condition(seen: &ModelCondition, provider: &str, now: Timestamp) -> Condition
         next_attempt_time: next_attempt,
         next_action,
         ..Condition::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_core::Timestamp;
+
+    use super::{ConditionKind, ModelCondition, condition};
+
+    #[test]
+    fn only_a_condition_that_leaves_nothing_to_do_says_that_nothing_is_needed() {
+        let now = Timestamp::from_micros(0);
+        let quota = |notice| ConditionKind::Quota { resume_at: Some(now), notice, ends_turn: !notice };
+        let none_needed = |kind| {
+            let seen = ModelCondition { kind, model: String::new(), words: String::new() };
+            // The page and the CLI leave out what starts so.
+            condition(&seen, "mdl_1", now).next_action.starts_with("none needed")
+        };
+        assert!(none_needed(quota(true)));
+        assert!(!none_needed(quota(false)), "another key can be set, and the queue resumed");
+        assert!(!none_needed(ConditionKind::LimitWait), "the limit can be raised");
     }
 }

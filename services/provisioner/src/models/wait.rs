@@ -125,7 +125,9 @@ fn waits(wait: &ModelWait, now: Timestamp) -> Condition {
         since_time: Some(now.to_proto()),
         next_attempt_time: Some(wait.until.to_proto()),
         retryable: true,
-        next_action: "none needed; resume to try immediately, or stop the turn".to_owned(),
+        next_action:
+            "wait, the message is sent automatically; or resume to try immediately, or stop the turn"
+                .to_owned(),
         ..Condition::default()
     }
 }

@@ -1,6 +1,7 @@
 //! A task: the stored facts from which its state is derived.
 
 use foundry_core::{Error, FlowId, OrganizationId, RepositoryId, Result, SessionId, TaskId, Timestamp};
+use foundry_flow::Status;
 use foundry_proto::common::v1::Condition;
 use foundry_proto::task::v1 as pb;
 
@@ -89,7 +90,17 @@ impl FlowFacts {
 
     /// Whether it has failed and can be retried.
     pub fn failed(&self) -> bool {
-        self.status == "failed"
+        self.status == Status::Failed.as_str()
+    }
+
+    /// A retry of the failed stage was requested: until the engine projects the next attempt, it waits for a worker.
+    pub fn retried(&mut self, now: Timestamp) {
+        Status::Ready.as_str().clone_into(&mut self.status);
+        self.condition = Condition {
+            waiting_on: self.stage.clone(),
+            since_time: Some(now.to_proto()),
+            ..Condition::default()
+        };
     }
 }
 

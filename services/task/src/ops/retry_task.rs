@@ -111,6 +111,8 @@ fn retry_sessions(decision: &mut Decision<'_>) -> Result<bool> {
         if session.flow.failed() {
             session.retry_rev = failed.map_or(0, |a| a.rev);
             retry(&mut decision.ws, &session.flow.flow_id);
+            // In the same commit: the task's flow, retried too, must not find the session failed still.
+            session.flow.retried(decision.now);
             taken_up = true;
         } else if failed.is_some() && session.flow.stage == "ready" {
             let call = ProvisionerCall::RetrySession { session_id: session.session_id.to_string() };

@@ -126,7 +126,7 @@ fn write_sessions(ws: &mut WriteSet, before: &Aggregate, after: &Aggregate, scop
             }
             Some(old) => {
                 let revs_if_changed = (old.view != session.view).then(|| revs(ws));
-                sessions::update(ws, revs_if_changed, session);
+                sessions::update(ws, revs_if_changed, old, session);
                 if session.follows != old.follows {
                     ws.wake(FOLLOW_TOPIC);
                 }

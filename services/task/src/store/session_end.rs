@@ -80,12 +80,12 @@ pub async fn write(
 
 async fn write_session(ws: &mut WriteSet, store: &Store, before: &Session, after: &Session) -> Result<()> {
     if before.view == after.view {
-        sessions::update(ws, None, after);
+        sessions::update(ws, None, before, after);
         return Ok(());
     }
     let rev = ws.scope(Scope::organization(&after.organization_id));
     let feed = ws.scope(Scope::session(&after.session_id));
-    sessions::update(ws, Some((rev, feed)), after);
+    sessions::update(ws, Some((rev, feed)), before, after);
     let summary = summary::task(store, &after.organization_id, &after.task_id).await?;
     // A row that is still to be derived has none.
     let Some(mut summary) = summary else { return Ok(()) };

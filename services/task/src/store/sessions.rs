@@ -163,7 +163,7 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, feed: RevRef, s: &Session) {
 }
 
 /// Updates a session's row; the fence of its task guards the write.
-pub fn update(ws: &mut WriteSet, revs: Option<(RevRef, RevRef)>, s: &Session) {
+pub fn update(ws: &mut WriteSet, revs: Option<(RevRef, RevRef)>, before: &Session, s: &Session) {
     let mut set: Vec<(&'static str, Value)> = vec![
         ("flow_stage", s.flow.stage.as_str().into()),
         ("flow_status", s.flow.status.as_str().into()),
@@ -179,6 +179,11 @@ pub fn update(ws: &mut WriteSet, revs: Option<(RevRef, RevRef)>, s: &Session) {
         ("follows", s.follows.into()),
         ("asked", asked(s)),
     ];
+    if before.flow != s.flow {
+        set.push(("flow_stage", s.flow.stage.as_str().into()));
+        set.push(("flow_status", s.flow.status.as_str().into()));
+        set.push(("flow_condition", s.flow.condition.encode_to_vec().into()));
+    }
     if let Some((rev, feed)) = revs {
         set.push(("rev", rev.into()));
         set.push(("feed_rev", feed.into()));

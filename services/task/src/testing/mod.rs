@@ -115,6 +115,11 @@ impl Running {
         self.cx.store.close().await;
     }
 
+    /// Runs no flow any more; the rest of the service goes on.
+    pub async fn halt_flows(&self) {
+        self.engine.shutdown(Duration::from_secs(2)).await;
+    }
+
     /// Stops at once, as a killed process does.
     pub async fn crash(self) {
         self.tasks.shutdown(Duration::ZERO).await;

@@ -64,6 +64,8 @@ pub struct FakeProvisioner {
     pub hangs: Arc<AtomicBool>,
     /// Whether new sandboxes are ready at once.
     pub eager: Arc<AtomicBool>,
+    /// Whether new sessions fail; a retry makes them ready.
+    pub fails_sessions: Arc<AtomicBool>,
     /// Whether answers to permission requests are refused.
     pub refuses_answers: Arc<AtomicBool>,
     /// Whether prompts are accepted; until then a prompt call waits.
@@ -82,6 +84,7 @@ impl FakeProvisioner {
             state: Arc::default(),
             hangs: Arc::default(),
             eager: Arc::new(AtomicBool::new(true)),
+            fails_sessions: Arc::default(),
             refuses_answers: Arc::default(),
             takes_prompts: watch::Sender::new(true),
             resumed: watch::Sender::default(),
@@ -345,6 +348,8 @@ impl ProvisionerService for FakeProvisioner {
         if known.as_ref().is_some_and(|s| elsewhere(s) && s.state() != AgentSessionState::Closed) {
             return Err(Status::already_exists("the session is in another sandbox"));
         }
+        let fails = self.fails_sessions.load(Ordering::SeqCst);
+        let state = if fails { AgentSessionState::Error } else { AgentSessionState::Ready };
         let session = match known {
             Some(s) if !elsewhere(&s) => s,
             moved => AgentSession {
@@ -355,12 +360,23 @@ impl ProvisionerService for FakeProvisioner {
                 agent,
                 profile_id,
                 permission_policy: request.permission_policy.max(PermissionPolicy::Ask.into()),
-                state: AgentSessionState::Ready.into(),
+                state: state.into(),
                 ..moved.unwrap_or_default()
             },
         };
         let rev = self.put_session(session.clone()).await;
         Ok(Response::new(CreateAgentSessionResponse { agent_session: Some(session), rev }))
+    }
+
+    async fn retry_agent_session(
+        &self,
+        request: Request<RetryAgentSessionRequest>,
+    ) -> Answer<RetryAgentSessionResponse> {
+        self.answer().await;
+        let mut session = self.find(&request.into_inner().session_id)?;
+        session.set_state(AgentSessionState::Ready);
+        let rev = self.put_session(session.clone()).await;
+        Ok(Response::new(RetryAgentSessionResponse { agent_session: Some(session), rev }))
     }
 
     async fn prompt_agent_session(
@@ -480,7 +496,6 @@ impl ProvisionerService for FakeProvisioner {
         watch_sandbox: WatchSandboxRequest => FrameStream;
         list_providers: ListProvidersRequest => ListProvidersResponse;
         list_agents: ListAgentsRequest => ListAgentsResponse;
-        retry_agent_session: RetryAgentSessionRequest => RetryAgentSessionResponse;
         list_processes: ListProcessesRequest => ListProcessesResponse;
     }
 }

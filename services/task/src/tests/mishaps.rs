@@ -35,6 +35,28 @@ async fn goes_on_in_another_sandbox_when_the_first_was_destroyed_and_the_task_re
 }
 
 #[tokio::test]
+async fn counts_a_session_as_failed_no_more_from_the_commit_that_retries_it() {
+    let world = World::new().await;
+    world.provisioner.fails_sessions.store(true, Ordering::SeqCst);
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Error).await;
+    // What the task's flow finds if it runs before the session's.
+    running.halt_flows().await;
+    let request = RetryTaskRequest { task_id: task.clone(), request_id: String::new() };
+    ops::retry_task::retry_task(&running.cx, &tenant.caller, request).await.unwrap();
+    let found = running.get(&tenant, &task).await.sessions.remove(0);
+    assert_eq!(found.state(), SessionState::PendingSessionCreate);
+    let aggregate = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    let flow = &aggregate.session(&session).unwrap().flow;
+    assert_eq!((flow.status.as_str(), flow.condition.reason.as_str()), ("ready", ""));
+    running.stop().await;
+    let running = world.start().await;
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Running).await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn holds_the_queue_once_for_an_interrupted_turn_however_often_it_is_told() {
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { copyInBrowser, Draft, DRAFT_DELAY, DRAFT_LIMIT, forgetDrafts } from './draft'
+import { CLEAR_RETRY, type Copied, copyInBrowser, Draft, DRAFT_DELAY, DRAFT_LIMIT, forgetDrafts } from './draft'
 
 beforeEach(() => vi.useFakeTimers())
 afterEach(() => vi.useRealTimers())
@@ -25,18 +25,18 @@ function make() {
 }
 
 /** A draft with a copy in this browser, whose saves succeed at once. */
-function makeCopied(copy?: string, server?: string) {
+function makeCopied(copy?: string, server?: string, bases: string[] = []) {
   const save = vi.fn(async (_: string) => 2n)
   const write = vi.fn()
-  let held = copy
-  const hold = (text: string | undefined) => {
-    held = text
-    write(text)
+  let held: Copied | undefined = copy === undefined ? undefined : { text: copy, bases }
+  const hold = (copied: Copied | undefined) => {
+    held = copied
+    write(copied?.text)
   }
   const draft = new Draft({ save, copy: { read: () => held, write: hold } })
   draft.remote(server, 1n)
   write.mockClear()
-  return { draft, save, write }
+  return { draft, save, write, held: () => held }
 }
 
 const rest = () => vi.advanceTimersByTimeAsync(DRAFT_DELAY)
@@ -251,6 +251,35 @@ describe('a draft', () => {
     expect(saved).toEqual(['fix', ''])
   })
 
+  it('that was sent is deleted again and again until the server has deleted it', async () => {
+    const { draft, saved, answered, refused } = make()
+    draft.remote('Hi', 1n)
+    draft.sent('Hi')
+    await refused()
+    await vi.advanceTimersByTimeAsync(CLEAR_RETRY)
+    await refused()
+    draft.remote('Hi', 2n)
+    await vi.advanceTimersByTimeAsync(CLEAR_RETRY)
+    expect(saved).toEqual(['', ''])
+    await vi.advanceTimersByTimeAsync(CLEAR_RETRY)
+    expect(saved).toEqual(['', '', ''])
+    await answered(3n)
+    await vi.advanceTimersByTimeAsync(100 * CLEAR_RETRY)
+    expect([saved.length, draft.text, draft.status]).toEqual([3, '', 'kept'])
+  })
+
+  it('that was sent but could not be deleted gives way to what came from elsewhere since', async () => {
+    const { draft, saved, refused } = make()
+    draft.remote('Hi', 1n)
+    draft.sent('Hi')
+    await refused()
+    draft.remote('Hi', 2n)
+    draft.remote('theirs', 3n)
+    expect(draft.text).toBe('theirs')
+    await vi.advanceTimersByTimeAsync(100 * CLEAR_RETRY)
+    expect(saved).toEqual([''])
+  })
+
   it('stays in the tab when it is longer than the server keeps', () => {
     const { draft, saved } = make()
     draft.edit('ä'.repeat(DRAFT_LIMIT / 2 + 1))
@@ -280,19 +309,59 @@ describe('a draft with a copy in this browser', () => {
     expect(write).toHaveBeenLastCalledWith(undefined)
   })
 
-  it('begins with what an earlier page left there, which wins and is saved', async () => {
-    const { draft, save, write } = makeCopied('mine', 'theirs')
-    expect(draft.text).toBe('mine')
+  it.each([[[]], [['theirs']], [['', 'theirs']]])(
+    'begins with what an earlier page left there, which wins over its base %j',
+    async (bases) => {
+      const { draft, save, write } = makeCopied('mine', 'theirs', bases)
+      expect(draft.text).toBe('mine')
+      draft.resume()
+      await rest()
+      expect(save.mock.calls).toEqual([['mine']])
+      expect(write).toHaveBeenLastCalledWith(undefined)
+    },
+  )
+
+  it('gives up what an earlier page left there when the server got something else since', async () => {
+    const { draft, save, held } = makeCopied('mine', 'theirs', ['', 'mi'])
+    expect([draft.text, draft.status, held()]).toEqual(['theirs', 'kept', undefined])
     draft.resume()
     await rest()
+    expect(save).not.toHaveBeenCalled()
+    expect(makeCopied('mine', undefined, ['mi']).draft.text).toBe('')
+  })
+
+  it('does not save what an earlier page left there before the draft on the server is known', async () => {
+    const save = vi.fn(async (_: string) => 2n)
+    const draft = new Draft({ save, copy: { read: () => ({ text: 'mine', bases: [''] }), write: vi.fn() } })
+    draft.resume()
+    await rest()
+    expect([save.mock.calls, draft.text, draft.status]).toEqual([[], 'mine', 'unsaved'])
+    draft.remote('', 1n)
+    await rest()
     expect(save.mock.calls).toEqual([['mine']])
-    expect(write).toHaveBeenLastCalledWith(undefined)
+  })
+
+  it('lists there what the server may have: its text before, and what was sent since without an answer', async () => {
+    const save = vi.fn((_: string) => Promise.reject(new Error('the answer is lost')))
+    let held: Copied | undefined
+    const write = (copied: Copied | undefined) => {
+      held = copied
+    }
+    const draft = new Draft({ save, copy: { read: () => held, write } })
+    draft.remote('f', 1n)
+    for (const text of ['fi', 'fix', 'fix it', 'fix it ', 'fix it!']) {
+      draft.edit(text)
+      await rest()
+    }
+    expect(held).toEqual({ text: 'fix it!', bases: ['f', 'fix it', 'fix it ', 'fix it!'] })
+    draft.remote('theirs', 2n)
+    expect(held).toEqual({ text: 'fix it!', bases: ['theirs'] })
   })
 
   it('gives up what an earlier page left there once another field has saved or sent it', async () => {
     const save = vi.fn(async (_: string) => 3n)
-    let held: string | undefined = 'Hi'
-    const draft = new Draft({ save, copy: { read: () => held, write: (text) => (held = text) } })
+    let held: Copied | undefined = { text: 'Hi', bases: [''] }
+    const draft = new Draft({ save, copy: { read: () => held, write: (copied) => (held = copied) } })
     draft.remote('', 1n)
     draft.resume()
     held = undefined
@@ -360,32 +429,32 @@ describe('a draft with a copy in this browser', () => {
   })
 
   it('leaves there what another tab keeps', () => {
-    let held: string | undefined
+    let held: Copied | undefined
     const save = vi.fn(() => Promise.resolve(2n))
-    const write = (text: string | undefined) => {
-      held = text
+    const write = (copied: Copied | undefined) => {
+      held = copied
     }
     const draft = new Draft({ save, copy: { read: () => held, write } })
-    held = 'of the other tab'
+    held = { text: 'of the other tab', bases: [] }
     draft.remote('what it had saved before', 1n)
     expect(draft.text).toBe('what it had saved before')
-    expect(held).toBe('of the other tab')
+    expect(held?.text).toBe('of the other tab')
     draft.sent('what it had saved before')
     expect(draft.text).toBe('')
-    expect(held).toBe('of the other tab')
+    expect(held?.text).toBe('of the other tab')
   })
 
   it('leaves no older text there when there was no room for the one that was saved', async () => {
-    let held: string | undefined
+    let held: Copied | undefined
     let full = false
-    const write = (text: string | undefined) => {
-      if (text === undefined || !full) held = text
+    const write = (copied: Copied | undefined) => {
+      if (copied === undefined || !full) held = copied
     }
     const draft = new Draft({ save: () => Promise.resolve(2n), copy: { read: () => held, write } })
     draft.edit('f')
     full = true
     draft.edit('fix')
-    expect(held).toBe('f')
+    expect(held?.text).toBe('f')
     await rest()
     expect(held).toBeUndefined()
   })
@@ -394,10 +463,18 @@ describe('a draft with a copy in this browser', () => {
 describe('the copies in this browser', () => {
   it('are apart for each name, and gone when the person signs out', () => {
     const [one, other] = [copyInBrowser('usr_1/org_1/ses_1'), copyInBrowser('usr_2/org_1/ses_1')]
-    one.write('Hi')
-    expect([one.read(), other.read()]).toEqual(['Hi', undefined])
+    one.write({ text: 'Hi', bases: [''] })
+    expect([one.read(), other.read()]).toEqual([{ text: 'Hi', bases: [''] }, undefined])
     forgetDrafts()
     expect(one.read()).toBeUndefined()
+  })
+
+  it('of older pages, which stored the text alone, are read as made from something unknown', () => {
+    for (const text of ['Hi', '{"text":1}', '7', 'null']) {
+      localStorage.setItem('foundry-draft/usr_1/org_1/ses_1', text)
+      expect(copyInBrowser('usr_1/org_1/ses_1').read()).toEqual({ text, bases: [] })
+    }
+    forgetDrafts()
   })
 
   it('are none where the storage is forbidden, and the draft is saved as ever', async () => {

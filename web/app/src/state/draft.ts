@@ -4,6 +4,12 @@ import { byteLength } from '../ui/text/size'
 export const DRAFT_DELAY = 600
 /** Largest draft that the server keeps, in bytes of UTF-8. */
 export const DRAFT_LIMIT = 12 * 1024
+/** Delay before a failed deletion of a draft is repeated, in milliseconds; it doubles with every failure. */
+export const CLEAR_RETRY = 5_000
+/** How often a failed deletion is repeated at most. */
+const CLEAR_RETRIES = 8
+/** How many texts a copy lists at most as the server's when it was made. */
+const MAX_BASES = 4
 
 /** Whether a draft is kept on the server. */
 export type DraftStatus = 'kept' | 'saving' | 'unsaved' | 'too-long'
@@ -16,10 +22,17 @@ export interface DraftStorage {
   readonly copy?: DraftCopy
 }
 
-/** A text in this browser; undefined = there is none. */
+/** A text in this browser, and what it was made from. */
+export interface Copied {
+  readonly text: string
+  /** What the server had, or may have had, when this was typed; empty = not known. */
+  readonly bases: readonly string[]
+}
+
+/** Where a text is kept in this browser; undefined = there is none. */
 export interface DraftCopy {
-  readonly read: () => string | undefined
-  readonly write: (text: string | undefined) => void
+  readonly read: () => Copied | undefined
+  readonly write: (copied: Copied | undefined) => void
 }
 
 /** What the server has shown. */
@@ -30,7 +43,8 @@ interface News {
 
 /**
  * Text that a person typed but has not sent. Text typed here has precedence: a text from another tab or device is
- * taken over only while nothing here is unsaved, and never one that is older than what was saved from here.
+ * taken over only while nothing here is unsaved, and never one that is older than what was saved from here. A copy that
+ * an earlier page left in this browser gives way to a text that the server got from elsewhere since.
  */
 export class Draft {
   /** The text in the field. */
@@ -47,16 +61,22 @@ export class Draft {
   private news: News | undefined
   /** The copy in this browser as it was when this draft last looked at it; another tab may have changed it since. */
   private held: string | undefined
+  /** What the server has, or may have after a save whose answer was lost; empty = not known. */
+  private bases: readonly string[]
+  /** How often in a row the deletion of the draft has failed. */
+  private failures = 0
   /** Whether the text is what an earlier page left, untouched since: another field may save or send it first. */
   private found: boolean
   private timer: ReturnType<typeof setTimeout> | undefined
   private readonly listeners = new Set<() => void>()
 
   constructor(private readonly storage: DraftStorage) {
-    this.held = storage.copy?.read()
+    const copied = storage.copy?.read()
+    this.held = copied?.text
     this.text = this.held ?? ''
     this.found = this.text !== ''
     this.kept = this.found ? undefined : ''
+    this.bases = (this.found ? copied?.bases : undefined) ?? []
   }
 
   /** For `useSyncExternalStore`. */
@@ -83,7 +103,7 @@ export class Draft {
     this.notify()
   }
 
-  /** Saves a copy that an earlier page has left. */
+  /** Saves a copy that an earlier page has left, once the server's draft is known. */
   resume(): void {
     if (this.status === 'kept') return
     clearTimeout(this.timer)
@@ -97,11 +117,12 @@ export class Draft {
     if (this.saving !== undefined) return
     this.learn()
     this.settle()
+    if (this.found) this.resume()
   }
 
   /**
    * Saves unsaved text at once, or when the present save is done: an older text never overtakes a newer one. After a
-   * failure the next key retries.
+   * failure the next key retries; a deletion, after which no key may come, is repeated.
    */
   async flush(): Promise<void> {
     clearTimeout(this.timer)
@@ -109,16 +130,22 @@ export class Draft {
     if (!this.again) this.learn()
     const text = this.text
     if (this.again || text === this.kept || tooLong(text)) return
+    // Whether the server has something newer than an earlier page's copy is not known yet.
+    if (this.found && this.kept === undefined) return
     this.saving = text
     this.found = false
+    this.attempt(text)
     this.notify()
     try {
       this.rev = await this.storage.save(text)
       this.kept = text
+      this.bases = [text]
+      this.failures = 0
     } catch {
       // The server may have this text or the one before: what it shows from now on says which.
       this.kept = undefined
       this.news = undefined
+      if (text === '') this.clearLater()
     }
     this.saving = undefined
     this.learn()
@@ -152,15 +179,48 @@ export class Draft {
 
   /** Takes over what the server has shown, unless something newer was saved from here. */
   private learn(): void {
-    if (this.found && this.storage.copy?.read() !== this.held) {
+    if (this.found && this.storage.copy?.read()?.text !== this.held) {
       this.found = false
       this.kept = this.text
     }
     if (this.news === undefined || this.news.rev < this.rev) return
     const { text } = this.news
-    if (this.text === this.kept) this.text = text
+    if (this.text === this.kept || this.isOutdatedBy(text)) this.text = text
     // Otherwise the typed text stays; whether it is saved depends on the server's text.
     this.kept = text
+    if (this.text === text) {
+      this.found = false
+      this.failures = 0
+    }
+    if (this.bases.length !== 1 || this.bases[0] !== text) this.base([text])
+  }
+
+  /** Whether the server got its text from elsewhere since an earlier page's copy was made, or since a deletion failed. */
+  private isOutdatedBy(text: string): boolean {
+    const late = (this.found && this.kept === undefined) || (this.failures > 0 && this.text === '')
+    return late && this.bases.length > 0 && !this.bases.includes(text)
+  }
+
+  /** Lists a text as one that the server may have from now on, since it is sent there. */
+  private attempt(text: string): void {
+    if (this.bases.length === 0 || this.bases.includes(text)) return
+    // What it had before all failures stays listed.
+    const [first = '', ...later] = this.bases
+    this.base([first, ...[...later, text].slice(1 - MAX_BASES)])
+  }
+
+  /** Sets what the server has or may have, also in the browser's copy of the text that stays unsaved. */
+  private base(bases: readonly string[]): void {
+    this.bases = bases
+    const unsaved = this.held !== undefined && this.held === this.text && this.text !== this.kept
+    if (unsaved && this.storage.copy?.read()?.text === this.held) this.hold(this.text)
+  }
+
+  /** Repeats the deletion that has failed. */
+  private clearLater(): void {
+    this.failures += 1
+    if (this.failures > CLEAR_RETRIES || this.text !== '') return
+    this.timer = setTimeout(() => void this.flush(), CLEAR_RETRY * 2 ** (this.failures - 1))
   }
 
   /** Removes the browser's copy when the server has the text. */
@@ -173,10 +233,10 @@ export class Draft {
   private hold(text: string | undefined): void {
     const { copy } = this.storage
     if (copy === undefined) return
-    if (text === undefined && (this.held === undefined || copy.read() !== this.held)) return
-    copy.write(text)
+    if (text === undefined && (this.held === undefined || copy.read()?.text !== this.held)) return
+    copy.write(text === undefined ? undefined : { text, bases: this.bases })
     // The storage may have refused it.
-    this.held = copy.read()
+    this.held = copy.read()?.text
   }
 
   private notify(): void {
@@ -194,9 +254,20 @@ const PREFIX = 'foundry-draft/'
 export function copyInBrowser(name: string): DraftCopy {
   const key = PREFIX + name
   return {
-    read: () => ifAllowed(() => localStorage.getItem(key)) ?? undefined,
-    write: (text) => ifAllowed(() => (text === undefined ? localStorage.removeItem(key) : localStorage.setItem(key, text))),
+    read: () => {
+      const stored = ifAllowed(() => localStorage.getItem(key)) ?? undefined
+      return stored === undefined ? undefined : parsed(stored)
+    },
+    write: (copied) =>
+      ifAllowed(() => (copied === undefined ? localStorage.removeItem(key) : localStorage.setItem(key, JSON.stringify(copied)))),
   }
+}
+
+function parsed(stored: string): Copied {
+  const value: Partial<Copied> | undefined = ifAllowed(() => JSON.parse(stored) ?? undefined)
+  if (typeof value?.text === 'string' && Array.isArray(value.bases)) return { text: value.text, bases: value.bases }
+  // An older page stored the text alone.
+  return { text: stored, bases: [] }
 }
 
 /** Removes the texts kept in this browser; part of signing out. */
@@ -206,7 +277,7 @@ export function forgetDrafts(): void {
   })
 }
 
-/** Uses the storage of this origin; undefined when that is full or forbidden. */
+/** Uses the storage of this origin; undefined when that is full, forbidden or malformed. */
 function ifAllowed<T>(use: () => T): T | undefined {
   try {
     return use()

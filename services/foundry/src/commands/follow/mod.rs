@@ -38,9 +38,14 @@ pub fn print_condition(condition: Option<&Condition>) {
             output::time(c.since_time.as_ref())
         ));
     }
-    if !c.next_action.is_empty() {
+    if asks_for_something(c) {
         output::line(&format!("  next    {}", output::inert(&c.next_action)));
     }
+}
+
+/// Whether there is something that the person can do.
+fn asks_for_something(c: &Condition) -> bool {
+    !c.next_action.is_empty() && !c.next_action.starts_with("none needed")
 }
 
 fn tasks() -> Tasks {
@@ -107,5 +112,19 @@ where
             eprintln!("\ndetached; {what}");
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_that_needs_nothing_of_a_person_has_no_next_step() {
+        let asks = |text: &str| {
+            asks_for_something(&Condition { next_action: text.to_owned(), ..Condition::default() })
+        };
+        assert!(asks("resume the queue or send a message"));
+        assert!(!asks("") && !asks("none needed") && !asks("none needed: it is retried at the time shown"));
     }
 }
