@@ -17,6 +17,7 @@ use crate::postgres::{self, PostgresBackend};
 use crate::snapshot::HEAD_SQL;
 use crate::sqlite::{self, SqliteBackend};
 use crate::stats::{Counters, Stats};
+use crate::value::storable;
 use crate::writer::{Job, REPLAY_SQL, Writer, replay_of};
 use crate::{
     BodyHash, CommitError, Committed, Hint, HintEvent, HintTransport, IdempotencyKey, Replay, Row, Scope,
@@ -200,14 +201,15 @@ impl Store {
     /// database fails.
     pub async fn query(&self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, Error> {
         self.inner.stats.statements.fetch_add(1, Ordering::Relaxed);
+        let params = storable(params);
         match &self.inner.readers {
             Readers::Sqlite(pool) => {
                 let mut connection = pool.acquire().await.map_err(read_failed)?;
-                sqlite::query(&mut connection, sql, params).await.map_err(read_failed)
+                sqlite::query(&mut connection, sql, &params).await.map_err(read_failed)
             }
             Readers::Postgres(pool) => {
                 let mut connection = pool.acquire().await.map_err(read_failed)?;
-                postgres::query(&mut connection, sql, params).await.map_err(read_failed)
+                postgres::query(&mut connection, sql, &params).await.map_err(read_failed)
             }
         }
     }
@@ -248,13 +250,14 @@ impl Store {
         }
         self.inner.stats.statements.fetch_add(1, Ordering::Relaxed);
         let (reply, outcome) = oneshot::channel();
+        let params = storable(params).into_owned();
         match &self.inner.readers {
             Readers::Sqlite(_) => {
-                let job = Job::Statement(sql.sqlite, params.to_vec(), reply);
+                let job = Job::Statement(sql.sqlite, params, reply);
                 self.inner.queue.send(job).await.map_err(|_| stopped())?;
             }
             Readers::Postgres(pool) => {
-                let writing = postgres::write(pool.clone(), sql.postgres, params.to_vec(), reply);
+                let writing = postgres::write(pool.clone(), sql.postgres, params, reply);
                 self.inner.writing.spawn("store statement", writing);
             }
         }
