@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use foundry_store::{CommitError, Guard, WriteSet};
+use foundry_store::{CommitError, Fault, Guard, WriteSet};
 
 use crate::attempt::{self, Ended};
 use crate::binding::Binding;
@@ -20,6 +20,8 @@ use crate::status::{Status, Transition};
 const LEASE_GUARD: &str = "flow_lease";
 /// Pause before a commit is repeated after the database failed.
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+/// Message of a flow whose writes the database refuses.
+const REFUSED: &str = "the database refused what this stage recorded; the log of the service has the cause";
 /// How many interruptions (crashes of the worker in the middle of a stage) are tolerated.
 const MAX_INTERRUPTIONS: u32 = 100;
 
@@ -138,9 +140,9 @@ impl Driver<'_> {
     }
 
     /// Records the result of an attempt. The writes of the stage or of the projection may conflict with the rest of the
-    /// database: the flow then records the conflict, so that something is always recorded.
+    /// database, or be refused by it: the flow then records that, so that something is always recorded.
     async fn settle(&self, mut row: Row, mut ended: Ended) -> Settled {
-        let mut projected = true;
+        let (mut projected, mut refused) = (true, false);
         loop {
             if self.held.cancel_ordered() {
                 row.status.cancel_requested = true;
@@ -161,8 +163,20 @@ impl Driver<'_> {
                         Reread::Lost => return Settled::Lost,
                     }
                 }
-                CommitError::Database(e) => {
-                    tracing::warn!(flow = %row.status.flow_id, error = ?e, "a transition could not be committed");
+                CommitError::Database { fault: Fault::Permanent, source } => {
+                    tracing::error!(flow = %row.status.flow_id, stage = row.status.stage, error = ?source,
+                        write = planned_write, projected, "the database refuses a transition");
+                    if refused && !projected {
+                        // The flow's own row is refused: nothing can be recorded.
+                        return Settled::Lost;
+                    }
+                    projected &= !refused;
+                    refused = true;
+                    ended = Ended::Ran(Outcome::fail("WRITE_REFUSED", REFUSED));
+                }
+                CommitError::Database { fault, source } => {
+                    tracing::warn!(flow = %row.status.flow_id, %fault, error = ?source,
+                        "a transition could not be committed");
                     if !self.held.trusted(self.inner.env.clock.now()) {
                         return Settled::Lost;
                     }
