@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foundry_store::{CommitError, Guard, WriteSet};
+use foundry_store::{CommitError, Fault, Guard, WriteSet};
 
 use crate::attempt::{self, Ended};
 use crate::binding::{Binding, Derived};
@@ -25,6 +25,8 @@ const COMMIT_PAUSE: Duration = Duration::from_millis(100);
 const LASTS: Duration = Duration::from_millis(200);
 /// How often the writes for a transition are derived while other writers come between.
 const MAX_DERIVATIONS: u32 = 8;
+/// Message of a flow whose writes the database refuses.
+const REFUSED: &str = "the database refused what this stage recorded; the log of the service has the cause";
 /// How many interruptions (crashes of the worker in the middle of a stage) are tolerated.
 const MAX_INTERRUPTIONS: u32 = 100;
 
@@ -195,9 +197,9 @@ impl Driver<'_> {
     }
 
     /// Records the result of an attempt. The writes of the stage or of the projection may conflict with the rest of the
-    /// database: the flow then records the conflict, so that something is always recorded.
+    /// database, or be refused by it: the flow then records that, so that something is always recorded.
     async fn settle(&self, mut row: Row, mut ended: Ended) -> Settled {
-        let mut showing = Showing::Derived(0);
+        let (mut showing, mut refused) = (Showing::Derived(0), false);
         loop {
             if self.held.cancel_ordered() {
                 row.status.cancel_requested = true;
@@ -219,8 +221,22 @@ impl Driver<'_> {
                         Reread::Lost => return Settled::Lost,
                     }
                 }
-                CommitError::Database(e) => {
-                    tracing::warn!(flow = %row.status.flow_id, error = ?e, "a transition could not be committed");
+                CommitError::Database { fault: Fault::Permanent, source } => {
+                    tracing::error!(flow = %row.status.flow_id, stage = row.status.stage, error = ?source,
+                        write = planned_write, "the database refuses a transition");
+                    if refused && showing == Showing::Nothing {
+                        // The flow's own row is refused: nothing can be recorded.
+                        return Settled::Lost;
+                    }
+                    if refused {
+                        showing = if shown.derived { Showing::Plain } else { Showing::Nothing };
+                    }
+                    (refused, row.found) = (true, None);
+                    ended = Ended::Ran(Outcome::fail("WRITE_REFUSED", REFUSED));
+                }
+                CommitError::Database { fault, source } => {
+                    tracing::warn!(flow = %row.status.flow_id, %fault, error = ?source,
+                        "a transition could not be committed");
                     if !self.held.trusted(self.inner.env.clock.now()) {
                         return Settled::Lost;
                     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use foundry_core::Error;
 use tokio::sync::Mutex;
@@ -12,12 +13,13 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 /// Health of one server: overall and by service name; cloning shares it.
 ///
-/// A service is healthy while the server serves and no failure of the service is reported. The server is healthy while
-/// all its services are.
+/// A service is healthy while the server serves, its database takes writes, and no failure of the service is reported.
+/// The server is healthy while all its services are.
 #[derive(Clone, Debug)]
 pub struct Health {
     reporter: HealthReporter,
     state: Arc<Mutex<State>>,
+    writable: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -31,7 +33,7 @@ impl Health {
     pub(crate) fn new(services: &[String]) -> Self {
         let services = services.iter().map(|name| (name.clone(), true)).collect();
         let state = Arc::new(Mutex::new(State { serving: false, services }));
-        Self { reporter: HealthReporter::new(), state }
+        Self { reporter: HealthReporter::new(), state, writable: Arc::new(AtomicBool::new(true)) }
     }
 
     /// Sets whether the server serves.
@@ -50,18 +52,32 @@ impl Health {
         }
     }
 
+    /// Reports whether the database of this server takes writes; also in the readiness of the process.
+    pub async fn report_writable(&self, writable: bool) {
+        let state = self.state.lock().await;
+        if self.writable.swap(writable, Ordering::AcqRel) != writable {
+            self.publish(&state).await;
+        }
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable.load(Ordering::Acquire)
+    }
+
     /// Whether each service is healthy now, by name.
     pub async fn services(&self) -> BTreeMap<String, bool> {
         let state = self.state.lock().await;
-        state.services.iter().map(|(name, works)| (name.clone(), state.serving && *works)).collect()
+        let up = state.serving && self.is_writable();
+        state.services.iter().map(|(name, works)| (name.clone(), up && *works)).collect()
     }
 
     async fn publish(&self, state: &State) {
+        let up = state.serving && self.is_writable();
         let status = |works| if works { ServingStatus::Serving } else { ServingStatus::NotServing };
         for (name, works) in &state.services {
-            self.reporter.set_service_status(name, status(state.serving && *works)).await;
+            self.reporter.set_service_status(name, status(up && *works)).await;
         }
-        let overall = state.serving && state.services.values().all(|works| *works);
+        let overall = up && state.services.values().all(|works| *works);
         self.reporter.set_service_status("", status(overall)).await;
     }
 }

@@ -26,7 +26,7 @@ impl RequestKey {
     /// rpc's bare name.
     ///
     /// # Errors
-    /// `INVALID_FIELD` for a request id that is too long.
+    /// `INVALID_FIELD` for a request id that is too long or contains a NUL character.
     pub fn new(
         organization: &str,
         caller: &Caller,
@@ -37,6 +37,9 @@ impl RequestKey {
         if request_id.len() > MAX_REQUEST_ID {
             let text = format!("is {} bytes; the limit is {MAX_REQUEST_ID}", request_id.len());
             return Err(Error::invalid_field("request_id", text));
+        }
+        if request_id.contains('\0') {
+            return Err(Error::invalid_field("request_id", "must not contain NUL characters"));
         }
         let key = IdempotencyKey {
             organization: organization.to_owned(),
@@ -145,7 +148,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use foundry_authn::UserCaller;
-    use foundry_core::{Timestamp, UserId};
+    use foundry_core::{Code, Timestamp, UserId};
     use foundry_testkit::test_env;
 
     use super::*;
@@ -193,6 +196,15 @@ mod tests {
         let with = |id: &str| RequestKey::new("", &caller, "Act", id, &());
         assert!(with(&"x".repeat(128)).is_ok());
         assert_eq!(with(&"x".repeat(129)).err().unwrap().reason(), "INVALID_FIELD");
+    }
+
+    #[test]
+    fn a_request_id_with_a_nul_character_is_refused() {
+        let error = RequestKey::new("", &user(&test_env().env), "Act", "a\0b", &()).err().unwrap();
+        assert_eq!(
+            (error.code(), error.violations()[0].field.as_str()),
+            (Code::InvalidArgument, "request_id")
+        );
     }
 
     #[test]

@@ -6,10 +6,12 @@ mod database;
 mod phases;
 pub mod proofs;
 mod rpc;
+mod storage;
 mod upstream;
 
 pub use command::{MAX_REQUEST_ID, RequestKey, audit, audit_as, with_detail};
 pub use database::{Database, counts};
 pub use phases::{finish_flows, phases};
 pub use rpc::{answer, method_of, open_watch};
+pub use storage::report_storage;
 pub use upstream::reason_of;

@@ -5,6 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use foundry_core::{Code, Error};
 
+use crate::Fault;
+
+/// When to try again while the disk of the database is full or fails.
+const STORAGE_RETRY: Duration = Duration::from_secs(5);
+
 /// Why a write set was not committed. Nothing of it is in the database.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -55,13 +60,15 @@ pub enum CommitError {
     /// The write set contradicts its table descriptor: a defect of the caller.
     #[error("malformed write set: {0}")]
     Malformed(String),
-    /// The database cannot be reached. If the connection was lost during the commit itself, whether
-    /// it happened is unknown; a retry with the same request id is safe.
-    #[error("the database cannot be reached")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The database failed.
-    #[error("the database failed")]
-    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database failed. If the connection was lost during the commit itself, whether it happened is unknown; a retry
+    /// with the same request id is safe.
+    #[error("{fault}")]
+    Database {
+        /// What the failure means.
+        fault: Fault,
+        /// The error of the database.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 impl CommitError {
@@ -73,8 +80,7 @@ impl CommitError {
     pub(crate) fn database(e: sqlx::Error) -> Self {
         match e {
             sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Self::Stopped,
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => Self::Unavailable(Box::new(e)),
-            e => Self::Database(Box::new(e)),
+            e => Self::Database { fault: Fault::of(&e), source: Box::new(e) },
         }
     }
 }
@@ -110,8 +116,8 @@ impl From<CommitError> for Error {
             CommitError::IdempotencyMismatch => request_id_reused(),
             CommitError::Stopped => stopped(),
             CommitError::Refused(e) => e,
-            CommitError::Unavailable(_) => unavailable().caused_by(e),
-            CommitError::Malformed(_) | CommitError::Database(_) => Self::internal(e),
+            CommitError::Database { fault, .. } => failed(fault, e),
+            CommitError::Malformed(_) => Self::internal(e),
         }
     }
 }
@@ -131,20 +137,28 @@ pub(crate) fn stopped() -> Error {
     Error::unavailable("SHUTTING_DOWN", "the service is shutting down", Duration::from_secs(1))
 }
 
-fn unavailable() -> Error {
-    Error::unavailable("STORE_UNAVAILABLE", "the database cannot be reached", Duration::from_secs(1))
+/// The error for a caller whose work met this failure of the database.
+fn failed(fault: Fault, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    let error = match fault {
+        Fault::Permanent => return Error::internal(cause),
+        Fault::Busy => Error::unavailable("STORE_BUSY", fault.to_string(), Duration::from_secs(1)),
+        Fault::Unreachable => {
+            Error::unavailable("STORE_UNAVAILABLE", fault.to_string(), Duration::from_secs(1))
+        }
+        Fault::Full => Error::unavailable("STORAGE_FULL", fault.to_string(), STORAGE_RETRY)
+            .next_action("free space on the disk of the database, or make it larger"),
+        Fault::Failing | Fault::Fatal => {
+            Error::unavailable("STORAGE_FAILED", fault.to_string(), STORAGE_RETRY)
+                .next_action("check the disk and the file system of the database")
+        }
+    };
+    error.caused_by(cause)
 }
 
 /// The error of a failed read.
 pub(crate) fn read_failed(e: sqlx::Error) -> Error {
     match e {
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => stopped(),
-        sqlx::Error::PoolTimedOut => Error::unavailable(
-            "STORE_BUSY",
-            "no database connection became free in time",
-            Duration::from_secs(1),
-        ),
-        sqlx::Error::Io(_) => unavailable().caused_by(e),
-        e => Error::internal(e),
+        e => failed(Fault::of(&e), e),
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use foundry_core::{OrganizationId, SessionId, UserId};
 
+use crate::value::storable_text;
+
 /// The owner of a revision counter. Revisions compare only within one scope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope(String);
@@ -26,17 +28,17 @@ impl Scope {
 
     /// A feed of the service itself, such as `revocations`.
     pub fn service(feed: &str) -> Self {
-        Self(format!("service/{feed}"))
+        Self(storable_text(format!("service/{feed}")))
     }
 
     /// Any other owner, named by a kind and an id.
     pub fn other(kind: &str, id: &str) -> Self {
-        Self(format!("{kind}/{id}"))
+        Self(storable_text(format!("{kind}/{id}")))
     }
 
     /// The order of an organization's audit records.
     pub(crate) fn audit(organization_id: &str) -> Self {
-        Self(format!("audit/{organization_id}"))
+        Self(storable_text(format!("audit/{organization_id}")))
     }
 
     pub(crate) fn is_audit(&self) -> bool {

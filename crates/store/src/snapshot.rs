@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::stopped;
 use crate::stats::Counters;
+use crate::value::storable;
 use crate::{Row, Scope, Value};
 
 pub(crate) type Answer = oneshot::Sender<Result<Vec<Row>, Error>>;
@@ -52,11 +53,11 @@ impl Snapshot {
     /// Runs one reading statement.
     ///
     /// # Errors
-    /// `UNAVAILABLE` while the store closes, `INTERNAL` when the database fails.
+    /// See [`crate::Store::query`].
     pub async fn query(&self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, Error> {
         self.stats.statements.fetch_add(1, Ordering::Relaxed);
         let (answer, rows) = oneshot::channel();
-        let read = Read { sql, params: params.to_vec(), answer };
+        let read = Read { sql, params: storable(params).into_owned(), answer };
         self.reads.send(read).await.map_err(|_| stopped())?;
         rows.await.map_err(|_| stopped())?
     }

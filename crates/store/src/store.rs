@@ -17,7 +17,9 @@ use crate::postgres::{self, PostgresBackend};
 use crate::snapshot::HEAD_SQL;
 use crate::sqlite::{self, SqliteBackend};
 use crate::stats::{Counters, Stats};
-use crate::writer::{Job, REPLAY_SQL, Writer, replay_of};
+use crate::storage::StorageState;
+use crate::value::storable;
+use crate::writer::{Job, REPLAY_SQL, Shared, Writer, replay_of};
 use crate::{
     BodyHash, CommitError, Committed, Hint, HintEvent, HintTransport, IdempotencyKey, Replay, Row, Scope,
     Snapshot, Value, WriteSet,
@@ -74,6 +76,7 @@ struct Inner {
     reading: Tasks,
     failures: Mutex<[Failures; 2]>,
     stats: Arc<Counters>,
+    storage: Arc<StorageState>,
     hub: Arc<Hub>,
     env: Env,
     incarnation: String,
@@ -106,6 +109,7 @@ impl Store {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let closing = writing.cancellation().clone();
         let stats = Arc::<Counters>::default();
+        let storage = Arc::new(StorageState::new());
         let hub = Arc::new(Hub::new(options.hints.clone()));
         if url.contains(":memory:") {
             return Err(Error::invalid_field(
@@ -113,16 +117,18 @@ impl Store {
                 "must name a file: each connection has its own memory",
             ));
         }
+        let shared =
+            Shared { hub: Arc::clone(&hub), stats: Arc::clone(&stats), storage: Arc::clone(&storage) };
         let readers = if url.starts_with("sqlite:") {
             let (connection, pool) = sqlite::open(url, &lists, &options).await?;
             let backend = SqliteBackend::new(connection, Arc::clone(&env.clock));
-            let writer = Writer::new(backend, jobs, closing, Arc::clone(&hub), Arc::clone(&stats));
+            let writer = Writer::new(backend, jobs, closing, shared);
             writing.spawn("store writer", writer.run());
             Readers::Sqlite(pool)
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let (connect, pool) = postgres::open(url, &lists, &options).await?;
             let backend = PostgresBackend::new(connect, options.clock.clone());
-            let writer = Writer::new(backend, jobs, closing, Arc::clone(&hub), Arc::clone(&stats));
+            let writer = Writer::new(backend, jobs, closing, shared);
             writing.spawn("store writer", writer.run());
             Readers::Postgres(pool)
         } else {
@@ -136,6 +142,7 @@ impl Store {
             reading,
             failures: Mutex::new([failed_writing, failed_reading]),
             stats,
+            storage,
             hub,
             env: env.clone(),
             incarnation: String::new(),
@@ -196,18 +203,19 @@ impl Store {
     /// Runs one reading statement with `$1` parameters, the same text on both databases.
     ///
     /// # Errors
-    /// `UNAVAILABLE` while the store closes or when no connection became free, `INTERNAL` when the
-    /// database fails.
+    /// `UNAVAILABLE` while the store closes, or when the database cannot be reached, is busy, or its disk is full or
+    /// fails; `INTERNAL` when the database refuses the statement.
     pub async fn query(&self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, Error> {
         self.inner.stats.statements.fetch_add(1, Ordering::Relaxed);
+        let params = storable(params);
         match &self.inner.readers {
             Readers::Sqlite(pool) => {
                 let mut connection = pool.acquire().await.map_err(read_failed)?;
-                sqlite::query(&mut connection, sql, params).await.map_err(read_failed)
+                sqlite::query(&mut connection, sql, &params).await.map_err(read_failed)
             }
             Readers::Postgres(pool) => {
                 let mut connection = pool.acquire().await.map_err(read_failed)?;
-                postgres::query(&mut connection, sql, params).await.map_err(read_failed)
+                postgres::query(&mut connection, sql, &params).await.map_err(read_failed)
             }
         }
     }
@@ -241,20 +249,22 @@ impl Store {
     /// for claims, sweeps and lease renewals. Everything else belongs into a write set.
     ///
     /// # Errors
-    /// `UNAVAILABLE` while the store closes, `INTERNAL` when the database fails.
+    /// See [`Store::query`].
     pub async fn write(&self, sql: DialectSql, params: &[Value]) -> Result<Vec<Row>, Error> {
         if self.inner.closed.load(Ordering::Acquire) {
             return Err(stopped());
         }
         self.inner.stats.statements.fetch_add(1, Ordering::Relaxed);
         let (reply, outcome) = oneshot::channel();
+        let params = storable(params).into_owned();
         match &self.inner.readers {
             Readers::Sqlite(_) => {
-                let job = Job::Statement(sql.sqlite, params.to_vec(), reply);
+                let job = Job::Statement(sql.sqlite, params, reply);
                 self.inner.queue.send(job).await.map_err(|_| stopped())?;
             }
             Readers::Postgres(pool) => {
-                let writing = postgres::write(pool.clone(), sql.postgres, params.to_vec(), reply);
+                let storage = Arc::clone(&self.inner.storage);
+                let writing = postgres::write(pool.clone(), sql.postgres, params, reply, storage);
                 self.inner.writing.spawn("store statement", writing);
             }
         }
@@ -319,6 +329,10 @@ impl Store {
             // The senders live as long as the store.
             None => std::future::pending().await,
         }
+    }
+
+    pub(crate) fn storage_state(&self) -> &StorageState {
+        &self.inner.storage
     }
 
     /// Counts an aggregate that was read completely, with all statements that this takes.

@@ -1,6 +1,8 @@
 //! The four kinds of values a column holds on both databases, and the placeholders that the
 //! store fills in at commit.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use foundry_core::Timestamp;
 
@@ -13,7 +15,7 @@ pub struct RevRef(pub(crate) u32);
 pub enum Value {
     /// An SQL NULL of any column type.
     Null,
-    /// A TEXT value; also for ids and enums.
+    /// A TEXT value; also for ids and enums. Its NUL characters are stored and compared as U+FFFD.
     Text(String),
     /// A BIGINT value; also for bools and times.
     Int(i64),
@@ -32,10 +34,38 @@ impl Value {
         matches!(self, Self::Null)
     }
 
+    fn is_storable(&self) -> bool {
+        !matches!(self, Self::Text(text) if text.contains(NUL))
+    }
+
+    /// Replaces what a TEXT column cannot hold; see [`storable_text`].
+    pub(crate) fn make_storable(&mut self) {
+        if let Self::Text(text) = self {
+            *text = storable_text(std::mem::take(text));
+        }
+    }
+
     /// Whether it depends on the store's time at commit.
     pub(crate) fn is_timed(&self) -> bool {
         matches!(self, Self::Now | Self::After(_))
     }
+}
+
+const NUL: char = '\0';
+
+/// The text as both databases store and find it: PostgreSQL refuses NUL characters, so each becomes U+FFFD.
+pub(crate) fn storable_text(text: String) -> String {
+    if text.contains(NUL) { text.replace(NUL, "\u{FFFD}") } else { text }
+}
+
+/// The parameters of a statement, with texts as [`storable_text`].
+pub(crate) fn storable(params: &[Value]) -> Cow<'_, [Value]> {
+    if params.iter().all(Value::is_storable) {
+        return Cow::Borrowed(params);
+    }
+    let mut params = params.to_vec();
+    params.iter_mut().for_each(Value::make_storable);
+    Cow::Owned(params)
 }
 
 /// A value with its placeholders filled in, borrowed for binding.

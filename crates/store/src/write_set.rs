@@ -169,7 +169,9 @@ impl WriteSet {
     /// Adds a condition. All guards are checked before anything is written.
     pub fn guard(&mut self, guard: Guard) -> &mut Self {
         self.timed |= guard.values.iter().any(Value::is_timed);
-        self.guards.push(Operation { shape: guard.shape, values: guard.values, tag: guard.tag });
+        let mut values = guard.values;
+        values.iter_mut().for_each(Value::make_storable);
+        self.guards.push(Operation { shape: guard.shape, values, tag: guard.tag });
         self.last = Last::Guard;
         self
     }
@@ -301,7 +303,8 @@ impl WriteSet {
         self.push(Shape { action, table, set: Vec::new(), guards: Conditions::default() }, values)
     }
 
-    fn push(&mut self, shape: Shape, values: Vec<Value>) -> &mut Self {
+    fn push(&mut self, shape: Shape, mut values: Vec<Value>) -> &mut Self {
+        values.iter_mut().for_each(Value::make_storable);
         self.timed |= values.iter().any(Value::is_timed);
         self.operations.push(Operation { shape, values, tag: None });
         self.last = Last::Operation;

@@ -12,14 +12,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Backend, Control, Failure, Fill};
-use crate::fault::{Refusal, Trouble, is_connection_error, is_statement_error, refusal};
+use crate::fault::{Refusal, Trouble, is_statement_error, refusal};
 use crate::hint::Hub;
 use crate::idempotency::IDEMPOTENCY;
 use crate::plan::{Group, PlannedRow, Round};
 use crate::revisions::Wanted;
 use crate::stats::Counters;
+use crate::storage::StorageState;
 use crate::value::Bound;
-use crate::{CommitError, Committed, Row, Scope, Value, WriteSet};
+use crate::{CommitError, Committed, Fault, Row, Scope, Value, WriteSet};
 
 /// Most requests that share a commit: bounds the time until the first of them is answered.
 const MAX_BATCH: usize = 256;
@@ -43,26 +44,35 @@ enum Done {
     Failed(CommitError),
 }
 
+/// What the writer shares with its store.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) stats: Arc<Counters>,
+    pub(crate) storage: Arc<StorageState>,
+}
+
 pub(crate) struct Writer<B> {
     backend: B,
     queue: mpsc::Receiver<Job>,
     closing: CancellationToken,
-    hub: Arc<Hub>,
-    stats: Arc<Counters>,
+    shared: Shared,
 }
+
+/// A failure after which this process must not write any more.
+struct Dead(Arc<sqlx::Error>);
 
 impl<B: Backend> Writer<B> {
     pub(crate) fn new(
         backend: B,
         queue: mpsc::Receiver<Job>,
         closing: CancellationToken,
-        hub: Arc<Hub>,
-        stats: Arc<Counters>,
+        shared: Shared,
     ) -> Self {
-        Self { backend, queue, closing, hub, stats }
+        Self { backend, queue, closing, shared }
     }
 
-    /// Runs until the store closes; everything queued before that is committed.
+    /// Runs until the store closes; everything queued before that is committed. Panics after a failed sync.
     pub(crate) async fn run(mut self) {
         let mut jobs = Vec::with_capacity(MAX_BATCH);
         loop {
@@ -77,51 +87,82 @@ impl<B: Backend> Writer<B> {
             if taken == 0 {
                 return;
             }
-            self.process(&mut jobs).await;
+            self.shared.stats.requests.fetch_add(taken as u64, Ordering::Relaxed);
+            if let Err(dead) = self.process_all(&mut jobs).await {
+                self.die(&dead.0);
+            }
         }
     }
 
-    async fn process(&mut self, jobs: &mut Vec<Job>) {
-        self.stats.requests.fetch_add(jobs.len() as u64, Ordering::Relaxed);
+    /// Ends the writer, and with it the process. The kernel counts pages that it could not write as clean, so that a later
+    /// sync succeeds without them: what is durable is known only after the recovery of the next start.
+    fn die(self, error: &sqlx::Error) -> ! {
+        tracing::error!(%error, "a sync failed: the process ends, and recovers its database when it starts again");
+        // To close the connection would copy pages of the log into the database that may not be on the disk.
+        std::mem::forget(self.backend);
+        panic!("a sync of the database failed: {error}");
+    }
+
+    async fn process_all(&mut self, jobs: &mut Vec<Job>) -> Result<(), Dead> {
+        for job in self.process(jobs).await? {
+            self.process(&mut vec![job]).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the jobs of a batch that failed because of one of them: each must be run by itself.
+    async fn process(&mut self, jobs: &mut Vec<Job>) -> Result<Vec<Job>, Dead> {
         let mut tries = 0;
         let outcomes = loop {
             match self.apply(jobs).await {
                 Ok(outcomes) => break Ok(outcomes),
                 Err(Trouble { error, committing }) => {
                     tries += 1;
+                    let fault = Fault::of(&error);
+                    if fault == Fault::Fatal {
+                        break Err((error, false));
+                    }
                     let transient = B::is_transient(&error);
-                    if !transient || self.backend.control(Control::Rollback).await.is_err() {
+                    // A connection to a local file is never replaced, so its transaction must end.
+                    let keep = transient || !B::SHARED;
+                    if !keep || self.backend.control(Control::Rollback).await.is_err() {
                         self.backend.discard();
                     }
                     // Work lost before the commit is not in the database and may run again.
-                    let again = transient || !committing && is_connection_error(&error);
+                    let again = transient || !committing && fault == Fault::Unreachable;
                     if !again || tries == MAX_TRIES {
-                        break Err(error);
+                        let refused = !committing || matches!(error, sqlx::Error::Database(_));
+                        break Err((error, refused && fault == Fault::Permanent));
                     }
                 }
             }
         };
-        self.stats.batches.fetch_add(1, Ordering::Relaxed);
+        self.shared.stats.batches.fetch_add(1, Ordering::Relaxed);
         match outcomes {
             Ok(outcomes) => self.answer(jobs, outcomes),
-            Err(e) => {
-                tracing::error!(error = %e, requests = jobs.len(), "the database failed a batch");
-                let e = Arc::new(e);
-                for job in jobs.drain(..) {
-                    let source = Box::new(Arc::clone(&e));
-                    let error = if is_connection_error(&e) {
-                        CommitError::Unavailable(source)
-                    } else {
-                        CommitError::Database(source)
-                    };
-                    // A caller that has gone away needs no answer; this holds for all sends here.
-                    match job {
-                        Job::Commit(_, reply) => drop(reply.send(Err(error))),
-                        Job::Statement(_, _, reply) => drop(reply.send(Err(error))),
-                    }
-                }
+            // Nothing was committed, and only one of them may be at fault.
+            Err((_, true)) if jobs.len() > 1 => return Ok(std::mem::take(jobs)),
+            Err((e, _)) => self.fail(jobs, e)?,
+        }
+        Ok(Vec::new())
+    }
+
+    /// Answers a batch that failed as a whole.
+    fn fail(&self, jobs: &mut Vec<Job>, error: sqlx::Error) -> Result<(), Dead> {
+        let fault = Fault::of(&error);
+        if !self.shared.storage.failed(fault, &error) {
+            tracing::error!(%error, %fault, requests = jobs.len(), "the database failed a batch");
+        }
+        let error = Arc::new(error);
+        for job in jobs.drain(..) {
+            let failed = CommitError::Database { fault, source: Box::new(Arc::clone(&error)) };
+            // A caller that has gone away needs no answer; this holds for all sends here.
+            match job {
+                Job::Commit(_, reply) => drop(reply.send(Err(failed))),
+                Job::Statement(_, _, reply) => drop(reply.send(Err(failed))),
             }
         }
+        if fault == Fault::Fatal { Err(Dead(error)) } else { Ok(()) }
     }
 
     fn answer(&self, jobs: &mut Vec<Job>, outcomes: Vec<Done>) {
@@ -149,7 +190,7 @@ impl<B: Backend> Writer<B> {
         }
         topics.sort_unstable();
         topics.dedup();
-        self.hub.committed(&newest.into_iter().collect::<Vec<_>>(), &topics);
+        self.shared.hub.committed(&newest.into_iter().collect::<Vec<_>>(), &topics);
     }
 
     /// Runs the batch in one transaction. An error means that nothing was committed, unless the commit itself was in
@@ -171,7 +212,7 @@ impl<B: Backend> Writer<B> {
             // Already rolled back if the commit failed.
             let _ = self.backend.control(Control::Rollback).await;
         }
-        self.stats.one_by_one.fetch_add(1, Ordering::Relaxed);
+        self.shared.stats.one_by_one.fetch_add(1, Ordering::Relaxed);
         self.backend.control(Control::Begin).await?;
         let done = self.one_by_one(jobs).await?;
         match self.backend.control(Control::Commit).await {
@@ -323,3 +364,6 @@ pub(crate) fn replay_of(
     let same = row.blob("body_hash")? == hash[..];
     if same { Ok(Some((row.blob("response")?, row.int("rev")?))) } else { Ok(None) }
 }
+
+#[cfg(test)]
+mod tests;

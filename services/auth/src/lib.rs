@@ -94,11 +94,9 @@ pub async fn build(config: Config, deps: Dependencies) -> Result<Service> {
     let routes = Routes::new(AuthServiceServer::new(rpc.clone()))
         .add_service(WatchAuthorizationServiceServer::new(rpc));
     let layer = AuthnLayer::new(auth.authenticator.clone());
-    Ok(Service::new(NAME, [SERVICE_NAME, WATCH_AUTHORIZATION], routes)
-        .authenticated_by(layer)
-        .counts(foundry_service::counts(&auth.store))
-        .phases(phases(auth, jobs))
-        .background(deps.tasks))
+    let service = Service::new(NAME, [SERVICE_NAME, WATCH_AUTHORIZATION], routes).authenticated_by(layer);
+    foundry_service::report_storage(&auth.store, &service, &deps.env, &deps.tasks);
+    Ok(service.counts(foundry_service::counts(&auth.store)).phases(phases(auth, jobs)).background(deps.tasks))
 }
 
 fn phases(auth: Arc<Auth>, jobs: Jobs) -> Phases {

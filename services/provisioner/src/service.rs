@@ -115,8 +115,10 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
         attachment_service_server::SERVICE_NAME,
         watch_authorization_service_server::SERVICE_NAME,
     ];
-    Ok(Service::new("provisioner", names, routes)
-        .authenticated_by(AuthnLayer::new(Arc::clone(&deps.authenticator)))
+    let service = Service::new("provisioner", names, routes)
+        .authenticated_by(AuthnLayer::new(Arc::clone(&deps.authenticator)));
+    foundry_service::report_storage(&shared.store, &service, &env, &tasks);
+    Ok(service
         .counts(foundry_service::counts(&shared.store))
         .phases(phases(&shared, engine, deps.survivors.clone()))
         .background(tasks))

@@ -23,7 +23,7 @@ use foundry_git::{Git, UrlPolicy};
 use foundry_proto::repo::v1::repo_service_server::{self, RepoServiceServer};
 use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
 use foundry_server::{DataDirectory, Service};
-use foundry_service::{Database, finish_flows, phases};
+use foundry_service::{Database, finish_flows, phases, report_storage};
 use foundry_watch::Observer;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
@@ -115,15 +115,17 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     let engine = database.start_engine(&deps.env, &deps.tasks, flow::bindings(&cx), options, &owned).await?;
     let routes = Routes::new(RepoServiceServer::new(rpc::Rpc(cx.clone())))
         .add_service(WatchAuthorizationServiceServer::new(rpc::Rpc(cx.clone())));
-    Ok(Service::new(
+    let service = Service::new(
         "repo",
         [repo_service_server::SERVICE_NAME, watch_authorization_service_server::SERVICE_NAME],
         routes,
     )
-    .authenticated_by(AuthnLayer::new(deps.authenticator))
-    .counts(foundry_service::counts(&cx.store))
-    .phases(phases(cx.hub.clone(), cx.store.clone(), |limit| finish_flows(engine, limit)))
-    .background(deps.tasks))
+    .authenticated_by(AuthnLayer::new(deps.authenticator));
+    report_storage(&cx.store, &service, &deps.env, &deps.tasks);
+    Ok(service
+        .counts(foundry_service::counts(&cx.store))
+        .phases(phases(cx.hub.clone(), cx.store.clone(), |limit| finish_flows(engine, limit)))
+        .background(deps.tasks))
 }
 
 /// Removes leftovers of broken streams and of finished imports.

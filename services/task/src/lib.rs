@@ -30,7 +30,7 @@ use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::task::v1::task_service_server::{self, TaskServiceServer};
 use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
 use foundry_server::{DataDirectory, Service, Upstream};
-use foundry_service::{Database, finish_flows, phases};
+use foundry_service::{Database, finish_flows, phases, report_storage};
 use foundry_watch::Observer;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
@@ -109,15 +109,17 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     let (cx, engine) = start(config, parts, &OwnedDataDirectory::held_by(deps.data)).await?;
     let routes = Routes::new(TaskServiceServer::new(rpc::Rpc(Arc::clone(&cx))))
         .add_service(WatchAuthorizationServiceServer::new(rpc::Rpc(Arc::clone(&cx))));
-    Ok(Service::new(
+    let service = Service::new(
         "task",
         [task_service_server::SERVICE_NAME, watch_authorization_service_server::SERVICE_NAME],
         routes,
     )
-    .authenticated_by(AuthnLayer::new(deps.authenticator))
-    .counts(foundry_service::counts(&cx.store))
-    .phases(phases(cx.hub.clone(), cx.store.clone(), |limit| finish_flows(engine, limit)))
-    .background(deps.tasks))
+    .authenticated_by(AuthnLayer::new(deps.authenticator));
+    report_storage(&cx.store, &service, &deps.env, &deps.tasks);
+    Ok(service
+        .counts(foundry_service::counts(&cx.store))
+        .phases(phases(cx.hub.clone(), cx.store.clone(), |limit| finish_flows(engine, limit)))
+        .background(deps.tasks))
 }
 
 /// The parts of [`Dependencies`] from which [`start`] builds the service.

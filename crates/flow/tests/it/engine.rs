@@ -18,6 +18,7 @@ on_both_databases! {
     says_what_kind_of_failure_it_was_when_a_failed_flow_is_cancelled,
     takes_an_attempt_that_conflicts_with_the_database_for_a_failed_one,
     records_a_failure_also_when_the_entity_is_gone,
+    fails_at_once_when_the_database_refuses_what_a_stage_records,
     wakes_a_waiting_flow_in_the_transaction_of_its_signal,
     keeps_a_signal_that_comes_before_the_wait_is_recorded,
     an_old_signal_wakes_a_flow_at_most_once,
@@ -130,7 +131,7 @@ async fn takes_an_attempt_that_conflicts_with_the_database_for_a_failed_one(benc
     let engine = bench.engine(vec![job(|_| {
         let mut ws = WriteSet::new();
         ws.update(&ENTITIES, &["nobody".into()], &[("status", "x".into())], &[]);
-        Box::pin(async { Outcome::done().recording(ws) })
+        Box::pin(async move { Outcome::done().recording(ws) })
     })]);
     let id = bench.start(&JOB, "e1").await;
     engine.run_until_idle().await.unwrap();
@@ -148,6 +149,19 @@ async fn records_a_failure_also_when_the_entity_is_gone(bench: Bench) {
         bench.advance(Duration::from_secs(20));
     }
     assert_eq!(bench.flow(&id).await.status, Status::Failed);
+}
+
+async fn fails_at_once_when_the_database_refuses_what_a_stage_records(bench: Bench) {
+    let engine = bench.engine(vec![job(|_| {
+        let mut ws = WriteSet::new();
+        ws.update(&ENTITIES, &["e1".into()], &[("progress", foundry_store::Value::Null)], &[]);
+        Box::pin(async move { Outcome::done().recording(ws) })
+    })]);
+    let id = bench.start(&JOB, "e1").await;
+    tokio::time::timeout(Duration::from_secs(20), engine.run_until_idle()).await.unwrap().unwrap();
+    let end = bench.flow(&id).await;
+    assert_eq!((end.status, end.reason.as_str(), end.attempt), (Status::Failed, "WRITE_REFUSED", 1));
+    assert_eq!(bench.entity("e1").await.1, "failed");
 }
 
 async fn wakes_a_waiting_flow_in_the_transaction_of_its_signal(bench: Bench) {

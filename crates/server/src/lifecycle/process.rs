@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 
 use foundry_core::{Env, Error, TaskFailure, Tasks};
 use futures::StreamExt as _;
@@ -17,6 +18,7 @@ use super::signals::Signals;
 use crate::admin;
 use crate::config::{AdminConfig, DrainConfig, Limits};
 use crate::listen::{self, Listener, dispatch, routed};
+use crate::open_routes::Health;
 use crate::service::Mounted;
 use crate::telemetry::Metrics;
 
@@ -52,12 +54,15 @@ impl From<Exit> for ExitCode {
 
 /// Whether the process takes new work; read by the admin listener.
 #[derive(Clone, Debug)]
-pub struct Readiness(watch::Receiver<bool>);
+pub struct Readiness {
+    ready: watch::Receiver<bool>,
+    services: Arc<Mutex<Vec<Health>>>,
+}
 
 impl Readiness {
-    /// Whether all services are up and no stop has begun.
+    /// Whether all services are up, their databases take writes, and no stop has begun.
     pub fn is_ready(&self) -> bool {
-        *self.0.borrow()
+        *self.ready.borrow() && foundry_core::lock(&self.services).iter().all(Health::is_writable)
     }
 }
 
@@ -74,6 +79,8 @@ pub struct Process {
     /// Sockets that were bound before their listeners start, by name.
     bound: HashMap<&'static str, TcpListener>,
     ready: watch::Sender<bool>,
+    /// The health of each service, for the readiness.
+    health: Arc<Mutex<Vec<Health>>>,
 }
 
 /// The name of the admin listener.
@@ -94,6 +101,7 @@ impl Process {
             admin: None,
             bound: HashMap::new(),
             ready: watch::Sender::new(false),
+            health: Arc::default(),
         };
         process.supervise(failures);
         process
@@ -143,6 +151,7 @@ impl Process {
         let service = dispatch(&mounted);
         let listener = Listener::start(name, socket, service, &config.limits, &self.metrics, &self.tasks)?;
         mounted.health.set(true).await;
+        foundry_core::lock(&self.health).push(mounted.health.clone());
         let address = listener.address();
         tracing::info!(service = name, %address, "serving");
         self.services.push(Running {
@@ -176,7 +185,7 @@ impl Process {
 
     /// Whether the process is ready.
     pub fn readiness(&self) -> Readiness {
-        Readiness(self.ready.subscribe())
+        Readiness { ready: self.ready.subscribe(), services: Arc::clone(&self.health) }
     }
 
     /// Serves until a signal or the death of a background task, then drains. A second signal ends it at once.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::{Probe, SERVICE, bounded, client, get, limits, prompt_drain, reason, watch};
+use crate::support::{Probe, SERVICE, bounded, client, get, http_get, limits, prompt_drain, reason, watch};
 use foundry_core::{Clock, Env, SystemClock, Tasks, Timestamp};
 use foundry_server::config::{AdminConfig, DrainConfig, ServerConfig};
 use foundry_server::testing::TestServer;
@@ -152,16 +152,6 @@ async fn with_a_client_connected_it_goes_on_serving_and_says_that_it_is_not_read
         ["serving_delay", "task stop_claiming", "task finish_jobs", "task close_store"],
         "a health watch is nobody to wait for"
     );
-}
-
-async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
 }
 
 #[tokio::test]

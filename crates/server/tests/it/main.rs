@@ -6,6 +6,7 @@ mod connections;
 mod descriptors;
 mod drain;
 mod export;
+mod readiness;
 mod reflection;
 mod requests;
 mod support;

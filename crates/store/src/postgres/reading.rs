@@ -1,5 +1,7 @@
 //! Reads, snapshots, and single writing statements.
 
+use std::sync::Arc;
+
 use foundry_core::{Error, Timestamp};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Executor as _, Row as _};
@@ -10,9 +12,10 @@ use super::writing::is_transient;
 use super::{arguments, roll_back, rows};
 use crate::error::read_failed;
 use crate::snapshot::{Read, next_read};
+use crate::storage::StorageState;
 use crate::value::Bound;
 use crate::writer::MAX_TRIES;
-use crate::{CommitError, Row, Value};
+use crate::{CommitError, Fault, Row, Value};
 
 pub(crate) const NOW_SQL: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
@@ -40,6 +43,7 @@ pub(crate) async fn write(
     sql: &'static str,
     params: Vec<Value>,
     reply: oneshot::Sender<Result<Vec<Row>, CommitError>>,
+    storage: Arc<StorageState>,
 ) {
     let mut tries = 0;
     let outcome = loop {
@@ -50,7 +54,11 @@ pub(crate) async fn write(
         };
         match attempt {
             Err(e) if is_transient(&e) && tries < MAX_TRIES => {}
-            outcome => break outcome.map_err(CommitError::database),
+            Err(e) => {
+                storage.failed(Fault::of(&e), &e);
+                break Err(CommitError::database(e));
+            }
+            Ok(rows) => break Ok(rows),
         }
     };
     // A caller that has gone away needs no answer.

@@ -13,3 +13,4 @@ mod retention;
 mod revisions;
 mod several_processes;
 mod snapshots;
+mod storage;

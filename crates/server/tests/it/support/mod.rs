@@ -181,6 +181,17 @@ pub fn limits(change: impl FnOnce(&mut Limits)) -> ServerConfig {
     config
 }
 
+/// The whole response to a GET.
+pub async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
 /// The drain without its serving delay.
 pub fn prompt_drain() -> DrainConfig {
     DrainConfig { serving_delay: Duration::ZERO, ..DrainConfig::default() }
