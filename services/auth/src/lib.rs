@@ -19,13 +19,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foundry_authn::{Authenticator, AuthnLayer, KeyRing, Revocations};
+use foundry_authn::{Authenticator, AuthnLayer, Caller, KeyRing, Revocations};
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_proto::auth::v1::auth_service_server::{AuthServiceServer, SERVICE_NAME};
 use foundry_proto::watch::v1::watch_authorization_service_server::{
     SERVICE_NAME as WATCH_AUTHORIZATION, WatchAuthorizationServiceServer,
 };
-use foundry_server::{Phases, Service};
+use foundry_server::{Phases, Service, Standing};
 use foundry_service::Database;
 use foundry_watch::Observer;
 use serde::{Deserialize, Serialize};
@@ -96,6 +96,10 @@ pub async fn build(config: Config, deps: Dependencies) -> Result<Service> {
     let layer = AuthnLayer::new(auth.authenticator.clone());
     Ok(Service::new(NAME, [SERVICE_NAME, WATCH_AUTHORIZATION], routes)
         .authenticated_by(layer)
+        .standing_of(|extensions| match extensions.get::<Caller>() {
+            Some(_) => Standing::Identified,
+            None => Standing::Anonymous,
+        })
         .counts(foundry_service::counts(&auth.store))
         .phases(phases(auth, jobs))
         .background(deps.tasks))

@@ -38,10 +38,15 @@ pub struct Limits {
     pub connections: usize,
     /// Concurrent HTTP/2 streams of one connection.
     pub streams_per_connection: u32,
-    /// Unary calls in progress; more are refused with UNAVAILABLE.
+    /// Unary calls with a valid credential in progress; more are refused with UNAVAILABLE.
     pub unary_calls: usize,
-    /// Open streams (watches); more are refused with RESOURCE_EXHAUSTED.
+    /// Open streams (watches) with a valid credential; more are refused with RESOURCE_EXHAUSTED.
     pub streams: usize,
+    /// Unary calls and plain HTTP requests without a valid credential in progress. They have this room of their own and
+    /// take none from the callers above.
+    pub anonymous_calls: usize,
+    /// Open streams without a valid credential: health and reflection.
+    pub anonymous_streams: usize,
     /// Size of one request message in bytes.
     pub message_bytes: usize,
     /// Size of the header list of one request in bytes.
@@ -67,6 +72,8 @@ impl Default for Limits {
             streams_per_connection: 128,
             unary_calls: 1_024,
             streams: 16_384,
+            anonymous_calls: 256,
+            anonymous_streams: 256,
             message_bytes: 4 << 20,
             header_bytes: 32 << 10,
             unary_timeout: Duration::from_secs(15),

@@ -17,7 +17,7 @@ use foundry_gateway::{Config, Dependencies, build};
 use foundry_proto::auth::v1::{ExchangeTokenRequest, ExchangeTokenResponse, SigningKey};
 use foundry_proto::task::v1::task_service_client::TaskServiceClient;
 use foundry_proto::task::v1::{GetTaskRequest, GetTaskResponse, Task};
-use foundry_server::config::{DrainConfig, ServerConfig};
+use foundry_server::config::{DrainConfig, Limits, ServerConfig};
 use foundry_server::testing::TestServer;
 use foundry_server::{Routed, Service, Upstream};
 use foundry_testkit::{MockClock, TestEnv, test_env};
@@ -294,16 +294,27 @@ impl Mesh {
     }
 
     pub async fn start_with(reached: Reached, config: Config) -> Self {
+        Self::start_limited(reached, config, Limits::default()).await
+    }
+
+    /// With these limits of the gateway's own server.
+    pub async fn start_limited(reached: Reached, config: Config, limits: Limits) -> Self {
         let TestEnv { env, clock } = test_env();
-        Self::start_in(env, clock, reached, config).await
+        Self::start_in(env, clock, reached, config, limits).await
     }
 
     /// On the system's clock: for tests in which time passes by itself.
     pub async fn start_in_time(reached: Reached) -> Self {
-        Self::start_in(Env::system(), Arc::default(), reached, Config::default()).await
+        Self::start_in(Env::system(), Arc::default(), reached, Config::default(), Limits::default()).await
     }
 
-    async fn start_in(env: Env, clock: Arc<MockClock>, reached: Reached, config: Config) -> Self {
+    async fn start_in(
+        env: Env,
+        clock: Arc<MockClock>,
+        reached: Reached,
+        config: Config,
+        limits: Limits,
+    ) -> Self {
         let signer = Signer::new("auth", &Signer::generate_key(&env)).unwrap();
         let identity = |name: &str| ServiceIdentity::new(name, &Signer::generate_key(&env), &env).unwrap();
         let (gateway, service) = (identity("gateway"), identity("task"));
@@ -356,7 +367,8 @@ impl Mesh {
         };
         let gateway = build(&config, deps).await.unwrap();
         let drain = DrainConfig { serving_delay: Duration::ZERO, ..DrainConfig::default() };
-        let gateway = TestServer::start_with(gateway, ServerConfig::default(), drain).await.unwrap();
+        let server = ServerConfig { limits, ..ServerConfig::default() };
+        let gateway = TestServer::start_with(gateway, server, drain).await.unwrap();
         let mesh = Self { gateway, behind, revocations, task: Some(task), clock, service, tasks };
         // Keeps the listener of auth until the test ends.
         mesh.tasks.spawn("auth", async move {
