@@ -17,8 +17,8 @@ const MAX_ACCOUNTS: usize = 16_384;
 /// The party that a limit applies to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Account {
-    /// A session or personal access token.
-    Credential(Arc<str>),
+    /// A user, over all sessions and personal access tokens.
+    User(Arc<str>),
     /// An IP address; of IPv6, the network of one customer.
     Address(IpAddr),
     /// A caller in this process.
@@ -40,7 +40,7 @@ impl Account {
 
     fn scope(&self) -> &'static str {
         match self {
-            Self::Credential(_) => "token",
+            Self::User(_) => "user",
             Self::Address(_) => "address",
             Self::Local => "process",
         }
@@ -131,7 +131,7 @@ impl CallerBook {
 impl Inner {
     fn limits(&self, account: &Account) -> &CallerLimits {
         match account {
-            Account::Credential(_) | Account::Local => &self.caller,
+            Account::User(_) | Account::Local => &self.caller,
             Account::Address(_) => &self.anonymous,
         }
     }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn caller(name: &str) -> Account {
-        Account::Credential(name.into())
+        Account::User(name.into())
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct Behind {
     pub is_member: AtomicBool,
     pub revision: AtomicI64,
     pub user: UserId,
+    /// The user of opaque tokens that end in `_of_another`.
+    pub other_user: UserId,
     pub organization: OrganizationId,
     signer: Signer,
     env: Env,
@@ -103,12 +105,17 @@ impl Behind {
 
     /// A valid access token of a member with this credential.
     pub fn jwt(&self, credential: &str) -> String {
+        self.jwt_of(&self.user, credential)
+    }
+
+    /// A valid access token of this user with this credential.
+    pub fn jwt_of(&self, user: &UserId, credential: &str) -> String {
         let now = self.env.clock.now().as_micros() / 1_000_000;
         let is_member = self.is_member.load(Ordering::SeqCst);
         let member = is_member.then(|| (self.organization.to_string(), "member".to_owned()));
         let claims = Claims {
             iss: AUTH_ISSUER.into(),
-            sub: self.user.to_string(),
+            sub: user.to_string(),
             aud: USER_AUDIENCE.into(),
             iat: now,
             exp: now + 300,
@@ -173,7 +180,8 @@ impl Behind {
             return Error::new(Code::Unauthenticated, "TOKEN_REVOKED", "revoked").into_status().into_http();
         }
         let credential_id = format!("crd_{token}");
-        let access_token = self.jwt(&credential_id);
+        let user = if token.ends_with("_of_another") { &self.other_user } else { &self.user };
+        let access_token = self.jwt_of(user, &credential_id);
         unary(&ExchangeTokenResponse { access_token, expire_time: None, credential_id }.encode_to_vec())
     }
 
@@ -342,6 +350,7 @@ impl Mesh {
             is_member: AtomicBool::new(true),
             revision: AtomicI64::new(5),
             user,
+            other_user: UserId::generate(&env),
             organization,
             signer,
             env: env.clone(),
