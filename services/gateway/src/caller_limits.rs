@@ -28,14 +28,7 @@ pub(crate) enum Account {
 impl Account {
     /// The account of a peer without a valid credential.
     pub(crate) fn of_peer(peer: Option<PeerAddress>) -> Self {
-        match peer.map(|PeerAddress(address)| address.ip().to_canonical()) {
-            Some(IpAddr::V6(ip)) => {
-                let [a, b, c, d, ..] = ip.segments();
-                Self::Address(IpAddr::from([a, b, c, d, 0, 0, 0, 0]))
-            }
-            Some(ip) => Self::Address(ip),
-            None => Self::Local,
-        }
+        peer.map_or(Self::Local, |peer| Self::Address(peer.network()))
     }
 
     fn scope(&self) -> &'static str {

@@ -34,8 +34,13 @@ impl Default for ServerConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Open connections of the listener; more wait in the kernel's backlog.
+    /// Open connections of the listener. When there are as many, a new one takes the place of the one that has been idle
+    /// longest without a valid credential; if there is none, it waits in the kernel's backlog.
     pub connections: usize,
+    /// Open connections of one address (of IPv6, of one /64 network); more are closed at once.
+    pub connections_per_address: usize,
+    /// The same for an address of this machine, where proxies and other services are.
+    pub connections_per_loopback_address: usize,
     /// Concurrent HTTP/2 streams of one connection.
     pub streams_per_connection: u32,
     /// Unary calls with a valid credential in progress; more are refused with UNAVAILABLE.
@@ -69,6 +74,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4_096,
+            connections_per_address: 256,
+            connections_per_loopback_address: 3_072,
             streams_per_connection: 128,
             unary_calls: 1_024,
             streams: 16_384,

@@ -12,6 +12,7 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 
 use super::PeerAddress;
+use super::room::Requests;
 use super::sniff::{self, Protocol};
 use crate::config::Limits;
 use crate::stack::Routed;
@@ -29,7 +30,14 @@ pub(super) struct Ends {
 }
 
 /// Serves until the peer closes or the connection is ended.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Routed, limits: Limits, ends: Ends) {
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: Routed,
+    limits: Limits,
+    requests: Requests,
+    ends: Ends,
+) {
     let Ends { last_request, goaway, cut } = ends;
     // Small frames must not wait for acknowledgements; failure to set this is harmless.
     let _ = stream.set_nodelay(true);
@@ -50,6 +58,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Routed, 
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(PeerAddress(peer));
+        request.extensions_mut().insert(requests.begin());
         service.clone().oneshot(request)
     });
     let builder = builder(&limits);

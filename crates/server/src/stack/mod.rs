@@ -33,6 +33,7 @@ pub use seat::{Seat, Standing};
 pub(crate) use seat::{StandingOf, seated};
 
 use crate::config::Limits;
+use crate::listen::ConnectionUse;
 use crate::methods;
 use crate::telemetry::{Metrics, REQUEST_ID, RequestContext};
 use bulkhead::Bulkhead;
@@ -193,7 +194,8 @@ impl Inner {
         context: &RequestContext,
         request: &mut Request<Body>,
     ) -> Result<Admission, Error> {
-        let place = Place::new(Arc::clone(&self.bulkhead), kind);
+        let connection = request.extensions_mut().remove::<ConnectionUse>();
+        let place = Place::new(Arc::clone(&self.bulkhead), kind, connection);
         request.extensions_mut().insert(place.seat());
         if is_open(method) {
             // Health is answered while draining and overloaded, when it is needed most. The drain does not wait for it.

@@ -15,6 +15,7 @@ use tower::{ServiceExt as _, service_fn};
 
 use super::bulkhead::Bulkhead;
 use super::{Kind, Routed};
+use crate::listen::ConnectionUse;
 
 /// Whether the caller of a request has shown a valid credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +38,13 @@ pub(crate) struct Place {
     bulkhead: Arc<Bulkhead>,
     kind: Kind,
     taken: OnceLock<OwnedSemaphorePermit>,
+    /// None without a socket.
+    connection: Option<ConnectionUse>,
 }
 
 impl Place {
-    pub(crate) fn new(bulkhead: Arc<Bulkhead>, kind: Kind) -> Arc<Self> {
-        Arc::new(Self { bulkhead, kind, taken: OnceLock::new() })
+    pub(crate) fn new(bulkhead: Arc<Bulkhead>, kind: Kind, connection: Option<ConnectionUse>) -> Arc<Self> {
+        Arc::new(Self { bulkhead, kind, taken: OnceLock::new(), connection })
     }
 
     pub(crate) fn seat(self: &Arc<Self>) -> Seat {
@@ -50,6 +53,11 @@ impl Place {
 
     /// Takes a permit among the callers of this standing, once; later calls change nothing.
     pub(crate) fn take(&self, standing: Standing) -> Result<(), Error> {
+        if standing == Standing::Identified
+            && let Some(connection) = &self.connection
+        {
+            connection.mark_identified();
+        }
         if self.taken.get().is_none() {
             // Were it taken twice at once, the second permit would go back here.
             let _ = self.taken.set(self.bulkhead.enter(self.kind, standing)?);

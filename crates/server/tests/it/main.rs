@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // tests and their helpers fail by panicking
 
 mod connections;
+mod crowded;
 mod descriptors;
 mod drain;
 mod export;
