@@ -54,6 +54,11 @@ pub struct Limits {
     pub anonymous_streams: usize,
     /// Size of one request message in bytes.
     pub message_bytes: usize,
+    /// Bytes of request messages that have not arrived completely, of all callers with a valid credential together.
+    /// The first 64 KiB of each message do not count. Further bytes are refused with RESOURCE_EXHAUSTED.
+    pub body_bytes: usize,
+    /// The same, of all callers without a valid credential.
+    pub anonymous_body_bytes: usize,
     /// Size of the header list of one request in bytes.
     pub header_bytes: u32,
     /// Longest a unary call may take; a shorter `grpc-timeout` of the caller counts.
@@ -82,6 +87,8 @@ impl Default for Limits {
             anonymous_calls: 256,
             anonymous_streams: 256,
             message_bytes: 4 << 20,
+            body_bytes: 128 << 20,
+            anonymous_body_bytes: 8 << 20,
             header_bytes: 32 << 10,
             unary_timeout: Duration::from_secs(15),
             header_timeout: Duration::from_secs(10),

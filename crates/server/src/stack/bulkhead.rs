@@ -23,6 +23,8 @@ pub(crate) struct Bulkhead {
 struct Pools {
     unary: Pool,
     streams: Pool,
+    /// In bytes.
+    bodies: Pool,
 }
 
 #[derive(Debug)]
@@ -47,20 +49,19 @@ impl Bulkhead {
             identified: Pools {
                 unary: Pool::new("unary_calls", limits.unary_calls),
                 streams: Pool::new("streams", limits.streams),
+                bodies: Pool::new("body_bytes", limits.body_bytes),
             },
             anonymous: Pools {
                 unary: Pool::new("anonymous_calls", limits.anonymous_calls),
                 streams: Pool::new("anonymous_streams", limits.anonymous_streams),
+                bodies: Pool::new("anonymous_body_bytes", limits.anonymous_body_bytes),
             },
         }
     }
 
     /// Takes a permit that is held until the end of the answer, or refuses at once: a queue would only add latency.
     pub(crate) fn enter(&self, kind: Kind, standing: Standing) -> Result<OwnedSemaphorePermit, Error> {
-        let pools = match standing {
-            Standing::Identified => &self.identified,
-            Standing::Anonymous => &self.anonymous,
-        };
+        let pools = self.of(standing);
         let pool = match kind {
             Kind::Unary => &pools.unary,
             Kind::Stream => &pools.streams,
@@ -82,5 +83,24 @@ impl Bulkhead {
                     .retry_after(Duration::from_secs(5)),
             }
         })
+    }
+
+    /// Takes bytes of the budget for messages that have not arrived completely, or refuses at once.
+    pub(crate) fn take_bytes(&self, bytes: usize, standing: Standing) -> Result<OwnedSemaphorePermit, Error> {
+        let pool = &self.of(standing).bodies;
+        let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
+        pool.permits.clone().try_acquire_many_owned(wanted).map_err(|_| {
+            let left = pool.permits.available_permits();
+            let as_number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+            let (current, maximum) = (as_number(pool.maximum.saturating_sub(left)), as_number(pool.maximum));
+            Error::quota(pool.limit, self.service, current, maximum).retry_after(Duration::from_secs(1))
+        })
+    }
+
+    fn of(&self, standing: Standing) -> &Pools {
+        match standing {
+            Standing::Identified => &self.identified,
+            Standing::Anonymous => &self.anonymous,
+        }
     }
 }

@@ -39,7 +39,7 @@ use crate::telemetry::{Metrics, REQUEST_ID, RequestContext};
 use bulkhead::Bulkhead;
 use log::RequestLog;
 use seat::Place;
-use size::MeasuredBody;
+use size::{MeasuredBody, Measures};
 
 /// A service that answers gRPC requests and never fails as a service.
 pub type Routed = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -89,8 +89,8 @@ impl Stack {
     async fn handle(self, mut request: Request<Body>) -> Response<Body> {
         let inner = &*self.0;
         let known = methods::method(request.uri().path());
-        let (method, kind) = known.unwrap_or((log::UNKNOWN, methods::MethodKind::default()));
-        let kind = if kind.is_stream() { Kind::Stream } else { Kind::Unary };
+        let (method, streams) = known.unwrap_or((log::UNKNOWN, methods::MethodKind::default()));
+        let kind = if streams.is_stream() { Kind::Stream } else { Kind::Unary };
 
         // The request's ids: from the caller's headers, or new ones; current while the handler runs.
         let context = RequestContext::extract(request.headers(), &inner.env);
@@ -111,10 +111,15 @@ impl Stack {
             Err(refused) => return log.follow(answer(refused, &context), ()),
         };
 
-        // An oversize message is refused at its head, typed, before it is buffered.
+        // An oversize message is refused at its head, typed, before it is buffered. Those that do not end have a budget.
         let limit = deadline::limit(request.headers(), inner.limits.unary_timeout);
-        let mut request = request
-            .map(|body| Body::new(MeasuredBody::new(body, inner.limits.message_bytes, log.received())));
+        let measures = Measures {
+            limit: inner.limits.message_bytes,
+            is_single: !streams.client_streaming,
+            received: log.received(),
+            seat: held.1.seat(),
+        };
+        let mut request = request.map(|body| Body::new(MeasuredBody::new(body, measures)));
         request.extensions_mut().insert(context.clone());
 
         // Health and reflection are open; all else goes through the service's authentication to its routes.

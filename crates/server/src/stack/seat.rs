@@ -30,21 +30,23 @@ pub enum Standing {
 pub(crate) type StandingOf = fn(&Extensions) -> Standing;
 
 /// The seat of a request, in its extensions; cloning shares it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Seat(Weak<Place>);
 
 /// Holds what the seat was taken with, until the end of the answer.
 pub(crate) struct Place {
     bulkhead: Arc<Bulkhead>,
     kind: Kind,
-    taken: OnceLock<OwnedSemaphorePermit>,
+    taken: OnceLock<(Standing, OwnedSemaphorePermit)>,
+    /// Whose budget pays for the body, as of its first byte that counts.
+    pays: OnceLock<Standing>,
     /// None without a socket.
     connection: Option<ConnectionUse>,
 }
 
 impl Place {
     pub(crate) fn new(bulkhead: Arc<Bulkhead>, kind: Kind, connection: Option<ConnectionUse>) -> Arc<Self> {
-        Arc::new(Self { bulkhead, kind, taken: OnceLock::new(), connection })
+        Arc::new(Self { bulkhead, kind, taken: OnceLock::new(), pays: OnceLock::new(), connection })
     }
 
     pub(crate) fn seat(self: &Arc<Self>) -> Seat {
@@ -60,7 +62,7 @@ impl Place {
         }
         if self.taken.get().is_none() {
             // Were it taken twice at once, the second permit would go back here.
-            let _ = self.taken.set(self.bulkhead.enter(self.kind, standing)?);
+            let _ = self.taken.set((standing, self.bulkhead.enter(self.kind, standing)?));
         }
         Ok(())
     }
@@ -74,6 +76,15 @@ impl Seat {
     pub fn take(&self, standing: Standing) -> Result<(), Error> {
         // Without its place, the answer has ended already.
         self.0.upgrade().map_or(Ok(()), |place| place.take(standing))
+    }
+
+    /// Takes bytes of the budget for request messages that have not arrived completely; `None` once the answer has
+    /// ended. Without a seat the caller is not identified.
+    pub(crate) fn take_bytes(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, Error> {
+        let Some(place) = self.0.upgrade() else { return Ok(None) };
+        let seated = || place.taken.get().map_or(Standing::Anonymous, |(standing, _)| *standing);
+        let pays = *place.pays.get_or_init(seated);
+        place.bulkhead.take_bytes(bytes, pays).map(Some)
     }
 }
 

@@ -1,5 +1,5 @@
 //! The shape and size limit of request messages, read from each message's five-byte head before the message is
-//! buffered.
+//! buffered, and the budget for messages that have not arrived completely.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,24 +9,45 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use foundry_core::{Code, Error};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use tonic::body::Body;
 
-const HEAD: usize = 5;
+use super::seat::Seat;
 
-/// A request body that fails with a typed status at the head of an oversize message.
+const HEAD: usize = 5;
+/// Bytes of each message that the budget does not count, so that a call with a small one is never refused for the large
+/// ones of others.
+const UNBUDGETED: usize = 64 << 10;
+
+/// What a request body is measured by.
+pub(crate) struct Measures {
+    /// Most bytes of one message.
+    pub(crate) limit: usize,
+    /// Whether the method takes one message.
+    pub(crate) is_single: bool,
+    /// Counts the bytes of the body.
+    pub(crate) received: Arc<AtomicU64>,
+    /// The seat of the request, which decides on the budget.
+    pub(crate) seat: Seat,
+}
+
+/// A request body that fails with a typed status at the head of an oversize message, and where the budget ends.
 pub(crate) struct MeasuredBody {
     inner: Body,
-    limit: usize,
-    received: Arc<AtomicU64>,
+    measures: Measures,
     head: [u8; HEAD],
     head_len: usize,
+    /// Of the current message.
+    message_len: usize,
     message_left: usize,
+    /// The part of the budget that the body holds.
+    held: Option<OwnedSemaphorePermit>,
 }
 
 impl MeasuredBody {
-    pub(crate) fn new(inner: Body, limit: usize, received: Arc<AtomicU64>) -> Self {
-        Self { inner, limit, received, head: [0; HEAD], head_len: 0, message_left: 0 }
+    pub(crate) fn new(inner: Body, measures: Measures) -> Self {
+        Self { inner, measures, head: [0; HEAD], head_len: 0, message_len: 0, message_left: 0, held: None }
     }
 
     fn is_between_messages(&self) -> bool {
@@ -40,6 +61,7 @@ impl MeasuredBody {
                 let step = self.message_left.min(data.len());
                 self.message_left -= step;
                 data.advance(step);
+                self.budget()?;
                 continue;
             }
             let step = (HEAD - self.head_len).min(data.len());
@@ -52,12 +74,32 @@ impl MeasuredBody {
                     return Err(malformed("it is not a gRPC message"));
                 }
                 let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-                if length > self.limit {
-                    return Err(too_large(length, self.limit));
+                if length > self.measures.limit {
+                    return Err(too_large(length, self.measures.limit));
                 }
-                self.message_left = length;
+                (self.message_len, self.message_left) = (length, length);
                 self.head_len = 0;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes as much of the budget as the message has grown, and gives it back where a handler takes the message.
+    fn budget(&mut self) -> Result<(), Error> {
+        if self.message_left == 0 && !self.measures.is_single {
+            self.held = None;
+            return Ok(());
+        }
+        let arrived = self.message_len - self.message_left;
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let wanted = arrived.saturating_sub(UNBUDGETED + held);
+        if wanted == 0 {
+            return Ok(());
+        }
+        let more = self.measures.seat.take_bytes(wanted)?;
+        match (&mut self.held, more) {
+            (Some(held), Some(more)) => held.merge(more),
+            (held, more) => *held = more,
         }
         Ok(())
     }
@@ -93,12 +135,16 @@ impl HttpBody for MeasuredBody {
             None if !self.is_between_messages() => {
                 // Reported once: a later poll gets the plain end.
                 (self.head_len, self.message_left) = (0, 0);
+                self.held = None;
                 return Poll::Ready(Some(Err(malformed("it ends in the middle of a message").into_status())));
             }
-            end => return Poll::Ready(end),
+            end => {
+                self.held = None;
+                return Poll::Ready(end);
+            }
         };
         if let Some(data) = frame.data_ref() {
-            self.received.fetch_add(data.len() as u64, Ordering::Relaxed);
+            self.measures.received.fetch_add(data.len() as u64, Ordering::Relaxed);
             let data = data.clone();
             if let Err(error) = self.follow(&data) {
                 return Poll::Ready(Some(Err(error.into_status())));
@@ -127,8 +173,13 @@ mod tests {
         bytes
     }
 
+    fn measured(inner: Body, is_single: bool) -> MeasuredBody {
+        let (received, seat) = (Arc::default(), Seat::default());
+        MeasuredBody::new(inner, Measures { limit: 100, is_single, received, seat })
+    }
+
     fn body() -> MeasuredBody {
-        MeasuredBody::new(Body::empty(), 100, Arc::default())
+        measured(Body::empty(), false)
     }
 
     #[test]
@@ -157,7 +208,7 @@ mod tests {
         let mut message = message(9);
         message.truncate(7);
         let inner = Body::new(http_body_util::Full::new(Bytes::from(message)));
-        let mut body = MeasuredBody::new(inner, 100, Arc::default());
+        let mut body = measured(inner, true);
         assert!(body.frame().now_or_never().unwrap().unwrap().is_ok());
         assert!(!body.is_end_stream());
         let status = body.frame().now_or_never().unwrap().unwrap().unwrap_err();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // tests and their helpers fail by panicking
 
+mod bodies;
 mod connections;
 mod crowded;
 mod descriptors;
