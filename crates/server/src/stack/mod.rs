@@ -111,8 +111,13 @@ impl Stack {
             Err(refused) => return log.follow(answer(refused, &context), ()),
         };
 
-        // An oversize message is refused at its head, typed, before it is buffered. Those that do not end have a budget.
-        let limit = deadline::limit(request.headers(), inner.limits.unary_timeout);
+        // A deadline that cannot be read would let the call run for longer than its caller waits.
+        let limit = match deadline::limit(request.headers(), inner.limits.unary_timeout) {
+            Ok(limit) => limit,
+            Err(refused) => return log.follow(answer(refused, &context), held),
+        };
+
+        // A message that is oversize or one too many is refused at its head, typed, before it is buffered.
         let measures = Measures {
             limit: inner.limits.message_bytes,
             is_single: !streams.client_streaming,

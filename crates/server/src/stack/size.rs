@@ -1,4 +1,4 @@
-//! The shape and size limit of request messages, read from each message's five-byte head before the message is
+//! The shape, number and size limit of request messages, read from each message's five-byte head before the message is
 //! buffered, and the budget for messages that have not arrived completely.
 
 use std::pin::Pin;
@@ -32,12 +32,14 @@ pub(crate) struct Measures {
     pub(crate) seat: Seat,
 }
 
-/// A request body that fails with a typed status at the head of an oversize message, and where the budget ends.
+/// A request body that fails with a typed status at the head of a message that is oversize or one too many, and where
+/// the budget ends.
 pub(crate) struct MeasuredBody {
     inner: Body,
     measures: Measures,
     head: [u8; HEAD],
     head_len: usize,
+    messages: usize,
     /// Of the current message.
     message_len: usize,
     message_left: usize,
@@ -47,7 +49,16 @@ pub(crate) struct MeasuredBody {
 
 impl MeasuredBody {
     pub(crate) fn new(inner: Body, measures: Measures) -> Self {
-        Self { inner, measures, head: [0; HEAD], head_len: 0, message_len: 0, message_left: 0, held: None }
+        Self {
+            inner,
+            measures,
+            head: [0; HEAD],
+            head_len: 0,
+            messages: 0,
+            message_len: 0,
+            message_left: 0,
+            held: None,
+        }
     }
 
     fn is_between_messages(&self) -> bool {
@@ -76,6 +87,10 @@ impl MeasuredBody {
                 let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
                 if length > self.measures.limit {
                     return Err(too_large(length, self.measures.limit));
+                }
+                self.messages += 1;
+                if self.measures.is_single && self.messages > 1 {
+                    return Err(malformed("the method takes one message, and there are more"));
                 }
                 (self.message_len, self.message_left) = (length, length);
                 self.head_len = 0;
@@ -222,5 +237,13 @@ mod tests {
         body.follow(&message(4)).unwrap();
         let error = body.follow(&message(101)[..HEAD]).unwrap_err();
         assert_eq!((error.reason(), error.code()), ("MESSAGE_TOO_LARGE", Code::ResourceExhausted));
+    }
+
+    #[test]
+    fn refuses_a_second_message_where_the_method_takes_one() {
+        let mut single = measured(Body::empty(), true);
+        single.follow(&message(4)).unwrap();
+        let error = single.follow(&message(0)).unwrap_err();
+        assert_eq!((error.reason(), error.code()), ("MALFORMED_MESSAGE", Code::InvalidArgument));
     }
 }

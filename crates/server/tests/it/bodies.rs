@@ -1,4 +1,4 @@
-//! Request bodies that no well-behaved client sends.
+//! Requests that no well-behaved client sends.
 
 use crate::support::{BOUND, Probe, bounded, client, get, limits, prompt_drain, reason};
 use bytes::Bytes;
@@ -7,7 +7,7 @@ use foundry_server::testing::TestServer;
 use futures::StreamExt as _;
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body_util::{Full, StreamBody};
 use prost::Message as _;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
@@ -19,9 +19,13 @@ fn channel(server: &TestServer) -> Channel {
     Endpoint::from_shared(server.url()).unwrap().connect_lazy()
 }
 
-async fn call(channel: Channel, method: &str, body: Body) -> Response<Body> {
+async fn call(channel: Channel, method: &str, headers: &[(&str, &str)], body: Body) -> Response<Body> {
     let path = format!("/foundry.task.v1.TaskService/{method}");
-    let request = Request::post(path).header("content-type", "application/grpc").body(body).unwrap();
+    let mut request = Request::post(path).header("content-type", "application/grpc").body(body).unwrap();
+    for (name, value) in headers {
+        let name: http::HeaderName = name.parse().unwrap();
+        request.headers_mut().append(name, value.parse().unwrap());
+    }
     bounded(channel.oneshot(request)).await.unwrap()
 }
 
@@ -36,6 +40,33 @@ fn unfinished(size: usize) -> Body {
     bytes.truncate(size);
     let first = futures::stream::iter([Ok::<_, Status>(Frame::data(Bytes::from(bytes)))]);
     Body::new(StreamBody::new(first.chain(futures::stream::pending())))
+}
+
+#[tokio::test]
+async fn a_call_that_takes_one_message_refuses_a_second_one() {
+    let server = TestServer::start(Probe::default().service()).await.unwrap();
+    for method in ["GetTask", "WatchTask"] {
+        let two = framed(&get("echo").encode_to_vec()).repeat(2);
+        let answer = call(channel(&server), method, &[], Body::new(Full::new(Bytes::from(two)))).await;
+        let status = Status::from_header_map(answer.headers()).expect("refused at once");
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "MALFORMED_MESSAGE"));
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_that_cannot_be_read_is_refused() {
+    let server = TestServer::start(Probe::default().service()).await.unwrap();
+    let message = || Body::new(Full::new(Bytes::from(framed(&get("echo").encode_to_vec()))));
+    let bad = [&[("grpc-timeout", "soon")][..], &[("grpc-timeout", "1S"), ("grpc-timeout", "2S")]];
+    for headers in bad {
+        for method in ["GetTask", "WatchTask"] {
+            let answer = call(channel(&server), method, headers, message()).await;
+            let status = Status::from_header_map(answer.headers()).expect("refused at once");
+            assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
+        }
+    }
+    let good = call(channel(&server), "GetTask", &[("grpc-timeout", "15S")], message()).await;
+    assert!(!good.headers().contains_key("grpc-status"), "{:?}", good.headers());
 }
 
 #[tokio::test]
@@ -55,8 +86,8 @@ async fn large_messages_that_do_not_end_have_a_budget_and_small_ones_pass_beside
         };
         let server = TestServer::start_with(service, config, prompt_drain()).await.unwrap();
         {
-            let one = std::pin::pin!(call(channel(&server), "GetTask", unfinished(250_000)));
-            let other = std::pin::pin!(call(channel(&server), "GetTask", unfinished(250_000)));
+            let one = std::pin::pin!(call(channel(&server), "GetTask", &[], unfinished(250_000)));
+            let other = std::pin::pin!(call(channel(&server), "GetTask", &[], unfinished(250_000)));
             let (refused, _other) = futures::future::select(one, other).await.factor_first();
             let status = Status::from_header_map(refused.headers()).expect("refused at once");
             assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "LIMIT_REACHED"));
