@@ -1,6 +1,10 @@
-//! Requests that no well-behaved client sends.
+//! Request bodies and heads that no well-behaved client sends.
+
+use std::time::Duration;
 
 use crate::support::{BOUND, Probe, bounded, client, get, limits, prompt_drain, reason};
+use axum::Router;
+use axum::routing::get as route;
 use bytes::Bytes;
 use foundry_server::Standing;
 use foundry_server::testing::TestServer;
@@ -9,6 +13,8 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use prost::Message as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -100,5 +106,23 @@ async fn large_messages_that_do_not_end_have_a_budget_and_small_ones_pass_beside
         let large = get(&"x".repeat(250_000));
         let mut client = client(server.remote().unwrap());
         bounded(async { while client.get_task(large.clone()).await.is_err() {} }).await;
+    }
+}
+
+#[tokio::test]
+async fn the_limit_on_headers_holds_over_http_1_too() {
+    let routes = Router::new().route("/hello", route(|| async { "hello" }));
+    let server = TestServer::start(Probe::default().service().plain_routes(routes)).await.unwrap();
+    for (size, expected) in [(20, "HTTP/1.1 200"), (33, "HTTP/1.1 431"), (40, "HTTP/1.1 431")] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let fill = "x".repeat(size << 10);
+        let request =
+            format!("GET /hello HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-fill: {fill}\r\n\r\n");
+        // The server may close before it has read all.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with(expected), "{size} KiB: {answer}");
     }
 }
