@@ -1,7 +1,7 @@
 //! Limits of one caller: a token bucket of requests, and how many may be in progress.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const MAX_ACCOUNTS: usize = 16_384;
 pub(crate) enum Account {
     /// A user, over all sessions and personal access tokens.
     User(Arc<str>),
-    /// An IP address; of IPv6, the network of one customer.
+    /// An IP address; of IPv6, the network of one customer; one for all of this machine's loopback addresses.
     Address(IpAddr),
     /// A caller in this process.
     Local,
@@ -28,7 +28,14 @@ pub(crate) enum Account {
 impl Account {
     /// The account of a peer without a valid credential.
     pub(crate) fn of_peer(peer: Option<PeerAddress>) -> Self {
-        peer.map_or(Self::Local, |peer| Self::Address(peer.network()))
+        match peer {
+            None => Self::Local,
+            // A process here may call from any address of the loopback network.
+            Some(PeerAddress(socket)) if socket.ip().to_canonical().is_loopback() => {
+                Self::Address(Ipv4Addr::LOCALHOST.into())
+            }
+            Some(peer) => Self::Address(peer.network()),
+        }
     }
 
     fn scope(&self) -> &'static str {
@@ -230,6 +237,18 @@ mod tests {
         assert!(book.enter(&caller("a"), Kind::Unary).is_err());
         drop(call);
         assert!(book.enter(&caller("a"), Kind::Unary).is_ok());
+    }
+
+    #[test]
+    fn the_addresses_of_this_machine_and_of_one_customer_are_one_account_each() {
+        let at = |address: &str| Account::of_peer(Some(PeerAddress(address.parse().unwrap())));
+        for same in ["127.0.0.18:9", "[::1]:9", "[::ffff:127.0.0.3]:9"] {
+            assert_eq!(at(same), at("127.0.0.1:9"), "{same}");
+        }
+        assert_eq!(at("[2001:db8:1:2::1]:9"), at("[2001:db8:1:2:ffff::2]:9"));
+        assert_ne!(at("[2001:db8:1:2::1]:9"), at("[2001:db8:1:3::1]:9"));
+        assert_ne!(at("192.0.2.1:9"), at("192.0.2.2:9"));
+        assert_eq!(Account::of_peer(None), Account::Local);
     }
 
     #[test]
