@@ -5,6 +5,11 @@ use std::time::Duration;
 use foundry_core::{Code, Error};
 use rustix::process::Signal;
 
+use crate::ObjectId;
+
+/// Longest name in an error, in bytes.
+const MAX_NAME: usize = 100;
+
 /// The kind of a failure: decides the gRPC code and whether a retry makes sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GitErrorKind {
@@ -126,8 +131,32 @@ impl GitError {
     /// Classifies a git process that ended with an error, by its (untranslated) messages.
     pub(crate) fn from_exit(what: &str, status: &str, stderr: String) -> Self {
         let (kind, reason) = classify(&stderr);
-        Self::new(kind, reason, format!("git {what} failed ({status}){}", summary(kind))).with_stderr(stderr)
+        let refused = refused(&stderr).map(|refused| format!(": {refused}")).unwrap_or_default();
+        let message = format!("git {what} failed ({status}){}{refused}", summary(kind));
+        Self::new(kind, reason, message).with_stderr(stderr)
     }
+}
+
+/// What git has refused, if its messages name it: an object and the check that failed, a transport, or a ref. Only
+/// words of harmless characters are taken, since the rest may hold a path of this host.
+fn refused(stderr: &str) -> Option<String> {
+    stderr.lines().filter(|line| !line.starts_with("remote:")).find_map(|line| {
+        let object = || {
+            let mut words = line.split(' ').map(|word| word.strip_suffix(':').unwrap_or(word));
+            let id = words.find(|word| ObjectId::parse(word).is_ok())?;
+            let check = words.next().filter(|word| word.bytes().all(|b| b.is_ascii_alphanumeric()));
+            Some(check.map_or_else(|| format!("object {id}"), |check| format!("object {id}, {check}")))
+        };
+        let quoted = |before: &str, after: &str| {
+            let (_, rest) = line.split_once(before)?;
+            let name = rest.split_once(after)?.0;
+            let is_harmless = |b: u8| b.is_ascii_alphanumeric() || b"+-._".contains(&b);
+            (name.len() <= MAX_NAME && name.bytes().all(is_harmless)).then_some(name)
+        };
+        let transport = || quoted("transport '", "' not allowed").map(|name| format!("transport {name}"));
+        let refspec = || quoted("invalid refspec '", "'").map(|name| format!("refspec {name}"));
+        object().or_else(transport).or_else(refspec)
+    })
 }
 
 fn summary(kind: GitErrorKind) -> &'static str {
@@ -282,5 +311,25 @@ mod tests {
         let e = GitError::from_exit("fetch", "exit 128", "fatal: '/data/mirrors/x' is broken".into());
         let status = Error::from(e).into_status();
         assert!(!status.message().contains("/data"), "{}", status.message());
+    }
+
+    #[test]
+    fn names_what_git_refused_and_nothing_else_of_what_it_printed() {
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        for (text, named) in [
+            (
+                format!("error: object {id}: hasDotdot: contains '..'\nfatal: fsck error in packed object"),
+                format!(": object {id}, hasDotdot"),
+            ),
+            (format!("error in tree {id}: hasDotgit: contains '.git'"), format!(": object {id}, hasDotgit")),
+            (format!("fatal: bad object {id}"), format!(": object {id}")),
+            ("fatal: transport 'ext' not allowed".to_owned(), ": transport ext".to_owned()),
+            ("fatal: invalid refspec '-x'".to_owned(), ": refspec -x".to_owned()),
+            ("fatal: transport '/data/x' not allowed".to_owned(), "not allowed".to_owned()),
+            (format!("remote: error: object {id}: hasDotdot"), "(exit 128)".to_owned()),
+        ] {
+            let error = GitError::from_exit("fetch", "exit 128", text.clone());
+            assert!(error.message().ends_with(&named), "{text}: {}", error.message());
+        }
     }
 }

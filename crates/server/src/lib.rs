@@ -23,6 +23,6 @@ pub use lifecycle::{Exit, Phases, Process, Readiness, Signals, StopHandle};
 pub use listen::{Listener, PeerAddress};
 pub use open_routes::Health;
 pub use service::{Mounted, ReadCounts, Service};
-pub use stack::{Active, Kind, Routed};
+pub use stack::{Active, Kind, Routed, Seat, Standing};
 pub use telemetry::{Metrics, RequestContext, Telemetry};
 pub use upstream::{Upstream, UpstreamBinding};

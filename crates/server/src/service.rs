@@ -14,7 +14,7 @@ use tower::{Layer, Service as TowerService};
 use crate::config::ServerConfig;
 use crate::lifecycle::Phases;
 use crate::open_routes::{Health, open_routes};
-use crate::stack::{Active, Routed, Stack};
+use crate::stack::{Active, Routed, Stack, Standing, StandingOf, seated};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
@@ -29,6 +29,7 @@ pub struct Service {
     pub(crate) routes: Routed,
     pub(crate) health: Health,
     pub(crate) authentication: Option<Wrap>,
+    pub(crate) standing_of: Option<StandingOf>,
     pub(crate) edge: Option<Wrap>,
     pub(crate) plain: Option<axum::Router>,
     pub(crate) grpc_web: bool,
@@ -62,6 +63,7 @@ impl Service {
             grpc_services,
             routes,
             authentication: None,
+            standing_of: Some(|_| Standing::Identified),
             edge: None,
             plain: None,
             grpc_web: false,
@@ -84,6 +86,21 @@ impl Service {
         <L::Service as TowerService<Request<Body>>>::Future: Send + 'static,
     {
         self.authentication = Some(Arc::new(move |inner| BoxCloneSyncService::new(layer.layer(inner))));
+        self
+    }
+
+    /// Sets how the standing of a caller is read from the extensions that authentication left. Without it every caller
+    /// who passed authentication counts as identified: enough where no method is open.
+    #[must_use]
+    pub fn standing_of(mut self, read: StandingOf) -> Self {
+        self.standing_of = Some(read);
+        self
+    }
+
+    /// The service takes the [`Seat`](crate::Seat) of each request itself, because it checks credentials itself.
+    #[must_use]
+    pub fn takes_seats(mut self) -> Self {
+        self.standing_of = None;
         self
     }
 
@@ -154,9 +171,14 @@ impl Service {
             metrics.observe_store(self.name, read);
         }
         let open = BoxCloneSyncService::new(open_routes(&self.grpc_services, &health)?.prepare());
-        let protected = match &self.authentication {
-            Some(wrap) => wrap(self.routes),
+        // Inside authentication: a seat among identified callers is for a request with a valid credential.
+        let routes = match self.standing_of {
+            Some(standing_of) => seated(self.routes, standing_of),
             None => self.routes,
+        };
+        let protected = match &self.authentication {
+            Some(wrap) => wrap(routes),
+            None => routes,
         };
         let stack = Stack::new(self.name, env.clone(), &config.limits, metrics.clone(), open, protected);
         Ok(Mounted {

@@ -19,13 +19,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foundry_authn::{Authenticator, AuthnLayer, KeyRing, Revocations};
+use foundry_authn::{Authenticator, AuthnLayer, Caller, KeyRing, Revocations};
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_proto::auth::v1::auth_service_server::{AuthServiceServer, SERVICE_NAME};
 use foundry_proto::watch::v1::watch_authorization_service_server::{
     SERVICE_NAME as WATCH_AUTHORIZATION, WatchAuthorizationServiceServer,
 };
-use foundry_server::{Phases, Service};
+use foundry_server::{Phases, Service, Standing};
 use foundry_service::Database;
 use foundry_watch::Observer;
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,12 @@ pub async fn build(config: Config, deps: Dependencies) -> Result<Service> {
     let routes = Routes::new(AuthServiceServer::new(rpc.clone()))
         .add_service(WatchAuthorizationServiceServer::new(rpc));
     let layer = AuthnLayer::new(auth.authenticator.clone());
-    let service = Service::new(NAME, [SERVICE_NAME, WATCH_AUTHORIZATION], routes).authenticated_by(layer);
+    let service = Service::new(NAME, [SERVICE_NAME, WATCH_AUTHORIZATION], routes)
+        .authenticated_by(layer)
+        .standing_of(|extensions| match extensions.get::<Caller>() {
+            Some(_) => Standing::Identified,
+            None => Standing::Anonymous,
+        });
     foundry_service::report_storage(&auth.store, &service, &deps.env, &deps.tasks);
     Ok(service.counts(foundry_service::counts(&auth.store)).phases(phases(auth, jobs)).background(deps.tasks))
 }

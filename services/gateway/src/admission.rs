@@ -102,7 +102,7 @@ impl Admission {
         })?;
         let Some(user) = identified.caller.as_user() else { return Err(from_inside().into_status()) };
         tracing::Span::current().record("caller", identified.caller.actor());
-        let account = Account::Credential(user.credential_id.as_str().into());
+        let account = Account::User(user.user_id.as_str().into());
         Ok((account, authorization, identified))
     }
 

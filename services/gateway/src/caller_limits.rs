@@ -1,7 +1,7 @@
 //! Limits of one caller: a token bucket of requests, and how many may be in progress.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ const MAX_ACCOUNTS: usize = 16_384;
 /// The party that a limit applies to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Account {
-    /// A session or personal access token.
-    Credential(Arc<str>),
-    /// An IP address; of IPv6, the network of one customer.
+    /// A user, over all sessions and personal access tokens.
+    User(Arc<str>),
+    /// An IP address; of IPv6, the network of one customer; one for all of this machine's loopback addresses.
     Address(IpAddr),
     /// A caller in this process.
     Local,
@@ -28,19 +28,19 @@ pub(crate) enum Account {
 impl Account {
     /// The account of a peer without a valid credential.
     pub(crate) fn of_peer(peer: Option<PeerAddress>) -> Self {
-        match peer.map(|PeerAddress(address)| address.ip().to_canonical()) {
-            Some(IpAddr::V6(ip)) => {
-                let [a, b, c, d, ..] = ip.segments();
-                Self::Address(IpAddr::from([a, b, c, d, 0, 0, 0, 0]))
-            }
-            Some(ip) => Self::Address(ip),
+        match peer {
             None => Self::Local,
+            // A process here may call from any address of the loopback network.
+            Some(PeerAddress(socket)) if socket.ip().to_canonical().is_loopback() => {
+                Self::Address(Ipv4Addr::LOCALHOST.into())
+            }
+            Some(peer) => Self::Address(peer.network()),
         }
     }
 
     fn scope(&self) -> &'static str {
         match self {
-            Self::Credential(_) => "token",
+            Self::User(_) => "user",
             Self::Address(_) => "address",
             Self::Local => "process",
         }
@@ -131,7 +131,7 @@ impl CallerBook {
 impl Inner {
     fn limits(&self, account: &Account) -> &CallerLimits {
         match account {
-            Account::Credential(_) | Account::Local => &self.caller,
+            Account::User(_) | Account::Local => &self.caller,
             Account::Address(_) => &self.anonymous,
         }
     }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn caller(name: &str) -> Account {
-        Account::Credential(name.into())
+        Account::User(name.into())
     }
 
     #[test]
@@ -237,6 +237,18 @@ mod tests {
         assert!(book.enter(&caller("a"), Kind::Unary).is_err());
         drop(call);
         assert!(book.enter(&caller("a"), Kind::Unary).is_ok());
+    }
+
+    #[test]
+    fn the_addresses_of_this_machine_and_of_one_customer_are_one_account_each() {
+        let at = |address: &str| Account::of_peer(Some(PeerAddress(address.parse().unwrap())));
+        for same in ["127.0.0.18:9", "[::1]:9", "[::ffff:127.0.0.3]:9"] {
+            assert_eq!(at(same), at("127.0.0.1:9"), "{same}");
+        }
+        assert_eq!(at("[2001:db8:1:2::1]:9"), at("[2001:db8:1:2:ffff::2]:9"));
+        assert_ne!(at("[2001:db8:1:2::1]:9"), at("[2001:db8:1:3::1]:9"));
+        assert_ne!(at("192.0.2.1:9"), at("192.0.2.2:9"));
+        assert_eq!(Account::of_peer(None), Account::Local);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct Config {
     /// Whether `x-forwarded-proto` is believed, by which a proxy in front of the gateway reports the scheme of its
     /// client; otherwise every request counts as plain HTTP. Set it only where every request passes such a proxy.
     pub trust_forwarded_proto: bool,
-    /// Limits of one credential.
+    /// Limits of one user, over all credentials.
     pub caller: CallerLimits,
     /// Watches that one user may have on the edge's streams, over all credentials.
     pub watches_per_user: usize,

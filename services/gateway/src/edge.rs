@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use foundry_edge::WatchEdge;
-use foundry_server::{Kind, PeerAddress, methods};
+use foundry_proto::options::v1::Access;
+use foundry_server::{Kind, PeerAddress, Seat, Standing, methods};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -52,8 +53,10 @@ impl Edge {
         let peer = request.extensions_mut().remove::<PeerAddress>();
         let admitted = parts.admission.admit(route, request.headers(), peer, &parts.callers).await?;
 
-        // Charge the caller, so that one cannot use up what all share.
+        // Charge the caller, so that one cannot use up what all share; strangers share less than users do.
         let permit = parts.callers.enter(&admitted.account, route.kind)?;
+        let is_open = route.access == Access::Open;
+        take_seat(&request, if is_open { Standing::Anonymous } else { Standing::Identified })?;
 
         // Remove headers that are for the edge only, and those that a client may not set.
         headers::clean_request(request.headers_mut());
@@ -76,9 +79,15 @@ impl Edge {
         let kind = methods::kind(request.uri().path());
         let kind = if kind.is_stream() { Kind::Stream } else { Kind::Unary };
         let permit = parts.callers.enter(&account, kind)?;
+        take_seat(&request, Standing::Identified)?;
         let Identified { caller, token } = identified;
         Ok(parts.watch.serve(request, caller, token, Arc::new(permit)).await)
     }
+}
+
+/// Takes the request's seat in the gateway's bulkhead, now that it is known who calls.
+fn take_seat(request: &Request<Body>, standing: Standing) -> foundry_core::Result<()> {
+    request.extensions().get::<Seat>().map_or(Ok(()), |seat| seat.take(standing))
 }
 
 impl tower::Service<Request<Body>> for Edge {

@@ -102,6 +102,7 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
         .await;
     let clock = deps.env.clock.clone();
     Ok(service
+        .takes_seats()
         .grpc_web()
         .plain_routes(web::plain_routes(health, Page::embedded(&deps.env)))
         .edge_layer(web::edge_layer(&config.allowed_origins)?)

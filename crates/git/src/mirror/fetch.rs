@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use super::{Mirror, MirrorLimits, remove_tree, sync_parent, with_suffix};
 use crate::lock::Lock;
 use crate::remote::Endpoint;
-use crate::{BranchName, Git, GitCommand, GitError, RemoteUrl, Result, RunLimits};
+use crate::{BranchName, Git, GitCommand, GitError, GitErrorKind, RemoteUrl, Result, RunLimits};
 
 /// Every branch of the remote except option-like names and one that would shadow `HEAD`.
 const REFSPECS: [&str; 3] = ["+refs/heads/*:refs/heads/*", "^refs/heads/-*", "^refs/heads/HEAD"];
+
+/// Most characters of a refused name in an error.
+const MAX_SHOWN: usize = 100;
 
 /// What a fetch found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct FetchReport {
 struct Listing {
     branches: u64,
     skipped: u64,
+    /// The first branch that is left out, and why; of the remote's HEAD if that is one of them.
+    refused: Option<(String, String)>,
     head: Option<BranchName>,
     first: Option<BranchName>,
     sha256: bool,
@@ -110,7 +115,11 @@ impl Mirror {
             let found = listing.branches + listing.skipped;
             return Err(GitError::too_large("branches of the remote", found, self.limits.max_refs));
         }
-        Ok(listing)
+        // It is not empty, but there is nothing in it to work on.
+        match &listing.refused {
+            Some((name, why)) if listing.branches == 0 => Err(only_refused(name, why)),
+            _ => Ok(listing),
+        }
     }
 
     async fn fetch_into(&self, dir: &Path, endpoint: &Endpoint, listing: Listing) -> Result<FetchReport> {
@@ -156,29 +165,50 @@ fn remote_command(command: GitCommand, endpoint: &Endpoint, limits: RunLimits) -
 }
 
 fn read_listing(stdout: &[u8]) -> Listing {
-    let mut listing = Listing { branches: 0, skipped: 0, head: None, first: None, sha256: false };
+    let mut listing =
+        Listing { branches: 0, skipped: 0, refused: None, head: None, first: None, sha256: false };
     for line in stdout.split(|b| *b == b'\n') {
         let Some(tab) = line.iter().position(|b| *b == b'\t') else { continue };
         let (left, right) = (&line[..tab], &line[tab + 1..]);
-        let branch = |full: &[u8]| {
-            let name = full.strip_prefix(b"refs/heads/")?;
-            Some(std::str::from_utf8(name).ok().and_then(|n| BranchName::parse(n).ok()))
-        };
+        let branch = |full: &[u8]| full.strip_prefix(b"refs/heads/").map(branch_name);
         if let Some(target) = left.strip_prefix(b"ref: ") {
             if right == b"HEAD" {
-                listing.head = branch(target).flatten();
+                match branch(target) {
+                    Some(Ok(name)) => listing.head = Some(name),
+                    Some(Err(refused)) => listing.refused = Some(refused),
+                    None => {}
+                }
             }
             continue;
         }
         listing.sha256 |= left.len() == 64;
         match branch(right) {
             None => {}
-            Some(None) => listing.skipped += 1,
-            Some(Some(name)) => {
+            Some(Err(refused)) => {
+                listing.skipped += 1;
+                listing.refused.get_or_insert(refused);
+            }
+            Some(Ok(name)) => {
                 listing.branches += 1;
                 listing.first.get_or_insert(name);
             }
         }
     }
     listing
+}
+
+/// A branch of the remote; or its name as text, and the rule that it breaks.
+fn branch_name(name: &[u8]) -> std::result::Result<BranchName, (String, String)> {
+    let why = match std::str::from_utf8(name).map(BranchName::parse) {
+        Ok(Ok(name)) => return Ok(name),
+        Ok(Err(error)) => GitError::from(error).message().to_owned(),
+        Err(_) => "a branch name must be UTF-8".to_owned(),
+    };
+    let shown = String::from_utf8_lossy(name).chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
+    Err((shown, why))
+}
+
+fn only_refused(name: &str, why: &str) -> GitError {
+    let text = format!("every branch of the remote has a name that is refused, such as `{name}`: {why}");
+    GitError::new(GitErrorKind::Invalid, "BRANCH_NAME_INVALID", text)
 }

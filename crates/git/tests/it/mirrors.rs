@@ -100,6 +100,20 @@ async fn skips_and_counts_option_like_branches_and_runs_none_of_them() {
 }
 
 #[tokio::test]
+async fn a_head_that_looks_like_an_option_is_passed_over_or_named() {
+    let lab = Lab::new().await;
+    lab.sh(&lab.real(), "git update-ref refs/heads/-x main && git symbolic-ref HEAD refs/heads/-x");
+    let mirror = lab.mirror().await;
+    assert_eq!(mirror.default_branch().await.unwrap(), Some(branch("main")));
+
+    lab.sh(&lab.real(), "git update-ref -d refs/heads/main");
+    let error = mirror.fetch(&lab.remote()).await.unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (GitErrorKind::Invalid, "BRANCH_NAME_INVALID"));
+    assert!(error.message().contains("`-x`"), "{}", error.message());
+    assert!(!error.retryable());
+}
+
+#[tokio::test]
 async fn runs_nothing_that_a_remote_repository_configures() {
     let lab = Lab::new().await;
     let proof = lab.path("ran");
@@ -186,6 +200,7 @@ async fn refuses_objects_that_fsck_refuses() {
     plant_dotdot(&lab, &lab.real(), "refs/heads/evil");
     let err = lab.try_mirror(MirrorLimits::default()).await.unwrap_err();
     assert_eq!(err.kind(), GitErrorKind::Corrupt, "{err:?} {}", err.stderr());
+    assert!(err.message().contains(": object "), "{err}");
     assert!(!lab.path("data/mirror").exists());
 }
 

@@ -34,16 +34,31 @@ impl Default for ServerConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Open connections of the listener; more wait in the kernel's backlog.
+    /// Open connections of the listener. When there are as many, a new one takes the place of the one that has been idle
+    /// longest without a valid credential; if there is none, it waits in the kernel's backlog.
     pub connections: usize,
+    /// Open connections of one address (of IPv6, of one /64 network); more are closed at once.
+    pub connections_per_address: usize,
+    /// The same for an address of this machine, where proxies and other services are.
+    pub connections_per_loopback_address: usize,
     /// Concurrent HTTP/2 streams of one connection.
     pub streams_per_connection: u32,
-    /// Unary calls in progress; more are refused with UNAVAILABLE.
+    /// Unary calls with a valid credential in progress; more are refused with UNAVAILABLE.
     pub unary_calls: usize,
-    /// Open streams (watches); more are refused with RESOURCE_EXHAUSTED.
+    /// Open streams (watches) with a valid credential; more are refused with RESOURCE_EXHAUSTED.
     pub streams: usize,
+    /// Unary calls and plain HTTP requests without a valid credential in progress. They have this room of their own and
+    /// take none from the callers above.
+    pub anonymous_calls: usize,
+    /// Open streams without a valid credential: health and reflection.
+    pub anonymous_streams: usize,
     /// Size of one request message in bytes.
     pub message_bytes: usize,
+    /// Bytes of request messages that have not arrived completely, of all callers with a valid credential together.
+    /// The first 64 KiB of each message do not count. Further bytes are refused with RESOURCE_EXHAUSTED.
+    pub body_bytes: usize,
+    /// The same, of all callers without a valid credential.
+    pub anonymous_body_bytes: usize,
     /// Size of the header list of one request in bytes.
     pub header_bytes: u32,
     /// Longest a unary call may take; a shorter `grpc-timeout` of the caller counts.
@@ -64,10 +79,16 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4_096,
+            connections_per_address: 256,
+            connections_per_loopback_address: 3_072,
             streams_per_connection: 128,
             unary_calls: 1_024,
             streams: 16_384,
+            anonymous_calls: 256,
+            anonymous_streams: 256,
             message_bytes: 4 << 20,
+            body_bytes: 128 << 20,
+            anonymous_body_bytes: 8 << 20,
             header_bytes: 32 << 10,
             unary_timeout: Duration::from_secs(15),
             header_timeout: Duration::from_secs(10),

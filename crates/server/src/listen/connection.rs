@@ -1,8 +1,10 @@
 //! One connection from its first byte to its end.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 
-use http::Request;
+use futures::future::{Either, ready};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -12,10 +14,14 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 
 use super::PeerAddress;
+use super::room::Requests;
 use super::sniff::{self, Protocol};
 use crate::config::Limits;
 use crate::stack::Routed;
 use crate::upstream::{CONNECTION_WINDOW, STREAM_WINDOW};
+
+/// The smallest buffer that hyper accepts for HTTP/1.
+const SMALLEST_BUFFER: usize = 8 << 10;
 
 /// The steps in which a connection is ended.
 pub(super) struct Ends {
@@ -29,7 +35,14 @@ pub(super) struct Ends {
 }
 
 /// Serves until the peer closes or the connection is ended.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Routed, limits: Limits, ends: Ends) {
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: Routed,
+    limits: Limits,
+    requests: Requests,
+    ends: Ends,
+) {
     let Ends { last_request, goaway, cut } = ends;
     // Small frames must not wait for acknowledgements; failure to set this is harmless.
     let _ = stream.set_nodelay(true);
@@ -47,10 +60,15 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Routed, 
         Err(_) => return tracing::debug!(%peer, "connection closed: it said nothing"),
     };
 
+    let most = limits.header_bytes as usize;
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        if request.version() < Version::HTTP_2 && head_size(&request) > most {
+            return Either::Right(ready(Ok::<_, Infallible>(too_large())));
+        }
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(PeerAddress(peer));
-        service.clone().oneshot(request)
+        request.extensions_mut().insert(requests.begin());
+        Either::Left(service.clone().oneshot(request))
     });
     let builder = builder(&limits);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
@@ -78,6 +96,18 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Routed, 
     }
 }
 
+/// The size of a request's head, as HTTP/2 counts it for its own limit.
+fn head_size(request: &Request<Incoming>) -> usize {
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + path
+}
+
+fn too_large() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    response
+}
+
 fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -85,6 +115,8 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         // Bounds request heads that are slow or never end.
         .header_read_timeout(limits.header_timeout)
+        // A head that is much larger is not read to its end.
+        .max_buf_size((limits.header_bytes as usize).max(SMALLEST_BUFFER))
         .keep_alive(true);
     builder
         .http2()

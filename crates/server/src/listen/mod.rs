@@ -2,23 +2,25 @@
 
 mod connection;
 mod dispatch;
+mod room;
 mod sniff;
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use foundry_core::{Code, Error, Tasks};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use dispatch::{dispatch, routed};
+pub(crate) use room::ConnectionUse;
 
 use crate::config::Limits;
 use crate::stack::Routed;
 use crate::telemetry::Metrics;
+use room::{Room, Slot};
 
 /// Pause after an accept failed for lack of file descriptors or memory.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -26,6 +28,19 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// The address of the peer, in the extensions of every request that came over a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddress(pub SocketAddr);
+
+impl PeerAddress {
+    /// The address that limits apply to: that of the host; of IPv6, the network of one customer.
+    pub fn network(self) -> IpAddr {
+        match self.0.ip().to_canonical() {
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, ..] = ip.segments();
+                IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+            }
+            ip => ip,
+        }
+    }
+}
 
 /// A running listener. Stopped in three steps: no new connections, GOAWAY, cut.
 pub struct Listener {
@@ -40,7 +55,7 @@ struct Accepting {
     socket: TcpListener,
     service: Routed,
     limits: Limits,
-    permits: Arc<Semaphore>,
+    room: Room,
     stop: CancellationToken,
     goaway: CancellationToken,
     connections: Tasks,
@@ -89,7 +104,7 @@ impl Listener {
             socket,
             service,
             limits: limits.clone(),
-            permits: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
+            room: Room::new(limits),
             stop: listener.accepting.clone(),
             goaway: listener.goaway.clone(),
             connections,
@@ -146,40 +161,43 @@ impl fmt::Debug for Listener {
 impl Accepting {
     async fn run(self) {
         loop {
-            // Beyond the limit connections wait in the kernel's backlog.
-            let permit = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                permit = self.permits.clone().acquire_owned() => permit,
-            };
             let accepted = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.connect(stream, peer, permit),
+                Ok((stream, peer)) => {
+                    let cut = self.connections.cancellation().child_token();
+                    // Without room this one waits, and all others in the kernel's backlog.
+                    let slot = tokio::select! {
+                        biased;
+                        () = self.stop.cancelled() => return,
+                        slot = self.room.enter(PeerAddress(peer), &cut) => slot,
+                    };
+                    match slot {
+                        Some(slot) => self.connect(stream, peer, slot, cut),
+                        None => tracing::debug!(service = self.name, %peer, "refused: too many connections"),
+                    }
+                }
                 Err(error) => self.survive(&error).await,
             }
         }
     }
 
-    fn connect(&self, stream: TcpStream, peer: SocketAddr, permit: impl Send + 'static) {
+    fn connect(&self, stream: TcpStream, peer: SocketAddr, slot: Slot, cut: CancellationToken) {
         let open = Open::count(self.open.clone(), self.metrics.clone(), self.name);
         let serve = connection::serve(
             stream,
             peer,
             self.service.clone(),
             self.limits.clone(),
-            connection::Ends {
-                last_request: self.stop.clone(),
-                goaway: self.goaway.clone(),
-                cut: self.connections.cancellation().clone(),
-            },
+            slot.requests(),
+            connection::Ends { last_request: self.stop.clone(), goaway: self.goaway.clone(), cut },
         );
         self.connections.spawn("connection", async move {
             serve.await;
-            drop((open, permit));
+            drop((open, slot));
         });
     }
 

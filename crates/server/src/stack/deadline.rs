@@ -6,14 +6,28 @@ use std::time::Duration;
 use foundry_core::{Code, Error};
 use http::HeaderMap;
 
+const NAME: &str = "grpc-timeout";
+
 /// How long a call with these headers may take.
-pub(crate) fn limit(headers: &HeaderMap, cap: Duration) -> Duration {
-    asked(headers).map_or(cap, |asked| asked.min(cap))
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for a `grpc-timeout` that is not one.
+pub(crate) fn limit(headers: &HeaderMap, cap: Duration) -> Result<Duration, Error> {
+    let mut values = headers.get_all(NAME).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(cap),
+        (Some(_), None) => asked(headers).map(|asked| asked.min(cap)).ok_or_else(malformed),
+        (Some(_), Some(_)) => Err(malformed()),
+    }
 }
 
 /// The deadline that the caller requested, if any.
 pub(crate) fn asked(headers: &HeaderMap) -> Option<Duration> {
-    parse(headers.get("grpc-timeout")?.to_str().ok()?)
+    parse(headers.get(NAME)?.to_str().ok()?)
+}
+
+fn malformed() -> Error {
+    Error::invalid_field(NAME, "must occur once, with at most eight digits and one of H, M, S, m, u, n")
 }
 
 /// Runs a call; dropping it at the deadline is safe because transactions belong to the service, not to the call.
@@ -60,13 +74,26 @@ mod tests {
         let with = |text: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert("grpc-timeout", http::HeaderValue::from_static(text));
-            limit(&headers, cap)
+            limit(&headers, cap).unwrap()
         };
         assert_eq!(with("250m"), Duration::from_millis(250));
         assert_eq!(with("1H"), cap);
         for bad in ["", "m", "123456789m", "-1m", "1x", "é"] {
             assert_eq!(parse(bad), None, "{bad}");
         }
-        assert_eq!(limit(&HeaderMap::new(), cap), cap);
+        assert_eq!(limit(&HeaderMap::new(), cap).unwrap(), cap);
+    }
+
+    #[test]
+    fn a_deadline_that_cannot_be_read_is_refused() {
+        let with = |texts: &[&'static str]| {
+            let values = texts.iter().map(|text| http::HeaderValue::from_static(text));
+            let headers = values.map(|value| (http::HeaderName::from_static(NAME), value)).collect();
+            limit(&headers, Duration::from_secs(15))
+        };
+        for bad in [&["soon"][..], &[""], &["1"], &["-1S"], &["123456789m"], &["1S", "1S"]] {
+            let error = with(bad).unwrap_err();
+            assert_eq!((error.code(), error.reason()), (Code::InvalidArgument, "INVALID_FIELD"), "{bad:?}");
+        }
     }
 }

@@ -9,6 +9,7 @@ mod bulkhead;
 pub(crate) mod deadline;
 mod framework;
 mod log;
+mod seat;
 mod size;
 
 use std::convert::Infallible;
@@ -20,7 +21,6 @@ use foundry_core::{Env, Error};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode};
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
@@ -29,13 +29,17 @@ use tracing::Instrument as _;
 use active::ActiveEntry;
 pub use active::{Active, Kind};
 pub(crate) use log::name as code_name;
+pub use seat::{Seat, Standing};
+pub(crate) use seat::{StandingOf, seated};
 
 use crate::config::Limits;
+use crate::listen::ConnectionUse;
 use crate::methods;
 use crate::telemetry::{Metrics, REQUEST_ID, RequestContext};
 use bulkhead::Bulkhead;
 use log::RequestLog;
-use size::MeasuredBody;
+use seat::Place;
+use size::{MeasuredBody, Measures};
 
 /// A service that answers gRPC requests and never fails as a service.
 pub type Routed = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -50,7 +54,7 @@ struct Inner {
     limits: Limits,
     metrics: Metrics,
     active: Active,
-    bulkhead: Bulkhead,
+    bulkhead: Arc<Bulkhead>,
     /// Health and reflection: open to everybody.
     open: Routed,
     /// Everything else, behind the service's authentication.
@@ -72,7 +76,7 @@ impl Stack {
             limits: limits.clone(),
             active: Active::new(service, metrics.clone()),
             metrics,
-            bulkhead: Bulkhead::new(service, limits),
+            bulkhead: Arc::new(Bulkhead::new(service, limits)),
             open,
             protected,
         }))
@@ -82,11 +86,11 @@ impl Stack {
         &self.0.active
     }
 
-    async fn handle(self, request: Request<Body>) -> Response<Body> {
+    async fn handle(self, mut request: Request<Body>) -> Response<Body> {
         let inner = &*self.0;
         let known = methods::method(request.uri().path());
-        let (method, kind) = known.unwrap_or((log::UNKNOWN, methods::MethodKind::default()));
-        let kind = if kind.is_stream() { Kind::Stream } else { Kind::Unary };
+        let (method, streams) = known.unwrap_or((log::UNKNOWN, methods::MethodKind::default()));
+        let kind = if streams.is_stream() { Kind::Stream } else { Kind::Unary };
 
         // The request's ids: from the caller's headers, or new ones; current while the handler runs.
         let context = RequestContext::extract(request.headers(), &inner.env);
@@ -101,16 +105,26 @@ impl Stack {
             span.clone(),
         );
 
-        // Counted for the drain and given a permit until the end of the answer, or refused at once.
-        let held = match inner.admit(kind, method, &context) {
+        // Counted for the drain until the end of the answer. The seat is taken behind the service's authentication.
+        let held = match inner.admit(kind, method, &context, &mut request) {
             Ok(held) => held,
             Err(refused) => return log.follow(answer(refused, &context), ()),
         };
 
-        // An oversize message is refused at its head, typed, before it is buffered.
-        let limit = deadline::limit(request.headers(), inner.limits.unary_timeout);
-        let mut request = request
-            .map(|body| Body::new(MeasuredBody::new(body, inner.limits.message_bytes, log.received())));
+        // A deadline that cannot be read would let the call run for longer than its caller waits.
+        let limit = match deadline::limit(request.headers(), inner.limits.unary_timeout) {
+            Ok(limit) => limit,
+            Err(refused) => return log.follow(answer(refused, &context), held),
+        };
+
+        // A message that is oversize or one too many is refused at its head, typed, before it is buffered.
+        let measures = Measures {
+            limit: inner.limits.message_bytes,
+            is_single: !streams.client_streaming,
+            received: log.received(),
+            seat: held.1.seat(),
+        };
+        let mut request = request.map(|body| Body::new(MeasuredBody::new(body, measures)));
         request.extensions_mut().insert(context.clone());
 
         // Health and reflection are open; all else goes through the service's authentication to its routes.
@@ -153,7 +167,12 @@ impl Stack {
         let context = RequestContext::extract(request.headers(), &inner.env);
         let span = context.span(inner.service);
         let log = RequestLog::start(inner.service, None, request.uri(), inner.metrics.clone(), span.clone());
-        let Ok(held) = inner.admit(Kind::Unary, "http", &context) else {
+        let admitted = inner.admit(Kind::Unary, "http", &context, &mut request).and_then(|held| {
+            // Nothing here looks at credentials.
+            held.1.take(Standing::Anonymous)?;
+            Ok(held)
+        });
+        let Ok(held) = admitted else {
             return Ok(log.follow(tagged(status_only(StatusCode::SERVICE_UNAVAILABLE), &context), ()));
         };
         request.extensions_mut().insert(context.clone());
@@ -174,19 +193,29 @@ impl Stack {
 }
 
 /// Held until the end of an answer.
-type Admission = (Option<ActiveEntry>, Option<OwnedSemaphorePermit>);
+type Admission = (Option<ActiveEntry>, Arc<Place>);
 
 impl Inner {
-    fn admit(&self, kind: Kind, method: &'static str, context: &RequestContext) -> Result<Admission, Error> {
+    /// Admits a request and leaves its seat, still to be taken, in its extensions.
+    fn admit(
+        &self,
+        kind: Kind,
+        method: &'static str,
+        context: &RequestContext,
+        request: &mut Request<Body>,
+    ) -> Result<Admission, Error> {
+        let connection = request.extensions_mut().remove::<ConnectionUse>();
+        let place = Place::new(Arc::clone(&self.bulkhead), kind, connection);
+        request.extensions_mut().insert(place.seat());
         if is_open(method) {
             // Health is answered while draining and overloaded, when it is needed most. The drain does not wait for it.
-            let permit = (kind == Kind::Stream).then(|| self.bulkhead.enter(kind)).transpose()?;
-            return Ok((None, permit));
+            if kind == Kind::Stream {
+                place.take(Standing::Anonymous)?;
+            }
+            return Ok((None, place));
         }
         // The drain waits for this until the end of the answer; refused while draining.
-        let entry = self.active.enter(kind, method, &context.request_id)?;
-        // Overload is shed at once: unary calls and streams have separate permits.
-        Ok((Some(entry), Some(self.bulkhead.enter(kind)?)))
+        Ok((Some(self.active.enter(kind, method, &context.request_id)?), place))
     }
 }
 

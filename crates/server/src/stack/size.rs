@@ -1,5 +1,5 @@
-//! The shape and size limit of request messages, read from each message's five-byte head before the message is
-//! buffered.
+//! The shape, number and size limit of request messages, read from each message's five-byte head before the message is
+//! buffered, and the budget for messages that have not arrived completely.
 
 use std::error::Error as _;
 use std::pin::Pin;
@@ -10,26 +10,57 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use foundry_core::{Code, Error};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::log::Received;
+use super::seat::Seat;
 
 const HEAD: usize = 5;
+/// Bytes of each message that the budget does not count, so that a call with a small one is never refused for the large
+/// ones of others.
+const UNBUDGETED: usize = 64 << 10;
 
-/// A request body that fails with a typed status at the head of an oversize message.
+/// What a request body is measured by.
+pub(crate) struct Measures {
+    /// Most bytes of one message.
+    pub(crate) limit: usize,
+    /// Whether the method takes one message.
+    pub(crate) is_single: bool,
+    /// Counts the bytes of the body.
+    pub(crate) received: Arc<Received>,
+    /// The seat of the request, which decides on the budget.
+    pub(crate) seat: Seat,
+}
+
+/// A request body that fails with a typed status at the head of a message that is oversize or one too many, and where
+/// the budget ends.
 pub(crate) struct MeasuredBody {
     inner: Body,
-    limit: usize,
-    received: Arc<Received>,
+    measures: Measures,
     head: [u8; HEAD],
     head_len: usize,
+    messages: usize,
+    /// Of the current message.
+    message_len: usize,
     message_left: usize,
+    /// The part of the budget that the body holds.
+    held: Option<OwnedSemaphorePermit>,
 }
 
 impl MeasuredBody {
-    pub(crate) fn new(inner: Body, limit: usize, received: Arc<Received>) -> Self {
-        Self { inner, limit, received, head: [0; HEAD], head_len: 0, message_left: 0 }
+    pub(crate) fn new(inner: Body, measures: Measures) -> Self {
+        Self {
+            inner,
+            measures,
+            head: [0; HEAD],
+            head_len: 0,
+            messages: 0,
+            message_len: 0,
+            message_left: 0,
+            held: None,
+        }
     }
 
     fn is_between_messages(&self) -> bool {
@@ -43,6 +74,7 @@ impl MeasuredBody {
                 let step = self.message_left.min(data.len());
                 self.message_left -= step;
                 data.advance(step);
+                self.budget()?;
                 continue;
             }
             let step = (HEAD - self.head_len).min(data.len());
@@ -55,12 +87,36 @@ impl MeasuredBody {
                     return Err(malformed("it is not a gRPC message"));
                 }
                 let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-                if length > self.limit {
-                    return Err(too_large(length, self.limit));
+                if length > self.measures.limit {
+                    return Err(too_large(length, self.measures.limit));
                 }
-                self.message_left = length;
+                self.messages += 1;
+                if self.measures.is_single && self.messages > 1 {
+                    return Err(malformed("the method takes one message, and there are more"));
+                }
+                (self.message_len, self.message_left) = (length, length);
                 self.head_len = 0;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes as much of the budget as the message has grown, and gives it back where a handler takes the message.
+    fn budget(&mut self) -> Result<(), Error> {
+        if self.message_left == 0 && !self.measures.is_single {
+            self.held = None;
+            return Ok(());
+        }
+        let arrived = self.message_len - self.message_left;
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let wanted = arrived.saturating_sub(UNBUDGETED + held);
+        if wanted == 0 {
+            return Ok(());
+        }
+        let more = self.measures.seat.take_bytes(wanted)?;
+        match (&mut self.held, more) {
+            (Some(held), Some(more)) => held.merge(more),
+            (held, more) => *held = more,
         }
         Ok(())
     }
@@ -96,18 +152,20 @@ impl HttpBody for MeasuredBody {
             None if !self.is_between_messages() => {
                 // Reported once: a later poll gets the plain end.
                 (self.head_len, self.message_left) = (0, 0);
+                self.held = None;
                 return Poll::Ready(Some(Err(malformed("it ends in the middle of a message").into_status())));
             }
             end => {
                 // An error of the connection has a source; one about what it carried has none.
                 if matches!(&end, Some(Err(status)) if status.source().is_some()) {
-                    self.received.broke_off.store(true, Ordering::Relaxed);
+                    self.measures.received.broke_off.store(true, Ordering::Relaxed);
                 }
+                self.held = None;
                 return Poll::Ready(end);
             }
         };
         if let Some(data) = frame.data_ref() {
-            self.received.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+            self.measures.received.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
             let data = data.clone();
             if let Err(error) = self.follow(&data) {
                 return Poll::Ready(Some(Err(error.into_status())));
@@ -136,8 +194,13 @@ mod tests {
         bytes
     }
 
+    fn measured(inner: Body, is_single: bool) -> MeasuredBody {
+        let (received, seat) = (Arc::default(), Seat::default());
+        MeasuredBody::new(inner, Measures { limit: 100, is_single, received, seat })
+    }
+
     fn body() -> MeasuredBody {
-        MeasuredBody::new(Body::empty(), 100, Arc::default())
+        measured(Body::empty(), false)
     }
 
     #[test]
@@ -166,7 +229,7 @@ mod tests {
         let mut message = message(9);
         message.truncate(7);
         let inner = Body::new(http_body_util::Full::new(Bytes::from(message)));
-        let mut body = MeasuredBody::new(inner, 100, Arc::default());
+        let mut body = measured(inner, true);
         assert!(body.frame().now_or_never().unwrap().unwrap().is_ok());
         assert!(!body.is_end_stream());
         let status = body.frame().now_or_never().unwrap().unwrap().unwrap_err();
@@ -180,5 +243,13 @@ mod tests {
         body.follow(&message(4)).unwrap();
         let error = body.follow(&message(101)[..HEAD]).unwrap_err();
         assert_eq!((error.reason(), error.code()), ("MESSAGE_TOO_LARGE", Code::ResourceExhausted));
+    }
+
+    #[test]
+    fn refuses_a_second_message_where_the_method_takes_one() {
+        let mut single = measured(Body::empty(), true);
+        single.follow(&message(4)).unwrap();
+        let error = single.follow(&message(0)).unwrap_err();
+        assert_eq!((error.reason(), error.code()), ("MALFORMED_MESSAGE", Code::InvalidArgument));
     }
 }

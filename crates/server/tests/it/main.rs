@@ -2,7 +2,9 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // tests and their helpers fail by panicking
 
+mod bodies;
 mod connections;
+mod crowded;
 mod descriptors;
 mod drain;
 mod export;

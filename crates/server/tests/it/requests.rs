@@ -7,9 +7,17 @@ use foundry_core::{Env, Tasks};
 use foundry_proto::repo::v1::ImportWorkRequest;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_server::testing::TestServer;
-use foundry_server::{RequestContext, Upstream};
+use foundry_server::{RequestContext, Routed, Standing, Upstream};
 use http::HeaderMap;
 use tonic::{Code, Request};
+use tower::util::BoxCloneSyncService;
+
+/// Authentication that nobody passes.
+fn denied(_inner: Routed) -> Routed {
+    BoxCloneSyncService::new(tower::service_fn(|_: http::Request<tonic::body::Body>| async {
+        Ok::<_, std::convert::Infallible>(tonic::Status::unauthenticated("who are you").into_http())
+    }))
+}
 
 async fn both(server: &TestServer) -> [Upstream; 2] {
     [server.local.clone(), server.remote().unwrap()]
@@ -140,6 +148,32 @@ async fn overload_is_shed_and_health_still_answers() {
 }
 
 #[tokio::test]
+async fn a_call_without_a_valid_credential_takes_no_room_of_others() {
+    let probe = Probe::default();
+    let config = limits(|l| {
+        l.unary_calls = 0;
+        l.anonymous_calls = 1;
+    });
+    let service = probe.service().standing_of(|_| Standing::Anonymous);
+    let server = TestServer::start_with(service, config.clone(), prompt_drain()).await.unwrap();
+    let (mut hanging, mut other) = (client(server.remote().unwrap()), client(server.remote().unwrap()));
+    let rest = async {
+        probe.entered().await;
+        let shed = other.get_task(get("echo")).await.unwrap_err();
+        assert_eq!((shed.code(), reason(&shed).as_str()), (Code::Unavailable, "OVERLOADED"));
+        probe.release();
+    };
+    let (first, ()) = bounded(async { tokio::join!(hanging.get_task(get("hang")), rest) }).await;
+    first.unwrap();
+
+    // Checked before there is any question of room.
+    let service = Probe::default().service().authenticated_by(tower::layer::layer_fn(denied));
+    let full = TestServer::start_with(service, config, prompt_drain()).await.unwrap();
+    let refused = bounded(client(full.remote().unwrap()).get_task(get("echo"))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
 async fn the_ids_of_a_request_cross_to_the_next_service_and_come_back() {
     let env = Env::system();
     let server = TestServer::start(Probe::default().service()).await.unwrap();
@@ -232,11 +266,7 @@ async fn a_deferred_upstream_says_that_its_target_is_starting_until_it_is_bound(
 
 #[tokio::test]
 async fn an_authentication_layer_guards_the_routes_but_not_health() {
-    let deny = tower::layer::layer_fn(|_inner: foundry_server::Routed| {
-        tower::service_fn(|_: http::Request<tonic::body::Body>| async {
-            Ok::<_, std::convert::Infallible>(tonic::Status::unauthenticated("who are you").into_http())
-        })
-    });
+    let deny = tower::layer::layer_fn(denied);
     let server = TestServer::start(Probe::default().service().authenticated_by(deny)).await.unwrap();
     for upstream in both(&server).await {
         let refused = bounded(client(upstream.clone()).get_task(get("echo"))).await.unwrap_err();

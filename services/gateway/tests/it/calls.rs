@@ -145,9 +145,11 @@ async fn a_caller_beyond_its_rate_waits_and_another_does_not() {
     let caller = CallerLimits { requests_per_second: 1, burst: 2, unary_calls: 9, streams: 1 };
     let config = Config { caller, ..Config::default() };
     let mesh = Mesh::start_with(Reached::Locally, config).await;
-    let (one, other) = (mesh.behind.jwt("crd_1"), mesh.behind.jwt("crd_2"));
+    let one = mesh.behind.jwt("crd_1");
+    let other = mesh.behind.jwt_of(&mesh.behind.other_user, "crd_2");
     mesh.get("task_1", &one).await.unwrap();
-    mesh.get("task_1", &one).await.unwrap();
+    // Another token of the same user.
+    mesh.get("task_1", &mesh.behind.jwt("crd_3")).await.unwrap();
     let status = mesh.get("task_1", &one).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "LIMIT_REACHED"));
     let details = tonic_types::StatusExt::get_error_details(&status);

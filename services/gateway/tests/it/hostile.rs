@@ -102,14 +102,17 @@ async fn a_token_that_makes_no_sense_to_the_owner_starts_over_and_shares_the_top
 }
 
 #[tokio::test]
-async fn streams_count_against_their_callers_limit() {
+async fn streams_count_against_their_users_limit_whatever_the_token() {
     let caller =
         foundry_gateway::CallerLimits { requests_per_second: 0, burst: 9, unary_calls: 9, streams: 1 };
     let config = foundry_gateway::Config { caller, ..foundry_gateway::Config::default() };
     let mesh = Mesh::start_with(Reached::Locally, config).await;
     let open = Browser::open(&mesh, "fds_1", vec![]).await;
-    assert_eq!(refused(&mesh, vec![]).await, Code::ResourceExhausted);
-    Browser::open(&mesh, "fds_2", vec![]).await;
+    for token in ["fds_1", "fds_2", "fpat_3"] {
+        let status = Browser::try_open(&mesh, token, vec![]).await.err().unwrap();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "LIMIT_REACHED"));
+    }
+    Browser::open(&mesh, "fds_of_another", vec![]).await;
     drop(open);
     bounded(async { while Browser::try_open(&mesh, "fds_1", vec![]).await.is_err() {} }).await;
 }

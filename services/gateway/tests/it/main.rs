@@ -15,6 +15,7 @@ mod pace;
 mod plain;
 mod revoking;
 mod sessions;
+mod shares;
 mod standing;
 mod story;
 mod tokens;

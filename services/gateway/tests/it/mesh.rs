@@ -17,7 +17,7 @@ use foundry_gateway::{Config, Dependencies, build};
 use foundry_proto::auth::v1::{ExchangeTokenRequest, ExchangeTokenResponse, SigningKey};
 use foundry_proto::task::v1::task_service_client::TaskServiceClient;
 use foundry_proto::task::v1::{GetTaskRequest, GetTaskResponse, Task};
-use foundry_server::config::{DrainConfig, ServerConfig};
+use foundry_server::config::{DrainConfig, Limits, ServerConfig};
 use foundry_server::testing::TestServer;
 use foundry_server::{Routed, Service, Upstream};
 use foundry_testkit::{MockClock, TestEnv, test_env};
@@ -63,6 +63,8 @@ pub struct Behind {
     pub is_member: AtomicBool,
     pub revision: AtomicI64,
     pub user: UserId,
+    /// The user of opaque tokens that end in `_of_another`.
+    pub other_user: UserId,
     pub organization: OrganizationId,
     signer: Signer,
     env: Env,
@@ -103,12 +105,17 @@ impl Behind {
 
     /// A valid access token of a member with this credential.
     pub fn jwt(&self, credential: &str) -> String {
+        self.jwt_of(&self.user, credential)
+    }
+
+    /// A valid access token of this user with this credential.
+    pub fn jwt_of(&self, user: &UserId, credential: &str) -> String {
         let now = self.env.clock.now().as_micros() / 1_000_000;
         let is_member = self.is_member.load(Ordering::SeqCst);
         let member = is_member.then(|| (self.organization.to_string(), "member".to_owned()));
         let claims = Claims {
             iss: AUTH_ISSUER.into(),
-            sub: self.user.to_string(),
+            sub: user.to_string(),
             aud: USER_AUDIENCE.into(),
             iat: now,
             exp: now + 300,
@@ -173,7 +180,8 @@ impl Behind {
             return Error::new(Code::Unauthenticated, "TOKEN_REVOKED", "revoked").into_status().into_http();
         }
         let credential_id = format!("crd_{token}");
-        let access_token = self.jwt(&credential_id);
+        let user = if token.ends_with("_of_another") { &self.other_user } else { &self.user };
+        let access_token = self.jwt_of(user, &credential_id);
         unary(&ExchangeTokenResponse { access_token, expire_time: None, credential_id }.encode_to_vec())
     }
 
@@ -294,16 +302,27 @@ impl Mesh {
     }
 
     pub async fn start_with(reached: Reached, config: Config) -> Self {
+        Self::start_limited(reached, config, Limits::default()).await
+    }
+
+    /// With these limits of the gateway's own server.
+    pub async fn start_limited(reached: Reached, config: Config, limits: Limits) -> Self {
         let TestEnv { env, clock } = test_env();
-        Self::start_in(env, clock, reached, config).await
+        Self::start_in(env, clock, reached, config, limits).await
     }
 
     /// On the system's clock: for tests in which time passes by itself.
     pub async fn start_in_time(reached: Reached) -> Self {
-        Self::start_in(Env::system(), Arc::default(), reached, Config::default()).await
+        Self::start_in(Env::system(), Arc::default(), reached, Config::default(), Limits::default()).await
     }
 
-    async fn start_in(env: Env, clock: Arc<MockClock>, reached: Reached, config: Config) -> Self {
+    async fn start_in(
+        env: Env,
+        clock: Arc<MockClock>,
+        reached: Reached,
+        config: Config,
+        limits: Limits,
+    ) -> Self {
         let signer = Signer::new("auth", &Signer::generate_key(&env)).unwrap();
         let identity = |name: &str| ServiceIdentity::new(name, &Signer::generate_key(&env), &env).unwrap();
         let (gateway, service) = (identity("gateway"), identity("task"));
@@ -331,6 +350,7 @@ impl Mesh {
             is_member: AtomicBool::new(true),
             revision: AtomicI64::new(5),
             user,
+            other_user: UserId::generate(&env),
             organization,
             signer,
             env: env.clone(),
@@ -356,7 +376,8 @@ impl Mesh {
         };
         let gateway = build(&config, deps).await.unwrap();
         let drain = DrainConfig { serving_delay: Duration::ZERO, ..DrainConfig::default() };
-        let gateway = TestServer::start_with(gateway, ServerConfig::default(), drain).await.unwrap();
+        let server = ServerConfig { limits, ..ServerConfig::default() };
+        let gateway = TestServer::start_with(gateway, server, drain).await.unwrap();
         let mesh = Self { gateway, behind, revocations, task: Some(task), clock, service, tasks };
         // Keeps the listener of auth until the test ends.
         mesh.tasks.spawn("auth", async move {
