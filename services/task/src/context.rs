@@ -4,22 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_authn::{Authenticator, Caller};
-use foundry_core::{Env, Error, MessageId, Result, SessionId, TaskId};
+use foundry_core::{Env, Error, MessageId, OrganizationId, RepositoryId, Result, SessionId, TaskId};
 use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
+use foundry_proto::repo::v1::{GetRepositoryRequest, Repository};
 use foundry_server::Upstream;
 use foundry_store::Store;
 use foundry_watch_hub::Hub;
 
 use crate::consume::FollowedOrganizations;
 use crate::domain::derive::Aggregate;
-use crate::store::{aggregate, messages, sessions};
+use crate::store::positions::{self, RECEIVED_TOPIC};
+use crate::store::{aggregate, messages, sessions, upstream};
 use crate::writers::Writers;
 
 /// How long a handler waits for a read from another service's store.
 const READ_LIMIT: Duration = Duration::from_secs(3);
+/// How often a wait checks again, in case a hint was lost.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The state shared by the service's ops, flows and consumers.
 pub struct Context {
@@ -99,6 +103,53 @@ impl Context {
         let found = found.ok_or_else(|| Error::not_found(kind, id))?;
         caller.require_for(&found.task.organization_id, role, kind, id)?;
         Ok(found)
+    }
+
+    /// A repository of any organization: the copy kept here, or by one read of the repo service where there is none,
+    /// as of a repository that was just registered or of an organization whose watch has just begun.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` `REPO_UNAVAILABLE` when it is unknown and cannot be looked up now.
+    pub async fn repository(&self, id: &RepositoryId) -> Result<Option<Repository>> {
+        if let Some(copy) = upstream::repository(&self.store, id).await? {
+            return Ok(Some(copy.entity));
+        }
+        let request = GetRepositoryRequest { repository_id: id.to_string() };
+        match self.read_repo(self.repo.clone().get_repository(request)).await {
+            Ok(answer) => Ok(answer.repository),
+            Err(e) if e.code == tonic::Code::NotFound => Ok(None),
+            Err(e) => Err(e.of_repo()),
+        }
+    }
+
+    /// Follows an organization and waits until its repositories were received once, so that an answer does not depend
+    /// on who asked before.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` `REPO_UNAVAILABLE` when they do not arrive in time.
+    pub async fn follow(&self, organization: &OrganizationId) -> Result<()> {
+        self.followed.ensure(organization);
+        if self.followed.has_received(organization) {
+            return Ok(());
+        }
+        let received = async {
+            let mut hint = self.store.subscribe_topic(RECEIVED_TOPIC);
+            while !positions::has_repositories(&self.store, organization).await? {
+                // The hint may be lost.
+                tokio::select! {
+                    _ = hint.changed() => {}
+                    () = self.env.clock.sleep(LOOK_AGAIN) => {}
+                }
+            }
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            received = received => received.inspect(|()| self.followed.received(organization)),
+            () = self.env.clock.sleep(READ_LIMIT) => {
+                Err(UpstreamError::from(tonic::Status::deadline_exceeded("no answer in time")).of_repo())
+            }
+        }
     }
 
     /// A read from the repo service's store, limited to [`READ_LIMIT`].
