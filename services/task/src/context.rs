@@ -53,13 +53,14 @@ pub struct Context {
 }
 
 impl Context {
-    /// Loads a task aggregate for a caller with at least `role` in its organization.
+    /// Loads a task aggregate for a caller with at least `role` in its organization, also a damaged one: commands
+    /// refuse it, all but those that end the task.
     ///
     /// # Errors
     /// `NOT_FOUND` for absent and foreign ids alike, `PERMISSION_DENIED` for too small a role.
     pub async fn task(&self, caller: &Caller, id: &str, role: Role) -> Result<Box<Aggregate>> {
         let task: TaskId = id.parse()?;
-        self.found(caller, aggregate::load(&self.store, &task).await?, role, "task", id)
+        self.found(caller, aggregate::load_damaged_too(&self.store, &task).await?, role, "task", id)
     }
 
     /// Loads the task of a session; otherwise as [`Context::task`].
@@ -69,7 +70,7 @@ impl Context {
     pub async fn task_of_session(&self, caller: &Caller, id: &str, role: Role) -> Result<Box<Aggregate>> {
         let session: SessionId = id.parse()?;
         let found = match sessions::task_of(&self.store, &session).await? {
-            Some(task) => aggregate::load(&self.store, &task).await?,
+            Some(task) => aggregate::load_damaged_too(&self.store, &task).await?,
             None => None,
         };
         self.found(caller, found, role, "session", id)
@@ -82,7 +83,7 @@ impl Context {
     pub async fn task_of_message(&self, caller: &Caller, id: &str, role: Role) -> Result<Box<Aggregate>> {
         let message: MessageId = id.parse()?;
         let found = match messages::task_of(&self.store, &message).await? {
-            Some(task) => aggregate::load(&self.store, &task).await?,
+            Some(task) => aggregate::load_damaged_too(&self.store, &task).await?,
             None => None,
         };
         self.found(caller, found, role, "message", id)
@@ -111,7 +112,8 @@ impl Context {
     /// # Errors
     /// `UNAVAILABLE` `REPO_UNAVAILABLE` when it is unknown and cannot be looked up now.
     pub async fn repository(&self, id: &RepositoryId) -> Result<Option<Repository>> {
-        if let Some(copy) = upstream::repository(&self.store, id).await? {
+        let copy = upstream::repository(&self.store, id).await?;
+        if let Some(copy) = copy.filter(|copy| !copy.is_damaged()) {
             return Ok(Some(copy.entity));
         }
         let request = GetRepositoryRequest { repository_id: id.to_string() };

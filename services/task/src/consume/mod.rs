@@ -24,6 +24,9 @@ use tonic::{Status, Streaming};
 
 use crate::context::Context;
 use crate::store::{positions, tasks};
+#[cfg(test)]
+pub(crate) use stale::freshen;
+
 use repositories::Repositories;
 use sandboxes::Sandboxes;
 

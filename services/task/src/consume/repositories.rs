@@ -130,7 +130,11 @@ async fn take_repository(
         let ours = ws.scope(Scope::organization(organization));
         summary::put(ws, ours, organization, &row);
     }
-    upstream::put_repository(ws, known.map(|k| k.rev), rev, repository);
+    let before = match known {
+        Some(known) if known.is_damaged() => upstream::repository_rev(&cx.store, &id).await?,
+        known => known.map(|k| k.rev),
+    };
+    upstream::put_repository(ws, before, rev, repository);
     Ok(())
 }
 

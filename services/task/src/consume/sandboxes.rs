@@ -12,7 +12,7 @@ use tonic::{Status, Streaming};
 
 use super::{Batch, Source, agent_side, apply};
 use crate::context::Context;
-use crate::flow::change;
+use crate::flow::change_damaged_too;
 use crate::store::{positions, upstream};
 
 /// The updates of one task in a batch.
@@ -82,7 +82,8 @@ async fn take_news(cx: &Context, task: &TaskId, news: &News) -> Result<()> {
     if let ([(rev, Item::AgentSession(agent))], []) = (news.updates.as_slice(), news.gone.as_slice()) {
         return agent_side::update(cx, task, agent, *rev).await;
     }
-    change(cx, task, |aggregate, ws| apply_news(cx, aggregate, ws, news)).await?;
+    // A damaged task learns of its sandbox, too, so that its end can be seen.
+    change_damaged_too(cx, task, |aggregate, ws| apply_news(cx, aggregate, ws, news)).await?;
     Ok(())
 }
 

@@ -120,6 +120,8 @@ pub struct Task {
     pub retry_rev: i64,
     /// The view that callers see: the names and texts in it are facts, the rest is derived.
     pub view: pb::Task,
+    /// Whether the stored view cannot be decoded. `view` then stands for it and is never written.
+    pub damaged: bool,
 }
 
 impl Task {
@@ -217,6 +219,7 @@ impl Task {
             destroy_sent: String::new(),
             retry_rev: 0,
             view,
+            damaged: false,
         }
     }
 }

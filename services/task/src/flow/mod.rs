@@ -71,12 +71,25 @@ pub(crate) async fn change<T>(
     id: &TaskId,
     decide: impl Fn(&mut Aggregate, &mut WriteSet) -> Result<T>,
 ) -> Result<Option<(Box<Aggregate>, T)>> {
+    change_damaged_too(cx, id, |aggregate, ws| {
+        aggregate.require_readable()?;
+        decide(aggregate, ws)
+    })
+    .await
+}
+
+/// The same for a task whose row cannot be decoded, too: for what its end needs. What is damaged stays as it is.
+pub(crate) async fn change_damaged_too<T>(
+    cx: &Context,
+    id: &TaskId,
+    decide: impl Fn(&mut Aggregate, &mut WriteSet) -> Result<T>,
+) -> Result<Option<(Box<Aggregate>, T)>> {
     let _turn = cx.writers.turn(id).await;
     let begun = cx.env.clock.now();
     let mut tries = 0;
     loop {
         tries += 1;
-        let Some(before) = aggregate::load(&cx.store, id).await? else { return Ok(None) };
+        let Some(before) = aggregate::load_damaged_too(&cx.store, id).await? else { return Ok(None) };
         let mut ws = WriteSet::new();
         let mut aggregate = before.clone();
         let decided = decide(&mut aggregate, &mut ws)?;
