@@ -34,6 +34,6 @@ pub use engine::{Drained, Engine, OwnedDataDirectory, find, list_by_subject, new
 pub use hooks::{FailPoints, Hooks, NoHooks, Point, Verdict};
 pub use inner::Options;
 pub use outcome::Outcome;
-pub use row::MIGRATIONS;
+pub use row::{ENCODED, MIGRATIONS};
 pub use spec::{Flow, Retry, Run, Stage, stage};
 pub use status::{FlowStatus, Status, Transition, Woken};

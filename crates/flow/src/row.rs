@@ -1,7 +1,7 @@
 //! The flow's row: descriptor, migrations, reading and writing. Only this file names all columns.
 
 use foundry_core::{Error, FlowId, OrganizationId, Timestamp};
-use foundry_store::{Migration, Migrations, Row as StoredRow, Table, Value};
+use foundry_store::{Encoded, Migration, Migrations, Row as StoredRow, Table, Value};
 
 use crate::binding::Found;
 use crate::status::{FlowStatus, Status, Woken};
@@ -72,6 +72,12 @@ pub(crate) const FLOWS: Table = Table::new(
     ],
     &["flow_id"],
 );
+
+/// The engine's columns with encoded values, for `foundry verify`.
+pub static ENCODED: [Encoded; 2] = [
+    Encoded::json::<serde_json::Value>(&FLOWS, "input"),
+    Encoded::json::<serde_json::Value>(&FLOWS, "state"),
+];
 
 /// A flow's row: the public facts and those that only the engine needs.
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 //! starts the flow engine and the hub, serves its rpcs and watches from one table, and stops in order.
 
 mod command;
+mod damage;
 mod database;
 mod phases;
 pub mod proofs;
@@ -10,6 +11,9 @@ mod storage;
 mod upstream;
 
 pub use command::{MAX_REQUEST_ID, RequestKey, audit, audit_as, with_detail};
+pub use damage::{
+    Damage, damaged_condition, damaged_name, readable, readable_rows, stored_condition, stored_part,
+};
 pub use database::{Database, counts};
 pub use phases::{finish_flows, phases};
 pub use rpc::{answer, method_of, open_watch};

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use foundry_core::{Error, Timestamp};
+use foundry_core::{Code, Error, Timestamp};
+use prost::Message;
+use serde::de::DeserializeOwned;
 
 use crate::Value;
 
@@ -41,6 +43,8 @@ impl Row {
         match self.get(column)? {
             Value::Text(s) => Ok(Some(s)),
             Value::Null => Ok(None),
+            // A text that is not UTF-8 is read as bytes, so that it harms its own row only.
+            Value::Blob(_) => Err(damaged(column, "it is not UTF-8")),
             _ => Err(mistyped(column, "TEXT")),
         }
     }
@@ -108,6 +112,57 @@ impl Row {
             _ => Err(mistyped(column, "BLOB")),
         }
     }
+
+    /// An encoded message, not null.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` `STORED_DATA_DAMAGED` when its bytes do not decode, see [`is_damaged`]; otherwise as [`Row::text`].
+    pub fn message<M: Message + Default>(&self, column: &str) -> Result<M, Error> {
+        self.opt_message(column)?.ok_or_else(|| null(column))
+    }
+
+    /// An encoded message or null.
+    ///
+    /// # Errors
+    /// See [`Row::message`].
+    pub fn opt_message<M: Message + Default>(&self, column: &str) -> Result<Option<M>, Error> {
+        let bytes = self.opt_blob(column)?;
+        bytes.map(|bytes| M::decode(bytes).map_err(|e| damaged(column, e))).transpose()
+    }
+
+    /// A value as JSON in a TEXT or BLOB column, not null.
+    ///
+    /// # Errors
+    /// As [`Row::message`].
+    pub fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, Error> {
+        self.opt_json(column)?.ok_or_else(|| null(column))
+    }
+
+    /// A value as JSON in a TEXT or BLOB column, or null.
+    ///
+    /// # Errors
+    /// As [`Row::message`].
+    pub fn opt_json<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, Error> {
+        let read = match self.get(column)? {
+            Value::Null => return Ok(None),
+            Value::Text(text) => serde_json::from_str(text),
+            Value::Blob(bytes) => serde_json::from_slice(bytes),
+            _ => return Err(mistyped(column, "TEXT")),
+        };
+        read.map(Some).map_err(|e| damaged(column, e))
+    }
+}
+
+/// Whether an error is about the stored data of one row. Lists and watches go on without it, and show only which entity
+/// it is.
+pub fn is_damaged(error: &Error) -> bool {
+    error.reason() == "STORED_DATA_DAMAGED"
+}
+
+fn damaged(column: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(Code::DataLoss, "STORED_DATA_DAMAGED", format!("the stored column {column} cannot be decoded"))
+        .next_action("run `foundry verify` on the mesh, and restore the row from a backup")
+        .caused_by(cause)
 }
 
 fn null(column: &str) -> Error {

@@ -75,6 +75,9 @@ pub enum Command {
     },
     /// Print the effective configuration with secrets masked.
     Config,
+    /// Check that everything stored in the mesh's databases can be read, and list the rows that cannot. Changes nothing;
+    /// the mesh may run or not. Exit code 1 if anything is damaged.
+    Verify,
     /// Sign in to a mesh on this machine (development sign-in) and store the token.
     Login {
         /// Sign-in name; default: the name of the current user.

@@ -10,13 +10,13 @@ use crate::domain::{Sandbox, Session};
 use crate::store::{events, sandboxes, sessions};
 
 fn sandbox_change(row: &Row) -> Result<Change, Error> {
-    let sandbox = sandboxes::read(row)?;
+    let sandbox = sandboxes::shown(row)?;
     let item = SandboxItem { item: Some(sandbox_item::Item::Sandbox(sandbox.to_proto())) };
     Ok(Change::upsert(format!("sandbox/{}", sandbox.sandbox_id), sandbox.rev, &item))
 }
 
 fn session_change(row: &Row) -> Result<Change, Error> {
-    let session = sessions::read(row)?;
+    let session = sessions::shown(row)?;
     let item = SandboxItem { item: Some(sandbox_item::Item::AgentSession(session.to_proto())) };
     Ok(Change::upsert(format!("session/{}", session.session_id), session.rev, &item))
 }
@@ -45,7 +45,7 @@ pub fn agent_session(session: &Session, after_offset: i64) -> TableView {
         .filter("session", session.session_id.as_str())
         .filter("after_offset", &after_offset.to_string());
     let row = |row: &Row| {
-        let session = sessions::read(row)?;
+        let session = sessions::shown(row)?;
         let item =
             AgentSessionItem { item: Some(agent_session_item::Item::AgentSession(session.to_proto())) };
         Ok(Change::upsert(format!("session/{}", session.session_id), session.session_rev, &item))

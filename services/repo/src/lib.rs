@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
 use context::Context;
+pub use store::ENCODED;
 
 /// Settings of the service.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,22 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_authn::{Authenticator, Caller};
-use foundry_core::{Env, Error, MessageId, Result, SessionId, TaskId};
+use foundry_core::{Env, Error, MessageId, OrganizationId, RepositoryId, Result, SessionId, TaskId};
 use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
+use foundry_proto::repo::v1::{GetRepositoryRequest, Repository};
 use foundry_server::Upstream;
 use foundry_store::Store;
 use foundry_watch_hub::Hub;
 
 use crate::consume::FollowedOrganizations;
 use crate::domain::derive::Aggregate;
-use crate::store::{aggregate, messages, sessions};
+use crate::store::positions::{self, RECEIVED_TOPIC};
+use crate::store::{aggregate, messages, sessions, upstream};
 use crate::writers::Writers;
 
 /// How long a handler waits for a read from another service's store.
 const READ_LIMIT: Duration = Duration::from_secs(3);
+/// How often a wait checks again, in case a hint was lost.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The state shared by the service's ops, flows and consumers.
 pub struct Context {
@@ -49,13 +53,14 @@ pub struct Context {
 }
 
 impl Context {
-    /// Loads a task aggregate for a caller with at least `role` in its organization.
+    /// Loads a task aggregate for a caller with at least `role` in its organization, also a damaged one: commands
+    /// refuse it, all but those that end the task.
     ///
     /// # Errors
     /// `NOT_FOUND` for absent and foreign ids alike, `PERMISSION_DENIED` for too small a role.
     pub async fn task(&self, caller: &Caller, id: &str, role: Role) -> Result<Box<Aggregate>> {
         let task: TaskId = id.parse()?;
-        self.found(caller, aggregate::load(&self.store, &task).await?, role, "task", id)
+        self.found(caller, aggregate::load_damaged_too(&self.store, &task).await?, role, "task", id)
     }
 
     /// Loads the task of a session; otherwise as [`Context::task`].
@@ -65,7 +70,7 @@ impl Context {
     pub async fn task_of_session(&self, caller: &Caller, id: &str, role: Role) -> Result<Box<Aggregate>> {
         let session: SessionId = id.parse()?;
         let found = match sessions::task_of(&self.store, &session).await? {
-            Some(task) => aggregate::load(&self.store, &task).await?,
+            Some(task) => aggregate::load_damaged_too(&self.store, &task).await?,
             None => None,
         };
         self.found(caller, found, role, "session", id)
@@ -78,7 +83,7 @@ impl Context {
     pub async fn task_of_message(&self, caller: &Caller, id: &str, role: Role) -> Result<Box<Aggregate>> {
         let message: MessageId = id.parse()?;
         let found = match messages::task_of(&self.store, &message).await? {
-            Some(task) => aggregate::load(&self.store, &task).await?,
+            Some(task) => aggregate::load_damaged_too(&self.store, &task).await?,
             None => None,
         };
         self.found(caller, found, role, "message", id)
@@ -99,6 +104,54 @@ impl Context {
         let found = found.ok_or_else(|| Error::not_found(kind, id))?;
         caller.require_for(&found.task.organization_id, role, kind, id)?;
         Ok(found)
+    }
+
+    /// A repository of any organization: the copy kept here, or by one read of the repo service where there is none,
+    /// as of a repository that was just registered or of an organization whose watch has just begun.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` `REPO_UNAVAILABLE` when it is unknown and cannot be looked up now.
+    pub async fn repository(&self, id: &RepositoryId) -> Result<Option<Repository>> {
+        let copy = upstream::repository(&self.store, id).await?;
+        if let Some(copy) = copy.filter(|copy| !copy.is_damaged()) {
+            return Ok(Some(copy.entity));
+        }
+        let request = GetRepositoryRequest { repository_id: id.to_string() };
+        match self.read_repo(self.repo.clone().get_repository(request)).await {
+            Ok(answer) => Ok(answer.repository),
+            Err(e) if e.code == tonic::Code::NotFound => Ok(None),
+            Err(e) => Err(e.of_repo()),
+        }
+    }
+
+    /// Follows an organization and waits until its repositories were received once, so that an answer does not depend
+    /// on who asked before.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` `REPO_UNAVAILABLE` when they do not arrive in time.
+    pub async fn follow(&self, organization: &OrganizationId) -> Result<()> {
+        self.followed.ensure(organization);
+        if self.followed.has_received(organization) {
+            return Ok(());
+        }
+        let received = async {
+            let mut hint = self.store.subscribe_topic(RECEIVED_TOPIC);
+            while !positions::has_repositories(&self.store, organization).await? {
+                // The hint may be lost.
+                tokio::select! {
+                    _ = hint.changed() => {}
+                    () = self.env.clock.sleep(LOOK_AGAIN) => {}
+                }
+            }
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            received = received => received.inspect(|()| self.followed.received(organization)),
+            () = self.env.clock.sleep(READ_LIMIT) => {
+                Err(UpstreamError::from(tonic::Status::deadline_exceeded("no answer in time")).of_repo())
+            }
+        }
     }
 
     /// A read from the repo service's store, limited to [`READ_LIMIT`].

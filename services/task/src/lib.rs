@@ -37,6 +37,7 @@ use tonic::service::Routes;
 
 use consume::FollowedOrganizations;
 use context::Context;
+pub use store::ENCODED;
 
 /// Settings of the service.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod appends;
 mod attachments;
+mod damage;
 mod measures;
 mod mishaps;
 mod options;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use foundry_core::{Error, Timestamp};
 use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{Executor as _, Row as _};
+use sqlx::{Executor as _, Row as _, SqlSafeStr};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ pub(crate) const NOW_SQL: &str = "SELECT (extract(epoch FROM clock_timestamp()) 
 /// One reading statement.
 pub(crate) async fn query(
     connection: &mut PgConnection,
-    sql: &'static str,
+    sql: impl SqlSafeStr,
     params: &[Value],
 ) -> Result<Vec<Row>, sqlx::Error> {
     let params: Vec<Bound<'_>> = params.iter().map(Bound::plain).collect();

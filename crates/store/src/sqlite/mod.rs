@@ -89,7 +89,11 @@ fn value(row: &SqliteRow, i: usize) -> Result<Value, sqlx::Error> {
     }
     let info = raw.type_info();
     match info.name() {
-        "TEXT" => row.try_get_unchecked::<String, _>(i).map(Value::Text),
+        "TEXT" => match row.try_get_unchecked::<String, _>(i) {
+            Ok(text) => Ok(Value::Text(text)),
+            // A damaged text must not fail the other rows of the result.
+            Err(_) => row.try_get_unchecked::<Vec<u8>, _>(i).map(|b| Value::Blob(Bytes::from(b))),
+        },
         "BLOB" => row.try_get_unchecked::<Vec<u8>, _>(i).map(|b| Value::Blob(Bytes::from(b))),
         "INTEGER" | "BOOLEAN" => row.try_get_unchecked::<i64, _>(i).map(Value::Int),
         other => Err(sqlx::Error::Protocol(format!("column {i} has the unsupported type {other}"))),

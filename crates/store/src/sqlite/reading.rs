@@ -1,6 +1,7 @@
 //! Reads, and snapshots on the reading side.
 
 use foundry_core::Error;
+use sqlx::SqlSafeStr;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use crate::{Row, Value};
 /// One reading statement.
 pub(crate) async fn query(
     connection: &mut SqliteConnection,
-    sql: &'static str,
+    sql: impl SqlSafeStr,
     params: &[Value],
 ) -> Result<Vec<Row>, sqlx::Error> {
     let params: Vec<Bound<'_>> = params.iter().map(Bound::plain).collect();

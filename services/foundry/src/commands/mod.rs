@@ -15,6 +15,7 @@ mod secret;
 mod session;
 mod task;
 mod token;
+mod verify;
 
 use std::io::Read as _;
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ pub async fn run(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Failur
         Command::Up { keys_from_env } => mesh::up(global, keys_from_env, further).await,
         Command::Serve { service } => mesh::serve(global, service, further).await,
         Command::Config => mesh::print_config(global),
+        Command::Verify => verify::run(global).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "foundry", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

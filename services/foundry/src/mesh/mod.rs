@@ -1,6 +1,7 @@
 //! The mesh: its configuration, and its services wired together in one process or in one process each.
 
 pub mod config;
+pub mod databases;
 mod hooks;
 mod model_keys;
 mod run;

@@ -175,4 +175,6 @@ pub(crate) fn behalf(caller: &Caller, user_id: &str) -> Result<String, Error> {
 }
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod tests;

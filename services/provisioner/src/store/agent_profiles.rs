@@ -2,10 +2,11 @@
 
 use foundry_core::{Error, OrganizationId, ProfileId};
 use foundry_proto::provisioner::v1 as proto;
+use foundry_service::readable;
 use foundry_store::{Guard, RevRef, Row, Scope, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
-use super::{decode, id};
+use super::id;
 use crate::domain::Profile;
 
 /// A row for each profile of an organization.
@@ -25,7 +26,7 @@ const LIST: &str =
 const KIND: &str = "agent_profile";
 
 fn read(row: &Row) -> Result<Profile, Error> {
-    let mut view: proto::AgentProfile = decode(row.blob("view")?)?;
+    let mut view: proto::AgentProfile = row.message("view")?;
     view.rev = row.int("rev")?;
     // The column decides, so that taking the default from a profile need not rewrite its view.
     view.settings.get_or_insert_default().is_default = row.bool("is_default")?;
@@ -34,6 +35,31 @@ fn read(row: &Row) -> Result<Profile, Error> {
         organization_id: id(row.text("organization_id")?)?,
         view,
         sealed: row.opt_blob("secrets")?,
+    })
+}
+
+/// The same for lists, which show of one that cannot be decoded its id and name.
+fn listed(row: &Row) -> Result<Profile, Error> {
+    let profile_id = row.text("profile_id")?;
+    if readable::<proto::AgentProfile>(row, "view", profile_id)?.is_some() {
+        return read(row);
+    }
+    let settings = proto::AgentProfileSettings {
+        name: row.text("name")?.to_owned(),
+        is_default: row.bool("is_default")?,
+        ..proto::AgentProfileSettings::default()
+    };
+    Ok(Profile {
+        profile_id: id(profile_id)?,
+        organization_id: id(row.text("organization_id")?)?,
+        view: proto::AgentProfile {
+            profile_id: profile_id.to_owned(),
+            organization_id: row.text("organization_id")?.to_owned(),
+            settings: Some(settings),
+            rev: row.int("rev")?,
+            ..proto::AgentProfile::default()
+        },
+        sealed: None,
     })
 }
 
@@ -132,5 +158,5 @@ pub async fn list(
     after: &str,
     limit: u32,
 ) -> Result<Vec<Profile>, Error> {
-    store.query(LIST, &[organization.into(), after.into(), limit.into()]).await?.iter().map(read).collect()
+    store.query(LIST, &[organization.into(), after.into(), limit.into()]).await?.iter().map(listed).collect()
 }

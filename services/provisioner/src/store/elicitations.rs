@@ -6,7 +6,6 @@ use foundry_store::{Store, Table, WriteSet};
 use prost::Message as _;
 use serde_json::Value;
 
-use super::decode;
 use crate::domain::PermissionState;
 use crate::domain::fold::Elicited;
 
@@ -38,8 +37,8 @@ pub struct Elicitation {
 
 fn read(row: &foundry_store::Row) -> Result<Elicitation, Error> {
     Ok(Elicitation {
-        request: decode(row.blob("request")?)?,
-        acp_id: serde_json::from_str(row.text("acp_id")?).map_err(Error::internal)?,
+        request: row.message("request")?,
+        acp_id: row.json("acp_id")?,
         pending: row.text("state")? == PermissionState::Pending.as_str(),
         answered: row.text("state")? == PermissionState::Answered.as_str(),
         answer: row.text("answer")?.to_owned(),

@@ -3,10 +3,10 @@
 use foundry_core::{Error, SessionId, Timestamp};
 use foundry_proto::common::v1::TranscriptPart;
 use foundry_proto::provisioner::v1::AgentEvent;
+use foundry_service::stored_part;
 use foundry_store::{RevRef, Row, Store, Table, WriteSet};
 use prost::Message as _;
 
-use super::decode;
 use crate::domain::Session;
 
 /// A row for each transcript part, by session and offset.
@@ -48,12 +48,12 @@ pub fn read(row: &Row) -> Result<AgentEvent, Error> {
     Ok(AgentEvent {
         session_id: row.text("session_id")?.to_owned(),
         offset: row.int("event_offset")?,
-        part: Some(decode(row.blob("part")?)?),
+        part: Some(stored_part(row, "part", row.text("session_id")?)?),
     })
 }
 
 /// The newest parts of a session, at most 5000, in order.
 pub async fn newest(store: &Store, session: &SessionId) -> Result<Vec<TranscriptPart>, Error> {
     let rows = store.query(NEWEST, &[session.into()]).await?;
-    rows.iter().rev().map(|row| decode(row.blob("part")?)).collect()
+    rows.iter().rev().map(|row| stored_part(row, "part", session.as_str())).collect()
 }

@@ -18,9 +18,35 @@ pub mod stages;
 pub mod turns;
 
 use foundry_core::Error;
-use foundry_proto::common::v1::Condition;
-use foundry_store::{Migration, Migrations, Value};
+use foundry_proto::common::v1::{Condition, ElicitationRequest, PermissionRequest, TranscriptPart};
+use foundry_proto::provisioner::v1 as proto;
+use foundry_sandbox::{ReachedLimit, RuntimeFacts};
+use foundry_store::{Encoded, Migration, Migrations, Value};
 use prost::Message as _;
+
+use crate::domain::Offer;
+use crate::domain::fold::Fold;
+
+/// All columns with encoded values, for `foundry verify`.
+pub static ENCODED: [Encoded; 17] = [
+    Encoded::message::<Condition>(&sandboxes::SANDBOXES, "condition"),
+    Encoded::json::<RuntimeFacts>(&sandboxes::SANDBOXES, "facts"),
+    Encoded::json::<Vec<ReachedLimit>>(&sandboxes::SANDBOXES, "reached_limits"),
+    Encoded::message::<Condition>(&sessions::SESSIONS, "condition"),
+    Encoded::message::<Condition>(&sessions::SESSIONS, "model_condition"),
+    Encoded::json::<foundry_sandbox::TapCursor>(&sessions::SESSIONS, "cursor"),
+    Encoded::json::<Fold>(&sessions::SESSIONS, "fold"),
+    Encoded::json::<Offer>(&sessions::SESSIONS, "offer"),
+    Encoded::message::<PermissionRequest>(&sessions::SESSIONS, "pending_permission"),
+    Encoded::message::<ElicitationRequest>(&sessions::SESSIONS, "pending_elicitation"),
+    Encoded::message::<TranscriptPart>(&events::EVENTS, "part"),
+    Encoded::message::<PermissionRequest>(&permissions::PERMISSIONS, "request"),
+    Encoded::json::<serde_json::Value>(&permissions::PERMISSIONS, "acp_id"),
+    Encoded::message::<ElicitationRequest>(&elicitations::ELICITATIONS, "request"),
+    Encoded::json::<serde_json::Value>(&elicitations::ELICITATIONS, "acp_id"),
+    Encoded::message::<proto::AgentProfile>(&agent_profiles::AGENT_PROFILES, "view"),
+    Encoded::message::<proto::ModelProvider>(&model_providers::MODEL_PROVIDERS, "view"),
+];
 
 /// The provisioner's schema, in steps that are applied once each and never changed.
 pub const MIGRATIONS: Migrations = Migrations {
@@ -107,10 +133,6 @@ pub fn condition_value(condition: &Condition) -> Value {
 /// A condition with nothing but its time.
 pub fn cleared(now: foundry_core::Timestamp) -> Condition {
     Condition { since_time: Some(now.to_proto()), ..Condition::default() }
-}
-
-fn decode<M: prost::Message + Default>(bytes: bytes::Bytes) -> Result<M, Error> {
-    M::decode(bytes).map_err(Error::internal)
 }
 
 fn id<T: std::str::FromStr<Err = Error>>(text: &str) -> Result<T, Error> {

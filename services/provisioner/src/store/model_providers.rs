@@ -2,10 +2,11 @@
 
 use foundry_core::{Error, ModelProviderId, OrganizationId};
 use foundry_proto::provisioner::v1 as proto;
+use foundry_service::readable;
 use foundry_store::{Guard, RevRef, Row, Scope, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
-use super::{decode, id};
+use super::id;
 use crate::domain::ModelProvider;
 
 /// A row for each model provider of an organization; its key is encrypted.
@@ -27,8 +28,28 @@ fn read(row: &Row) -> Result<ModelProvider, Error> {
     Ok(ModelProvider {
         model_provider_id: id(row.text("model_provider_id")?)?,
         organization_id: Some(id(row.text("organization_id")?)?),
-        view: proto::ModelProvider { rev, ..decode(row.blob("view")?)? },
+        view: proto::ModelProvider { rev, ..row.message("view")? },
         sealed: row.opt_blob("secrets")?,
+    })
+}
+
+/// The same for lists, which show of one that cannot be decoded its id and name.
+fn listed(row: &Row) -> Result<ModelProvider, Error> {
+    let provider_id = row.text("model_provider_id")?;
+    if readable::<proto::ModelProvider>(row, "view", provider_id)?.is_some() {
+        return read(row);
+    }
+    Ok(ModelProvider {
+        model_provider_id: id(provider_id)?,
+        organization_id: Some(id(row.text("organization_id")?)?),
+        view: proto::ModelProvider {
+            model_provider_id: provider_id.to_owned(),
+            organization_id: row.text("organization_id")?.to_owned(),
+            name: row.text("name")?.to_owned(),
+            rev: row.int("rev")?,
+            ..proto::ModelProvider::default()
+        },
+        sealed: None,
     })
 }
 
@@ -100,5 +121,5 @@ pub async fn list(
     after: &str,
     limit: u32,
 ) -> Result<Vec<ModelProvider>, Error> {
-    store.query(LIST, &[organization.into(), after.into(), limit.into()]).await?.iter().map(read).collect()
+    store.query(LIST, &[organization.into(), after.into(), limit.into()]).await?.iter().map(listed).collect()
 }

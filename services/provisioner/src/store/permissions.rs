@@ -5,7 +5,6 @@ use foundry_proto::common::v1::PermissionRequest;
 use foundry_store::{Store, Table, WriteSet};
 use prost::Message as _;
 
-use super::decode;
 use crate::domain::PermissionState;
 use crate::domain::fold::Asked;
 
@@ -37,8 +36,8 @@ pub struct Permission {
 
 fn read(row: &foundry_store::Row) -> Result<Permission, Error> {
     Ok(Permission {
-        request: decode(row.blob("request")?)?,
-        acp_id: serde_json::from_str(row.text("acp_id")?).map_err(Error::internal)?,
+        request: row.message("request")?,
+        acp_id: row.json("acp_id")?,
         pending: row.text("state")? == PermissionState::Pending.as_str(),
         answered: row.text("state")? == PermissionState::Answered.as_str(),
         option_id: row.text("option_id")?.to_owned(),

@@ -2,10 +2,11 @@
 
 use foundry_core::{Error, OrganizationId, SandboxId};
 use foundry_sandbox::{ReachedLimit, RuntimeFacts};
+use foundry_service::{Damage, damaged_condition, readable_rows, stored_condition};
 use foundry_store::{RevRef, Row, Scope, Store, Table, Value, WriteSet};
 
 use super::stages::select_stages;
-use super::{Set, condition_value, decode, id, stages};
+use super::{Set, condition_value, id, stages};
 use crate::domain::{SANDBOX_STAGES, Sandbox, SandboxState};
 
 /// A row for each sandbox, also destroyed ones.
@@ -63,25 +64,39 @@ pub const CHANGED_ONE: &str =
 
 /// Reads a row with its stages.
 pub fn read(row: &Row) -> Result<Sandbox, Error> {
+    let (sandbox, damage) = parts(row)?;
+    damage.into_error().map_or(Ok(sandbox), Err)
+}
+
+/// The same for lists and watches, which show one that cannot be decoded.
+pub fn shown(row: &Row) -> Result<Sandbox, Error> {
+    let (mut sandbox, damage) = parts(row)?;
+    if damage.into_error().is_some() {
+        sandbox.condition = damaged_condition();
+    }
+    Ok(sandbox)
+}
+
+fn parts(row: &Row) -> Result<(Sandbox, Damage), Error> {
     let text = |column| row.text(column).map(str::to_owned);
-    let facts = row.opt_blob("facts")?;
-    Ok(Sandbox {
+    let mut damage = Damage::default();
+    let sandbox = Sandbox {
         sandbox_id: id(row.text("sandbox_id")?)?,
         organization_id: id(row.text("organization_id")?)?,
         task_id: text("task_id")?,
         repository_id: text("repository_id")?,
         provider: text("provider")?,
         state: SandboxState::parse(row.text("state")?),
-        condition: decode(row.blob("condition")?)?,
+        condition: stored_condition(row, "condition", row.text("sandbox_id")?)?,
         branch: text("branch")?,
         base_branch: text("base_branch")?,
         base_commit: text("base_commit")?,
         agent: text("agent")?,
         isolation: text("isolation")?,
         limits: text("limits")?,
-        reached: serde_json::from_str(row.text("reached_limits")?).map_err(Error::internal)?,
+        reached: damage.part(row.json("reached_limits"))?,
         runtime_instance: row.int("runtime_instance")?,
-        facts: facts.map(|f| serde_json::from_slice(&f)).transpose().map_err(Error::internal)?,
+        facts: damage.part(row.opt_json("facts"))?,
         flow_id: text("flow_id")?,
         user_id: text("user_id")?,
         create_time: row.time("create_time")?,
@@ -92,7 +107,8 @@ pub fn read(row: &Row) -> Result<Sandbox, Error> {
         network: text("network")?,
         stages: stages::read(row.opt_text("stages")?, &SANDBOX_STAGES)?,
         rev: row.int("rev")?,
-    })
+    };
+    Ok((sandbox, damage))
 }
 
 /// Adds a new sandbox with its stages.
@@ -172,14 +188,14 @@ pub async fn last_instance(store: &Store, task_id: &str) -> Result<i64, Error> {
     rows.first().map_or(Ok(0), |row| row.int("instance"))
 }
 
-/// All sandboxes in a state.
+/// All sandboxes in a state, those left out that cannot be decoded.
 pub async fn in_state(store: &Store, state: SandboxState) -> Result<Vec<Sandbox>, Error> {
-    store.query(BY_STATE, &[state.as_str().into()]).await?.iter().map(read).collect()
+    readable_rows(&store.query(BY_STATE, &[state.as_str().into()]).await?, "sandbox_id", read)
 }
 
-/// All sandboxes that are not destroyed.
+/// All sandboxes that are not destroyed, those left out that cannot be decoded.
 pub async fn living(store: &Store) -> Result<Vec<Sandbox>, Error> {
-    store.query(LIVING, &[]).await?.iter().map(read).collect()
+    readable_rows(&store.query(LIVING, &[]).await?, "sandbox_id", read)
 }
 
 /// Sandboxes of an organization before an id, newest first.
@@ -192,5 +208,5 @@ pub async fn list(
 ) -> Result<Vec<Sandbox>, Error> {
     let least = i64::from(!destroyed);
     let params = [organization.into(), least.into(), before.into(), limit.into()];
-    store.query(LIST, &params).await?.iter().map(read).collect()
+    store.query(LIST, &params).await?.iter().map(shown).collect()
 }

@@ -2,11 +2,12 @@
 
 use foundry_core::{Error, OrganizationId, SandboxId, SessionId};
 use foundry_proto::common::v1::PermissionPolicy;
+use foundry_service::{Damage, damaged_condition, readable_rows, stored_condition};
 use foundry_store::{RevRef, Row, Scope, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
 use super::stages::select_stages;
-use super::{Set, condition_value, decode, id, stages};
+use super::{Set, condition_value, id, stages};
 use crate::domain::fold::Fold;
 use crate::domain::{Offer, SESSION_STAGES, Session, SessionState};
 
@@ -61,9 +62,24 @@ pub const CHANGED_ONE: &str =
 
 /// Reads a row with its stages.
 pub fn read(row: &Row) -> Result<Session, Error> {
+    let (session, damage) = parts(row)?;
+    damage.into_error().map_or(Ok(session), Err)
+}
+
+/// The same for watches, which show one that cannot be decoded.
+pub fn shown(row: &Row) -> Result<Session, Error> {
+    let (mut session, damage) = parts(row)?;
+    if damage.into_error().is_some() {
+        session.condition = damaged_condition();
+    }
+    Ok(session)
+}
+
+fn parts(row: &Row) -> Result<(Session, Damage), Error> {
+    let mut damage = Damage::default();
     let text = |column| row.text(column).map(str::to_owned);
     let policy = i32::try_from(row.int("permission_policy")?).unwrap_or_default();
-    Ok(Session {
+    let session = Session {
         session_id: id(row.text("session_id")?)?,
         organization_id: id(row.text("organization_id")?)?,
         task_id: text("task_id")?,
@@ -71,22 +87,22 @@ pub fn read(row: &Row) -> Result<Session, Error> {
         agent: text("agent")?,
         permission_policy: PermissionPolicy::try_from(policy).unwrap_or(PermissionPolicy::Ask),
         state: SessionState::parse(row.text("state")?),
-        condition: decode(row.blob("condition")?)?,
+        condition: stored_condition(row, "condition", row.text("session_id")?)?,
         model_provider_id: text("model_provider_id")?,
         model_answered: text("model_answered")?,
         model_noticed: text("model_noticed")?,
-        model_condition: row.opt_blob("model_condition")?.map(decode).transpose()?,
+        model_condition: damage.part(row.opt_message("model_condition"))?,
         message_id: text("message_id")?,
         turn_count: row.int("turn_count")?,
         acp_session: text("acp_session")?,
         prompt_kinds: text("prompt_kinds")?,
         generation: row.int("generation")?,
         reported_generation: row.int("told_generation")?,
-        cursor: serde_json::from_str(row.text("cursor")?).map_err(Error::internal)?,
-        fold: serde_json::from_str::<Fold>(row.text("fold")?).map_err(Error::internal)?,
-        pending_permission: row.opt_blob("pending_permission")?.map(decode).transpose()?,
-        pending_elicitation: row.opt_blob("pending_elicitation")?.map(decode).transpose()?,
-        offer: serde_json::from_str::<Offer>(row.text("offer")?).map_err(Error::internal)?,
+        cursor: damage.part(row.json("cursor"))?,
+        fold: damage.part(row.json::<Fold>("fold"))?,
+        pending_permission: damage.part(row.opt_message("pending_permission"))?,
+        pending_elicitation: damage.part(row.opt_message("pending_elicitation"))?,
+        offer: damage.part(row.json::<Offer>("offer"))?,
         last_offset: row.int("last_offset")?,
         flow_id: text("flow_id")?,
         create_time: row.time("create_time")?,
@@ -94,7 +110,8 @@ pub fn read(row: &Row) -> Result<Session, Error> {
         stages: stages::read(row.opt_text("stages")?, &SESSION_STAGES)?,
         rev: row.int("rev")?,
         session_rev: row.int("session_rev")?,
-    })
+    };
+    Ok((session, damage))
 }
 
 /// The revisions of one change of a session.
@@ -213,7 +230,7 @@ pub async fn find(store: &Store, id: &SessionId) -> Result<Option<Session>, Erro
     store.query(BY_ID, &[id.into()]).await?.first().map(read).transpose()
 }
 
-/// All sessions of a sandbox, also closed ones.
+/// All sessions of a sandbox, also closed ones, those left out that cannot be decoded.
 pub async fn of_sandbox(store: &Store, id: &SandboxId) -> Result<Vec<Session>, Error> {
-    store.query(OF_SANDBOX, &[id.into()]).await?.iter().map(read).collect()
+    readable_rows(&store.query(OF_SANDBOX, &[id.into()]).await?, "session_id", read)
 }

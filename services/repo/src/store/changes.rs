@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use foundry_core::{Error, PageRequest, PageToken, Result, TaskId};
-use foundry_proto::repo::v1::FileChange;
+use foundry_proto::repo::v1::{FileChange, FileChangeKind};
+use foundry_service::readable;
 use foundry_store::{Row, Snapshot, Table, WriteSet};
 use prost::Message as _;
 
@@ -12,8 +13,15 @@ pub const WORK_CHANGES: Table = Table::new(
     &["task_id", "version", "path"],
 );
 
+/// One that cannot be decoded is shown with its path alone.
 fn change(row: &Row) -> Result<FileChange> {
-    FileChange::decode(row.blob("change")?).map_err(Error::internal)
+    let path = row.text("path")?;
+    let unreadable = || FileChange {
+        path: path.to_owned(),
+        kind: FileChangeKind::Modified.into(),
+        ..FileChange::default()
+    };
+    Ok(readable(row, "change", path)?.unwrap_or_else(unreadable))
 }
 
 /// The error for a version that a newer one has replaced.
@@ -44,7 +52,7 @@ pub async fn list(
     if of != version {
         return Err(replaced(task, of, version));
     }
-    let sql = "SELECT position, change FROM work_changes \
+    let sql = "SELECT path, position, change FROM work_changes \
                WHERE task_id = $1 AND version = $2 AND position > $3 ORDER BY position LIMIT $4";
     let params = [task.as_str().into(), version.into(), after.into(), page.limit().into()];
     let rows = moment.query(sql, &params).await?;
@@ -64,7 +72,8 @@ pub async fn find(
     version: i64,
     path: &str,
 ) -> Result<Option<(FileChange, Bytes)>> {
-    let sql = "SELECT change, patch FROM work_changes WHERE task_id = $1 AND version = $2 AND path = $3";
+    let sql =
+        "SELECT path, change, patch FROM work_changes WHERE task_id = $1 AND version = $2 AND path = $3";
     let rows = moment.query(sql, &[task.as_str().into(), version.into(), path.into()]).await?;
     rows.first().map(|row| Ok((change(row)?, row.blob("patch")?))).transpose()
 }

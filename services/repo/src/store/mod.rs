@@ -5,7 +5,16 @@ pub mod changes;
 pub mod repositories;
 pub mod works;
 
-use foundry_store::{Migration, Migrations};
+use foundry_proto::common::v1::Condition;
+use foundry_proto::repo::v1::FileChange;
+use foundry_store::{Encoded, Migration, Migrations};
+
+/// All columns with encoded values, for `foundry verify`.
+pub static ENCODED: [Encoded; 3] = [
+    Encoded::message::<Condition>(&repositories::REPOSITORIES, "condition"),
+    Encoded::message::<Condition>(&works::WORKS, "condition"),
+    Encoded::message::<FileChange>(&changes::WORK_CHANGES, "change"),
+];
 
 /// The service's schema.
 pub const MIGRATIONS: Migrations = Migrations {

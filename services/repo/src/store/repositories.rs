@@ -2,6 +2,7 @@
 
 use foundry_core::{OrganizationId, PageRequest, PageToken, RepositoryId, Result};
 use foundry_proto::common::v1::Condition;
+use foundry_service::stored_condition;
 use foundry_store::{RevRef, Row, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
@@ -56,7 +57,7 @@ pub fn read(row: &Row) -> Result<Repository> {
         name: row.text("name")?.to_owned(),
         url: row.text("url")?.to_owned(),
         state: State::parse(row.text("state")?),
-        condition: Condition::decode(row.blob("condition")?).map_err(foundry_core::Error::internal)?,
+        condition: stored_condition(row, "condition", row.text("repository_id")?)?,
         default_branch: row.text("default_branch")?.to_owned(),
         branch_count: row.int("branch_count")?,
         sync_time: row.opt_time("sync_time")?,

@@ -1,7 +1,7 @@
 //! Table `works`: the work of each task and the state of its import.
 
-use foundry_core::{Error, Result, TaskId};
-use foundry_proto::common::v1::Condition;
+use foundry_core::{Result, TaskId};
+use foundry_service::stored_condition;
 use foundry_store::{Reader, RevRef, Row, Table, Value, WriteSet};
 use prost::Message as _;
 
@@ -52,7 +52,7 @@ pub fn read(row: &Row) -> Result<Work> {
         repository_id: row.text("repository_id")?.parse()?,
         rev: row.int("rev")?,
         state: State::parse(row.text("state")?),
-        condition: Condition::decode(row.blob("condition")?).map_err(Error::internal)?,
+        condition: stored_condition(row, "condition", row.text("task_id")?)?,
         base_commit: row.text("base_commit")?.to_owned(),
         head_commit: row.text("head_commit")?.to_owned(),
         version: row.int("version")?,

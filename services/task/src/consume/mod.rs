@@ -10,7 +10,7 @@ mod sandboxes;
 mod session_end;
 mod stale;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +24,9 @@ use tonic::{Status, Streaming};
 
 use crate::context::Context;
 use crate::store::{positions, tasks};
+#[cfg(test)]
+pub(crate) use stale::freshen;
+
 use repositories::Repositories;
 use sandboxes::Sandboxes;
 
@@ -39,7 +42,8 @@ const REFUSED: Duration = Duration::from_secs(10);
 pub struct FollowedOrganizations(Arc<Inner>);
 
 struct Inner {
-    followed: Mutex<HashSet<OrganizationId>>,
+    /// With whether its repositories are known to have been received.
+    followed: Mutex<HashMap<OrganizationId, bool>>,
     wanted: mpsc::UnboundedSender<OrganizationId>,
 }
 
@@ -53,10 +57,21 @@ impl FollowedOrganizations {
     /// Follows an organization from now on.
     pub fn ensure(&self, organization: &OrganizationId) {
         let mut followed = foundry_core::lock(&self.0.followed);
-        if followed.insert(organization.clone()) {
+        if !followed.contains_key(organization) {
+            followed.insert(organization.clone(), false);
             // Without a receiver the process is ending.
             let _ = self.0.wanted.send(organization.clone());
         }
+    }
+
+    /// Notes that the repositories of an organization were received.
+    pub fn received(&self, organization: &OrganizationId) {
+        foundry_core::lock(&self.0.followed).insert(organization.clone(), true);
+    }
+
+    /// Whether that was noted.
+    pub fn has_received(&self, organization: &OrganizationId) -> bool {
+        foundry_core::lock(&self.0.followed).get(organization).copied().unwrap_or_default()
     }
 }
 
@@ -69,7 +84,9 @@ pub async fn start(
     tasks: &Tasks,
     requests: mpsc::UnboundedReceiver<OrganizationId>,
 ) -> Result<()> {
-    for organization in tasks::organizations(&cx.store).await? {
+    let mut organizations = tasks::organizations(&cx.store).await?;
+    organizations.extend(positions::organizations(&cx.store).await?);
+    for organization in organizations {
         cx.followed.ensure(&organization);
     }
     tasks.spawn("organizations", supervise(Arc::clone(cx), tasks.clone(), requests));

@@ -23,7 +23,7 @@ pub(super) struct Repositories;
 impl Source for Repositories {
     type Item = RepositoryItem;
     const VIEW: &'static str = "WatchRepositories";
-    const STREAM: &'static str = "repositories";
+    const STREAM: &'static str = positions::REPOSITORIES;
 
     async fn open(
         cx: &Context,
@@ -94,6 +94,9 @@ async fn take(
         return Err(e);
     }
     positions::put(&mut ws, stream, before.as_ref(), &batch.position);
+    if before.is_none() {
+        ws.wake(positions::RECEIVED_TOPIC);
+    }
     cx.store.commit(ws).await?;
     Ok(())
 }
@@ -127,7 +130,11 @@ async fn take_repository(
         let ours = ws.scope(Scope::organization(organization));
         summary::put(ws, ours, organization, &row);
     }
-    upstream::put_repository(ws, known.map(|k| k.rev), rev, repository);
+    let before = match known {
+        Some(known) if known.is_damaged() => upstream::repository_rev(&cx.store, &id).await?,
+        known => known.map(|k| k.rev),
+    };
+    upstream::put_repository(ws, before, rev, repository);
     Ok(())
 }
 

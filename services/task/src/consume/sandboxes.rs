@@ -12,7 +12,7 @@ use tonic::{Status, Streaming};
 
 use super::{Batch, Source, agent_side, apply};
 use crate::context::Context;
-use crate::flow::change_with;
+use crate::flow::change_damaged_too;
 use crate::store::{positions, upstream};
 
 /// The updates of one task in a batch.
@@ -117,7 +117,8 @@ async fn take_news(
     if let ([(rev, Item::AgentSession(agent))], []) = (news.updates.as_slice(), news.gone.as_slice()) {
         return agent_side::update(cx, task, agent, *rev, put).await;
     }
-    change_with(cx, task, |aggregate, ws| apply_news(cx, aggregate, ws, news), put).await?;
+    // A damaged task learns of its sandbox, too, so that its end can be seen.
+    change_damaged_too(cx, task, |aggregate, ws| apply_news(cx, aggregate, ws, news), put).await?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use foundry_core::Result;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::flow::change;
+use crate::flow::change_damaged_too;
 use crate::store::aggregate::STALE_TOPIC;
 use crate::store::tasks;
 
@@ -48,7 +48,7 @@ pub(crate) async fn freshen(cx: &Context) -> Result<()> {
         let mut failed = None;
         for task in &stale {
             // One task that cannot be read or written must not block the others.
-            if let Err(e) = change(cx, task, |_, _| Ok(())).await {
+            if let Err(e) = change_damaged_too(cx, task, |_, _| Ok(()), |_| {}).await {
                 tracing::warn!(%task, error = ?e, "the view of a task could not be derived");
                 failed = Some(e);
             }

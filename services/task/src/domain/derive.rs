@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use foundry_core::{Error, Result, Timestamp};
+use foundry_core::{Code, Error, Result, Timestamp};
 use foundry_proto::common::v1::{Condition, PermissionPolicy};
 use foundry_proto::provisioner::v1::{AgentSession, AgentSessionState, Sandbox, SandboxState};
 use foundry_proto::repo::v1::Work;
 use foundry_proto::task::v1::{Changes, SessionState, TaskState};
+use foundry_service::damaged_condition;
 
 use super::session::{Message, MessageState, Session};
 use super::stages;
@@ -19,6 +20,19 @@ pub struct Replica<T> {
     /// Revision of the entity in the other service.
     pub rev: i64,
     pub entity: T,
+}
+
+impl<T> Replica<T> {
+    /// What stands for a copy that cannot be decoded. Its revision is below all: whatever the other service reports
+    /// next replaces it.
+    pub fn damaged(entity: T) -> Self {
+        Self { rev: -1, entity }
+    }
+
+    /// Whether it stands for a copy that cannot be decoded.
+    pub fn is_damaged(&self) -> bool {
+        self.rev < 0
+    }
 }
 
 /// A task and everything that belongs to it, loaded and written as one.
@@ -48,6 +62,17 @@ impl Aggregate {
             work: None,
             messages: vec![message],
         }
+    }
+
+    /// Refuses what needs the task and its sessions whole. Damaged copies of other services' entities do not count:
+    /// the next update replaces them.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` `STORED_DATA_DAMAGED` when the stored row of one of them cannot be decoded.
+    pub fn require_readable(&self) -> Result<()> {
+        let session = self.sessions.iter().find(|s| s.damaged).map(|s| s.session_id.as_str());
+        let damaged = self.task.damaged.then_some(self.task.task_id.as_str()).or(session);
+        damaged.map_or(Ok(()), |id| Err(unreadable(id)))
     }
 
     /// A session by its id.
@@ -150,6 +175,9 @@ impl Aggregate {
         let mut view = self.task.view.clone();
         view.set_state(state);
         view.condition = Some(condition);
+        if self.task.damaged && self.task.lifecycle == Lifecycle::Active {
+            (view.state, view.condition) = (TaskState::Error.into(), Some(damaged_condition()));
+        }
         view.stages = stages;
         view.sandbox_id = match sandbox {
             Some(s) if s.state() != SandboxState::Destroyed => s.sandbox_id.clone(),
@@ -281,6 +309,9 @@ impl Aggregate {
         if session.closed || self.task.lifecycle.has_ended() {
             return (SessionState::Closed, Condition::default());
         }
+        if session.damaged {
+            return (SessionState::Error, damaged_condition());
+        }
         let agent = self.agent(session.session_id.as_str());
         let theirs = || agent.and_then(|a| a.condition.clone()).unwrap_or_default();
         if session.flow.failed() {
@@ -341,6 +372,14 @@ impl Aggregate {
         }
         theirs
     }
+}
+
+/// The error for a task or session whose stored row cannot be decoded.
+pub fn unreadable(id: &str) -> Error {
+    let text = format!("the stored data of {id} cannot be decoded");
+    Error::new(Code::DataLoss, "STORED_DATA_DAMAGED", text).next_action(
+        "kill or archive the task, or restore its row from a backup; `foundry verify` names the row",
+    )
 }
 
 /// Copies the provisioner's value unless it is empty.

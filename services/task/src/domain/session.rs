@@ -50,6 +50,8 @@ pub struct Session {
     pub asked: Asked,
     /// The view that callers see: the names in it are facts, the rest is derived.
     pub view: pb::Session,
+    /// Whether a part of the stored row cannot be decoded. `view` then stands for the stored one and is never written.
+    pub damaged: bool,
 }
 
 impl Session {
@@ -124,6 +126,7 @@ impl Session {
             follows: false,
             asked: Asked { start: choice.start.clone(), ..Asked::default() },
             view,
+            damaged: false,
         }
     }
 }

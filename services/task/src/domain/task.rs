@@ -131,6 +131,8 @@ pub struct Task {
     pub retry_rev: i64,
     /// The view that callers see: the names and texts in it are facts, the rest is derived.
     pub view: pb::Task,
+    /// Whether the stored view cannot be decoded. `view` then stands for it and is never written.
+    pub damaged: bool,
 }
 
 impl Task {
@@ -228,6 +230,7 @@ impl Task {
             destroy_sent: String::new(),
             retry_rev: 0,
             view,
+            damaged: false,
         }
     }
 }

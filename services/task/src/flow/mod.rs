@@ -56,12 +56,26 @@ pub(crate) async fn change_with<T>(
     decide: impl Fn(&mut Aggregate, &mut WriteSet) -> Result<T>,
     also: impl Fn(&mut WriteSet),
 ) -> Result<Option<(Box<Aggregate>, T)>> {
+    let readable = |aggregate: &mut Aggregate, ws: &mut WriteSet| {
+        aggregate.require_readable()?;
+        decide(aggregate, ws)
+    };
+    change_damaged_too(cx, id, readable, also).await
+}
+
+/// The same for a task whose row cannot be decoded, too: for what its end needs. What is damaged stays as it is.
+pub(crate) async fn change_damaged_too<T>(
+    cx: &Context,
+    id: &TaskId,
+    decide: impl Fn(&mut Aggregate, &mut WriteSet) -> Result<T>,
+    also: impl Fn(&mut WriteSet),
+) -> Result<Option<(Box<Aggregate>, T)>> {
     let _turn = cx.writers.turn(id).await;
     let begun = cx.env.clock.now();
     let mut tries = 0;
     loop {
         tries += 1;
-        let Some(before) = aggregate::load(&cx.store, id).await? else { return Ok(None) };
+        let Some(before) = aggregate::load_damaged_too(&cx.store, id).await? else { return Ok(None) };
         let mut ws = WriteSet::new();
         let mut aggregate = before.clone();
         let decided = decide(&mut aggregate, &mut ws)?;

@@ -211,6 +211,12 @@ async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let Some(said) = messages::said(&cx.store, &message).await? else {
         return Ok(Outcome::retry("MESSAGE_GONE", "the message has been removed"));
     };
+    if said.damaged {
+        // A person edits or removes it.
+        mark(cx, &task, &message, MessageState::Delivering, MessageState::Queued).await?;
+        hold(cx, &task, &session).await?;
+        return Ok(wait(cx, key, "the files of the next message are stored damaged", LOOK_AGAIN));
+    }
     let request = PromptAgentSessionRequest {
         request_id: message.clone(),
         session_id: session.to_string(),

@@ -9,7 +9,7 @@ use foundry_server::RequestContext;
 use foundry_store::WriteSet;
 
 use super::provisioner_call::{self, ProvisionerCall};
-use super::{change, gone, id};
+use super::{change_damaged_too, gone, id};
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::domain::task::{Lifecycle, Task};
@@ -84,7 +84,7 @@ fn destroy(ws: &mut WriteSet, env: &Env, aggregate: &mut Aggregate, user_id: &st
 
 async fn destroying(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
-    let Some(aggregate) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
+    let Some(aggregate) = aggregate::load_damaged_too(&cx.store, &task).await? else { return Ok(gone()) };
     let until = ctx.flow().started_time.plus(PATIENCE);
     let destroyed = matches!(aggregate.sandbox_state(), None | Some(SandboxState::Destroyed));
     if destroyed || cx.env.clock.now() >= until {
@@ -96,12 +96,13 @@ async fn destroying(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
 async fn ended(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
     let now = cx.env.clock.now();
-    let ended = change(cx, &task, |aggregate, _| {
+    let end = |aggregate: &mut Aggregate, _: &mut WriteSet| {
         if !aggregate.task.lifecycle.has_ended() {
             aggregate.task.lifecycle = aggregate.task.lifecycle.ended();
             aggregate.task.lifecycle_time = now;
         }
         Ok(())
-    });
+    };
+    let ended = change_damaged_too(cx, &task, end, |_| {});
     Ok(if ended.await?.is_some() { Outcome::done() } else { gone() })
 }

@@ -29,6 +29,7 @@ pub async fn archive_task(
         method: "ArchiveTask",
         request_id: &request.request_id,
         creates: false,
+        ends: true,
         action: "task.archive",
         subject: &request.task_id,
     };

@@ -52,6 +52,7 @@ pub async fn close_session(
         method: "CloseSession",
         request_id: &request.request_id,
         creates: false,
+        ends: false,
         action: "session.close",
         subject: &request.session_id,
     };

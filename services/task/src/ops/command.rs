@@ -25,6 +25,8 @@ pub struct Command<'a> {
     pub request_id: &'a str,
     /// Whether it creates an entity. Its first answer is then replayed without a time limit.
     pub creates: bool,
+    /// Whether it ends the task, which a damaged one allows, too.
+    pub ends: bool,
     /// Name in the audit log, such as `task.rename`.
     pub action: &'static str,
     /// Id of the entity concerned, for the audit log.
@@ -73,10 +75,13 @@ impl Command<'_> {
             tries += 1;
             let before = match found.take() {
                 Some(found) => found,
-                None => aggregate::load(&cx.store, &id)
+                None => aggregate::load_damaged_too(&cx.store, &id)
                     .await?
                     .ok_or_else(|| Error::not_found("task", id.as_str()))?,
             };
+            if !self.ends {
+                before.require_readable()?;
+            }
             let mut ws = WriteSet::new();
             let rev = ws.scope(self.scope.clone());
             let now = cx.env.clock.now();

@@ -69,6 +69,7 @@ pub async fn create_session(
         method: "CreateSession",
         request_id: &request.request_id,
         creates: true,
+        ends: false,
         action: "session.create",
         subject: session_id.as_str(),
     };

@@ -4,7 +4,7 @@ use foundry_authn::Caller;
 use foundry_core::{Error, FlowId, MessageId, OrganizationId, Result, SessionId, TaskId};
 use foundry_flow::enqueue;
 use foundry_proto::common::v1::{Attachment, Role};
-use foundry_proto::repo::v1::{GetRepositoryRequest, RepositoryState};
+use foundry_proto::repo::v1::RepositoryState;
 use foundry_proto::task::v1::{CreateTaskRequest, CreateTaskResponse};
 use foundry_service::{RequestKey, audit};
 use foundry_store::{CommitError, Scope, WriteSet};
@@ -17,7 +17,7 @@ use crate::domain::task::{AgentChoice, Task, TaskSpec};
 use crate::domain::{naming, validate};
 use crate::flow;
 use crate::projection::organization;
-use crate::store::{aggregate, messages, prompts, sessions, summary, tasks, upstream};
+use crate::store::{aggregate, messages, prompts, sessions, summary, tasks};
 
 /// How often a branch name is derived when others keep taking it.
 const MAX_NAMES: u32 = 8;
@@ -111,22 +111,10 @@ fn check<'a>(
     })
 }
 
-/// The default branch of the repository, if it exists in the organization: from the replica, or
-/// by one read of the repo service for a repository that was just registered.
+/// The default branch of the repository, if it exists in the organization.
 async fn known_repository(cx: &Context, spec: &TaskSpec<'_>) -> Result<String> {
     let unknown = || Error::not_found("repository", spec.repository_id.as_str());
-    let known = match upstream::repository(&cx.store, &spec.repository_id).await? {
-        Some(replica) => replica.entity,
-        None => {
-            let request = GetRepositoryRequest { repository_id: spec.repository_id.to_string() };
-            let answer = cx.read_repo(cx.repo.clone().get_repository(request)).await;
-            match answer {
-                Ok(answer) => answer.repository.ok_or_else(unknown)?,
-                Err(e) if e.code == tonic::Code::NotFound => return Err(unknown()),
-                Err(e) => return Err(e.of_repo()),
-            }
-        }
-    };
+    let known = cx.repository(&spec.repository_id).await?.ok_or_else(unknown)?;
     if known.organization_id != spec.organization_id.as_str() || known.state() == RepositoryState::Deleting {
         return Err(unknown());
     }

@@ -23,6 +23,7 @@ pub async fn kill_task(cx: &Context, caller: &Caller, request: KillTaskRequest) 
         method: "KillTask",
         request_id: &request.request_id,
         creates: false,
+        ends: true,
         action: "task.kill",
         subject: &request.task_id,
     };

@@ -24,6 +24,7 @@ pub async fn remove_queued_message(
         method: "RemoveQueuedMessage",
         request_id: &request.request_id,
         creates: false,
+        ends: false,
         action: "message.remove",
         subject: &request.message_id,
     };

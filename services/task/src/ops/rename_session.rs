@@ -32,6 +32,7 @@ pub async fn rename_session(
         method: "RenameSession",
         request_id: &request.request_id,
         creates: false,
+        ends: false,
         action: "session.rename",
         subject: &request.session_id,
     };

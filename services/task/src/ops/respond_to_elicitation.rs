@@ -61,6 +61,7 @@ pub async fn respond_to_elicitation(
         method: "RespondToElicitation",
         request_id: &request.request_id,
         creates: false,
+        ends: false,
         action: "elicitation.answer",
         subject: &request.session_id,
     };

@@ -62,6 +62,7 @@ pub async fn respond_to_permission(
         method: "RespondToPermission",
         request_id: &request.request_id,
         creates: false,
+        ends: false,
         action: "permission.answer",
         subject: &request.session_id,
     };

@@ -47,6 +47,7 @@ pub async fn resume_queue(
         method: "ResumeQueue",
         request_id: &request.request_id,
         creates: false,
+        ends: false,
         action: "queue.resume",
         subject: &request.session_id,
     };

@@ -31,6 +31,7 @@ pub async fn retry_task(
         method: "RetryTask",
         request_id: &request.request_id,
         creates: false,
+        ends: false,
         action: "task.retry",
         subject: &request.task_id,
     };

@@ -64,6 +64,7 @@ pub async fn send_message(
         method: METHOD,
         request_id: &request.request_id,
         creates: false,
+        ends: false,
         action: "message.send",
         subject: message_id.as_str(),
     };

@@ -53,6 +53,7 @@ pub async fn set_session_option(
         method: "SetSessionOption",
         request_id: &request.request_id,
         creates: false,
+        ends: false,
         action: "session.set",
         subject: &request.session_id,
     };

@@ -45,6 +45,7 @@ pub async fn stop_turn(cx: &Context, caller: &Caller, request: StopTurnRequest) 
         method: "StopTurn",
         request_id: &request.request_id,
         creates: false,
+        ends: false,
         action: "turn.stop",
         subject: &request.session_id,
     };

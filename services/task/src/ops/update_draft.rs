@@ -8,8 +8,8 @@ use foundry_store::{CommitError, Guard, WriteSet};
 
 use crate::context::Context;
 use crate::domain::validate;
+use crate::store::sessions;
 use crate::store::user_state::{self, DRAFTS, Owner};
-use crate::store::{sessions, upstream};
 
 /// Most drafts of a user in an organization.
 const MAX_DRAFTS: i64 = 500;
@@ -18,7 +18,8 @@ const MAX_DRAFTS: i64 = 500;
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a text over 12 KiB or a malformed subject, `NOT_FOUND` for an organization,
-/// session or repository that the caller cannot see, `RESOURCE_EXHAUSTED` for a 501st draft.
+/// session or repository that the caller cannot see, `RESOURCE_EXHAUSTED` for a 501st draft, `UNAVAILABLE` for an
+/// unknown repository that cannot be looked up now.
 pub async fn update_draft(
     cx: &Context,
     caller: &Caller,
@@ -83,8 +84,10 @@ impl Subject {
                 (found.map(|s| s.organization_id.to_string()), "session", id.as_str())
             }
             Self::NewTask(id) => {
-                let found = upstream::repository(&cx.store, id).await?;
-                (found.map(|r| r.entity.organization_id), "repository", id.as_str())
+                // The draft goes with the repository, which this service learns from then on.
+                cx.followed.ensure(&owner.organization);
+                let found = cx.repository(id).await?;
+                (found.map(|r| r.organization_id), "repository", id.as_str())
             }
         };
         if found.as_deref() == Some(owner.organization.as_str()) {
@@ -106,6 +109,7 @@ mod tests {
     use foundry_store::Scope;
 
     use super::*;
+    use crate::store::upstream;
     use crate::testing::{Running, Tenant, World};
 
     async fn keep(running: &Running, tenant: &Tenant, subject: &str, text: &str) -> Result<i64> {
@@ -198,6 +202,20 @@ mod tests {
         running.cx.store.commit(ws).await.unwrap();
         keep(&running, &tenant, &session, "x").await.unwrap();
         keep(&running, &tenant, &session, "y").await.unwrap();
+        running.stop().await;
+    }
+
+    #[tokio::test]
+    async fn takes_a_draft_for_a_repository_in_an_organization_that_nobody_watched() {
+        let world = World::new().await;
+        let (tenant, other) = (world.tenant(Role::Member).await, world.tenant(Role::Owner).await);
+        let running = world.start().await;
+        assert_eq!(
+            keep(&running, &tenant, &format!("new_task/{}", tenant.repository), "later").await.unwrap(),
+            1
+        );
+        let foreign = keep(&running, &tenant, &format!("new_task/{}", other.repository), "x").await;
+        assert_eq!(foreign.unwrap_err().code(), Code::NotFound);
         running.stop().await;
     }
 

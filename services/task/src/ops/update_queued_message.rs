@@ -52,6 +52,7 @@ pub async fn update_queued_message(
         method: METHOD,
         request_id: &request.request_id,
         creates: false,
+        ends: false,
         action: "message.update",
         subject: &request.message_id,
     };

@@ -28,6 +28,7 @@ pub async fn update_task(
         method: "UpdateTask",
         request_id: &request.request_id,
         creates: false,
+        ends: false,
         action: "task.rename",
         subject: &request.task_id,
     };

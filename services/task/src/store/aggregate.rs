@@ -35,19 +35,32 @@ pub fn session_key(session: &str) -> String {
 /// Reads a task aggregate.
 ///
 /// # Errors
-/// `INTERNAL` when the database fails.
+/// `DATA_LOSS` `STORED_DATA_DAMAGED` when the row of the task or of a session cannot be decoded, `INTERNAL` when the
+/// database fails.
 pub async fn load(store: &Store, id: &TaskId) -> Result<Option<Box<Aggregate>>> {
+    let found = load_damaged_too(store, id).await?;
+    found.map(|aggregate| aggregate.require_readable().map(|()| aggregate)).transpose()
+}
+
+/// The same for reads, and for what ends a task: of a row that cannot be decoded, only the columns are known.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn load_damaged_too(store: &Store, id: &TaskId) -> Result<Option<Box<Aggregate>>> {
     store.count_load();
     read(store, id).await
 }
 
-/// The same from a store or a snapshot. Reads that answer a caller need a snapshot: only writes are fenced.
+/// As [`load_damaged_too`], from a store or a snapshot. Reads that answer a caller need a snapshot: only writes are fenced.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
 pub async fn read(from: &impl Reader, id: &TaskId) -> Result<Option<Box<Aggregate>>> {
     // The fence comes first: a change after it makes the write fail.
-    let Some(task) = tasks::find(from, id).await? else { return Ok(None) };
+    let Some(mut task) = tasks::find(from, id).await? else { return Ok(None) };
+    if task.damaged {
+        recall(from, &mut task).await?;
+    }
     let parts = async {
         futures::try_join!(
             sessions::of_task(from, id),
@@ -62,13 +75,26 @@ pub async fn read(from: &impl Reader, id: &TaskId) -> Result<Option<Box<Aggregat
     Ok(Some(Box::new(Aggregate { task, sessions, sandbox, agents, work, messages })))
 }
 
+/// Takes what lists show of a task into what stands for its view.
+async fn recall(from: &impl Reader, task: &mut Task) -> Result<()> {
+    if let Some(known) = summary::task(from, &task.organization_id, &task.task_id).await? {
+        task.view.title = known.title;
+        task.view.created_by = known.created_by;
+        task.view.update_time = known.update_time;
+    }
+    Ok(())
+}
+
 /// A task and its sessions, read from one snapshot. Reads that answer a caller need one: only writes are fenced.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
 pub async fn of_one_moment(store: &Store, id: &TaskId) -> Result<Option<(Task, Vec<Session>)>> {
     let moment = store.snapshot().await?;
-    let Some(task) = tasks::find(&moment, id).await? else { return Ok(None) };
+    let Some(mut task) = tasks::find(&moment, id).await? else { return Ok(None) };
+    if task.damaged {
+        recall(&moment, &mut task).await?;
+    }
     Ok(Some((task, sessions::of_task(&moment, id).await?)))
 }
 

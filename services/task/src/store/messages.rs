@@ -1,7 +1,8 @@
 //! Table `messages`: the queue of each session, and the whole texts. A delivered message keeps its row.
 
-use foundry_core::{Error, MessageId, Result, TaskId};
+use foundry_core::{MessageId, Result, TaskId};
 use foundry_proto::common::v1::{Attachment, UserMessage};
+use foundry_service::readable;
 use foundry_store::{Reader, RevRef, Row, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
@@ -33,7 +34,7 @@ pub const BY_REV: &str = "SELECT message_id, session_id, task_id, position, stat
 const OPEN: &str = "SELECT message_id, session_id, task_id, position, state, rev, created_by, create_time, preview, \
      text_size, attachments FROM messages WHERE task_id = $1 AND state IN ('queued', 'delivering') ORDER BY position";
 
-/// Reads a row without its text.
+/// Reads a row without its text. Files that cannot be decoded are left out; see [`Said::damaged`].
 ///
 /// # Errors
 /// `INTERNAL` when the row is damaged.
@@ -48,7 +49,7 @@ pub fn read(row: &Row) -> Result<Message> {
         create_time: row.time("create_time")?,
         preview: row.text("preview")?.to_owned(),
         text_size: row.int("text_size")?,
-        attachments: files(row)?,
+        attachments: files(row)?.unwrap_or_default(),
     })
 }
 
@@ -90,6 +91,8 @@ pub struct Said {
     pub user: String,
     /// The files sent with it.
     pub attachments: Vec<Attachment>,
+    /// Whether its files cannot be decoded: the agent must not get it without them.
+    pub damaged: bool,
 }
 
 /// The whole text of a message, its files and who sent it.
@@ -97,19 +100,19 @@ pub struct Said {
 /// # Errors
 /// `INTERNAL` when the database fails.
 pub async fn said(store: &Store, message: &str) -> Result<Option<Said>> {
-    const SQL: &str = "SELECT text, created_by, attachments FROM messages WHERE message_id = $1";
+    const SQL: &str = "SELECT message_id, text, created_by, attachments FROM messages WHERE message_id = $1";
     let rows = store.query(SQL, &[message.into()]).await?;
     let said = |r: &Row| {
-        let (text, user) = (r.text("text")?.to_owned(), r.text("created_by")?.to_owned());
-        Ok(Said { text, user, attachments: files(r)? })
+        let (text, user, files) = (r.text("text")?.to_owned(), r.text("created_by")?.to_owned(), files(r)?);
+        Ok(Said { text, user, damaged: files.is_none(), attachments: files.unwrap_or_default() })
     };
     rows.first().map(said).transpose()
 }
 
-/// The files column holds an encoded wire message of its own.
-fn files(row: &Row) -> Result<Vec<Attachment>> {
-    let message = UserMessage::decode(row.blob("attachments")?).map_err(Error::internal)?;
-    Ok(message.attachments)
+/// The files column holds an encoded wire message of its own; none when it cannot be decoded.
+fn files(row: &Row) -> Result<Option<Vec<Attachment>>> {
+    let message = readable::<UserMessage>(row, "attachments", row.text("message_id")?)?;
+    Ok(message.map(|message| message.attachments))
 }
 
 fn encoded(files: &[Attachment]) -> Value {

@@ -12,7 +12,29 @@ pub mod transcript;
 pub mod upstream;
 pub mod user_state;
 
-use foundry_store::{Migration, Migrations};
+use foundry_proto::common::v1::{Condition, TranscriptPart, UserMessage};
+use foundry_proto::provisioner::v1::{AgentSession, Sandbox};
+use foundry_proto::repo::v1::{Repository, Work};
+use foundry_proto::task::v1 as pb;
+use foundry_store::{Encoded, Migration, Migrations};
+
+use crate::domain::asked::Asked;
+
+/// All columns with encoded values, for `foundry verify`.
+pub static ENCODED: [Encoded; 12] = [
+    Encoded::message::<pb::Task>(&tasks::TASKS, "view"),
+    Encoded::message::<Condition>(&tasks::TASKS, "flow_condition"),
+    Encoded::message::<pb::Session>(&sessions::SESSIONS, "view"),
+    Encoded::message::<Condition>(&sessions::SESSIONS, "flow_condition"),
+    Encoded::json::<Asked>(&sessions::SESSIONS, "asked"),
+    Encoded::message::<UserMessage>(&messages::MESSAGES, "attachments"),
+    Encoded::message::<TranscriptPart>(&transcript::ENTRIES, "part"),
+    Encoded::message::<Repository>(&upstream::REPOSITORIES, "data"),
+    Encoded::message::<Sandbox>(&upstream::SANDBOXES, "data"),
+    Encoded::message::<AgentSession>(&upstream::AGENT_SESSIONS, "data"),
+    Encoded::message::<Work>(&upstream::WORKS, "data"),
+    Encoded::message::<pb::OrganizationItem>(&summary::SUMMARY, "item"),
+];
 
 /// The service's schema.
 pub const MIGRATIONS: Migrations = Migrations {

@@ -10,7 +10,7 @@ use foundry_store::{Scope, Store, WriteSet};
 
 use super::aggregate::{FOLLOW_TOPIC, session_key};
 use super::{aggregate, sessions, summary, tasks, upstream};
-use crate::domain::derive::Replica;
+use crate::domain::derive::{Replica, unreadable};
 use crate::domain::session::Session;
 
 /// A session and its agent's side, loaded and written as one.
@@ -46,6 +46,9 @@ pub async fn load(store: &Store, task: &TaskId, session: &SessionId) -> Result<O
         async { futures::try_join!(sessions::find(store, session), upstream::agent_session(store, session)) };
     let (session, agent) = Box::pin(parts).await?;
     let session = session.filter(|s| s.task_id == *task);
+    if let Some(damaged) = session.as_ref().filter(|s| s.damaged) {
+        return Err(unreadable(damaged.session_id.as_str()));
+    }
     Ok(session.map(|session| Box::new(SessionEnd { fence, session, agent })))
 }
 

@@ -1,11 +1,14 @@
 //! Table `sessions`: facts and view of each session.
 
-use foundry_core::{Error, Result, SessionId, TaskId};
+use bytes::Bytes;
+use foundry_core::{Result, SessionId, TaskId};
 use foundry_proto::task::v1 as pb;
-use foundry_store::{Reader, RevRef, Row, Store, Table, Value, WriteSet};
+use foundry_service::{damaged_condition, damaged_name, readable};
+use foundry_store::{Reader, RevRef, Row, Store, Table, Value, WriteSet, is_damaged};
 use prost::Message as _;
 
 use super::tasks::read_flow;
+use crate::domain::asked::Asked;
 use crate::domain::session::Session;
 
 pub const SESSIONS: Table = Table::new(
@@ -37,10 +40,11 @@ pub const SESSIONS: Table = Table::new(
 );
 
 /// The sessions of a task by revision, for watches.
-pub const OF_TASK_BY_REV: &str =
-    "SELECT session_id, rev, view FROM sessions WHERE task_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
+pub const OF_TASK_BY_REV: &str = "SELECT session_id, task_id, organization_id, create_time, closed, rev, view FROM sessions WHERE task_id = $1 \
+     AND rev > $2 ORDER BY rev LIMIT $3";
 /// One session by its own revision, for watches.
-pub const ONE_BY_REV: &str = "SELECT session_id, feed_rev, view FROM sessions WHERE session_id = $1 AND feed_rev > $2 ORDER BY feed_rev LIMIT $3";
+pub const ONE_BY_REV: &str = "SELECT session_id, task_id, organization_id, create_time, closed, feed_rev, view \
+     FROM sessions WHERE session_id = $1 AND feed_rev > $2 ORDER BY feed_rev LIMIT $3";
 
 const OF_TASK: &str = "SELECT session_id, task_id, organization_id, create_time, rev, feed_rev, flow_id, flow_stage, \
      flow_status, flow_condition, closed, close_sent, event_offset, spoken_for, spoken_here, answered, held_for, \
@@ -51,6 +55,12 @@ const ONE: &str = "SELECT session_id, task_id, organization_id, create_time, rev
      retry_rev, follows, asked, view FROM sessions WHERE session_id = $1";
 
 fn read(row: &Row) -> Result<Session> {
+    let (view, view_damaged) = view(row)?;
+    let (asked, asked_damaged) = match row.json::<Asked>("asked") {
+        Ok(asked) => (asked, false),
+        Err(e) if is_damaged(&e) => (Asked::default(), true),
+        Err(e) => return Err(e),
+    };
     Ok(Session {
         session_id: row.text("session_id")?.parse()?,
         task_id: row.text("task_id")?.parse()?,
@@ -68,9 +78,43 @@ fn read(row: &Row) -> Result<Session> {
         held_for: row.text("held_for")?.to_owned(),
         retry_rev: row.int("retry_rev")?,
         follows: row.bool("follows")?,
-        asked: serde_json::from_str(row.text("asked")?).map_err(Error::internal)?,
-        view: pb::Session::decode(row.blob("view")?).map_err(Error::internal)?,
+        asked,
+        view,
+        damaged: view_damaged || asked_damaged,
     })
+}
+
+/// The view of a row; with `true`, what stands for one that cannot be decoded.
+fn view(row: &Row) -> Result<(pb::Session, bool)> {
+    let id = row.text("session_id")?;
+    if let Some(view) = readable::<pb::Session>(row, "view", id)?
+        && view.session_id == id
+    {
+        return Ok((view, false));
+    }
+    let closed = row.bool("closed")?;
+    let shown = pb::Session {
+        session_id: id.to_owned(),
+        task_id: row.text("task_id")?.to_owned(),
+        organization_id: row.text("organization_id")?.to_owned(),
+        name: damaged_name(id),
+        state: if closed { pb::SessionState::Closed } else { pb::SessionState::Error }.into(),
+        condition: Some(damaged_condition()),
+        create_time: Some(row.time("create_time")?.to_proto()),
+        ..pb::Session::default()
+    };
+    Ok((shown, true))
+}
+
+/// The view of a row as it is sent.
+///
+/// # Errors
+/// `INTERNAL` when a column cannot be read.
+pub fn shown(row: &Row) -> Result<Bytes> {
+    match view(row)? {
+        (view, true) => Ok(view.encode_to_vec().into()),
+        (_, false) => row.blob("view"),
+    }
 }
 
 /// A session.
@@ -177,17 +221,22 @@ pub fn update(ws: &mut WriteSet, revs: Option<(RevRef, RevRef)>, before: &Sessio
         ("held_for", s.held_for.as_str().into()),
         ("retry_rev", s.retry_rev.into()),
         ("follows", s.follows.into()),
-        ("asked", asked(s)),
     ];
     if before.flow != s.flow {
         set.push(("flow_stage", s.flow.stage.as_str().into()));
         set.push(("flow_status", s.flow.status.as_str().into()));
         set.push(("flow_condition", s.flow.condition.encode_to_vec().into()));
     }
+    // What cannot be decoded is kept for a repair.
+    if !s.damaged {
+        set.push(("asked", asked(s)));
+    }
     if let Some((rev, feed)) = revs {
         set.push(("rev", rev.into()));
         set.push(("feed_rev", feed.into()));
-        set.push(("view", s.view.encode_to_vec().into()));
+        if !s.damaged {
+            set.push(("view", s.view.encode_to_vec().into()));
+        }
     }
     ws.update(&SESSIONS, &[(&s.session_id).into()], &set, &[]);
 }

@@ -1,9 +1,11 @@
 //! Table `summary_rows`: the organization summary, encoded as on the wire.
 
-use foundry_core::{Error, OrganizationId, PageRequest, PageToken, Result, TaskId};
+use bytes::Bytes;
+use foundry_core::{OrganizationId, PageRequest, PageToken, Result, TaskId, Timestamp};
 use foundry_proto::task::v1::organization_item::Item;
-use foundry_proto::task::v1::{OrganizationItem, TaskSummary};
-use foundry_store::{RevRef, Row, Snapshot, Store, Table, WriteSet};
+use foundry_proto::task::v1::{OrganizationItem, RepositorySummary, TaskState, TaskSummary};
+use foundry_service::{damaged_condition, damaged_name, readable};
+use foundry_store::{Reader, RevRef, Row, Snapshot, Store, Table, WriteSet};
 use prost::Message as _;
 
 use crate::projection::organization::{SummaryRow, task_key};
@@ -17,7 +19,8 @@ pub const SUMMARY: Table = Table::new(
 pub const REPOSITORY: &str = "summary/repository";
 
 /// All rows by revision, for watches.
-pub const BY_REV: &str = "SELECT key, rev, listed, item FROM summary_rows WHERE organization_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
+pub const BY_REV: &str = "SELECT key, kind, rev, listed, repository_id, create_time, item FROM summary_rows \
+     WHERE organization_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
 
 /// Writes a row.
 pub fn put(ws: &mut WriteSet, rev: RevRef, organization: &OrganizationId, row: &SummaryRow) {
@@ -39,14 +42,15 @@ pub fn put(ws: &mut WriteSet, rev: RevRef, organization: &OrganizationId, row: &
 /// # Errors
 /// `INTERNAL` when the database fails.
 pub async fn task(
-    store: &Store,
+    from: &impl Reader,
     organization: &OrganizationId,
     task: &TaskId,
 ) -> Result<Option<TaskSummary>> {
-    const SQL: &str = "SELECT item FROM summary_rows WHERE organization_id = $1 AND key = $2";
-    let rows = store.query(SQL, &[organization.into(), task_key(task.as_str()).into()]).await?;
-    Ok(match rows.first().map(item).transpose()?.flatten() {
-        Some(Item::Task(task)) => Some(task),
+    const SQL: &str = "SELECT key, kind, repository_id, create_time, item FROM summary_rows \
+         WHERE organization_id = $1 AND key = $2";
+    let rows = from.query(SQL, &[organization.into(), task_key(task.as_str()).into()]).await?;
+    Ok(match rows.first().map(item).transpose()? {
+        Some((Item::Task(task), _)) => Some(task),
         _ => None,
     })
 }
@@ -64,17 +68,64 @@ pub fn update_task(ws: &mut WriteSet, rev: RevRef, organization: &OrganizationId
 /// # Errors
 /// `INTERNAL` when the database fails.
 pub async fn listed(snapshot: &Snapshot, organization: &OrganizationId) -> Result<Vec<Item>> {
-    const SQL: &str = "SELECT item FROM summary_rows WHERE organization_id = $1 AND listed = 1 \
+    const SQL: &str = "SELECT key, kind, repository_id, create_time, item FROM summary_rows \
+         WHERE organization_id = $1 AND listed = 1 \
          ORDER BY create_time DESC, key DESC";
     let rows = snapshot.query(SQL, &[organization.into()]).await?;
-    rows.iter().filter_map(|r| item(r).transpose()).collect()
+    rows.iter().map(|r| Ok(item(r)?.0)).collect()
 }
 
-fn item(row: &Row) -> Result<Option<Item>> {
-    Ok(OrganizationItem::decode(row.blob("item")?).map_err(Error::internal)?.item)
+/// The item of a row as it is sent.
+///
+/// # Errors
+/// `INTERNAL` when a column cannot be read.
+pub fn shown(row: &Row) -> Result<Bytes> {
+    match item(row)? {
+        (item, true) => Ok(OrganizationItem { item: Some(item) }.encode_to_vec().into()),
+        (_, false) => row.blob("item"),
+    }
 }
 
-const TASKS: &str = "SELECT key, create_time, item FROM summary_rows \
+/// The item of a row; with `true`, what stands for one that cannot be decoded.
+fn item(row: &Row) -> Result<(Item, bool)> {
+    let key = row.text("key")?;
+    let stored = readable::<OrganizationItem>(row, "item", key)?.and_then(|i| i.item);
+    let id = key.split_once('/').map_or(key, |(_, id)| id);
+    let of = |item: &Item| match item {
+        Item::Task(task) => task.task_id == id,
+        Item::Repository(repository) => repository.repository_id == id,
+    };
+    match stored {
+        Some(item) if of(&item) => Ok((item, false)),
+        _ => Ok((unreadable(row, id)?, true)),
+    }
+}
+
+fn unreadable(row: &Row, id: &str) -> Result<Item> {
+    let reason = damaged_condition().reason;
+    if row.text("kind")? == "repository" {
+        return Ok(Item::Repository(RepositorySummary {
+            repository_id: id.to_owned(),
+            name: damaged_name(id),
+            state: "error".to_owned(),
+            reason,
+            ..RepositorySummary::default()
+        }));
+    }
+    let created = Some(Timestamp::from_micros(row.int("create_time")?).to_proto());
+    Ok(Item::Task(TaskSummary {
+        task_id: id.to_owned(),
+        repository_id: row.text("repository_id")?.to_owned(),
+        title: damaged_name(id),
+        state: TaskState::Error.into(),
+        reason,
+        create_time: created,
+        update_time: created,
+        ..TaskSummary::default()
+    }))
+}
+
+const TASKS: &str = "SELECT key, kind, repository_id, create_time, item FROM summary_rows \
      WHERE organization_id = $1 AND kind = 'task' AND (create_time, key) < ($2, $3) \
      AND ($4 = '' OR repository_id = $4) AND (listed = 1 OR $5 = 1) \
      ORDER BY create_time DESC, key DESC LIMIT $6";
@@ -103,8 +154,8 @@ pub async fn tasks(
     let placed = |row: &Row| Ok((format!("{}.{}", row.int("create_time")?, row.text("key")?), item(row)?));
     let found = rows.iter().map(placed).collect::<Result<Vec<_>>>()?;
     let (found, next) = page.cut(found, |(position, _)| position.clone());
-    let task = |item| if let Some(Item::Task(task)) = item { Some(task) } else { None };
-    Ok((found.into_iter().filter_map(|(_, item)| task(item)).collect(), next))
+    let task = |item| if let Item::Task(task) = item { Some(task) } else { None };
+    Ok((found.into_iter().filter_map(|(_, (item, _))| task(item)).collect(), next))
 }
 
 fn position(text: &str) -> Option<(i64, String)> {

@@ -1,8 +1,10 @@
 //! Table `tasks`: facts and view of each task.
 
-use foundry_core::{Error, OrganizationId, RepositoryId, Result, TaskId};
+use bytes::Bytes;
+use foundry_core::{OrganizationId, RepositoryId, Result, TaskId};
 use foundry_flow::FlowStatus;
 use foundry_proto::task::v1 as pb;
+use foundry_service::{damaged_condition, damaged_name, readable, stored_condition};
 use foundry_store::{Reader, RevRef, Row, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
@@ -34,14 +36,15 @@ pub const TASKS: Table = Table::new(
 );
 
 /// One task by revision, for watches.
-pub const ONE_BY_REV: &str =
-    "SELECT task_id, rev, view FROM tasks WHERE task_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
+pub const ONE_BY_REV: &str = "SELECT task_id, organization_id, repository_id, branch, create_time, lifecycle, rev, \
+     view FROM tasks WHERE task_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
 
-const FIND: &str = "SELECT task_id, organization_id, repository_id, first_session_id, create_time, rev, fence, \
-     stale, lifecycle, lifecycle_time, flow_id, flow_stage, flow_status, flow_condition, destroy_sent, retry_rev, \
+const FIND: &str = "SELECT task_id, organization_id, repository_id, branch, first_session_id, create_time, rev, \
+     fence, stale, lifecycle, lifecycle_time, flow_id, flow_stage, flow_status, flow_condition, destroy_sent, retry_rev, \
      view FROM tasks WHERE task_id = $1";
 
 fn read(row: &Row) -> Result<Task> {
+    let (view, damaged) = view(row)?;
     Ok(Task {
         task_id: row.text("task_id")?.parse()?,
         organization_id: row.text("organization_id")?.parse()?,
@@ -56,8 +59,51 @@ fn read(row: &Row) -> Result<Task> {
         flow: read_flow(row)?,
         destroy_sent: row.text("destroy_sent")?.to_owned(),
         retry_rev: row.int("retry_rev")?,
-        view: pb::Task::decode(row.blob("view")?).map_err(Error::internal)?,
+        view,
+        damaged,
     })
+}
+
+/// The view of a row; with `true`, what stands for one that cannot be decoded.
+fn view(row: &Row) -> Result<(pb::Task, bool)> {
+    let id = row.text("task_id")?;
+    if let Some(view) = readable::<pb::Task>(row, "view", id)?
+        && view.task_id == id
+    {
+        return Ok((view, false));
+    }
+    let state = match Lifecycle::parse(row.text("lifecycle")?)? {
+        Lifecycle::Active => pb::TaskState::Error,
+        Lifecycle::Archiving => pb::TaskState::Archiving,
+        Lifecycle::Archived => pb::TaskState::Archived,
+        Lifecycle::Killing => pb::TaskState::Killing,
+        Lifecycle::Killed => pb::TaskState::Killed,
+    };
+    let created = Some(row.time("create_time")?.to_proto());
+    let shown = pb::Task {
+        task_id: id.to_owned(),
+        organization_id: row.text("organization_id")?.to_owned(),
+        repository_id: row.text("repository_id")?.to_owned(),
+        title: damaged_name(id),
+        branch: row.text("branch")?.to_owned(),
+        state: state.into(),
+        condition: Some(damaged_condition()),
+        create_time: created,
+        update_time: created,
+        ..pb::Task::default()
+    };
+    Ok((shown, true))
+}
+
+/// The view of a row as it is sent.
+///
+/// # Errors
+/// `INTERNAL` when a column cannot be read.
+pub fn shown(row: &Row) -> Result<Bytes> {
+    match view(row)? {
+        (view, true) => Ok(view.encode_to_vec().into()),
+        (_, false) => row.blob("view"),
+    }
 }
 
 /// The flow columns of a task or session.
@@ -69,7 +115,7 @@ pub fn read_flow(row: &Row) -> Result<FlowFacts> {
         flow_id: row.text("flow_id")?.parse()?,
         stage: row.text("flow_stage")?.to_owned(),
         status: row.text("flow_status")?.to_owned(),
-        condition: prost::Message::decode(row.blob("flow_condition")?).map_err(Error::internal)?,
+        condition: stored_condition(row, "flow_condition", row.text("flow_id")?)?,
     })
 }
 
@@ -177,7 +223,10 @@ pub fn update(ws: &mut WriteSet, rev: Option<RevRef>, before: &Task, task: &Task
     }
     if let Some(rev) = rev {
         set.push(("rev", rev.into()));
-        set.push(("view", task.view.encode_to_vec().into()));
+        // What cannot be decoded is kept for a repair.
+        if !task.damaged {
+            set.push(("view", task.view.encode_to_vec().into()));
+        }
     }
     ws.update(&TASKS, &[(&task.task_id).into()], &set, &[("fence", before.fence.into())]);
 }

@@ -1,9 +1,10 @@
 //! Table `transcript_entries`: what was said and done in each session, immutable.
 
 use bytes::Bytes;
-use foundry_core::{Error, Result, SessionId};
+use foundry_core::{Result, SessionId};
 use foundry_proto::common::v1::TranscriptPart;
 use foundry_proto::task::v1::TranscriptEntry;
+use foundry_service::stored_part;
 use foundry_store::{RevRef, Row, Store, Table, WriteSet};
 use prost::Message as _;
 
@@ -28,7 +29,7 @@ pub fn read(row: &Row) -> Result<TranscriptEntry> {
     Ok(TranscriptEntry {
         session_id: row.text("session_id")?.to_owned(),
         offset: row.int("entry_offset")?,
-        part: Some(TranscriptPart::decode(row.blob("part")?).map_err(Error::internal)?),
+        part: Some(stored_part(row, "part", row.text("session_id")?)?),
     })
 }
 

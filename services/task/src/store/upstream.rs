@@ -1,9 +1,10 @@
 //! Tables `repositories`, `sandboxes`, `agent_sessions` and `works`: the last known copies of other services' entities.
 
-use foundry_core::{Error, OrganizationId, RepositoryId, Result, SessionId, TaskId, Timestamp};
-use foundry_proto::provisioner::v1::{AgentSession, Sandbox};
-use foundry_proto::repo::v1::{Repository, Work};
-use foundry_store::{Reader, Store, Table, WriteSet};
+use foundry_core::{OrganizationId, RepositoryId, Result, SessionId, TaskId, Timestamp};
+use foundry_proto::provisioner::v1::{AgentSession, AgentSessionState, Sandbox, SandboxState};
+use foundry_proto::repo::v1::{Repository, RepositoryState, Work, WorkState};
+use foundry_service::{damaged_condition, readable};
+use foundry_store::{Reader, Row, Store, Table, WriteSet};
 use prost::Message;
 
 use crate::domain::derive::Replica;
@@ -30,20 +31,46 @@ pub const AGENT_SESSIONS: Table = Table::new(
 pub const WORKS: Table =
     Table::new("works", &["task_id", "organization_id", "upstream_rev", "data"], &["task_id"]);
 
-fn replica<T: Message + Default>(row: &foundry_store::Row) -> Result<Replica<T>> {
-    Ok(Replica {
-        rev: row.int("upstream_rev")?,
-        entity: T::decode(row.blob("data")?).map_err(Error::internal)?,
+/// A copy, or what stands for one that cannot be decoded.
+fn replica<T: Message + Default>(
+    row: &Row,
+    id: &str,
+    unreadable: impl FnOnce(String) -> Result<T>,
+) -> Result<Replica<T>> {
+    let id = row.text(id)?;
+    Ok(match readable(row, "data", id)? {
+        Some(entity) => Replica { rev: row.int("upstream_rev")?, entity },
+        None => Replica::damaged(unreadable(id.to_owned())?),
     })
 }
 
-/// A repository.
+/// A repository. One that cannot be decoded has an error condition and no branch.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
 pub async fn repository(from: &impl Reader, id: &RepositoryId) -> Result<Option<Replica<Repository>>> {
-    const SQL: &str = "SELECT upstream_rev, data FROM repositories WHERE repository_id = $1";
-    from.query(SQL, &[id.into()]).await?.first().map(replica).transpose()
+    const SQL: &str = "SELECT repository_id, organization_id, upstream_rev, data FROM repositories WHERE repository_id = $1";
+    let read = |row: &Row| {
+        replica(row, "repository_id", |repository_id| {
+            Ok(Repository {
+                repository_id,
+                organization_id: row.text("organization_id")?.to_owned(),
+                state: RepositoryState::Error.into(),
+                condition: Some(damaged_condition()),
+                ..Repository::default()
+            })
+        })
+    };
+    from.query(SQL, &[id.into()]).await?.first().map(read).transpose()
+}
+
+/// The revision at which a repository is stored, decodable or not.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn repository_rev(from: &impl Reader, id: &RepositoryId) -> Result<Option<i64>> {
+    const SQL: &str = "SELECT upstream_rev FROM repositories WHERE repository_id = $1";
+    from.query(SQL, &[id.into()]).await?.first().map(|r| r.int("upstream_rev")).transpose()
 }
 
 /// The newest sandbox of a task.
@@ -51,9 +78,35 @@ pub async fn repository(from: &impl Reader, id: &RepositoryId) -> Result<Option<
 /// # Errors
 /// `INTERNAL` when the database fails.
 pub async fn sandbox(from: &impl Reader, task: &TaskId) -> Result<Option<Replica<Sandbox>>> {
-    const SQL: &str = "SELECT upstream_rev, data FROM sandboxes WHERE task_id = $1 \
-         ORDER BY create_time DESC, sandbox_id DESC LIMIT 1";
-    from.query(SQL, &[task.into()]).await?.first().map(replica).transpose()
+    const SQL: &str = "SELECT sandbox_id, task_id, organization_id, create_time, upstream_rev, data FROM sandboxes \
+         WHERE task_id = $1 ORDER BY create_time DESC, sandbox_id DESC LIMIT 1";
+    let read = |row: &Row| {
+        replica(row, "sandbox_id", |sandbox_id| {
+            Ok(Sandbox {
+                sandbox_id,
+                task_id: row.text("task_id")?.to_owned(),
+                organization_id: row.text("organization_id")?.to_owned(),
+                create_time: Some(row.time("create_time")?.to_proto()),
+                state: SandboxState::Error.into(),
+                condition: Some(damaged_condition()),
+                ..Sandbox::default()
+            })
+        })
+    };
+    from.query(SQL, &[task.into()]).await?.first().map(read).transpose()
+}
+
+fn agent(row: &Row) -> Result<Replica<AgentSession>> {
+    replica(row, "session_id", |session_id| {
+        Ok(AgentSession {
+            session_id,
+            task_id: row.text("task_id")?.to_owned(),
+            organization_id: row.text("organization_id")?.to_owned(),
+            state: AgentSessionState::Error.into(),
+            condition: Some(damaged_condition()),
+            ..AgentSession::default()
+        })
+    })
 }
 
 /// The agent's side of all sessions of a task.
@@ -61,8 +114,8 @@ pub async fn sandbox(from: &impl Reader, task: &TaskId) -> Result<Option<Replica
 /// # Errors
 /// `INTERNAL` when the database fails.
 pub async fn agent_sessions(from: &impl Reader, task: &TaskId) -> Result<Vec<Replica<AgentSession>>> {
-    const SQL: &str = "SELECT upstream_rev, data FROM agent_sessions WHERE task_id = $1";
-    from.query(SQL, &[task.into()]).await?.iter().map(replica).collect()
+    const SQL: &str = "SELECT session_id, task_id, organization_id, upstream_rev, data FROM agent_sessions WHERE task_id = $1";
+    from.query(SQL, &[task.into()]).await?.iter().map(agent).collect()
 }
 
 /// The agent's side of one session.
@@ -70,8 +123,8 @@ pub async fn agent_sessions(from: &impl Reader, task: &TaskId) -> Result<Vec<Rep
 /// # Errors
 /// `INTERNAL` when the database fails.
 pub async fn agent_session(store: &Store, session: &SessionId) -> Result<Option<Replica<AgentSession>>> {
-    const SQL: &str = "SELECT upstream_rev, data FROM agent_sessions WHERE session_id = $1";
-    store.query(SQL, &[session.into()]).await?.first().map(replica).transpose()
+    const SQL: &str = "SELECT session_id, task_id, organization_id, upstream_rev, data FROM agent_sessions WHERE session_id = $1";
+    store.query(SQL, &[session.into()]).await?.first().map(agent).transpose()
 }
 
 /// The work of a task.
@@ -79,8 +132,19 @@ pub async fn agent_session(store: &Store, session: &SessionId) -> Result<Option<
 /// # Errors
 /// `INTERNAL` when the database fails.
 pub async fn work(from: &impl Reader, task: &TaskId) -> Result<Option<Replica<Work>>> {
-    const SQL: &str = "SELECT upstream_rev, data FROM works WHERE task_id = $1";
-    from.query(SQL, &[task.into()]).await?.first().map(replica).transpose()
+    const SQL: &str = "SELECT task_id, organization_id, upstream_rev, data FROM works WHERE task_id = $1";
+    let read = |row: &Row| {
+        replica(row, "task_id", |task_id| {
+            Ok(Work {
+                task_id,
+                organization_id: row.text("organization_id")?.to_owned(),
+                state: WorkState::Error.into(),
+                condition: Some(damaged_condition()),
+                ..Work::default()
+            })
+        })
+    };
+    from.query(SQL, &[task.into()]).await?.first().map(read).transpose()
 }
 
 /// Ids and tasks of an organization's sandboxes, to find those missing from a snapshot.

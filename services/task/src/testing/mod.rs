@@ -42,7 +42,7 @@ pub struct World {
     pub provisioner: FakeProvisioner,
     pub repo: FakeRepo,
     pub dir: tempfile::TempDir,
-    url: String,
+    pub url: String,
 }
 
 /// The service as one process runs it.

@@ -18,7 +18,7 @@ pub fn of_organization(organization: &OrganizationId) -> TableView {
         if !row.bool("listed")? {
             return Ok(Change::left_view(key, version));
         }
-        Ok(Change { key, version, op: Op::Upsert(row.blob("item")?) })
+        Ok(Change { key, version, op: Op::Upsert(summary::shown(row)?) })
     });
     TableView::new(NAME, Scope::organization(organization), fingerprint)
         .source(source.tombstones(summary::REPOSITORY, "repository/"))

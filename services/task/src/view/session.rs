@@ -19,7 +19,7 @@ pub fn of_session(session: &SessionId, after_offset: i64) -> TableView {
     TableView::new("WatchSession", Scope::session(session), fingerprint)
         .source(Source::new(sessions::ONE_BY_REV, [session.into()], |row| {
             let key = format!("session/{}", row.text("session_id")?);
-            Ok(wrapped(1, key, row.int("feed_rev")?, &row.blob("view")?))
+            Ok(wrapped(1, key, row.int("feed_rev")?, &sessions::shown(row)?))
         }))
         .source(Source::new(messages::BY_REV, [session.into()], |row| {
             let message = messages::read(row)?;

@@ -1,0 +1,214 @@
+//! A row that cannot be decoded harms the one entity that it belongs to, and nothing else.
+
+use foundry_frame::{RawBody, RawOp};
+use foundry_store::{DialectSql, Scope};
+use foundry_watch::Unrestricted;
+use foundry_watch_hub::TableView;
+use futures::StreamExt as _;
+use prost::Message;
+
+use super::*;
+use crate::store::{ENCODED, upstream};
+use crate::view;
+
+/// No message begins with these bytes.
+const GARBAGE: [u8; 3] = [0xff; 3];
+const REASON: &str = "STORED_DATA_DAMAGED";
+
+/// Replaces a stored value, as a flipped byte would.
+async fn damage(running: &Running, sql: &'static str, id: &str) {
+    let params = [GARBAGE.to_vec().into(), id.into()];
+    running.cx.store.write(DialectSql { sqlite: sql, postgres: sql }, &params).await.unwrap();
+}
+
+/// A task whose first turn runs; nothing of it changes by itself any more.
+async fn busy(running: &Running, tenant: &Tenant, prompt: &str) -> (String, String) {
+    let (task, session) = ids(&running.create(tenant, prompt).await);
+    running.until_session(tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    crate::consume::freshen(&running.cx).await.unwrap();
+    (task, session)
+}
+
+/// The rows of a view as a watch sends them, decoded.
+async fn watched<T: Message + Default>(running: &Running, view: TableView) -> Vec<(String, T)> {
+    let mut stream = running.cx.hub.watch(view, None, Unrestricted).unwrap();
+    let mut rows = Vec::new();
+    loop {
+        match stream.next().await.unwrap().unwrap().raw().unwrap().body {
+            Some(RawBody::SnapshotChunk(chunk)) => {
+                for change in chunk.changes {
+                    if let Some(RawOp::Upsert(item)) = change.op {
+                        rows.push((change.key, T::decode(item).expect("a watch sent what does not decode")));
+                    }
+                }
+            }
+            Some(RawBody::SnapshotEnd(_)) => return rows,
+            _ => {}
+        }
+    }
+}
+
+async fn summary(running: &Running, tenant: &Tenant) -> GetOrganizationSummaryResponse {
+    let request = GetOrganizationSummaryRequest { organization_id: tenant.organization.to_string() };
+    ops::get_organization_summary::get_organization_summary(&running.cx, &tenant.caller, request)
+        .await
+        .unwrap()
+}
+
+async fn kill(running: &Running, tenant: &Tenant, task: &str) {
+    let request = KillTaskRequest { task_id: task.into(), request_id: String::new() };
+    ops::kill_task::kill_task(&running.cx, &tenant.caller, request).await.unwrap();
+    running.until(tenant, task, |t| t.task.as_ref().unwrap().state() == TaskState::Killed).await;
+}
+
+async fn say(running: &Running, tenant: &Tenant, session: &str) -> Result<(), foundry_core::Error> {
+    let request = SendMessageRequest {
+        session_id: session.into(),
+        text: "more".into(),
+        ..SendMessageRequest::default()
+    };
+    ops::send_message::send_message(&running.cx, &tenant.caller, request).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_damaged_summary_row_is_listed_as_unreadable_and_all_others_as_they_are() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (bad, _) = busy(&running, &tenant, "one").await;
+    let (good, _) = busy(&running, &tenant, "two").await;
+    summary(&running, &tenant).await;
+    const SQL: &str = "UPDATE summary_rows SET item = $1 WHERE key = $2";
+    damage(&running, SQL, &format!("task/{bad}")).await;
+    damage(&running, SQL, &format!("repository/{}", tenant.repository)).await;
+    let shown = summary(&running, &tenant).await;
+    let reasons: Vec<_> = shown.tasks.iter().map(|t| (t.task_id.as_str(), t.reason.as_str())).collect();
+    assert_eq!(reasons, [(good.as_str(), ""), (bad.as_str(), REASON)]);
+    assert_eq!(shown.tasks[1].repository_id, tenant.repository.as_str());
+    let repository = &shown.repositories[0];
+    assert_eq!(
+        (repository.repository_id.as_str(), repository.reason.as_str()),
+        (tenant.repository.as_str(), REASON)
+    );
+    let request = ListTasksRequest { organization_id: tenant.organization.to_string(), ..Default::default() };
+    let listed = ops::list_tasks::list_tasks(&running.cx, &tenant.caller, request).await.unwrap();
+    assert_eq!(listed.tasks, shown.tasks);
+    let view = view::organization::of_organization(&tenant.organization);
+    let rows = watched::<OrganizationItem>(&running, view).await;
+    let items = rows.into_iter().filter_map(|(_, item)| item.item);
+    let watched: Vec<_> = items
+        .filter_map(|item| match item {
+            organization_item::Item::Task(task) => Some(task),
+            organization_item::Item::Repository(_) => None,
+        })
+        .collect();
+    assert!(shown.tasks.iter().all(|task| watched.contains(task)), "{watched:#?}");
+    // The next change writes the row again.
+    world.provisioner.say(&running.get(&tenant, &bad).await.sessions[0].session_id, "on").await;
+    kill(&running, &tenant, &bad).await;
+    let listed = summary(&running, &tenant).await.tasks;
+    assert_eq!(listed.iter().map(|t| t.task_id.as_str()).collect::<Vec<_>>(), [good.as_str()]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_task_or_session_is_shown_takes_no_command_and_can_be_killed() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let damages = [
+        ("UPDATE tasks SET view = $1 WHERE task_id = $2", true),
+        ("UPDATE sessions SET view = $1 WHERE session_id = $2", false),
+    ];
+    for (sql, of_task) in damages {
+        let (task, session) = busy(&running, &tenant, "one").await;
+        damage(&running, sql, if of_task { &task } else { &session }).await;
+        let found = running.get(&tenant, &task).await;
+        let condition = match of_task {
+            true => found.task.unwrap().condition,
+            false => found.sessions[0].condition.clone(),
+        };
+        assert_eq!(condition.unwrap().reason, REASON);
+        let view = view::task::of_task(&tenant.organization, &task.parse().unwrap());
+        assert_eq!(watched::<TaskItem>(&running, view).await.len(), 2);
+        let view = view::session::of_session(&session.parse().unwrap(), 0);
+        assert!(!watched::<SessionItem>(&running, view).await.is_empty());
+        assert_eq!(say(&running, &tenant, &session).await.unwrap_err().reason(), REASON);
+        let (other, theirs) = busy(&running, &tenant, "two").await;
+        say(&running, &tenant, &theirs).await.unwrap();
+        let listed = summary(&running, &tenant).await.tasks;
+        let title = |id: &str| listed.iter().find(|t| t.task_id == id).map(|t| t.title.as_str());
+        assert_eq!((title(&task), title(&other)), (Some("one"), Some("two")));
+        kill(&running, &tenant, &task).await;
+        assert!(world.provisioner.sandbox_states().contains(&SandboxState::Destroyed));
+        assert!(summary(&running, &tenant).await.tasks.iter().all(|t| t.task_id != task));
+        let found = foundry_store::verify(&world.url, &ENCODED).await.unwrap();
+        let kept = if of_task { task } else { session };
+        assert!(found.iter().any(|row| row.key == kept), "the damaged bytes were written over: {found:?}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_copy_is_replaced_by_the_next_update_and_hinders_no_kill() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, _) = busy(&running, &tenant, "one").await;
+    let (id, store) = (task.parse().unwrap(), &running.cx.store);
+    for sql in [
+        "UPDATE sandboxes SET data = $1 WHERE task_id = $2",
+        "UPDATE agent_sessions SET data = $1 WHERE task_id = $2",
+    ] {
+        damage(&running, sql, &task).await;
+    }
+    let copy = upstream::sandbox(store, &id).await.unwrap().unwrap();
+    assert!(copy.is_damaged() && !copy.entity.sandbox_id.is_empty());
+    let mut hint = store.subscribe(&Scope::organization(&tenant.organization));
+    world.provisioner.set_sandboxes(SandboxState::Ready).await;
+    while upstream::sandbox(store, &id).await.unwrap().unwrap().is_damaged() {
+        let _ = tokio::time::timeout(Duration::from_millis(50), hint.changed()).await;
+    }
+    damage(&running, "UPDATE sandboxes SET data = $1 WHERE task_id = $2", &task).await;
+    kill(&running, &tenant, &task).await;
+    assert_eq!(world.provisioner.sandbox_states(), [SandboxState::Destroyed]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_entry_of_a_transcript_is_a_notice_in_its_place() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = busy(&running, &tenant, "one").await;
+    world.provisioner.say(&session, "two").await;
+    running.until_session(&tenant, &task, &session, |s| s.last_offset == 2).await;
+    const SQL: &str = "UPDATE transcript_entries SET part = $1 WHERE session_id = $2 AND entry_offset = 1";
+    damage(&running, SQL, &session).await;
+    let entries = transcript(&running, &tenant, &session).await;
+    assert!(entries[0].1.contains("EventsLost") || entries[0].1.contains("Notice"), "{entries:?}");
+    assert_eq!(entries[1], (2, "agent: two".to_owned()));
+    let view = view::session::of_session(&session.parse().unwrap(), 0);
+    let keys: Vec<_> = watched::<SessionItem>(&running, view).await.into_iter().map(|(key, _)| key).collect();
+    assert!(keys.contains(&"entry/000000000001".to_owned()), "{keys:?}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_whose_files_are_damaged_waits_for_a_person_and_is_not_sent_without_them() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = busy(&running, &tenant, "one").await;
+    let message = send(&running, &tenant, &session, "two").await.message_id;
+    damage(&running, "UPDATE messages SET attachments = $1 WHERE message_id = $2", &message).await;
+    world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+    let held = running.until_session(&tenant, &task, &session, |s| s.queue_held).await;
+    assert_eq!((held.queue_length, world.provisioner.prompts()), (1, vec!["one".to_owned()]));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_healthy_database_verifies_without_a_finding() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    busy(&running, &tenant, "one").await;
+    let columns = [&ENCODED[..], &foundry_flow::ENCODED].concat();
+    assert_eq!(foundry_store::verify(&world.url, &columns).await.unwrap(), []);
+    running.stop().await;
+}
