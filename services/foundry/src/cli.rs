@@ -154,6 +154,23 @@ pub enum Repo {
     },
     /// List repositories.
     List,
+    /// Synchronize a repository with its remote now, and wait until it is done.
+    Refresh {
+        /// Name, or id as `foundry repo list` prints it.
+        repository: String,
+        /// Return immediately instead of waiting.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Remove a repository and its mirror, which also frees its name. The remote is not touched; tasks on it keep
+    /// their transcripts, but their stored changes are removed.
+    Remove {
+        /// Name, or id as `foundry repo list` prints it.
+        repository: String,
+        /// Return immediately instead of waiting.
+        #[arg(long)]
+        no_wait: bool,
+    },
 }
 
 /// Manage tasks.

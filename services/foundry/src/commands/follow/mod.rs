@@ -21,7 +21,7 @@ use crate::output;
 
 pub use conversation::{Until, conversation};
 pub use creation::{creation, task};
-pub use repository::repository;
+pub use repository::{removal, repository};
 pub use summary::{HEADER as SUMMARY_HEADER, organization, row as summary_row};
 
 /// Prints why something is in its state; nothing for an empty condition.
