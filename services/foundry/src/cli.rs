@@ -232,10 +232,13 @@ pub enum Task {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,
     },
-    /// Retry a failed task from the stage that failed.
+    /// Retry a failed task from the stage that failed, and follow it. Ctrl-C detaches; the task keeps running.
     Retry {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,
+        /// Return immediately instead of following.
+        #[arg(long)]
+        detach: bool,
     },
 }
 

@@ -37,11 +37,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
                 gateway.task().kill_task(KillTaskRequest { request_id: request_id(), task_id }).await?;
             scheduled(output, answer.into_inner().task)?;
         }
-        Task::Retry { task_id } => {
-            let answer =
-                gateway.task().retry_task(RetryTaskRequest { request_id: request_id(), task_id }).await?;
-            scheduled(output, answer.into_inner().task)?;
-        }
+        Task::Retry { task_id, detach } => return retry(gateway, output, task_id, detach).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -77,6 +73,22 @@ async fn create(gateway: &Gateway, output: Output, args: CreateTask) -> Result<E
         return Ok(ExitCode::SUCCESS);
     }
     follow::creation(gateway, output, &task, &session).await
+}
+
+async fn retry(
+    gateway: &Gateway,
+    output: Output,
+    task_id: String,
+    detach: bool,
+) -> Result<ExitCode, Failure> {
+    let before = gateway.task().get_task(GetTaskRequest { task_id: task_id.clone() }).await?.into_inner();
+    let request = RetryTaskRequest { request_id: request_id(), task_id };
+    let answer = gateway.task().retry_task(request).await?.into_inner();
+    if detach {
+        output::one(output, &answer.task.unwrap_or_default(), |_| output::line("retry scheduled"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    follow::retry(gateway, output, &before).await
 }
 
 fn scheduled(output: Output, task: Option<TaskEntity>) -> Result<(), Failure> {

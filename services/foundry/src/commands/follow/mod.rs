@@ -3,6 +3,7 @@
 mod conversation;
 mod creation;
 mod repository;
+mod retry;
 mod summary;
 mod words;
 
@@ -22,6 +23,7 @@ use crate::output;
 pub use conversation::{Until, conversation};
 pub use creation::{creation, task};
 pub use repository::{removal, repository};
+pub use retry::retry;
 pub use summary::{HEADER as SUMMARY_HEADER, organization, row as summary_row};
 
 /// Prints why something is in its state; nothing for an empty condition.
