@@ -2,12 +2,14 @@
 
 mod agents;
 mod attachment;
+mod checks;
 mod files;
 mod follow;
 pub mod internal;
 pub mod login;
 mod mesh;
 mod model;
+mod offers;
 mod profile;
 mod repo;
 mod sandbox;

@@ -11,7 +11,7 @@ use foundry_proto::task::v1::{
 
 use crate::cli::{CreateTask, Output, Task};
 use crate::client::{Gateway, request_id};
-use crate::commands::{attachment, files, follow, repo, text_or_stdin};
+use crate::commands::{attachment, checks, files, follow, repo, text_or_stdin};
 use crate::failure::Failure;
 use crate::output;
 
@@ -47,6 +47,10 @@ async fn create(gateway: &Gateway, output: Output, args: CreateTask) -> Result<E
     let repository = repo::resolve(gateway, args.repo.as_deref()).await?;
     // Unspecified: the profile determines the policy.
     let policy = if args.allow { PermissionPolicy::Allow } else { PermissionPolicy::Unspecified };
+    checks::base_branch(gateway, &repository, &args.base).await?;
+    let (agent, profile, model) = (args.agent.as_str(), args.profile.as_str(), args.settings.model.as_str());
+    checks::agent(gateway, &organization_id, &checks::Wanted { agent, profile, model, otherwise: None })
+        .await?;
     let attachment_ids = attachment::put_all(gateway, &organization_id, &args.attach).await?;
     let request = CreateTaskRequest {
         request_id: request_id(),
