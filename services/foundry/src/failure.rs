@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::output::inert;
+
 /// A failed command.
 #[derive(Debug)]
 pub struct Failure {
@@ -50,9 +52,9 @@ impl Failure {
 
     /// Prints the failure and yields its exit code.
     pub fn report(self) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        eprintln!("error: {}", inert(&self.message));
         if !self.next_action.is_empty() {
-            eprintln!("  next: {}", self.next_action);
+            eprintln!("  next: {}", inert(&self.next_action));
         }
         ExitCode::from(self.code)
     }
