@@ -190,7 +190,7 @@ async fn follow_task(
 }
 
 /// How long a retry may take to begin.
-const RETRY_BEGINS: std::time::Duration = std::time::Duration::from_secs(60);
+pub(super) const RETRY_BEGINS: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Whether a task still shows the failure that it had before a retry.
 fn is_still(old: &Task, now: &Task) -> bool {

@@ -6,6 +6,7 @@ use foundry_proto::task::v1::{GetTaskResponse, Session, SessionItem, SessionStat
 use foundry_watch::State;
 
 use super::conversation::Until;
+use super::creation::RETRY_BEGINS;
 use crate::cli::Output;
 use crate::client::Gateway;
 use crate::failure::Failure;
@@ -54,15 +55,26 @@ async fn usable(gateway: &Gateway, before: &Session) -> Result<(), Failure> {
     let id = before.session_id.as_str();
     let mut watch = super::watch_session(gateway, &tasks, id, i64::MAX);
     let mut state = State::default();
+    let failed = before.state() == SessionState::Error;
+    let mut begins = failed.then(|| tokio::time::Instant::now() + RETRY_BEGINS);
     loop {
-        let event = watch.next().await?;
+        let event = match begins {
+            Some(limit) => {
+                tokio::time::timeout_at(limit, watch.next()).await.map_err(|_| failure(before))??
+            }
+            None => watch.next().await?,
+        };
         super::tell_connection(&event);
         state.apply(&event);
         if let Some(SessionItem { item: Some(session_item::Item::Session(session)) }) =
             state.get(&format!("session/{id}"))
-            && let Some(settled) = settled(before, session)
         {
-            return settled;
+            if let Some(settled) = settled(before, session) {
+                return settled;
+            }
+            if session.state() != SessionState::Error {
+                begins = None;
+            }
         }
     }
 }
@@ -73,14 +85,16 @@ fn settled(before: &Session, now: &Session) -> Option<Result<(), Failure>> {
         SessionState::Error if before.state() == SessionState::Error && now.condition == before.condition => {
             None
         }
-        SessionState::Error => {
-            let c = now.condition.clone().unwrap_or_default();
-            let failure = Failure::new(format!("{} ({})", c.message, c.reason));
-            Some(Err(failure.next(c.next_action).exit(6)))
-        }
+        SessionState::Error => Some(Err(failure(now))),
         SessionState::PendingProvision | SessionState::PendingSessionCreate => None,
         _ => Some(Ok(())),
     }
+}
+
+/// The failure that a session shows.
+fn failure(session: &Session) -> Failure {
+    let c = session.condition.clone().unwrap_or_default();
+    Failure::new(format!("{} ({})", c.message, c.reason)).next(c.next_action).exit(6)
 }
 
 #[cfg(test)]
