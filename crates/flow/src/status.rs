@@ -200,7 +200,7 @@ impl FlowStatus {
                 )
             }
             Status::Parked => format!("start a worker that implements the stage {}", self.stage),
-            Status::Failed => format!("retry from {}, or cancel", self.stage),
+            Status::Failed => format!("retry: it continues at the stage {}", self.stage),
             Status::Done | Status::Cancelled => String::new(),
         }
     }

@@ -145,16 +145,21 @@ pub(crate) fn without<'a>(secrets: impl Iterator<Item = Cow<'a, str>>, text: &st
 
 /// Why no answer came at all.
 pub(crate) fn no_answer(error: &reqwest::Error, place: &str) -> (ConditionKind, String) {
-    if !error.is_connect() {
-        return (ConditionKind::Failing, format!("{place} closed the connection before responding"));
-    }
     let mut causes: Vec<String> = Vec::new();
     let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
-    let mut tls = false;
+    let (mut tls, mut other_protocol) = (false, false);
     while let Some(cause) = next {
         tls |= is_of_tls(cause);
+        other_protocol |= cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
         causes.push(cause.to_string());
         next = cause.source();
+    }
+    if other_protocol {
+        let words = format!("{place} responded with something that is not HTTP");
+        return (ConditionKind::Unreachable(Unreached::Path), words);
+    }
+    if !error.is_connect() {
+        return (ConditionKind::Failing, format!("{place} closed the connection before responding"));
     }
     let last = causes.last().cloned().unwrap_or_default();
     if tls {

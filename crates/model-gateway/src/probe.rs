@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use foundry_core::Env;
+use foundry_core::{Env, Timestamp};
 use http::{HeaderMap, HeaderValue, Method, Response, header};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Value, json};
 
 use crate::access::{Access, Kind, Usage};
@@ -45,8 +45,10 @@ pub enum ProbeStep {
     Model,
     /// The quota is used up.
     Quota,
-    /// The answer is not one of the API: a wrong path, a failure of the provider, another kind of server.
+    /// The answer is not one of the API: a wrong path, another kind of server.
     Answer,
+    /// The provider answered with an error, or broke off.
+    Failing,
 }
 
 /// What is wrong with a model provider.
@@ -115,7 +117,13 @@ async fn call(
     };
     let (parts, body) = answer.into_parts();
     let read = Limited::new(body, LARGEST).collect().await;
-    let cut = |_| failed(ProbeStep::Answer, format!("{} aborted its response", access.place()));
+    let cut = |error: Box<dyn std::error::Error + Send + Sync>| match error.is::<LengthLimitError>() {
+        true => {
+            let words = format!("{} responded with more than {} KiB", access.place(), LARGEST / 1024);
+            failed(ProbeStep::Answer, words)
+        }
+        false => failed(ProbeStep::Failing, format!("{} broke off its response", access.place())),
+    };
     let body = read.map_err(cut)?.to_bytes();
     if !parts.status.is_success() {
         let refusal = classify::refusal(parts.status, &parts.headers, &body, env.clock.now());
@@ -123,7 +131,7 @@ async fn call(
             let said = String::from_utf8_lossy(&body[..body.len().min(400)]).into_owned();
             (ConditionKind::Failing, format!("the provider responded {}: {said}", parts.status.as_u16()))
         });
-        return Err(failed(step(&kind), words));
+        return Err(failed(step(&kind), words + &again(&kind, env.clock.now())));
     }
     let mut reader = Reader::new(route.api, false);
     reader.feed(&body);
@@ -170,6 +178,12 @@ fn request(kind: Kind, model: &str) -> (String, Value) {
     }
 }
 
+/// When a used-up quota is available again; empty where the provider does not state it.
+fn again(kind: &ConditionKind, now: Timestamp) -> String {
+    let ConditionKind::Quota { resume_at: Some(at), .. } = kind else { return String::new() };
+    format!("; calls are accepted again in {} s, at {at}", at.since(now).as_secs())
+}
+
 fn step(kind: &ConditionKind) -> ProbeStep {
     match kind {
         ConditionKind::KeyRefused => ProbeStep::Key,
@@ -178,6 +192,7 @@ fn step(kind: &ConditionKind) -> ProbeStep {
         ConditionKind::Unreachable(Unreached::Name) => ProbeStep::Name,
         ConditionKind::Unreachable(Unreached::Host) => ProbeStep::Host,
         ConditionKind::Unreachable(Unreached::Tls) => ProbeStep::Tls,
+        ConditionKind::Failing => ProbeStep::Failing,
         _ => ProbeStep::Answer,
     }
 }

@@ -157,6 +157,23 @@ pub enum Repo {
     },
     /// List repositories.
     List,
+    /// Synchronize a repository with its remote now, and wait until it is done.
+    Refresh {
+        /// Name, or id as `foundry repo list` prints it.
+        repository: String,
+        /// Return immediately instead of waiting.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Remove a repository and its mirror, which also frees its name. The remote is not touched; tasks on it keep
+    /// their transcripts, but their stored changes are removed.
+    Remove {
+        /// Name, or id as `foundry repo list` prints it.
+        repository: String,
+        /// Return immediately instead of waiting.
+        #[arg(long)]
+        no_wait: bool,
+    },
 }
 
 /// Manage tasks.
@@ -218,10 +235,13 @@ pub enum Task {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,
     },
-    /// Retry a failed task from the stage that failed.
+    /// Retry a failed task from the stage that failed, and follow it. Ctrl-C detaches; the task keeps running.
     Retry {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,
+        /// Return immediately instead of following.
+        #[arg(long)]
+        detach: bool,
     },
 }
 

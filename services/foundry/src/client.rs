@@ -145,3 +145,26 @@ pub fn request_id() -> String {
     let env = foundry_core::Env::system();
     env.random.uuid_at(env.clock.now()).simple().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::cli::Cli;
+
+    #[tokio::test]
+    async fn a_mesh_that_is_down_is_named_with_its_address_and_what_to_do() {
+        // Bound but not listening: it refuses connections, and no other process can get the port.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = format!("http://{}", socket.local_addr().unwrap());
+        let args = ["foundry", "agents", "--address", &address, "--token", "x", "--organization", "org_1"];
+        let failure =
+            crate::commands::run(Cli::parse_from(args), crate::no_further_providers()).await.unwrap_err();
+        assert_eq!(failure.code, 5);
+        let words = format!("{} {}", failure.message, failure.next_action);
+        for part in [address.as_str(), "`foundry up`", "--address"] {
+            assert!(words.contains(part), "{words}");
+        }
+    }
+}

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::output::inert;
+
 /// A failed command.
 #[derive(Debug)]
 pub struct Failure {
@@ -14,12 +16,14 @@ pub struct Failure {
     pub next_action: String,
     /// Exit code: 1 failed, 2 usage, 3 not signed in, 4 not found, 5 unavailable, 6 the task failed.
     pub code: u8,
+    /// Whether no mesh could be reached at all.
+    unreached: bool,
 }
 
 impl Failure {
     /// A failure with exit code 1.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), next_action: String::new(), code: 1 }
+        Self { message: message.into(), next_action: String::new(), code: 1, unreached: false }
     }
 
     /// Adds what to do next.
@@ -36,14 +40,36 @@ impl Failure {
         self
     }
 
+    /// Names the address and what to do, if no mesh could be reached there.
+    #[must_use]
+    pub fn at(self, address: &str) -> Self {
+        if !self.unreached {
+            return self;
+        }
+        Self { message: format!("no mesh can be reached at {address}: {}", self.message), ..self }
+            .next("start one with `foundry up`, or give its address with --address (or FOUNDRY_ADDRESS)")
+    }
+
     /// Prints the failure and yields its exit code.
     pub fn report(self) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        eprintln!("error: {}", inert(&self.message));
         if !self.next_action.is_empty() {
-            eprintln!("  next: {}", self.next_action);
+            eprintln!("  next: {}", inert(&self.next_action));
         }
         ExitCode::from(self.code)
     }
+}
+
+/// Whether the connection failed, so that no server saw the call.
+fn never_sent(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(found) = cause {
+        if found.is::<tonic::transport::Error>() {
+            return true;
+        }
+        cause = found.source();
+    }
+    false
 }
 
 impl From<Status> for Failure {
@@ -62,7 +88,8 @@ impl From<Status> for Failure {
         if next.is_empty() && status.code() == Code::Unauthenticated {
             "sign in with `foundry login`".clone_into(&mut next);
         }
-        Self { message: format!("{}{reason}", status.message()), next_action: next, code }
+        let unreached = status.code() == Code::Unavailable && never_sent(&status);
+        Self { message: format!("{}{reason}", status.message()), next_action: next, code, unreached }
     }
 }
 

@@ -28,13 +28,38 @@ pub fn json<M: prost::Message + prost::Name>(message: &M) -> Result<String, Fail
     dynamic
         .serialize_with_options(&mut text, &SerializeOptions::new().skip_default_fields(false))
         .map_err(|e| Failure::new(e.to_string()))?;
-    String::from_utf8(text.into_inner()).map_err(|e| Failure::new(e.to_string()))
+    let text = String::from_utf8(text.into_inner()).map_err(|e| Failure::new(e.to_string()))?;
+    Ok(escaped(text))
 }
 
-/// Prints a line. Errors are ignored, so that a closed pipe ends the output quietly.
-pub fn line(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+/// JSON in which every character that could control a terminal is escaped. Outside of strings there is none.
+fn escaped(json: String) -> String {
+    if !json.contains(steers) {
+        return json;
+    }
+    let escape = |c: char| if steers(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    json.chars().map(escape).collect()
 }
+
+/// Whether a character acts on a terminal instead of being shown: a control, or a mark that changes the direction of
+/// text.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Prints a line, inert except for [`dim`]. Errors are ignored, so that a closed pipe ends the output quietly.
+pub fn line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{}", inert_but_dim(text));
+}
+
+fn inert_but_dim(text: &str) -> String {
+    let parts = text.split(DIM).map(|part| part.split(PLAIN).map(inert).collect::<Vec<_>>().join(PLAIN));
+    parts.collect::<Vec<_>>().join(DIM)
+}
+
+/// The sequences that begin and end dim text.
+const DIM: &str = "\u{1b}[2m";
+const PLAIN: &str = "\u{1b}[0m";
 
 /// Prints text without a line end, and flushes it.
 pub fn part(text: &str) {
@@ -75,8 +100,7 @@ pub fn inert(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\n' | '\t' => c,
-            c if c.is_control() => '\u{fffd}',
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+            c if steers(c) => '\u{fffd}',
             c => c,
         })
         .collect()
@@ -89,7 +113,7 @@ pub fn colours() -> bool {
 
 /// Dim text if colours are used.
 pub fn dim(text: &str) -> String {
-    if colours() { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.to_owned() }
+    if colours() { format!("{DIM}{text}{PLAIN}") } else { text.to_owned() }
 }
 
 /// A time for people, in UTC to the second.
@@ -113,6 +137,19 @@ mod tests {
     #[test]
     fn strips_what_could_steer_a_terminal() {
         assert_eq!(inert("a\u{1b}[2Jb\u{202e}c\n"), "a\u{fffd}[2Jb\u{fffd}c\n");
+        let dimmed = format!("{DIM}a\u{202e}{PLAIN} \u{1b}[2Jb");
+        assert_eq!(inert_but_dim(&dimmed), format!("{DIM}a\u{fffd}{PLAIN} \u{fffd}[2Jb"));
+    }
+
+    #[test]
+    fn escapes_in_json_what_could_steer_a_terminal() {
+        let name = "a\u{202e}b\u{9b}c\u{7f}d\u{2069}é\n\u{1b}".to_owned();
+        let text =
+            json(&foundry_proto::repo::v1::Repository { name: name.clone(), ..Default::default() }).unwrap();
+        assert!(!text.contains(steers), "{text}");
+        assert!(text.contains("\\u202eb\\u009bc\\u007fd\\u2069é"), "{text}");
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["name"], name, "the same text");
     }
 
     #[test]

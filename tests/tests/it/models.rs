@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use foundry_proto::task::v1::{CreateTaskRequest, TaskState};
+use foundry_tests::story::await_task;
 use foundry_tests::{Mesh, Origin, Shape};
 use serde_json::Value;
 
@@ -58,6 +60,54 @@ fn holding(dir: &Path, needle: &[u8], found: &mut Vec<String>) -> usize {
         }
     }
     files
+}
+
+/// What is refused before anything is stored.
+fn refusals(mesh: &Mesh) {
+    let agents = ok(mesh, &["agents"], "");
+    let of = |name: &str| agents.lines().find(|line| line.trim_start().starts_with(name)).unwrap().to_owned();
+    // Codex has the model provider `home`; nothing has a key for Gemini's models.
+    assert!(of("codex").contains("yes") && of("gemini").contains("a model provider: gemini"), "{agents}");
+    let task = ["task", "create", "say hi"];
+    refused(mesh, &[&task[..], &["--base", "mian"]].concat(), "", "BRANCH_NOT_FOUND); it has: ");
+    refused(mesh, &[&task[..], &["--agent", "demo", "--model", "m1"]].concat(), "", "demo uses no model");
+    refused(mesh, &[&task[..], &["--agent", "gemini"]].concat(), "", "AGENT_MODEL_MISSING");
+    let odd = ["profile", "add", "odd", "--agent", "claude", "--model-provider", "home"];
+    refused(mesh, &odd, "", "AGENT_MODEL_UNSUITABLE");
+    let nobody = "task_00000000000000000000000000000000";
+    refused(mesh, &["model", "limit", "set", "tokens", "5", "--task", nobody], "", "NOT_FOUND");
+}
+
+/// A retry shows why it fails again, and otherwise the turn that was waiting.
+async fn retries(mesh: &Mesh) {
+    let caller = mesh.sign_in("ada").await;
+    let repository = &json(&ok(mesh, &["repo", "list", "--output", "json"], ""))[0]["repositoryId"];
+    // The command line would refuse the profile.
+    let request = CreateTaskRequest {
+        organization_id: caller.organization_id.clone(),
+        repository_id: repository.as_str().unwrap().to_owned(),
+        prompt: "say Retried.".to_owned(),
+        profile: "later".to_owned(),
+        ..CreateTaskRequest::default()
+    };
+    let task = caller.task().create_task(request).await.unwrap().into_inner().task.unwrap().task_id;
+    await_task(&caller, &task, |t| t.state() == TaskState::Error).await;
+    refused(mesh, &["task", "retry", &task], "", "PROFILE_NOT_FOUND");
+    ok(mesh, &["profile", "add", "later", "--agent", "demo"], "");
+    let followed = ok(mesh, &["task", "retry", &task], "");
+    assert!(followed.contains("Retried.") && followed.contains("turn completed"), "{followed}");
+    ok(mesh, &["profile", "remove", "later"], "");
+}
+
+/// A repository is refreshed, and one that is removed leaves its name to another.
+fn repositories(mesh: &Mesh, origin: &Origin) {
+    let url = origin.path().display().to_string();
+    for _ in 0..2 {
+        ok(mesh, &["repo", "add", &url, "--name", "twice"], "");
+        assert!(ok(mesh, &["repo", "refresh", "twice"], "").contains("ready"));
+        ok(mesh, &["repo", "remove", "twice"], "");
+    }
+    refused(mesh, &["repo", "refresh", "twice"], "", "no such repository");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,8 +166,11 @@ async fn keys_go_in_by_pipe_and_variable_serve_profiles_and_are_in_no_file() {
         assert_eq!(shown["permissionPolicy"], "PERMISSION_POLICY_ALLOW", "as the profile says");
     }
     let gone = ["task", "create", "write a.txt: a", "--profile", "gone"];
-    refused(&mesh, &gone, "", "PROFILE_NOT_FOUND");
-    assert!(ok(&mesh, &["agents"], "").contains("demo"));
+    refused(&mesh, &gone, "", "PROFILE_NOT_FOUND); it has: night");
+    assert!(profiles.contains("none needed") && profiles.contains("demo uses no model"), "{profiles}");
+    refusals(&mesh);
+    retries(&mesh).await;
+    repositories(&mesh, &origin);
 
     // Limits, and usage: none, as the demo agent needs no model.
     ok(&mesh, &["model", "limit", "set", "tokens", "5000000"], "");

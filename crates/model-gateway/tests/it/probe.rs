@@ -74,6 +74,14 @@ async fn makes_one_small_call_of_the_right_api() {
     }
 }
 
+/// An answer that ends before its announced length.
+fn cut() -> Reply {
+    let (stream, reply) = Reply::stream_of("application/json");
+    stream.send(r#"{"content":["#);
+    stream.cut();
+    reply
+}
+
 #[tokio::test]
 async fn says_which_step_fails() {
     let p = Probing::new().await;
@@ -86,14 +94,26 @@ async fn says_which_step_fails() {
         ),
         (Reply::json(404, r#"{"error":{"message":"model: m"}}"#), ProbeStep::Model, "model: m"),
         (Reply::json(429, "{}"), ProbeStep::Quota, "429"),
-        (Reply::json(500, "{}"), ProbeStep::Answer, "500"),
-        (Reply::json(400, r#"{"error":{"message":"odd"}}"#), ProbeStep::Answer, "odd"),
+        (
+            Reply::whole(429, &[("retry-after", "90")], "{}"),
+            ProbeStep::Quota,
+            "calls are accepted again in 90 s, at 2026-",
+        ),
+        (Reply::json(500, "{}"), ProbeStep::Failing, "500"),
+        (Reply::json(400, r#"{"error":{"message":"odd"}}"#), ProbeStep::Failing, "odd"),
         (
             Reply::whole(200, &[], "<html>Welcome</html>"),
             ProbeStep::Answer,
             "does not provide this kind of API",
         ),
-        (Reply::close(), ProbeStep::Answer, "closed the connection"),
+        (Reply::close(), ProbeStep::Failing, "closed the connection"),
+        (cut(), ProbeStep::Failing, "broke off its response"),
+        (Reply::raw("SSH-2.0-OpenSSH_9.2p1\r\n"), ProbeStep::Answer, "something that is not HTTP"),
+        (
+            Reply::whole(200, &[], "x".repeat(300 * 1024)),
+            ProbeStep::Answer,
+            "responded with more than 256 KiB",
+        ),
     ] {
         p.upstream.will(reply);
         let failure = p.run(&good, "m").await.unwrap_err();

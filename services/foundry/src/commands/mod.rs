@@ -2,12 +2,14 @@
 
 mod agents;
 mod attachment;
+mod checks;
 mod files;
 mod follow;
 pub mod internal;
 pub mod login;
 mod mesh;
 mod model;
+mod offers;
 mod profile;
 mod repo;
 mod sandbox;
@@ -32,6 +34,11 @@ use crate::failure::Failure;
 /// # Errors
 /// The command's failure, with its exit code.
 pub async fn run(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Failure> {
+    let address = cli.global.address.clone();
+    run_command(cli, further).await.map_err(|failure| failure.at(&address))
+}
+
+async fn run_command(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Failure> {
     let global = &cli.global;
     match cli.command {
         Command::Up { keys_from_env } => mesh::up(global, keys_from_env, further).await,

@@ -202,7 +202,8 @@ fn to_proto(kind: ModelKind) -> ModelProviderKind {
     }
 }
 
-fn kind_name(provider: &ModelProvider) -> String {
+/// Name of a model provider's kind, as on the command line.
+pub fn kind_name(provider: &ModelProvider) -> String {
     output::state(provider.kind().as_str_name(), "MODEL_PROVIDER_KIND_").replace('_', "-")
 }
 
@@ -261,12 +262,19 @@ async fn list(gateway: &Gateway, output: Output) -> Result<(), Failure> {
 }
 
 async fn all(gateway: &Gateway) -> Result<Vec<ModelProvider>, Failure> {
-    let organization_id = gateway.organization().await?;
+    of(gateway, &gateway.organization().await?).await
+}
+
+/// The model providers of an organization.
+pub async fn of(gateway: &Gateway, organization_id: &str) -> Result<Vec<ModelProvider>, Failure> {
     let mut providers = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request =
-            ListModelProvidersRequest { organization_id: organization_id.clone(), page_size: 0, page_token };
+        let request = ListModelProvidersRequest {
+            organization_id: organization_id.to_owned(),
+            page_size: 0,
+            page_token,
+        };
         let page = gateway.profiles().list_model_providers(request).await?.into_inner();
         providers.extend(page.model_providers);
         page_token = page.next_page_token;

@@ -16,6 +16,7 @@ use prost_types::FieldMask;
 use crate::cli::Output;
 use crate::cli::models::{Permissions, Profile, ProfileSettings};
 use crate::client::{Gateway, request_id};
+use crate::commands::offers::Offers;
 use crate::commands::{model, secret};
 use crate::failure::Failure;
 use crate::output;
@@ -28,7 +29,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Profile) -> Result<
             add(gateway, output, new, &settings).await?;
         }
         Profile::List => list(gateway, output).await?,
-        Profile::Show { profile } => output::one(output, &resolve(gateway, &profile).await?, show)?,
+        Profile::Show { profile } => print(gateway, output, &resolve(gateway, &profile).await?).await?,
         Profile::Update { profile, rename, agent, settings } => {
             let found = resolve(gateway, &profile).await?;
             let (mut new, mut paths) = (found.settings.clone().unwrap_or_default(), Vec::new());
@@ -39,7 +40,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Profile) -> Result<
                 }
             }
             apply(gateway, &mut new, &mut paths, &settings).await?;
-            output::one(output, &update(gateway, found, new, paths).await?, show)?;
+            print(gateway, output, &update(gateway, found, new, paths).await?).await?;
         }
         Profile::Remove { profile } => {
             let profile_id = resolve(gateway, &profile).await?.profile_id;
@@ -60,13 +61,33 @@ async fn add(
 ) -> Result<(), Failure> {
     let organization_id = gateway.organization().await?;
     apply(gateway, &mut settings, &mut Vec::new(), given).await?;
-    let request =
-        CreateAgentProfileRequest { request_id: request_id(), organization_id, settings: Some(settings) };
+    let request = CreateAgentProfileRequest {
+        request_id: request_id(),
+        organization_id: organization_id.clone(),
+        settings: Some(settings),
+    };
     let made = gateway.profiles().create_agent_profile(request).await?.into_inner().profile;
-    output::one(output, &made.unwrap_or_default(), |made| {
-        let settings = made.settings.clone().unwrap_or_default();
-        output::line(&format!("{}  {}", made.profile_id, settings.name));
-    })
+    let made = made.unwrap_or_default();
+    if output == Output::Json {
+        return output::one(output, &made, |_| ());
+    }
+    let settings = made.settings.clone().unwrap_or_default();
+    output::line(&format!("{}  {}", made.profile_id, settings.name));
+    let offers = Offers::of(gateway, &organization_id).await?;
+    output::line(&format!("  model provider: {}", offers.words(&settings)));
+    if let Some(words) = offers.ignored(&settings) {
+        eprintln!("warning: {}", output::inert(&words));
+    }
+    Ok(())
+}
+
+/// Prints a profile, with the model provider that its agent will use.
+async fn print(gateway: &Gateway, output: Output, profile: &AgentProfile) -> Result<(), Failure> {
+    if output == Output::Json {
+        return output::one(output, profile, |_| ());
+    }
+    show(profile, &Offers::of(gateway, &profile.organization_id).await?);
+    Ok(())
 }
 
 async fn update(
@@ -99,7 +120,7 @@ async fn default(gateway: &Gateway, output: Output, wanted: Option<&str>) -> Res
     };
     let settings = AgentProfileSettings { is_default: wanted.is_some(), ..Default::default() };
     let changed = update(gateway, found, settings, vec!["is_default".to_owned()]).await?;
-    output::one(output, &changed, show)
+    print(gateway, output, &changed).await
 }
 
 /// Copies the options that were given into the settings, and adds their field paths to the update mask.
@@ -146,7 +167,7 @@ async fn apply(
     Ok(())
 }
 
-fn show(profile: &AgentProfile) {
+fn show(profile: &AgentProfile, offers: &Offers) {
     let settings = profile.settings.clone().unwrap_or_default();
     let mark = if settings.is_default { "  (default)" } else { "" };
     output::line(&format!("{}  {}{mark}", profile.profile_id, output::inert(&settings.name)));
@@ -156,7 +177,7 @@ fn show(profile: &AgentProfile) {
         }
     };
     line("agent", &settings.agent);
-    line("provider", &settings.model_provider_id);
+    line("provider", format!("{}  {}", offers.words(&settings), settings.model_provider_id).trim_end());
     line("model", &settings.model);
     line("mode", &settings.mode);
     line("effort", &settings.effort);
@@ -178,6 +199,7 @@ fn show(profile: &AgentProfile) {
             line("", &format!("  {}", secret::shown(entry)));
         }
     }
+    line("warning", &offers.ignored(&settings).unwrap_or_default());
     let inside = secrets_inside(&settings);
     if !inside.is_empty() {
         line(
@@ -208,7 +230,9 @@ async fn list(gateway: &Gateway, output: Output) -> Result<(), Failure> {
     if output == Output::Json {
         return profiles.iter().try_for_each(|p| output::json(p).map(|text| output::line(&text)));
     }
+    let offers = Offers::of(gateway, &gateway.organization().await?).await?;
     let rows = profiles.iter().map(|p| {
+        let provider = p.settings.as_ref().map(|s| offers.words(s)).unwrap_or_default();
         let settings = p.settings.clone().unwrap_or_default();
         vec![
             settings.name,
@@ -217,7 +241,7 @@ async fn list(gateway: &Gateway, output: Output) -> Result<(), Failure> {
             settings.model,
             settings.mode,
             settings.effort,
-            settings.model_provider_id,
+            provider,
             p.profile_id.clone(),
         ]
     });
@@ -227,12 +251,19 @@ async fn list(gateway: &Gateway, output: Output) -> Result<(), Failure> {
 }
 
 async fn all(gateway: &Gateway) -> Result<Vec<AgentProfile>, Failure> {
-    let organization_id = gateway.organization().await?;
+    of(gateway, &gateway.organization().await?).await
+}
+
+/// The agent profiles of an organization.
+pub async fn of(gateway: &Gateway, organization_id: &str) -> Result<Vec<AgentProfile>, Failure> {
     let mut profiles = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request =
-            ListAgentProfilesRequest { organization_id: organization_id.clone(), page_size: 0, page_token };
+        let request = ListAgentProfilesRequest {
+            organization_id: organization_id.to_owned(),
+            page_size: 0,
+            page_token,
+        };
         let page = gateway.profiles().list_agent_profiles(request).await?.into_inner();
         profiles.extend(page.profiles);
         page_token = page.next_page_token;
@@ -242,10 +273,15 @@ async fn all(gateway: &Gateway) -> Result<Vec<AgentProfile>, Failure> {
     }
 }
 
+/// The profile with this name or id.
+pub fn named<'a>(profiles: &'a [AgentProfile], wanted: &str) -> Option<&'a AgentProfile> {
+    let has_name = |p: &AgentProfile| p.settings.as_ref().is_some_and(|s| s.name == wanted);
+    profiles.iter().find(|p| has_name(p) || p.profile_id == wanted)
+}
+
 /// Finds a profile by its name or id.
 async fn resolve(gateway: &Gateway, wanted: &str) -> Result<AgentProfile, Failure> {
-    let named = |p: &AgentProfile| p.settings.as_ref().is_some_and(|s| s.name == wanted);
-    let found = all(gateway).await?.into_iter().find(|p| named(p) || p.profile_id == wanted);
+    let found = named(&all(gateway).await?, wanted).cloned();
     found.ok_or_else(|| {
         Failure::new(format!("no agent profile {wanted}"))
             .next("list them with `foundry profile list`, or add one with `foundry profile add`")

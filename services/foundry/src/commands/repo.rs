@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use foundry_proto::repo::v1::{
-    CreateRepositoryRequest, GetRepositoryRequest, ListRepositoriesRequest, Repository, RepositoryState,
+    CreateRepositoryRequest, DeleteRepositoryRequest, GetRepositoryRequest, ListRepositoriesRequest,
+    Repository, RepositoryState, RequestRepositoryRefreshRequest,
 };
 
 use crate::cli::{Output, Repo};
@@ -18,6 +19,8 @@ pub async fn run(gateway: &Gateway, output: Output, command: Repo) -> Result<Exi
     match command {
         Repo::Add { url, name, no_wait } => add(gateway, output, url, name, no_wait).await?,
         Repo::List => list(gateway, output).await?,
+        Repo::Refresh { repository, no_wait } => refresh(gateway, output, &repository, no_wait).await?,
+        Repo::Remove { repository, no_wait } => remove(gateway, output, &repository, no_wait).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -40,8 +43,17 @@ async fn add(
     let mut repository =
         gateway.repo().create_repository(request).await?.into_inner().repository.unwrap_or_default();
     if !no_wait {
-        repository = follow::repository(gateway, &repository.repository_id, Duration::from_secs(600)).await?;
+        let settled = |r: &Repository| matches!(r.state(), RepositoryState::Ready | RepositoryState::Error);
+        repository = follow::repository(gateway, &repository.repository_id, LIMIT, settled).await?;
     }
+    print(output, repository)
+}
+
+/// How long to wait for a synchronization or a removal.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Prints a repository with its state; a failure when its last synchronization failed.
+fn print(output: Output, repository: Repository) -> Result<(), Failure> {
     output::one(output, &repository, |r| {
         output::line(&format!(
             "{}  {}  {}",
@@ -52,11 +64,45 @@ async fn add(
     })?;
     if repository.state() == RepositoryState::Error {
         let condition = repository.condition.unwrap_or_default();
-        return Err(
-            Failure::new(format!("{} ({})", condition.message, condition.reason)).next(condition.next_action)
-        );
+        let again = format!("`foundry repo refresh {0}` or `foundry repo remove {0}`", repository.name);
+        return Err(Failure::new(format!("{} ({})", condition.message, condition.reason))
+            .next(format!("{}: {again}", condition.next_action)));
     }
     Ok(())
+}
+
+async fn refresh(gateway: &Gateway, output: Output, wanted: &str, no_wait: bool) -> Result<(), Failure> {
+    let before = resolve(gateway, Some(wanted)).await?;
+    let request = RequestRepositoryRefreshRequest {
+        request_id: request_id(),
+        repository_id: before.repository_id.clone(),
+    };
+    let answer = gateway.repo().request_repository_refresh(request).await?.into_inner();
+    if no_wait {
+        return output::one(output, &answer, |_| output::line("refresh scheduled"));
+    }
+    let over = |now: &Repository| refreshed(&before, now);
+    print(output, follow::repository(gateway, &before.repository_id, LIMIT, over).await?)
+}
+
+/// Whether a synchronization has ended since the repository was as before.
+fn refreshed(before: &Repository, now: &Repository) -> bool {
+    match now.state() {
+        RepositoryState::Ready => now.sync_time != before.sync_time,
+        RepositoryState::Error => now.condition != before.condition,
+        state => state == RepositoryState::Deleting,
+    }
+}
+
+async fn remove(gateway: &Gateway, output: Output, wanted: &str, no_wait: bool) -> Result<(), Failure> {
+    let repository_id = resolve(gateway, Some(wanted)).await?.repository_id;
+    let request = DeleteRepositoryRequest { request_id: request_id(), repository_id: repository_id.clone() };
+    let answer = gateway.repo().delete_repository(request).await?.into_inner();
+    if no_wait {
+        return output::one(output, &answer, |_| output::line("removal scheduled"));
+    }
+    follow::removal(gateway, &repository_id, LIMIT).await?;
+    output::one(output, &answer, |_| output::line("removed"))
 }
 
 /// Makes a local path absolute; leaves anything else unchanged.
@@ -121,5 +167,35 @@ pub async fn resolve(gateway: &Gateway, wanted: Option<&str>) -> Result<Reposito
         (Some(_), Some(_)) => {
             Err(Failure::new("several repositories match").next("choose one with --repo").exit(2))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_proto::common::v1::Condition;
+
+    use super::*;
+
+    #[test]
+    fn a_refresh_is_over_with_a_newer_synchronization_or_another_failure() {
+        let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let as_of = |state: RepositoryState, sync: i64, failed: i64| Repository {
+            state: state.into(),
+            sync_time: time(sync),
+            condition: Some(Condition { since_time: time(failed), ..Condition::default() }),
+            ..Repository::default()
+        };
+        let before = as_of(RepositoryState::Error, 1, 2);
+        for (now, over) in [
+            (before.clone(), false),
+            (as_of(RepositoryState::Syncing, 1, 3), false),
+            // One more synchronization follows the one that was running.
+            (as_of(RepositoryState::Syncing, 3, 3), false),
+            (as_of(RepositoryState::Error, 1, 3), true),
+            (as_of(RepositoryState::Ready, 3, 3), true),
+        ] {
+            assert_eq!(refreshed(&before, &now), over, "{now:?}");
+        }
+        assert!(!refreshed(&as_of(RepositoryState::Ready, 1, 1), &as_of(RepositoryState::Ready, 1, 1)));
     }
 }

@@ -7,15 +7,15 @@ use std::process::ExitCode;
 
 use foundry_proto::common::v1::PermissionOption;
 use foundry_proto::task::v1::{
-    CreateSessionRequest, ListTranscriptRequest, RespondToPermissionRequest, ResumeQueueRequest,
-    SendMessageRequest, StopTurnRequest,
+    CreateSessionRequest, GetTaskRequest, ListTranscriptRequest, RespondToPermissionRequest,
+    ResumeQueueRequest, SendMessageRequest, StopTurnRequest,
 };
 
 pub(super) use options::describe;
 
 use crate::cli::{Output, Session};
 use crate::client::{Gateway, request_id};
-use crate::commands::{attachment, follow, text_or_stdin};
+use crate::commands::{attachment, checks, follow, text_or_stdin};
 use crate::failure::Failure;
 use crate::output;
 
@@ -23,6 +23,7 @@ use crate::output;
 pub async fn run(gateway: &Gateway, output: Output, command: Session) -> Result<ExitCode, Failure> {
     match command {
         Session::Create { task_id, name, agent, profile, settings } => {
+            check(gateway, &task_id, (&agent, &profile), &settings.model).await?;
             let request = CreateSessionRequest {
                 request_id: request_id(),
                 task_id,
@@ -62,6 +63,23 @@ pub async fn run(gateway: &Gateway, output: Output, command: Session) -> Result<
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses what a new session of a task cannot use.
+async fn check(
+    gateway: &Gateway,
+    task_id: &str,
+    (agent, profile): (&str, &str),
+    model: &str,
+) -> Result<(), Failure> {
+    if agent.is_empty() && profile.is_empty() && model.is_empty() {
+        return Ok(());
+    }
+    let request = GetTaskRequest { task_id: task_id.to_owned() };
+    let task = gateway.task().get_task(request).await?.into_inner().task.unwrap_or_default();
+    // Not in the catalogue while the task has no agent yet: then the model is not checked.
+    let wanted = checks::Wanted { agent, profile, model, otherwise: Some(&task.agent) };
+    checks::agent(gateway, &task.organization_id, &wanted).await
 }
 
 async fn send(

@@ -11,7 +11,7 @@ use foundry_proto::task::v1::{
 
 use crate::cli::{CreateTask, Output, Task};
 use crate::client::{Gateway, request_id};
-use crate::commands::{attachment, files, follow, repo, text_or_stdin};
+use crate::commands::{attachment, checks, files, follow, repo, text_or_stdin};
 use crate::failure::Failure;
 use crate::output;
 
@@ -37,11 +37,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
                 gateway.task().kill_task(KillTaskRequest { request_id: request_id(), task_id }).await?;
             scheduled(output, answer.into_inner().task)?;
         }
-        Task::Retry { task_id } => {
-            let answer =
-                gateway.task().retry_task(RetryTaskRequest { request_id: request_id(), task_id }).await?;
-            scheduled(output, answer.into_inner().task)?;
-        }
+        Task::Retry { task_id, detach } => return retry(gateway, output, task_id, detach).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -51,6 +47,10 @@ async fn create(gateway: &Gateway, output: Output, args: CreateTask) -> Result<E
     let repository = repo::resolve(gateway, args.repo.as_deref()).await?;
     // Unspecified: the profile determines the policy.
     let policy = if args.allow { PermissionPolicy::Allow } else { PermissionPolicy::Unspecified };
+    checks::base_branch(gateway, &repository, &args.base).await?;
+    let (agent, profile, model) = (args.agent.as_str(), args.profile.as_str(), args.settings.model.as_str());
+    checks::agent(gateway, &organization_id, &checks::Wanted { agent, profile, model, otherwise: None })
+        .await?;
     let attachment_ids = attachment::put_all(gateway, &organization_id, &args.attach).await?;
     let request = CreateTaskRequest {
         request_id: request_id(),
@@ -77,6 +77,22 @@ async fn create(gateway: &Gateway, output: Output, args: CreateTask) -> Result<E
         return Ok(ExitCode::SUCCESS);
     }
     follow::creation(gateway, output, &task, &session).await
+}
+
+async fn retry(
+    gateway: &Gateway,
+    output: Output,
+    task_id: String,
+    detach: bool,
+) -> Result<ExitCode, Failure> {
+    let before = gateway.task().get_task(GetTaskRequest { task_id: task_id.clone() }).await?.into_inner();
+    let request = RetryTaskRequest { request_id: request_id(), task_id };
+    let answer = gateway.task().retry_task(request).await?.into_inner();
+    if detach {
+        output::one(output, &answer.task.unwrap_or_default(), |_| output::line("retry scheduled"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    follow::retry(gateway, output, &before).await
 }
 
 fn scheduled(output: Output, task: Option<TaskEntity>) -> Result<(), Failure> {

@@ -53,11 +53,27 @@ async fn suitable(
     organization: &OrganizationId,
     entry: &Entry,
 ) -> Result<Option<(String, ModelAccess)>, Error> {
-    let own = model_providers::list(&shared.store, organization, "", MAX_PROVIDERS).await?;
-    let all = shared.profiles.environment.all().chain(&own);
-    let takes = |p: &&ModelProvider| agent_kind(p.view.kind()).is_some_and(|kind| entry.takes(kind));
-    let Some(found) = all.into_iter().find(takes) else { return Ok(None) };
+    let all = providers_of(shared, organization).await?;
+    let Some(found) = all.iter().find(|p| can_use(entry, p)) else { return Ok(None) };
     Ok(Some((found.model_provider_id.to_string(), ModelAccess::of(shared, found)?)))
+}
+
+/// The model providers that an organization may use, in the order in which one is chosen for an agent: those of the
+/// environment, then the organization's own by name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn providers_of(
+    shared: &Shared,
+    organization: &OrganizationId,
+) -> Result<Vec<ModelProvider>, Error> {
+    let own = model_providers::list(&shared.store, organization, "", MAX_PROVIDERS).await?;
+    Ok(shared.profiles.environment.all().cloned().chain(own).collect())
+}
+
+/// Whether an agent supports the API of a model provider.
+pub fn can_use(entry: &Entry, provider: &ModelProvider) -> bool {
+    agent_kind(provider.view.kind()).is_some_and(|kind| entry.takes(kind))
 }
 
 /// The agent catalogue's name of a kind; none for a kind that agents cannot use.

@@ -22,7 +22,7 @@ use foundry_model_gateway::{Gateway, Listener, Settings};
 use crate::mesh_socket::listen;
 use crate::shared::Shared;
 
-pub use choice::{Chosen, agent_kind, choose};
+pub use choice::{Chosen, agent_kind, can_use, choose, providers_of};
 pub use probe::GatewayProbe;
 
 /// The gateway's socket, alone in a directory that is mounted into sandboxes.

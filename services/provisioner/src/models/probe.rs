@@ -60,6 +60,7 @@ impl ModelProbe for GatewayProbe {
                     ProbeStep::Model => ModelFinding::Model,
                     ProbeStep::Quota => ModelFinding::Quota,
                     ProbeStep::Answer => ModelFinding::Api,
+                    ProbeStep::Failing => ModelFinding::Failing,
                 };
                 Probed { finding, model: model.to_owned(), detail: failure.words }
             }

@@ -22,7 +22,8 @@ const MAX_PROFILES: i64 = 200;
 /// Adds an agent profile.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` naming the field, `ALREADY_EXISTS` for a name that is taken, `RESOURCE_EXHAUSTED`.
+/// `INVALID_ARGUMENT` naming the field, `ALREADY_EXISTS` for a name that is taken, `AGENT_MODEL_UNSUITABLE`,
+/// `RESOURCE_EXHAUSTED`.
 pub async fn create_agent_profile(
     shared: &Shared,
     caller: &Caller,

@@ -197,8 +197,8 @@ async fn destroys_in_every_state_and_cuts_the_turn() {
 #[tokio::test]
 async fn lists_agents_with_what_they_miss() {
     let f = Fixture::new().await;
-    let agents =
-        list_agents::list_agents(&f.shared, &f.member, p::ListAgentsRequest {}).await.unwrap().agents;
+    let list = p::ListAgentsRequest::default();
+    let agents = list_agents::list_agents(&f.shared, &f.member, list).await.unwrap().agents;
     assert_eq!((agents[0].name.as_str(), agents[0].available), ("demo", true));
     // The environment of the fixture has a key for Anthropic's models, and none for Gemini's.
     for (name, available, kinds) in [("claude", true, ["anthropic"]), ("gemini", false, ["gemini"])] {
@@ -211,4 +211,26 @@ async fn lists_agents_with_what_they_miss() {
     let request = p::ListProvidersRequest {};
     let providers = list_providers::list_providers(&f.shared, &f.member, request).await.unwrap().providers;
     assert_eq!((providers[0].name.as_str(), providers[0].available), ("local", true));
+}
+
+#[tokio::test]
+async fn an_agent_is_usable_with_a_model_provider_of_its_organization_alone() {
+    let f = Fixture::new().await;
+    let usable = async |caller: &Caller, organization_id: String| {
+        let list = p::ListAgentsRequest { organization_id };
+        let agents = list_agents::list_agents(&f.shared, caller, list).await?.agents;
+        let agents = agents.into_iter().filter(|a| a.available);
+        Ok::<_, Error>(agents.map(|a| a.name).collect::<Vec<_>>())
+    };
+    let (ours, theirs) =
+        (f.organization.to_string(), f.stranger.memberships()[0].organization_id.to_string());
+    assert!(!usable(&f.member, ours.clone()).await.unwrap().contains(&"codex".to_owned()));
+    // Of the kind openai-compatible.
+    f.model_provider("work", "key-canary-0000000000").await;
+    assert!(usable(&f.member, ours.clone()).await.unwrap().contains(&"codex".to_owned()));
+    for elsewhere in [(&f.stranger, theirs), (&f.member, String::new())] {
+        let found = usable(elsewhere.0, elsewhere.1).await.unwrap();
+        assert!(!found.contains(&"codex".to_owned()) && found.contains(&"claude".to_owned()), "{found:?}");
+    }
+    assert_eq!(usable(&f.stranger, ours).await.unwrap_err().code(), Code::NotFound);
 }

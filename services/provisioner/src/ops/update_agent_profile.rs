@@ -17,7 +17,8 @@ use crate::store::agent_profiles::{self, AGENT_PROFILES};
 /// Changes an agent profile.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` naming the field, `NOT_FOUND`, `ALREADY_EXISTS` for a name that is taken, `REVISION_CHANGED`.
+/// `INVALID_ARGUMENT` naming the field, `NOT_FOUND`, `ALREADY_EXISTS` for a name that is taken, `REVISION_CHANGED`,
+/// `AGENT_MODEL_UNSUITABLE`.
 pub async fn update_agent_profile(
     shared: &Shared,
     caller: &Caller,

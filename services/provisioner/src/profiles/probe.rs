@@ -47,7 +47,7 @@ pub enum ModelFinding {
     Quota,
     /// The server does not speak the API.
     Api,
-    /// The provider itself fails.
+    /// The provider answers with an error, or breaks off.
     Failing,
 }
 
@@ -91,7 +91,9 @@ impl ModelFinding {
                 "the server that responds does not provide this kind of API",
                 "check the base URL's path and the provider kind",
             ),
-            Self::Failing => ("the provider returned an error", "try again later"),
+            Self::Failing => {
+                ("the provider failed", "try again later; if it goes on, check the provider and the model")
+            }
         }
     }
 }

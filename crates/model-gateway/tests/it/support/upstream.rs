@@ -78,6 +78,14 @@ impl Reply {
         (tx, Self(rx))
     }
 
+    /// Bytes that need not be HTTP.
+    pub fn raw(text: &str) -> Self {
+        let (tx, rx) = mpsc::unbounded_channel();
+        tx.send(Piece::Raw(text.as_bytes().to_vec())).unwrap();
+        tx.send(Piece::Close).unwrap();
+        Self(rx)
+    }
+
     pub fn close() -> Self {
         let (tx, rx) = mpsc::unbounded_channel();
         tx.send(Piece::Close).unwrap();

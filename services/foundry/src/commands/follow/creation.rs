@@ -49,12 +49,13 @@ pub async fn creation(
 /// # Errors
 /// When the watch is refused.
 pub async fn task(gateway: &Gateway, output: Output, task_id: &str) -> Result<ExitCode, Failure> {
-    let follow = async { follow_task(gateway, output, task_id, |_| false).await.map(|_| ExitCode::SUCCESS) };
+    let follow =
+        async { follow_task(gateway, output, task_id, None, |_| false).await.map(|_| ExitCode::SUCCESS) };
     super::until_interrupted("the task continues", follow).await
 }
 
 /// Why following a task ended.
-enum Followed {
+pub(super) enum Followed {
     /// The task has reached the state that was waited for.
     Enough,
     /// The task was killed or archived; holds the name of that state.
@@ -67,10 +68,7 @@ async fn first_turn(
     task_id: &str,
     session_id: &str,
 ) -> Result<ExitCode, Failure> {
-    let provisioned = |t: &Task| matches!(t.state(), TaskState::Running | TaskState::Idle);
-    if let Followed::Ended(state) = follow_task(gateway, output, task_id, provisioned).await? {
-        return Err(Failure::new(format!("the task is {state}")).exit(6));
-    }
+    provisioned(gateway, output, task_id, None).await?;
     let (code, end) = super::conversation::follow(gateway, output, session_id, 0, Until::FirstTurn).await?;
     if let Some(end) = end {
         work(gateway, output, task_id, &end).await?;
@@ -78,8 +76,30 @@ async fn first_turn(
     Ok(code)
 }
 
+/// Follows a task until it is provisioned. `mended` is the task as it failed before a retry.
+///
+/// # Errors
+/// When the task fails, or is ended by somebody (exit code 6).
+pub(super) async fn provisioned(
+    gateway: &Gateway,
+    output: Output,
+    task_id: &str,
+    mended: Option<&Task>,
+) -> Result<(), Failure> {
+    let provisioned = |t: &Task| matches!(t.state(), TaskState::Running | TaskState::Idle);
+    match follow_task(gateway, output, task_id, mended, provisioned).await? {
+        Followed::Enough => Ok(()),
+        Followed::Ended(state) => Err(Failure::new(format!("the task is {state}")).exit(6)),
+    }
+}
+
 /// Waits until the work of a turn is imported, so that the next command finds it, and prints its size.
-async fn work(gateway: &Gateway, output: Output, task_id: &str, end: &TranscriptPart) -> Result<(), Failure> {
+pub(super) async fn work(
+    gateway: &Gateway,
+    output: Output,
+    task_id: &str,
+    end: &TranscriptPart,
+) -> Result<(), Failure> {
     let ended = end.create_time.as_ref().map(Timestamp::from_proto).unwrap_or_default();
     let imported = |t: &Task| {
         let time = t.changes.as_ref().and_then(|c| c.import_time.as_ref()).map(Timestamp::from_proto);
@@ -121,18 +141,29 @@ async fn follow_task(
     gateway: &Gateway,
     output: Output,
     task_id: &str,
+    mended: Option<&Task>,
     enough: impl Fn(&Task) -> bool,
 ) -> Result<Followed, Failure> {
     let tasks = super::tasks();
     let mut watch = super::watch_task(gateway, &tasks, task_id);
+    let mut begins = mended.map(|old| (old, tokio::time::Instant::now() + RETRY_BEGINS));
     let mut printed: HashMap<String, (StageState, i32, String)> = HashMap::new();
     let mut last_state = TaskState::Unspecified;
     loop {
-        let event = watch.next().await?;
+        let event = match begins {
+            Some((old, limit)) => {
+                tokio::time::timeout_at(limit, watch.next()).await.map_err(|_| failure(old))??
+            }
+            None => watch.next().await?,
+        };
         super::tell_connection(&event);
         let (Event::Snapshot { rows: changes, .. } | Event::Delta { changes, .. }) = event else { continue };
         for change in changes {
             let Op::Upsert(TaskItem { item: Some(Item::Task(task)) }) = change.op else { continue };
+            if begins.is_some_and(|(old, _)| is_still(old, &task)) {
+                continue;
+            }
+            begins = None;
             if output == Output::Json {
                 output::one(output, &task, |_| ())?;
             } else {
@@ -149,16 +180,27 @@ async fn follow_task(
                 return Ok(Followed::Enough);
             }
             if let TaskState::Error = task.state() {
-                let c = task.condition.unwrap_or_default();
-                return Err(Failure::new(format!("{} ({})", c.message, c.reason))
-                    .next(c.next_action)
-                    .exit(6));
+                return Err(failure(&task));
             }
             if matches!(task.state(), TaskState::Killed | TaskState::Archived) {
                 return Ok(Followed::Ended(output::state(task.state().as_str_name(), "TASK_STATE_")));
             }
         }
     }
+}
+
+/// How long a retry may take to begin.
+pub(super) const RETRY_BEGINS: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Whether a task still shows the failure that it had before a retry.
+fn is_still(old: &Task, now: &Task) -> bool {
+    now.state() == TaskState::Error && now.condition == old.condition
+}
+
+/// The failure that a task shows.
+fn failure(task: &Task) -> Failure {
+    let c = task.condition.clone().unwrap_or_default();
+    Failure::new(format!("{} ({})", c.message, c.reason)).next(c.next_action).exit(6)
 }
 
 /// Prints a stage when its state, attempt or reason changed.
@@ -183,4 +225,32 @@ fn print_stage(stage: &Stage, printed: &mut HashMap<String, (StageState, i32, St
         output::state(state.as_str_name(), "STAGE_STATE_")
     ));
     printed.insert(stage.name.clone(), now);
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_proto::common::v1::Condition;
+
+    use super::*;
+
+    #[test]
+    fn a_retry_waits_for_the_end_of_the_old_failure_and_ends_with_a_newer_one() {
+        let task = |state: TaskState, seconds| Task {
+            state: state.into(),
+            condition: Some(Condition {
+                reason: "AGENT_MODEL_MISSING".into(),
+                message: "no model".into(),
+                since_time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+                ..Condition::default()
+            }),
+            ..Task::default()
+        };
+        let old = task(TaskState::Error, 1);
+        assert!(is_still(&old, &old));
+        assert!(!is_still(&old, &task(TaskState::EnsuringAgent, 1)));
+        let newer = task(TaskState::Error, 2);
+        assert!(!is_still(&old, &newer));
+        let failure = failure(&newer);
+        assert!(failure.message.contains("AGENT_MODEL_MISSING") && failure.code == 6);
+    }
 }

@@ -3,6 +3,7 @@
 mod conversation;
 mod creation;
 mod repository;
+mod retry;
 mod summary;
 mod words;
 
@@ -21,7 +22,8 @@ use crate::output;
 
 pub use conversation::{Until, conversation};
 pub use creation::{creation, task};
-pub use repository::repository;
+pub use repository::{removal, repository};
+pub use retry::retry;
 pub use summary::{HEADER as SUMMARY_HEADER, organization, row as summary_row};
 
 /// Prints why something is in its state; nothing for an empty condition.

@@ -1,17 +1,16 @@
-//! Waits until a repository is mirrored.
+//! Waits until a repository is mirrored or removed.
 
 use std::time::Duration;
 
-use foundry_core::Env;
-use foundry_proto::repo::v1::{
-    Repository, RepositoryItem, RepositoryState, WatchRepositoryRequest, repository_item::Item,
-};
-use foundry_watch::{Consumer, ConsumerConfig, State};
+use foundry_core::{Env, Tasks};
+use foundry_proto::repo::v1::{Repository, RepositoryItem, WatchRepositoryRequest, repository_item::Item};
+use foundry_watch::{Consumer, ConsumerConfig, Event, Op, State};
+use tonic::{Code, Status};
 
 use crate::client::Gateway;
 use crate::failure::Failure;
 
-/// Follows a repository until it is ready or in error, at most `limit`.
+/// Follows a repository until it is as wanted, at most `limit`.
 ///
 /// # Errors
 /// When it takes longer, or the watch is refused.
@@ -19,17 +18,10 @@ pub async fn repository(
     gateway: &Gateway,
     repository_id: &str,
     limit: Duration,
+    wanted: impl Fn(&Repository) -> bool,
 ) -> Result<Repository, Failure> {
     let tasks = super::tasks();
-    let (client, id) = (gateway.repo(), repository_id.to_owned());
-    let mut watch: Consumer<RepositoryItem> =
-        Consumer::start(&tasks, Env::system(), ConsumerConfig::new("repository"), move |options| {
-            let (mut client, repository_id) = (client.clone(), id.clone());
-            async move {
-                let request = WatchRepositoryRequest { options: Some(options), repository_id };
-                Ok(client.watch_repository(request).await?.into_inner())
-            }
-        });
+    let mut watch = watch(gateway, &tasks, repository_id);
     let key = format!("repository/{repository_id}");
     let mut state = State::default();
     let settled = async {
@@ -38,7 +30,7 @@ pub async fn repository(
             super::tell_connection(&event);
             state.apply(&event);
             if let Some(RepositoryItem { item: Some(Item::Repository(r)) }) = state.get(&key)
-                && matches!(r.state(), RepositoryState::Ready | RepositoryState::Error)
+                && wanted(r)
             {
                 return Ok(r.clone());
             }
@@ -47,4 +39,50 @@ pub async fn repository(
     let late =
         || Failure::new("the repository is still being mirrored").next("check it with `foundry repo list`");
     tokio::time::timeout(limit, settled).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Follows a repository until it is gone, at most `limit`.
+///
+/// # Errors
+/// When it takes longer, or the watch is refused.
+pub async fn removal(gateway: &Gateway, repository_id: &str, limit: Duration) -> Result<(), Failure> {
+    let tasks = super::tasks();
+    let mut watch = watch(gateway, &tasks, repository_id);
+    let gone = async {
+        loop {
+            let event = watch.next().await;
+            if let Ok(event) = &event {
+                super::tell_connection(event);
+            }
+            if is_gone(&event) {
+                return Ok(());
+            }
+            event?;
+        }
+    };
+    let late =
+        || Failure::new("the repository is still being removed").next("check it with `foundry repo list`");
+    tokio::time::timeout(limit, gone).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Whether a watch of one repository shows that it does not exist any more.
+fn is_gone<T>(event: &Result<Event<T>, Status>) -> bool {
+    match event {
+        Err(status) => status.code() == Code::NotFound,
+        // Removed between the permission to watch and the snapshot.
+        Ok(Event::Snapshot { rows, .. }) => rows.is_empty(),
+        Ok(Event::Delta { changes, .. }) => changes.iter().any(|change| matches!(change.op, Op::Deleted)),
+        Ok(_) => false,
+    }
+}
+
+fn watch(gateway: &Gateway, tasks: &Tasks, repository_id: &str) -> Consumer<RepositoryItem> {
+    let (client, id) = (gateway.repo(), repository_id.to_owned());
+    Consumer::start(tasks, Env::system(), ConsumerConfig::new("repository"), move |options| {
+        let (mut client, repository_id) = (client.clone(), id.clone());
+        async move {
+            let request = WatchRepositoryRequest { options: Some(options), repository_id };
+            Ok(client.watch_repository(request).await?.into_inner())
+        }
+    })
 }

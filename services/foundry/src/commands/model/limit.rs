@@ -4,6 +4,7 @@ use foundry_proto::provisioner::v1::{
     ListModelLimitsRequest, ListModelUsageRequest, ModelLimit as Limit, ModelLimitScope, ModelLimitUnit,
     SetModelLimitRequest,
 };
+use foundry_proto::task::v1::{GetTaskRequest, Task};
 
 use super::{all, decimal, micros};
 use crate::cli::Output;
@@ -44,6 +45,11 @@ async fn set(
     of: &LimitOf,
     maximum: i64,
 ) -> Result<(), Failure> {
+    let organization_id = gateway.organization().await?;
+    if maximum > 0 && !of.task.is_empty() {
+        let found = gateway.task().get_task(GetTaskRequest { task_id: of.task.clone() }).await?.into_inner();
+        check_task(&found.task.unwrap_or_default(), &organization_id)?;
+    }
     let tasks = of.each_task || !of.task.is_empty();
     let scope = if tasks { ModelLimitScope::Task } else { ModelLimitScope::Organization };
     let unit = match unit {
@@ -52,7 +58,7 @@ async fn set(
     };
     let request = SetModelLimitRequest {
         request_id: request_id(),
-        organization_id: gateway.organization().await?,
+        organization_id,
         scope: scope.into(),
         task_id: of.task.clone(),
         unit: unit.into(),
@@ -63,6 +69,17 @@ async fn set(
         Some(limit) => output::line(&words(limit)),
         None => output::line("removed"),
     })
+}
+
+/// Refuses a task of another organization, whose calls the limit would not count. The service that keeps the limits does
+/// not know all tasks.
+fn check_task(task: &Task, organization_id: &str) -> Result<(), Failure> {
+    if task.organization_id == organization_id {
+        return Ok(());
+    }
+    Err(Failure::new(format!("task {} belongs to another organization", task.task_id))
+        .next("name that one with --organization")
+        .exit(4))
 }
 
 async fn list(gateway: &Gateway, output: Output, task_id: String) -> Result<(), Failure> {
@@ -159,6 +176,14 @@ fn words(limit: &Limit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_of_another_organization_gets_no_limit() {
+        let task = Task { task_id: "task_1".into(), organization_id: "org_1".into(), ..Task::default() };
+        assert!(check_task(&task, "org_1").is_ok());
+        let refused = check_task(&task, "org_2").unwrap_err();
+        assert!(refused.message.contains("another organization") && refused.code == 4);
+    }
 
     #[test]
     fn reads_tokens_and_dollars_and_nothing_else() {

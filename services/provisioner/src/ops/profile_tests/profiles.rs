@@ -136,3 +136,29 @@ async fn a_provider_cannot_leave_while_a_profile_takes_it_up() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_profile_takes_only_a_provider_whose_api_its_agent_supports() {
+    let f = Fixture::new().await;
+    let admin = user(&f, Role::Admin);
+    // Of the kind openai-compatible.
+    let provider = f.model_provider("work", "key-canary-0000000000").await.model_provider_id;
+    let with =
+        |agent: &str| p::AgentProfileSettings { agent: agent.into(), ..profile_settings("night", &provider) };
+    let create = p::CreateAgentProfileRequest {
+        organization_id: f.organization.to_string(),
+        settings: Some(with("claude")),
+        ..Default::default()
+    };
+    let refused = call!(f, &admin, create_agent_profile, create).unwrap_err();
+    assert_eq!((refused.code(), refused.reason()), (Code::FailedPrecondition, "AGENT_MODEL_UNSUITABLE"));
+    let words = refused.message();
+    assert!(words.contains("openai-compatible") && words.contains("supports: anthropic"), "{words}");
+
+    let made = f.profile(with("qwen")).await;
+    let refused =
+        call!(f, &admin, update_agent_profile, update(&made, &["agent"], with("gemini"))).unwrap_err();
+    assert_eq!(refused.reason(), "AGENT_MODEL_UNSUITABLE");
+    // The demo agent has no model, so it takes any.
+    call!(f, &admin, update_agent_profile, update(&made, &["agent"], with("demo"))).unwrap();
+}
