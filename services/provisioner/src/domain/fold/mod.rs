@@ -13,12 +13,13 @@ use foundry_runtime_client::SetOption;
 use foundry_sandbox::acp::RpcError;
 use foundry_sandbox::acp::{self, AcpEvent, StopReason, Update, stop_reason};
 use foundry_sandbox::{TapBody, TapEvent};
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::offer::{News, Usage};
 use super::text::{head, parts_of};
-use super::{MAX_PART, Offer, elicitation, fold::tools::Tools};
+use super::{MAX_PART, MAX_STRETCH, MAX_TEXT, Offer, elicitation, fold::tools::Tools};
 
 /// What is carried from one stretch to the next.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -109,6 +110,8 @@ pub struct ShownFile {
 /// The result of folding a stretch of the log.
 #[derive(Debug, Default)]
 pub struct Folded {
+    /// How many of the events are folded: all, or as many as give one revision's worth of parts.
+    pub taken: usize,
     /// The parts, in order; the time of recording is not set yet.
     pub parts: Vec<TranscriptPart>,
     /// Permission requests among them.
@@ -138,11 +141,16 @@ pub struct Running<'a> {
     pub stop_asked: bool,
 }
 
-/// Folds a stretch of the log. `workspace` is the agent's working directory.
+/// Folds a stretch of the log, up to the event whose parts reach [`MAX_STRETCH`]. `workspace` is the agent's working
+/// directory.
 pub fn fold(state: &mut Fold, turn: Option<Running<'_>>, workspace: &str, events: &[TapEvent]) -> Folded {
-    let mut folder = Folder { state, turn, workspace, out: Folded::default(), text: None };
+    let mut folder = Folder { state, turn, workspace, out: Folded::default(), text: None, bytes: 0 };
     for event in events {
+        if folder.is_full() {
+            break;
+        }
         folder.event(event);
+        folder.out.taken += 1;
     }
     folder.flush();
     folder.out
@@ -165,9 +173,15 @@ struct Folder<'a> {
     out: Folded,
     /// Text gathered so far: the runtime instance, whether it is a thought, and the text.
     text: Option<(i64, bool, String)>,
+    /// Encoded bytes of the parts.
+    bytes: usize,
 }
 
 impl Folder<'_> {
+    fn is_full(&self) -> bool {
+        self.bytes + self.text.as_ref().map_or(0, |(_, _, text)| text.len()) >= MAX_STRETCH
+    }
+
     fn event(&mut self, event: &TapEvent) {
         let instance = instance_number(&event.instance);
         match &event.body {
@@ -187,8 +201,12 @@ impl Folder<'_> {
                 self.end_block();
                 self.state.down = true;
             }
-            TapBody::Lost { reason, messages } => {
-                let count = if *messages > 0 { format!(" ({messages} messages)") } else { String::new() };
+            TapBody::Lost { reason, messages, bytes } => {
+                let count = match (messages, bytes) {
+                    (0, _) => String::new(),
+                    (_, 0) => format!(" ({messages} messages)"),
+                    _ => format!(" ({messages} messages, {bytes} bytes)"),
+                };
                 let text = format!("agent events are missing here{count}: {}", head(reason, 500).0);
                 self.say(instance, notice(NoticeKind::EventsLost, text));
             }
@@ -338,9 +356,17 @@ impl Folder<'_> {
             let message = head(&chunk.message_id, 200).0.to_owned();
             self.state.block = Some(Block { id: id.to_owned(), thought, message, next_part: 0 });
         }
+        let (kept, cut) = head(words, MAX_TEXT);
         match &mut self.text {
-            Some((_, _, text)) => text.push_str(words),
-            None => self.text = Some((instance, thought, words.to_owned())),
+            Some((_, _, text)) => text.push_str(kept),
+            None => self.text = Some((instance, thought, kept.to_owned())),
+        }
+        if cut {
+            let (all, left_out) = (words.len(), words.len() - kept.len());
+            let text = format!(
+                "{left_out} of {all} bytes are left out here: the agent sent more text at once than is stored"
+            );
+            self.say(instance, notice(NoticeKind::EventsLost, text));
         }
     }
 
@@ -375,14 +401,16 @@ impl Folder<'_> {
     }
 
     fn part(&mut self, instance: i64, block_id: String, part_number: i32, body: Body) {
-        self.out.parts.push(TranscriptPart {
+        let part = TranscriptPart {
             message_id: self.turn.map(|turn| turn.message_id).unwrap_or_default().to_owned(),
             part_number,
             block_id,
             runtime_instance: instance,
             create_time: None,
             body: Some(body),
-        });
+        };
+        self.bytes += part.encoded_len();
+        self.out.parts.push(part);
     }
 
     /// A file as a part of its own; its bytes are to be stored.
@@ -416,7 +444,9 @@ impl Folder<'_> {
             && matches!(last.body, Some(Body::ToolCall(_)))
         {
             self.state.tools.merged(&id);
+            self.bytes -= last.encoded_len();
             last.body = Some(Body::ToolCall(tool));
+            self.bytes += last.encoded_len();
             return;
         }
         self.part(instance, id, number, Body::ToolCall(tool));
