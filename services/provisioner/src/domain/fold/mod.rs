@@ -4,6 +4,8 @@
 mod files;
 mod tools;
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use foundry_proto::common::v1::{
     AgentFile, AgentMessage, AgentThought, ElicitationRequest, Notice, NoticeKind, PermissionOption,
@@ -144,7 +146,8 @@ pub struct Running<'a> {
 /// Folds a stretch of the log, up to the event whose parts reach [`MAX_STRETCH`]. `workspace` is the agent's working
 /// directory.
 pub fn fold(state: &mut Fold, turn: Option<Running<'_>>, workspace: &str, events: &[TapEvent]) -> Folded {
-    let mut folder = Folder { state, turn, workspace, out: Folded::default(), text: None, bytes: 0 };
+    let (out, calls) = (Folded::default(), HashMap::new());
+    let mut folder = Folder { state, turn, workspace, out, text: None, calls, bytes: 0 };
     for event in events {
         if folder.is_full() {
             break;
@@ -173,6 +176,8 @@ struct Folder<'a> {
     out: Folded,
     /// Text gathered so far: the runtime instance, whether it is a thought, and the text.
     text: Option<(i64, bool, String)>,
+    /// Index of the part of each tool call in [`Folded::parts`].
+    calls: HashMap<String, usize>,
     /// Encoded bytes of the parts.
     bytes: usize,
 }
@@ -187,7 +192,7 @@ impl Folder<'_> {
         match &event.body {
             TapBody::Started { .. } => {
                 self.end_block();
-                self.state.tools = Tools::default();
+                self.forget_calls();
                 self.state.down = false;
                 self.state.replay = None;
                 self.state.retelling = false;
@@ -438,18 +443,22 @@ impl Folder<'_> {
         let id = head(&call.tool_call_id, 200).0.to_owned();
         let (tool, number, done) = self.state.tools.update(&id, call, self.workspace);
         self.out.worked |= done;
-        // Several updates of one call in one stretch become one part.
-        if let Some(last) = self.out.parts.last_mut()
-            && last.block_id == id
-            && matches!(last.body, Some(Body::ToolCall(_)))
-        {
+        // Several updates of one call in one stretch become one part, which holds its last state.
+        if let Some(part) = self.calls.get(&id).and_then(|at| self.out.parts.get_mut(*at)) {
             self.state.tools.merged(&id);
-            self.bytes -= last.encoded_len();
-            last.body = Some(Body::ToolCall(tool));
-            self.bytes += last.encoded_len();
+            self.bytes -= part.encoded_len();
+            part.body = Some(Body::ToolCall(tool));
+            self.bytes += part.encoded_len();
             return;
         }
+        self.calls.insert(id.clone(), self.out.parts.len());
         self.part(instance, id, number, Body::ToolCall(tool));
+    }
+
+    /// Later calls with the same ids are others.
+    fn forget_calls(&mut self) {
+        self.state.tools = Tools::default();
+        self.calls.clear();
     }
 
     fn permission(
@@ -488,7 +497,7 @@ impl Folder<'_> {
             ended = end(TurnOutcome::Interrupted, "cancelled", "AGENT_STOPPED", text);
         }
         self.say(instance, Body::TurnEnd(ended.clone()));
-        self.state.tools = Tools::default();
+        self.forget_calls();
         self.state.questions = 0;
         self.state.refused = 0;
         self.out.sent = true;

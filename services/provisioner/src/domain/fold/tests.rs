@@ -335,6 +335,41 @@ fn files_that_cannot_be_kept_are_named_with_type_size_and_reason() {
 }
 
 #[test]
+fn updates_of_calls_that_alternate_are_one_part_for_each_call_until_the_turn_ends() {
+    let update = |offset, id: &str, status: &str| {
+        agent(offset, json!({"sessionUpdate": "tool_call_update", "toolCallId": id, "status": status}))
+    };
+    let mut state = Fold::default();
+    let events = [
+        update(1, "a", "pending"),
+        update(2, "b", "pending"),
+        words(3, "both"),
+        update(4, "a", "in_progress"),
+        update(5, "b", "failed"),
+        update(6, "a", "completed"),
+        answer(7, json!({"stopReason": "end_turn"})),
+        update(8, "a", "pending"),
+    ];
+    let calls = |folded: &Folded| -> Vec<(String, i32, ToolCallState)> {
+        let call = |p: &TranscriptPart| match &p.body {
+            Some(Body::ToolCall(call)) => Some((p.block_id.clone(), p.part_number, call.state())),
+            _ => None,
+        };
+        folded.parts.iter().filter_map(call).collect()
+    };
+    let folded = fold(&mut state, turn("msg_1"), "/w", &events);
+    let expected = [
+        ("a".to_owned(), 0, ToolCallState::Completed),
+        ("b".to_owned(), 0, ToolCallState::Failed),
+        // Another turn's call with the same id.
+        ("a".to_owned(), 0, ToolCallState::Pending),
+    ];
+    assert_eq!((calls(&folded), folded.taken), (expected.into(), events.len()));
+    let next = fold(&mut state, turn("msg_2"), "/w", &[update(9, "a", "in_progress")]);
+    assert_eq!(calls(&next), [("a".to_owned(), 1, ToolCallState::InProgress)]);
+}
+
+#[test]
 fn a_stretch_ends_at_the_event_whose_parts_are_enough_for_a_revision_and_loses_nothing() {
     let text = "x".repeat(100_000);
     let events: Vec<_> = (0..10).map(|offset| words(offset, &text)).collect();

@@ -75,6 +75,9 @@ async fn splits_what_thousands_of_tiny_updates_make_into_revisions_that_a_watch_
     let revisions = revisions(&f).await;
     let largest = revisions.iter().map(|(bytes, _)| *bytes).max().unwrap();
     assert!(largest < i64::try_from(2 * MAX_STRETCH).unwrap(), "{revisions:?}");
+    // A call is stored once for each revision, not once for each update.
+    let stored: i64 = revisions.iter().map(|(_, events)| events).sum();
+    assert!(stored < 1_000, "{stored} events in {} revisions", revisions.len());
     let log = agent.read_log(session.session_id.as_str()).len();
     let cursor = f.again(&session).await.cursor;
     assert_eq!(cursor.offset, u64::try_from(log).unwrap(), "the log is recorded to its end");
