@@ -183,7 +183,9 @@ async fn follow(
             left = rest;
             let last = part.last().map_or(0, |e| e.offset);
             let take = || take(cx, session, task, part);
-            let Some(reached) = retry_until_applied(tasks, cx, VIEW, part.len(), take).await else {
+            let observer = &**cx.hub.observer();
+            let applied = retry_until_applied(tasks, &cx.env, observer, VIEW, part.len(), take);
+            let Some(reached) = applied.await else {
                 return Ended::Stopping;
             };
             if reached < last {
