@@ -109,7 +109,7 @@ async fn run(cx: Arc<Context>, tasks: Tasks, session: SessionId, task: TaskId, p
     loop {
         let after = match sessions::event_cursor(&cx.store, &session).await {
             Ok(Some(EventCursor { offset, follows: true })) => offset,
-            Ok(_) => return,
+            Ok(_) => return cx.stalls.progressed(&session),
             Err(e) => {
                 tracing::warn!(%session, error = ?e, "a session could not be read");
                 if !pause(&tasks, &cx.env, PAUSE).await {
@@ -119,7 +119,7 @@ async fn run(cx: Arc<Context>, tasks: Tasks, session: SessionId, task: TaskId, p
             }
         };
         match follow(&cx, &tasks, &session, &task, after, &place.0.crowded).await {
-            Ended::Quiet | Ended::Stopping => return,
+            Ended::Quiet | Ended::Stopping => return cx.stalls.progressed(&session),
             Ended::Again(time) => {
                 if !pause(&tasks, &cx.env, time).await {
                     return;
@@ -173,9 +173,17 @@ async fn follow(
             Ok(event) => event,
             Err(status) => {
                 tracing::warn!(%session, %status, "events cannot be watched; retrying");
+                cx.stalls.failed(session, cx.env.clock.now(), status.message());
                 return Ended::Again(REFUSED);
             }
         };
+        match &event {
+            Event::Disconnected { status, .. } => {
+                cx.stalls.failed(session, cx.env.clock.now(), status.message());
+            }
+            Event::CaughtUp { .. } => cx.stalls.progressed(session),
+            _ => {}
+        }
         let events = Batch::of(event).map(events).unwrap_or_default();
         let mut left = events.as_slice();
         while !left.is_empty() {
@@ -188,6 +196,7 @@ async fn follow(
             let Some(reached) = applied.await else {
                 return Ended::Stopping;
             };
+            cx.stalls.progressed(session);
             if reached < last {
                 tracing::warn!(%session, last, "events are missing; reopening the stream");
                 return Ended::Again(PAUSE);
@@ -236,8 +245,11 @@ fn together(events: &[AgentEvent]) -> usize {
 }
 
 async fn take(cx: &Context, session: &SessionId, task: &TaskId, events: &[AgentEvent]) -> Result<i64> {
-    let texts = texts(cx, events).await?;
-    append(cx, task, session, events, &texts).await
+    let taken = async {
+        let texts = texts(cx, events).await?;
+        append(cx, task, session, events, &texts).await
+    };
+    taken.await.inspect_err(|e| cx.stalls.failed(session, cx.env.clock.now(), e.message()))
 }
 
 /// The messages that started the turns of these events, unless the event carries the text itself.
