@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use foundry_core::{Error, Result, Timestamp, lock};
 use foundry_store::Hint;
+use foundry_watch::Stall;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use tokio::sync::{Notify, oneshot, watch};
@@ -116,22 +117,29 @@ impl Feed {
     /// Runs until the last watcher leaves or the process stops.
     pub(crate) async fn run(self: Arc<Self>, hub: Arc<Inner>) {
         let mut hint = self.hint.clone();
-        let mut failing = false;
+        let mut stall = Stall::default();
         loop {
             hint.mark_seen();
             match self.advance(&hub).await {
-                Ok(()) => failing = false,
-                Err(error) => {
-                    if !failing {
-                        tracing::warn!(view = self.view.name(), scope = %self.view.scope(), %error,
-                            "a feed cannot read its view and keeps trying");
-                    }
-                    failing = true;
-                }
+                Ok(()) => stall.progressed(),
+                Err(error) => self.note_failure(&hub, &mut stall, &error),
             }
-            if !self.rest(&hub, &mut hint, failing).await {
+            if !self.rest(&hub, &mut hint, stall.is_failing()).await {
                 return;
             }
+        }
+    }
+
+    /// Reports the first failure, and those that last.
+    fn note_failure(&self, hub: &Inner, stall: &mut Stall, error: &Error) {
+        let first = !stall.is_failing();
+        let lasted = stall.failed(hub.env.clock.now());
+        if first || lasted.is_some() {
+            tracing::warn!(view = self.view.name(), scope = %self.view.scope(), ?lasted, ?error,
+                "a feed cannot read its view and keeps trying");
+        }
+        if lasted.is_some() {
+            hub.config.observer.stalled(self.view.name(), error.code());
         }
     }
 

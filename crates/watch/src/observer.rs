@@ -17,6 +17,10 @@ pub trait Observer: Debug + Send + Sync + 'static {
     /// A consumer reopens its stream.
     fn reconnected(&self, _view: &'static str, _why: Reconnect) {}
 
+    /// Reading, following or applying a view has made no progress for 10 s, since it fails with this code each time;
+    /// repeated once a minute.
+    fn stalled(&self, _view: &'static str, _code: Code) {}
+
     /// The state derived from a view was updated, which took this long with all reads and writes.
     fn updated(&self, _view: &'static str, _took: Duration) {}
 }

@@ -16,6 +16,7 @@ use foundry_watch_hub::Hub;
 
 use crate::consume::FollowedOrganizations;
 use crate::domain::derive::Aggregate;
+use crate::stalls::Stalls;
 use crate::store::positions::{self, RECEIVED_TOPIC};
 use crate::store::{aggregate, messages, sessions, upstream};
 use crate::writers::Writers;
@@ -44,6 +45,8 @@ pub struct Context {
     pub followed: FollowedOrganizations,
     /// One lock per task, so that its writers in this process take turns.
     pub writers: Writers,
+    /// Sessions whose agent events cannot be taken in.
+    pub stalls: Stalls,
     /// Sandbox provider of tasks that name none.
     pub default_provider: String,
     /// Names of the agents that a task may ask for.

@@ -11,6 +11,7 @@ mod flow;
 mod ops;
 mod projection;
 mod rpc;
+mod stalls;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -153,6 +154,7 @@ async fn start(
         repo: RepoServiceClient::new(parts.repo),
         followed,
         writers: writers::Writers::default(),
+        stalls: stalls::Stalls::default(),
         default_provider: config.default_provider.clone(),
         agents: config.agents.clone(),
         providers: config.providers.clone(),

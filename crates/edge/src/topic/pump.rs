@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use foundry_core::{Env, Timestamp};
 use foundry_frame::Frame;
-use foundry_watch::{Backoff, DEFAULT_HEARTBEAT, Observer, Reconnect};
+use foundry_watch::{Backoff, DEFAULT_HEARTBEAT, Observer, Reconnect, Stall};
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::SelectAll;
@@ -59,13 +59,15 @@ pub(crate) struct Pump {
     env: Env,
     observer: Arc<dyn Observer>,
     backoff: Backoff,
+    stall: Stall,
     /// Streams that were replaced: read to their end, since cutting them off costs their connection.
     retired: SelectAll<Streaming<Frame>>,
 }
 
 impl Pump {
     pub(crate) fn new(topic: Arc<Topic>, owners: Arc<Owners>, env: Env, observer: Arc<dyn Observer>) -> Self {
-        Self { topic, owners, env, observer, backoff: Backoff::default(), retired: SelectAll::new() }
+        let (backoff, stall) = (Backoff::default(), Stall::default());
+        Self { topic, owners, env, observer, backoff, stall, retired: SelectAll::new() }
     }
 
     /// Reads until nothing goes on from what was read.
@@ -80,6 +82,7 @@ impl Pump {
                 self.observer.reconnected(self.topic.key.method.name(), Reconnect::Lost(status.code()));
                 let wait = self.backoff.next(&*self.env.random);
                 tracing::debug!(watch = self.topic.key.method.name(), %status, ?wait, "reopening a topic");
+                self.note_failure(&status);
                 self.env.clock.sleep(wait).await;
                 match self.opening(Duration::ZERO).await {
                     Ok(opened) if self.goes_on(&opened) => break Live::new(opened),
@@ -156,6 +159,7 @@ impl Pump {
                     chain.pages.clear();
                 }
                 if !more && let Some(Chain { from, pages, .. }) = live.chain.take() {
+                    self.stall.progressed();
                     match Group::new(from, pages) {
                         Some(group) => self.topic.publish(group).map_err(lost)?,
                         None => self.topic.skip_to(to),
@@ -164,6 +168,7 @@ impl Pump {
             }
             Kind::Bookmark(bookmark) if !bookmark.resume_token.is_empty() => {
                 self.backoff.reset();
+                self.stall.progressed();
                 self.topic.mark(Mark { body: frame.body, rev: bookmark.rev, token: bookmark.resume_token });
             }
             Kind::Bookmark(_) | Kind::AuthExpiring | Kind::Hello(_) => {}
@@ -176,6 +181,16 @@ impl Pump {
             }
         }
         Ok(None)
+    }
+
+    /// Reports failures without progress.
+    fn note_failure(&mut self, status: &Status) {
+        let watch = self.topic.key.method.name();
+        if let Some(lasted) = self.stall.failed(self.env.clock.now()) {
+            let (position, _) = self.topic.position();
+            tracing::warn!(watch, position, ?lasted, %status, "a topic makes no progress");
+            self.observer.stalled(watch, status.code());
+        }
     }
 
     fn change_over(&mut self, live: &mut Live, next: Opened) {

@@ -70,6 +70,8 @@ pub enum TapBody {
         reason: String,
         /// How many messages, as far as is known; 0 = unknown.
         messages: u64,
+        /// Their size in bytes, as far as is known; 0 = unknown.
+        bytes: u64,
     },
     /// The agent process ended.
     Exited {
@@ -222,13 +224,16 @@ fn parse(LogStretch { bytes, length }: &LogStretch, cursor: &TapCursor) -> TapBa
 }
 
 fn lost(reason: String) -> TapBody {
-    TapBody::Lost { reason, messages: 0 }
+    TapBody::Lost { reason, messages: 0, bytes: 0 }
 }
 
 /// A run of unreadable lines becomes one event, even when an agent writes a million of them.
 fn joined(last: Option<&TapEvent>, event: &TapEvent) -> bool {
     match (last.map(|e| &e.body), &event.body) {
-        (Some(TapBody::Lost { reason: a, messages: 0 }), TapBody::Lost { reason: b, messages: 0 }) => a == b,
+        (
+            Some(TapBody::Lost { reason: a, messages: 0, .. }),
+            TapBody::Lost { reason: b, messages: 0, .. },
+        ) => a == b,
         _ => false,
     }
 }
@@ -246,7 +251,7 @@ fn read_line(line: &[u8], offset: u64, instance: &mut String) -> (Timestamp, Tap
         }
         Entry::Message { dir, msg } => TapBody::Message { direction: dir, json: msg },
         Entry::Refused { id, method, reason } => TapBody::Refused { id, method, reason },
-        Entry::Lost { reason, messages, .. } => TapBody::Lost { reason, messages },
+        Entry::Lost { reason, messages, bytes } => TapBody::Lost { reason, messages, bytes },
         Entry::Exit { code, signal } => TapBody::Exited { code, signal },
     };
     (Timestamp::from_micros(record.time), body)

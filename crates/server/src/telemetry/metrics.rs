@@ -34,6 +34,7 @@ struct Instruments {
     watches: UpDownCounter<i64>,
     watch_starts: Counter<u64>,
     reconnects: Counter<u64>,
+    stalls: Counter<u64>,
     projection: Histogram<f64>,
     queue: Histogram<f64>,
     bootstrap: Histogram<f64>,
@@ -103,6 +104,13 @@ impl Metrics {
                 .u64_counter("foundry_watch_reconnects")
                 .with_description("Streams from other services that were opened again, by view and reason.")
                 .build(),
+            stalls: meter
+                .u64_counter("foundry_watch_stalls")
+                .with_description(
+                    "Views that could not be read, followed or applied for 10 s, counted again each minute, by view \
+                     and reason.",
+                )
+                .build(),
             projection: seconds(
                 "foundry_projection_update_duration",
                 "Time to update a projection, by the view it consumes or serves.",
@@ -164,6 +172,11 @@ impl Metrics {
     pub fn watch_reconnected(&self, view: &'static str, lost: Option<Code>) {
         let reason = lost.map_or("drained", code_name);
         self.0.reconnects.add(1, &[KeyValue::new("view", view), KeyValue::new("reason", reason)]);
+    }
+
+    /// Records that a view has made no progress for 10 s, or for another minute, since it fails with this code.
+    pub fn watch_stalled(&self, view: &'static str, code: Code) {
+        self.0.stalls.add(1, &[KeyValue::new("view", view), KeyValue::new("reason", code_name(code))]);
     }
 
     /// Records an update of a projection.

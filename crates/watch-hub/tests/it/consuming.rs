@@ -92,6 +92,36 @@ async fn starts_over_when_count_or_digest_of_a_snapshot_is_wrong() {
 }
 
 #[tokio::test]
+async fn starts_from_a_snapshot_when_each_stream_breaks_at_one_position_but_not_when_servers_go_away() {
+    let bench = Bench::new();
+    let _running = run_clock(&bench.test.clock, &bench.tasks);
+    let mut stream = bench.script.stream();
+    stream.hello(None);
+    stream.snapshot(5, &[("a", 3)]);
+    let mut consumer = bench.consume(ConsumerConfig::new("t"));
+    expect(&mut consumer, &["connected false", "snapshot 5 [a@3]"]).await;
+    for (times, status, code) in [
+        (3, Status::unavailable("severed"), "disconnected Unavailable"),
+        (2, Status::out_of_range("larger than a message may be"), "disconnected OutOfRange"),
+    ] {
+        for _ in 0..times {
+            let mut next = bench.script.stream();
+            next.hello(Some(5));
+            std::mem::replace(&mut stream, next).fail(status.clone());
+            expect(&mut consumer, &[code, "connected true"]).await;
+        }
+    }
+    let mut whole = bench.script.stream();
+    whole.hello(None);
+    whole.snapshot(9, &[("a", 3), ("b", 9)]);
+    stream.fail(Status::out_of_range("larger than a message may be"));
+    let expected = ["disconnected OutOfRange", "connected false", "snapshot 9 [a@3 b@9]"];
+    expect(&mut consumer, &expected).await;
+    assert_eq!(bench.script.token(5), ("token-5".to_owned(), 5));
+    assert_eq!(bench.script.token(6), (String::new(), 0));
+}
+
+#[tokio::test]
 async fn notices_lost_frames_and_foreign_positions_and_resumes_from_what_was_good() {
     type Break = fn(&mut Feeder);
     let breaks: [Break; 3] = [

@@ -35,6 +35,10 @@ impl Observer for Record {
     fn reconnected(&self, view: &'static str, why: Reconnect) {
         self.say(format!("{view} {why:?}"));
     }
+
+    fn stalled(&self, view: &'static str, code: Code) {
+        self.say(format!("{view} stalled {code:?}"));
+    }
 }
 
 #[tokio::test]
@@ -92,6 +96,38 @@ async fn is_told_why_a_consumer_opens_its_stream_again() {
     second.fail(Status::unavailable("severed"));
     until(&mut consumer, "connected true").await;
     assert_eq!(record.take(), ["WatchThings Lost(Unavailable)", "WatchThings Lost(ResourceExhausted)"]);
+}
+
+#[tokio::test]
+async fn is_told_of_a_consumer_without_progress_after_ten_seconds_and_then_once_a_minute() {
+    let (script, record) = (Arc::new(Script::default()), Arc::new(Record::default()));
+    let (tasks, test) = (Tasks::new().0, test_env());
+    let _running = run_clock(&test.clock, &tasks);
+    let mut first = script.stream();
+    first.hello(None);
+    first.snapshot(5, &[]);
+    first.fail(Status::unavailable("severed"));
+    for _ in 0..20 {
+        script.refuse(Status::resource_exhausted("too many"));
+    }
+    let mut last = script.stream();
+    last.hello(Some(5));
+    last.bookmark(7);
+    last.fail(Status::unavailable("severed"));
+    script.refuse(Status::unavailable("away"));
+    let mut next = script.stream();
+    next.hello(Some(7));
+    next.bookmark(8);
+    let config = ConsumerConfig::new("WatchThings").observed_by(record.clone());
+    let begun = test.env.clock.now();
+    let mut consumer = script.consume(&tasks, &test.env, config);
+    until(&mut consumer, "caught up 7").await;
+    let minutes = test.env.clock.now().since(begun).as_secs() / 60;
+    until(&mut consumer, "caught up 8").await;
+    let stalls: Vec<_> = record.take().into_iter().filter(|line| line.contains("stalled")).collect();
+    let reported = u64::try_from(stalls.len()).unwrap();
+    assert!(minutes > 0 && (1..=minutes + 1).contains(&reported), "{stalls:?} within {minutes} minutes");
+    assert!(stalls.iter().all(|line| line == "WatchThings stalled ResourceExhausted"), "{stalls:?}");
 }
 
 async fn until(consumer: &mut foundry_watch::Consumer<Thing>, wanted: &str) {

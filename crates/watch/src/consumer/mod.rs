@@ -5,6 +5,7 @@ mod backoff;
 mod inbox;
 mod link;
 mod pump;
+mod stall;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use backoff::Backoff;
 use inbox::Inbox;
 pub use link::Violation;
 use pump::Pump;
+pub use stall::Stall;
 
 /// Renews the caller's credentials after `UNAUTHENTICATED`; an error ends the consumer.
 pub type Refresh = Arc<dyn Fn() -> BoxFuture<'static, Result<(), Status>> + Send + Sync>;
@@ -123,6 +125,9 @@ pub enum Event<T> {
 ///
 /// A separate task reads the stream and never waits for the user; events that are not taken in time are merged to the
 /// newest change of each key.
+///
+/// A stream that fails without progress for 10 s is reported to the observer and the log. A frame that cannot be
+/// received, each time it is sent, is left behind: the consumer starts from a snapshot.
 pub struct Consumer<T> {
     inbox: Arc<Inbox<T>>,
     _stop: DropGuard,

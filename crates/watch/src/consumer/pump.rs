@@ -17,11 +17,15 @@ use tonic::{Code, Status};
 use super::backoff::Backoff;
 use super::inbox::Inbox;
 use super::link::{Link, Step, Violation};
+use super::stall::Stall;
 use super::{ConsumerConfig, Event};
 use crate::{Position, Reconnect};
 
 const RESETS: usize = 3;
 const RESETS_WITHIN: Duration = Duration::from_secs(60);
+/// Streams that failed at the same position, each with something that could not be received, before the position is
+/// given up.
+const FAILED_AT_POSITION: u32 = 3;
 
 /// Why a stream has ended.
 enum End {
@@ -59,6 +63,11 @@ pub(crate) struct Pump<T, O, S> {
     position: Option<Position>,
     silence: Duration,
     backoff: Backoff,
+    stall: Stall,
+    /// Whether the current stream has opened.
+    opened: bool,
+    /// Streams in a row that opened and then broke at the current position.
+    broken_here: u32,
     refreshed: bool,
     resets: VecDeque<Timestamp>,
     /// Replaced streams, which are read to their end, since cancelling them could cost their connection.
@@ -87,6 +96,9 @@ where
             position,
             silence,
             backoff: Backoff::default(),
+            stall: Stall::default(),
+            opened: false,
+            broken_here: 0,
             refreshed: false,
             resets: VecDeque::new(),
             retired: SelectAll::new(),
@@ -96,6 +108,7 @@ where
     /// Watches until an error that cannot be fixed.
     pub(crate) async fn run(mut self) -> Status {
         loop {
+            self.opened = false;
             let status = match self.session().await {
                 End::Final(status) => return status,
                 End::Lost(status) => status,
@@ -115,6 +128,7 @@ where
             self.note_reconnect(Reconnect::Lost(status.code()));
             let retry_in = self.backoff.next(&*self.env.random);
             tracing::debug!(watch = self.config.name, %status, ?retry_in, "reopening a watch");
+            self.note_failure(&status);
             self.inbox.push(Event::Disconnected { status, retry_in });
             self.env.clock.sleep(retry_in).await;
         }
@@ -211,6 +225,7 @@ where
         match link.accept(&frame) {
             Ok(Step::Hello { server, heartbeat, resumed }) => {
                 self.silence = heartbeat.unwrap_or(self.config.heartbeat).mul_f64(2.5);
+                self.opened = true;
                 self.inbox.push(Event::Connected { server, resumed });
                 Ok(Live { stream, link })
             }
@@ -224,6 +239,7 @@ where
         match live.link.accept(frame).map_err(|violation| self.broken(&violation))? {
             Step::Nothing | Step::Hello { .. } => {}
             Step::Snapshot { rows, position } => {
+                self.progressed();
                 self.position = Some(position.clone());
                 self.inbox.push(Event::Snapshot { rows, position });
             }
@@ -231,10 +247,14 @@ where
                 let position = self.position.get_or_insert_default();
                 // After a replacement, the new stream may repeat the last changes of the old one.
                 changes.retain(|c| c.version > position.rev);
+                let further = to > position.rev;
                 position.rev = position.rev.max(to);
                 if !changes.is_empty() {
                     let position = position.clone();
                     self.inbox.push(Event::Delta { changes, position });
+                }
+                if further {
+                    self.progressed();
                 }
             }
             Step::Bookmark { position, caught_up } => {
@@ -244,6 +264,7 @@ where
                 }
                 if caught_up {
                     let position = known.clone();
+                    self.progressed();
                     self.backoff.reset();
                     self.refreshed = false;
                     self.inbox.push(Event::CaughtUp { position });
@@ -262,6 +283,30 @@ where
 
     fn note_reconnect(&self, why: Reconnect) {
         self.config.observer.reconnected(self.config.name, why);
+    }
+
+    fn progressed(&mut self) {
+        self.stall.progressed();
+        self.broken_here = 0;
+    }
+
+    /// Reports failures without progress, and gives up a position at which each stream breaks.
+    fn note_failure(&mut self, status: &Status) {
+        let position = self.position.as_ref().map(|p| p.rev);
+        if let Some(lasted) = self.stall.failed(self.env.clock.now()) {
+            tracing::warn!(watch = self.config.name, ?position, ?lasted, %status, "a watch makes no progress");
+            self.config.observer.stalled(self.config.name, status.code());
+        }
+        // Frames that are too large or malformed; anything else concerns the server, not the position.
+        if self.opened && matches!(status.code(), Code::OutOfRange | Code::DataLoss) {
+            self.broken_here += 1;
+        }
+        if self.broken_here >= FAILED_AT_POSITION && position.is_some() {
+            tracing::warn!(watch = self.config.name, ?position, %status,
+                "each stream breaks at this position; starting from a snapshot");
+            self.position = None;
+            self.broken_here = 0;
+        }
     }
 
     fn note_reset(&mut self) -> Result<(), End> {

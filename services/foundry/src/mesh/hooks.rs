@@ -5,6 +5,7 @@ use std::time::Duration;
 use foundry_flow::{FlowStatus, Hooks};
 use foundry_server::Metrics;
 use foundry_watch::{Beginning, Observer, Reconnect};
+use tonic::Code;
 
 /// Records the queue latency of each claimed stage.
 pub struct FlowMetrics(pub Metrics);
@@ -39,6 +40,10 @@ impl Observer for WatchMetrics {
             Reconnect::Lost(code) => Some(code),
         };
         self.0.watch_reconnected(view, lost);
+    }
+
+    fn stalled(&self, view: &'static str, code: Code) {
+        self.0.watch_stalled(view, code);
     }
 
     fn updated(&self, view: &'static str, took: Duration) {
@@ -101,6 +106,14 @@ mod tests {
         });
         assert!(matches!(consumer.next().await, Ok(Event::Disconnected { .. })));
         let line = "foundry_watch_reconnects_total{reason=\"UNAVAILABLE\",view=\"WatchTask\"} 1";
+        assert!(shows(&metrics, line), "{}", metrics.prometheus_text());
+    }
+
+    #[test]
+    fn counts_stalls_by_view_and_reason() {
+        let metrics = Metrics::new().unwrap();
+        WatchMetrics(metrics.clone()).stalled("WatchSandboxes", Code::OutOfRange);
+        let line = "foundry_watch_stalls_total{reason=\"OUT_OF_RANGE\",view=\"WatchSandboxes\"} 1";
         assert!(shows(&metrics, line), "{}", metrics.prometheus_text());
     }
 

@@ -35,3 +35,9 @@ pub const MAX_PROMPT: usize = 256 << 10;
 pub const MAX_SESSIONS: i64 = 10;
 /// Largest text of one transcript part in bytes.
 pub const MAX_PART: usize = 4 << 10;
+/// Largest text of one message of an agent in bytes; of a longer one the rest is left out, which a notice states.
+pub const MAX_TEXT: usize = 1 << 20;
+/// Encoded bytes of transcript parts that are recorded together: the event that reaches this is the last one. With
+/// [`MAX_TEXT`] this bounds a revision, which a watch sends in one frame. All open tool calls together are smaller, so
+/// that the updates of each are recorded once.
+pub const MAX_STRETCH: usize = 512 << 10;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use foundry_core::{Error, SessionId};
 use foundry_runtime_client::{LogFollower, RuntimeClient};
 use foundry_sandbox::{TapBatch, TapCursor, TapReadError, TapReader};
+use foundry_watch::Stall;
 use tokio_util::sync::CancellationToken;
 
 use super::news::USAGE_PACE;
@@ -21,6 +22,8 @@ const POLL: Duration = Duration::from_millis(500);
 const PACE: Duration = Duration::from_millis(100);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_secs(2);
+/// What the metrics call the reading of a log.
+const LOG: &str = "AgentLog";
 
 /// The running pumps of this process, with what stops each.
 #[derive(Default)]
@@ -66,20 +69,33 @@ enum Followed {
 }
 
 async fn run(shared: &Arc<Shared>, id: &SessionId, stop: &CancellationToken) {
+    let mut stall = Stall::default();
     loop {
         let followed = tokio::select! {
             () = stop.cancelled() => return,
-            followed = follow(shared, id) => followed,
+            followed = follow(shared, id, &mut stall) => followed,
         };
         match followed {
             Ok(Followed::End) => return,
             Ok(Followed::Again) => continue,
-            Err(e) => tracing::warn!(session = %id, error = %e, "the agent's log was not recorded"),
+            Err(e) => note_failure(shared, id, &mut stall, &e),
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = shared.env.clock.sleep(PAUSE) => {}
         }
+    }
+}
+
+/// Reports the first failure, and those that last.
+fn note_failure(shared: &Shared, id: &SessionId, stall: &mut Stall, error: &Error) {
+    let first = !stall.is_failing();
+    let lasted = stall.failed(shared.env.clock.now());
+    if first || lasted.is_some() {
+        tracing::warn!(session = %id, ?lasted, ?error, "the agent's log was not recorded; retrying");
+    }
+    if lasted.is_some() {
+        shared.hub.observer().stalled(LOG, error.code());
     }
 }
 
@@ -110,7 +126,7 @@ async fn source(shared: &Shared, id: &SessionId) -> Result<Option<Source>, Error
     Ok(Some(Source { session, reader, workspace, client, acp }))
 }
 
-async fn follow(shared: &Arc<Shared>, id: &SessionId) -> Result<Followed, Error> {
+async fn follow(shared: &Arc<Shared>, id: &SessionId, stall: &mut Stall) -> Result<Followed, Error> {
     let Some(source) = source(shared, id).await? else { return Ok(Followed::End) };
     let mut cursor = source.session.cursor.clone();
     let mut follower = LogFollower::new(
@@ -135,6 +151,7 @@ async fn follow(shared: &Arc<Shared>, id: &SessionId) -> Result<Followed, Error>
         let more = batch.more;
         let recorded = record(shared, id, &source.workspace, &cursor, &batch).await?;
         owing = recorded == Recorded::Owing;
+        stall.progressed();
         match recorded {
             Recorded::Stored | Recorded::Owing => cursor = batch.next,
             Recorded::Stale => return Ok(Followed::Again),

@@ -6,7 +6,7 @@ use foundry_proto::common::v1::{
     Condition, NoticeKind, PermissionAnswer, PermissionPolicy, TranscriptPart, TurnOutcome,
     transcript_part::Body,
 };
-use foundry_sandbox::{TapBatch, TapCursor};
+use foundry_sandbox::{TapBatch, TapCursor, TapEvent};
 use foundry_store::WriteSet;
 
 use super::news::{self, Taken};
@@ -35,7 +35,7 @@ pub enum Recorded {
     Gone,
 }
 
-/// Records what was read from position `start` on.
+/// Records what was read from position `start` on, in as many write sets as its parts need.
 ///
 /// # Errors
 /// When the database fails.
@@ -46,12 +46,48 @@ pub async fn record(
     start: &TapCursor,
     batch: &TapBatch,
 ) -> Result<Recorded, Error> {
+    let mut start = start.clone();
+    let mut left = batch.events.as_slice();
+    loop {
+        let stretch = Stretch { start: &start, events: left, end: &batch.next };
+        let (recorded, next) = record_stretch(shared, session_id, workspace, stretch).await?;
+        match next {
+            Some((taken, next)) if taken < left.len() => (left, start) = (&left[taken..], next),
+            _ => return Ok(recorded),
+        }
+    }
+}
+
+/// A stretch of a log: its events, and the positions before and after them.
+#[derive(Clone, Copy)]
+struct Stretch<'a> {
+    start: &'a TapCursor,
+    events: &'a [TapEvent],
+    end: &'a TapCursor,
+}
+
+impl Stretch<'_> {
+    /// The position after so many of its events.
+    fn after(&self, taken: usize) -> TapCursor {
+        let Some(next) = self.events.get(taken) else { return self.end.clone() };
+        let last = taken.checked_sub(1).map_or(&self.start.instance, |last| &self.events[last].instance);
+        TapCursor { offset: next.offset, instance: last.clone(), skipping: false }
+    }
+}
+
+/// Records the beginning of a stretch in one write set. Some = how many events that were, and the position after them.
+async fn record_stretch(
+    shared: &Shared,
+    session_id: &SessionId,
+    workspace: &str,
+    stretch: Stretch<'_>,
+) -> Result<(Recorded, Option<(usize, TapCursor)>), Error> {
     let decide = || async {
         let Some(session) = open_session(shared, session_id).await? else {
-            return Ok((WriteSet::new(), Recorded::Gone));
+            return Ok((WriteSet::new(), (Recorded::Gone, None)));
         };
-        if session.cursor != *start {
-            return Ok((WriteSet::new(), Recorded::Stale));
+        if session.cursor != *stretch.start {
+            return Ok((WriteSet::new(), (Recorded::Stale, None)));
         }
         let turn = turns::find_named(&shared.store, session_id, &session.message_id).await?;
         let turn = turn.filter(|t| t.state != TurnState::Ended && session.state == SessionState::Running);
@@ -60,7 +96,8 @@ pub async fn record(
         let running = turn
             .as_ref()
             .map(|t| Running { message_id: t.message_id.as_str(), stop_asked: t.cancel_requested });
-        let mut folded = fold(&mut after, running, workspace, &batch.events);
+        let mut folded = fold(&mut after, running, workspace, stretch.events);
+        let (taken_events, next) = (folded.taken, stretch.after(folded.taken));
         let answered = session.model_answered == session.message_id;
         let refused = session.model_condition.as_ref().filter(|c| c.reason != LIMIT_WAIT);
         blame_model(&mut folded, refused, answered);
@@ -69,15 +106,14 @@ pub async fn record(
         let taken = news::taken(&session, &mut after, &folded, now);
         let recorded = if taken.owing { Recorded::Owing } else { Recorded::Stored };
         let declined = std::mem::take(&mut folded.declined);
-        let mut ws = Recording { shared, session: &session, turn, taken, now }
-            .write(after, folded, &batch.next)
-            .await?;
+        let mut ws =
+            Recording { shared, session: &session, turn, taken, now }.write(after, folded, &next).await?;
         for file in &kept {
             attachments::ready(&mut ws, file, None);
         }
         // Also questions that are declined without a notice: the agent waits for the answers.
         flow::decline::enqueue_for(&mut ws, shared, &session, declined).await?;
-        Ok((ws, recorded))
+        Ok((ws, (recorded, Some((taken_events, next)))))
     };
     Ok(shared.store.retry_on_conflict(decide).await?.1)
 }
@@ -310,3 +346,6 @@ pub fn waits_for(title: &str, now: Timestamp) -> Condition {
         ..Condition::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::provisioner::v1::agent_session_item::Item;
 use foundry_proto::provisioner::v1::{AgentEvent, AgentSessionItem, WatchAgentSessionRequest};
 use foundry_watch::{Consumer, Event};
+use prost::Message as _;
 
 use super::append::append;
 use super::apply::Texts;
@@ -31,6 +32,9 @@ const CONSIDERED: u32 = 2000;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Most events in one write set.
 const AT_A_TIME: usize = 256;
+/// Encoded bytes of the events in one write set, unless one alone is larger: they become one revision of the
+/// transcript, which a watch sends in one frame.
+const MAX_BYTES: usize = 256 << 10;
 
 #[derive(Default)]
 struct Streams {
@@ -105,7 +109,7 @@ async fn run(cx: Arc<Context>, tasks: Tasks, session: SessionId, task: TaskId, p
     loop {
         let after = match sessions::event_cursor(&cx.store, &session).await {
             Ok(Some(EventCursor { offset, follows: true })) => offset,
-            Ok(_) => return,
+            Ok(_) => return cx.stalls.progressed(&session),
             Err(e) => {
                 tracing::warn!(%session, error = ?e, "a session could not be read");
                 if !pause(&tasks, &cx.env, PAUSE).await {
@@ -115,7 +119,7 @@ async fn run(cx: Arc<Context>, tasks: Tasks, session: SessionId, task: TaskId, p
             }
         };
         match follow(&cx, &tasks, &session, &task, after, &place.0.crowded).await {
-            Ended::Quiet | Ended::Stopping => return,
+            Ended::Quiet | Ended::Stopping => return cx.stalls.progressed(&session),
             Ended::Again(time) => {
                 if !pause(&tasks, &cx.env, time).await {
                     return;
@@ -169,16 +173,30 @@ async fn follow(
             Ok(event) => event,
             Err(status) => {
                 tracing::warn!(%session, %status, "events cannot be watched; retrying");
+                cx.stalls.failed(session, cx.env.clock.now(), status.message());
                 return Ended::Again(REFUSED);
             }
         };
+        match &event {
+            Event::Disconnected { status, .. } => {
+                cx.stalls.failed(session, cx.env.clock.now(), status.message());
+            }
+            Event::CaughtUp { .. } => cx.stalls.progressed(session),
+            _ => {}
+        }
         let events = Batch::of(event).map(events).unwrap_or_default();
-        for part in events.chunks(AT_A_TIME) {
+        let mut left = events.as_slice();
+        while !left.is_empty() {
+            let (part, rest) = left.split_at(together(left));
+            left = rest;
             let last = part.last().map_or(0, |e| e.offset);
             let take = || take(cx, session, task, part);
-            let Some(reached) = retry_until_applied(tasks, cx, VIEW, part.len(), take).await else {
+            let observer = &**cx.hub.observer();
+            let applied = retry_until_applied(tasks, &cx.env, observer, VIEW, part.len(), take);
+            let Some(reached) = applied.await else {
                 return Ended::Stopping;
             };
+            cx.stalls.progressed(session);
             if reached < last {
                 tracing::warn!(%session, last, "events are missing; reopening the stream");
                 return Ended::Again(PAUSE);
@@ -208,9 +226,30 @@ fn events(batch: Batch<AgentSessionItem>) -> Vec<AgentEvent> {
     events
 }
 
+/// How many of the events, at least one, are written together. Those of another message begin a write set: its text
+/// is written with them.
+fn together(events: &[AgentEvent]) -> usize {
+    let (mut bytes, mut turn) = (0, "");
+    for (at, event) in events.iter().take(AT_A_TIME).enumerate() {
+        bytes += event.encoded_len();
+        let message = event.part.as_ref().map_or("", |part| part.message_id.as_str());
+        let another = !turn.is_empty() && !message.is_empty() && message != turn;
+        if at > 0 && (bytes > MAX_BYTES || another) {
+            return at;
+        }
+        if !message.is_empty() {
+            turn = message;
+        }
+    }
+    events.len().min(AT_A_TIME)
+}
+
 async fn take(cx: &Context, session: &SessionId, task: &TaskId, events: &[AgentEvent]) -> Result<i64> {
-    let texts = texts(cx, events).await?;
-    append(cx, task, session, events, &texts).await
+    let taken = async {
+        let texts = texts(cx, events).await?;
+        append(cx, task, session, events, &texts).await
+    };
+    taken.await.inspect_err(|e| cx.stalls.failed(session, cx.env.clock.now(), e.message()))
 }
 
 /// The messages that started the turns of these events, unless the event carries the text itself.
@@ -232,6 +271,25 @@ async fn texts(cx: &Context, events: &[AgentEvent]) -> Result<Texts> {
 mod tests {
     use super::*;
     use foundry_core::Env;
+    use foundry_proto::common::v1::{AgentMessage, TranscriptPart};
+
+    fn event(message_id: &str, size: usize) -> AgentEvent {
+        let body = Body::AgentMessage(AgentMessage { text: "x".repeat(size) });
+        let part = TranscriptPart { message_id: message_id.into(), body: Some(body), ..Default::default() };
+        AgentEvent { part: Some(part), ..AgentEvent::default() }
+    }
+
+    #[test]
+    fn writes_so_many_events_together_that_a_revision_stays_small_and_has_one_message() {
+        assert_eq!(together(&vec![event("m", 10); 1_000]), AT_A_TIME);
+        let large = vec![event("m", 4 << 10); 1_000];
+        let taken = together(&large);
+        let bytes = |events: &[AgentEvent]| events.iter().map(AgentEvent::encoded_len).sum::<usize>();
+        assert!(bytes(&large[..taken]) <= MAX_BYTES && bytes(&large[..=taken]) > MAX_BYTES, "{taken}");
+        assert_eq!(together(&[event("m", 2 * MAX_BYTES), event("m", 1)]), 1);
+        let turns = ["a", "", "a", "", "b", "b"].map(|message| event(message, 10));
+        assert_eq!(together(&turns), 4);
+    }
 
     #[test]
     fn gives_free_streams_to_those_that_waited_longest_and_tells_when_there_are_too_few() {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use foundry_core::{Env, OrganizationId, Result, Tasks};
 use foundry_frame::Frame;
 use foundry_proto::watch::v1::WatchOptions;
-use foundry_watch::{Consumer, ConsumerConfig, Event, Position};
+use foundry_watch::{Backoff, Consumer, ConsumerConfig, Event, Observer, Position, Stall};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
@@ -30,7 +30,7 @@ pub(crate) use stale::freshen;
 use repositories::Repositories;
 use sandboxes::Sandboxes;
 
-/// Delay before a retry after an internal failure.
+/// Shortest delay before a retry after an internal failure.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often an update of one task is tried before it is skipped.
 const TRIES: u32 = 3;
@@ -162,7 +162,10 @@ async fn take_in<S: Source>(cx: Arc<Context>, tasks: Tasks, organization: Organi
                         tries += 1;
                         S::take(&cx, &organization, &stream, &batch, tries >= TRIES)
                     };
-                    if retry_until_applied(&tasks, &cx, S::VIEW, batch.rows.len(), take).await.is_none() {
+                    let observer = &**cx.hub.observer();
+                    let applied =
+                        retry_until_applied(&tasks, &cx.env, observer, S::VIEW, batch.rows.len(), take);
+                    if applied.await.is_none() {
                         return;
                     }
                 }
@@ -213,10 +216,12 @@ async fn next<T: prost::Message + Default + 'static>(
     }
 }
 
-/// Applies an update of a view, again until that succeeds; none when the process stops.
+/// Applies an update of a view, again until that succeeds; none when the process stops. Failures that last are
+/// reported.
 async fn retry_until_applied<F, Fut, T>(
     tasks: &Tasks,
-    cx: &Context,
+    env: &Env,
+    observer: &dyn Observer,
     view: &'static str,
     news: usize,
     mut attempt: F,
@@ -225,23 +230,32 @@ where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T>>,
 {
+    let (mut stall, mut backoff) = (Stall::default(), Backoff::default());
     loop {
-        let begun = cx.env.clock.now();
+        let begun = env.clock.now();
         let failed = tokio::select! {
             () = tasks.cancellation().cancelled() => return None,
             result = attempt() => match result {
                 Ok(applied) => {
                     // A new position alone is no update.
                     if news > 0 {
-                        cx.hub.observer().updated(view, cx.env.clock.now().since(begun));
+                        observer.updated(view, env.clock.now().since(begun));
                     }
                     return Some(applied);
                 }
                 Err(e) => e,
             },
         };
-        tracing::warn!(view, error = ?failed, "failed to apply an update; retrying");
-        if !pause(tasks, &cx.env, PAUSE).await {
+        let first = !stall.is_failing();
+        match stall.failed(env.clock.now()) {
+            Some(lasted) => {
+                tracing::warn!(view, ?lasted, error = ?failed, "an update still cannot be applied; retrying");
+                observer.stalled(view, failed.code());
+            }
+            None if first => tracing::warn!(view, error = ?failed, "failed to apply an update; retrying"),
+            None => tracing::debug!(view, error = ?failed, "failed to apply an update; retrying"),
+        }
+        if !pause(tasks, env, backoff.next(&*env.random).max(PAUSE)).await {
             return None;
         }
     }
@@ -257,4 +271,49 @@ async fn pause(tasks: &Tasks, env: &Env, time: Duration) -> bool {
 
 fn config(cx: &Context, view: &'static str, position: Option<Position>) -> ConsumerConfig {
     ConsumerConfig::new(view).from_position(position).observed_by(Arc::clone(cx.hub.observer()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use foundry_core::{Code, Error};
+    use foundry_testkit::test_env;
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Stalls(AtomicU32);
+
+    impl Observer for Stalls {
+        fn stalled(&self, view: &'static str, code: Code) {
+            assert_eq!((view, code), ("WatchThings", Code::Internal));
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn reports_an_update_that_fails_for_ten_seconds_and_tries_it_less_and_less_often() {
+        let (test, tasks, stalls) = (test_env(), Tasks::new().0, Stalls::default());
+        let begun = test.env.clock.now();
+        let mut tries = 0;
+        let attempt = || {
+            tries += 1;
+            let fails = test.env.clock.now().since(begun) < Duration::from_secs(65);
+            async move { if fails { Err(Error::internal("the disk is full")) } else { Ok(()) } }
+        };
+        let applied = retry_until_applied(&tasks, &test.env, &stalls, "WatchThings", 1, attempt);
+        let time_passes = async {
+            loop {
+                test.clock.advance(Duration::from_millis(250));
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            applied = applied => assert!(applied.is_some()),
+            () = time_passes => {}
+        }
+        assert_eq!(stalls.0.load(Ordering::Relaxed), 1);
+        assert!(tries < 40, "{tries} tries within a minute");
+    }
 }

@@ -1,7 +1,7 @@
 //! Explains a task from stored facts: what it waits for, since when, and what can be done.
 
 use foundry_authn::Caller;
-use foundry_core::Result;
+use foundry_core::{Result, SessionId};
 use foundry_proto::common::v1::{Condition, Role, StageState};
 use foundry_proto::repo::v1::Repository;
 use foundry_proto::task::v1::{ExplainTaskRequest, ExplainTaskResponse, Finding, SessionState, TaskState};
@@ -22,10 +22,15 @@ pub async fn explain_task(
     let aggregate = aggregate::read(&moment, &id).await?;
     let aggregate = cx.found(caller, aggregate, Role::Viewer, "task", &request.task_id)?;
     let repository = upstream::repository(&moment, &aggregate.task.repository_id).await?.map(|t| t.entity);
-    Ok(explain(&aggregate, repository.as_ref()))
+    let now = cx.env.clock.now();
+    Ok(explain(&aggregate, repository.as_ref(), |session| cx.stalls.condition(session, now)))
 }
 
-fn explain(aggregate: &Aggregate, repository: Option<&Repository>) -> ExplainTaskResponse {
+fn explain(
+    aggregate: &Aggregate,
+    repository: Option<&Repository>,
+    stalled: impl Fn(&SessionId) -> Option<Condition>,
+) -> ExplainTaskResponse {
     let view = &aggregate.task.view;
     let condition = view.condition.clone().unwrap_or_default();
     let state = word(view.state().as_str_name(), "TASK_STATE_");
@@ -45,6 +50,8 @@ fn explain(aggregate: &Aggregate, repository: Option<&Repository>) -> ExplainTas
     }
     for session in aggregate.sessions.iter().filter(|s| !s.closed) {
         findings.push(session_finding(aggregate, session));
+        let subject = format!("transcript of session {}", session.session_id);
+        findings.extend(stalled(&session.session_id).map(|why| finding(&subject, "stalled", &why)));
     }
     if let Some(changes) = &view.changes {
         let mut found = finding("work", "imported", &changes.condition.clone().unwrap_or_default());

@@ -68,6 +68,8 @@ pub struct FakeProvisioner {
     pub fails_sessions: Arc<AtomicBool>,
     /// Whether answers to permission requests are refused.
     pub refuses_answers: Arc<AtomicBool>,
+    /// Why watches of sessions end at once; none = they are served.
+    pub watch_fault: Arc<Mutex<Option<Status>>>,
     /// Whether prompts are accepted; until then a prompt call waits.
     pub takes_prompts: watch::Sender<bool>,
     /// Sessions whose wait for a quota was ended by a call.
@@ -86,6 +88,7 @@ impl FakeProvisioner {
             eager: Arc::new(AtomicBool::new(true)),
             fails_sessions: Arc::default(),
             refuses_answers: Arc::default(),
+            watch_fault: Arc::default(),
             takes_prompts: watch::Sender::new(true),
             resumed: watch::Sender::default(),
             prompted: Arc::default(),
@@ -486,6 +489,9 @@ impl ProvisionerService for FakeProvisioner {
     }
 
     async fn watch_agent_session(&self, request: Request<WatchAgentSessionRequest>) -> Answer<FrameStream> {
+        if let Some(status) = self.watch_fault.lock().unwrap().clone() {
+            return Err(status);
+        }
         let request = request.into_inner();
         Ok(Response::new(self.items.watch(&request.session_id, request.after_offset, request.options)))
     }

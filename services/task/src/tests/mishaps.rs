@@ -1,5 +1,6 @@
 //! What the service does when an update is late, duplicated, damaged or missing.
 
+use foundry_core::Timestamp;
 use foundry_proto::common::v1::TurnEnd;
 use foundry_proto::provisioner::v1::AgentSession;
 use foundry_proto::repo::v1::Repository;
@@ -269,5 +270,28 @@ async fn holds_the_queue_when_the_sandbox_was_destroyed_in_a_turn_but_not_for_a_
     };
     assert!(held_after("SANDBOX_DESTROYED"));
     assert!(!held_after(""));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn explains_that_the_events_of_a_session_cannot_be_taken_in_and_why_until_they_can() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let fault = tonic::Status::out_of_range("a message is too large");
+    *world.provisioner.watch_fault.lock().unwrap() = Some(fault);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Running).await;
+    let (stalls, id) = (&running.cx.stalls, session.parse().unwrap());
+    // The condition that is shown from now on in ten seconds.
+    let later = || running.cx.env.clock.now().plus(Duration::from_secs(10));
+    running.until(&tenant, &task, |_| stalls.condition(&id, later()).is_some()).await;
+    let stalled = stalls.condition(&id, later()).unwrap();
+    assert!(stalled.message.ends_with(": a message is too large"), "{}", stalled.message);
+    assert_eq!(stalls.condition(&id, Timestamp::from_proto(&stalled.since_time.unwrap())), None);
+
+    *world.provisioner.watch_fault.lock().unwrap() = None;
+    world.provisioner.say(&session, "done").await;
+    running.until_session(&tenant, &task, &session, |s| s.last_offset == 2).await;
+    running.until(&tenant, &task, |_| stalls.condition(&id, later()).is_none()).await;
     running.stop().await;
 }

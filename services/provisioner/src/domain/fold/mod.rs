@@ -4,6 +4,8 @@
 mod files;
 mod tools;
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use foundry_proto::common::v1::{
     AgentFile, AgentMessage, AgentThought, ElicitationRequest, Notice, NoticeKind, PermissionOption,
@@ -13,12 +15,13 @@ use foundry_runtime_client::SetOption;
 use foundry_sandbox::acp::RpcError;
 use foundry_sandbox::acp::{self, AcpEvent, StopReason, Update, stop_reason};
 use foundry_sandbox::{TapBody, TapEvent};
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::offer::{News, Usage};
 use super::text::{head, parts_of};
-use super::{MAX_PART, Offer, elicitation, fold::tools::Tools};
+use super::{MAX_PART, MAX_STRETCH, MAX_TEXT, Offer, elicitation, fold::tools::Tools};
 
 /// What is carried from one stretch to the next.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -109,6 +112,8 @@ pub struct ShownFile {
 /// The result of folding a stretch of the log.
 #[derive(Debug, Default)]
 pub struct Folded {
+    /// How many of the events are folded: all, or as many as give one revision's worth of parts.
+    pub taken: usize,
     /// The parts, in order; the time of recording is not set yet.
     pub parts: Vec<TranscriptPart>,
     /// Permission requests among them.
@@ -138,11 +143,17 @@ pub struct Running<'a> {
     pub stop_asked: bool,
 }
 
-/// Folds a stretch of the log. `workspace` is the agent's working directory.
+/// Folds a stretch of the log, up to the event whose parts reach [`MAX_STRETCH`]. `workspace` is the agent's working
+/// directory.
 pub fn fold(state: &mut Fold, turn: Option<Running<'_>>, workspace: &str, events: &[TapEvent]) -> Folded {
-    let mut folder = Folder { state, turn, workspace, out: Folded::default(), text: None };
+    let (out, calls) = (Folded::default(), HashMap::new());
+    let mut folder = Folder { state, turn, workspace, out, text: None, calls, bytes: 0 };
     for event in events {
+        if folder.is_full() {
+            break;
+        }
         folder.event(event);
+        folder.out.taken += 1;
     }
     folder.flush();
     folder.out
@@ -165,15 +176,23 @@ struct Folder<'a> {
     out: Folded,
     /// Text gathered so far: the runtime instance, whether it is a thought, and the text.
     text: Option<(i64, bool, String)>,
+    /// Index of the part of each tool call in [`Folded::parts`].
+    calls: HashMap<String, usize>,
+    /// Encoded bytes of the parts.
+    bytes: usize,
 }
 
 impl Folder<'_> {
+    fn is_full(&self) -> bool {
+        self.bytes + self.text.as_ref().map_or(0, |(_, _, text)| text.len()) >= MAX_STRETCH
+    }
+
     fn event(&mut self, event: &TapEvent) {
         let instance = instance_number(&event.instance);
         match &event.body {
             TapBody::Started { .. } => {
                 self.end_block();
-                self.state.tools = Tools::default();
+                self.forget_calls();
                 self.state.down = false;
                 self.state.replay = None;
                 self.state.retelling = false;
@@ -187,8 +206,12 @@ impl Folder<'_> {
                 self.end_block();
                 self.state.down = true;
             }
-            TapBody::Lost { reason, messages } => {
-                let count = if *messages > 0 { format!(" ({messages} messages)") } else { String::new() };
+            TapBody::Lost { reason, messages, bytes } => {
+                let count = match (messages, bytes) {
+                    (0, _) => String::new(),
+                    (_, 0) => format!(" ({messages} messages)"),
+                    _ => format!(" ({messages} messages, {bytes} bytes)"),
+                };
                 let text = format!("agent events are missing here{count}: {}", head(reason, 500).0);
                 self.say(instance, notice(NoticeKind::EventsLost, text));
             }
@@ -338,9 +361,17 @@ impl Folder<'_> {
             let message = head(&chunk.message_id, 200).0.to_owned();
             self.state.block = Some(Block { id: id.to_owned(), thought, message, next_part: 0 });
         }
+        let (kept, cut) = head(words, MAX_TEXT);
         match &mut self.text {
-            Some((_, _, text)) => text.push_str(words),
-            None => self.text = Some((instance, thought, words.to_owned())),
+            Some((_, _, text)) => text.push_str(kept),
+            None => self.text = Some((instance, thought, kept.to_owned())),
+        }
+        if cut {
+            let (all, left_out) = (words.len(), words.len() - kept.len());
+            let text = format!(
+                "{left_out} of {all} bytes are left out here: the agent sent more text at once than is stored"
+            );
+            self.say(instance, notice(NoticeKind::EventsLost, text));
         }
     }
 
@@ -375,14 +406,16 @@ impl Folder<'_> {
     }
 
     fn part(&mut self, instance: i64, block_id: String, part_number: i32, body: Body) {
-        self.out.parts.push(TranscriptPart {
+        let part = TranscriptPart {
             message_id: self.turn.map(|turn| turn.message_id).unwrap_or_default().to_owned(),
             part_number,
             block_id,
             runtime_instance: instance,
             create_time: None,
             body: Some(body),
-        });
+        };
+        self.bytes += part.encoded_len();
+        self.out.parts.push(part);
     }
 
     /// A file as a part of its own; its bytes are to be stored.
@@ -410,16 +443,22 @@ impl Folder<'_> {
         let id = head(&call.tool_call_id, 200).0.to_owned();
         let (tool, number, done) = self.state.tools.update(&id, call, self.workspace);
         self.out.worked |= done;
-        // Several updates of one call in one stretch become one part.
-        if let Some(last) = self.out.parts.last_mut()
-            && last.block_id == id
-            && matches!(last.body, Some(Body::ToolCall(_)))
-        {
+        // Several updates of one call in one stretch become one part, which holds its last state.
+        if let Some(part) = self.calls.get(&id).and_then(|at| self.out.parts.get_mut(*at)) {
             self.state.tools.merged(&id);
-            last.body = Some(Body::ToolCall(tool));
+            self.bytes -= part.encoded_len();
+            part.body = Some(Body::ToolCall(tool));
+            self.bytes += part.encoded_len();
             return;
         }
+        self.calls.insert(id.clone(), self.out.parts.len());
         self.part(instance, id, number, Body::ToolCall(tool));
+    }
+
+    /// Later calls with the same ids are others.
+    fn forget_calls(&mut self) {
+        self.state.tools = Tools::default();
+        self.calls.clear();
     }
 
     fn permission(
@@ -458,7 +497,7 @@ impl Folder<'_> {
             ended = end(TurnOutcome::Interrupted, "cancelled", "AGENT_STOPPED", text);
         }
         self.say(instance, Body::TurnEnd(ended.clone()));
-        self.state.tools = Tools::default();
+        self.forget_calls();
         self.state.questions = 0;
         self.state.refused = 0;
         self.out.sent = true;

@@ -115,7 +115,7 @@ fn the_answer_to_the_prompt_ends_the_turn_and_later_events_belong_to_none() {
 #[test]
 fn holes_and_unknown_news_are_visible() {
     let mut state = Fold::default();
-    let lost = at(5, TapBody::Lost { reason: "log full".into(), messages: 3 });
+    let lost = at(5, TapBody::Lost { reason: "log full".into(), messages: 3, bytes: 0 });
     let unknown = agent(6, json!({"sessionUpdate": "telepathy"}));
     let silent = agent(7, json!({"sessionUpdate": "available_commands_update"}));
     let folded = fold(&mut state, None, "/w", &[lost, unknown, silent]);
@@ -332,4 +332,66 @@ fn files_that_cannot_be_kept_are_named_with_type_size_and_reason() {
         ]
     );
     assert_eq!(folded.files.len(), 1);
+}
+
+#[test]
+fn updates_of_calls_that_alternate_are_one_part_for_each_call_until_the_turn_ends() {
+    let update = |offset, id: &str, status: &str| {
+        agent(offset, json!({"sessionUpdate": "tool_call_update", "toolCallId": id, "status": status}))
+    };
+    let mut state = Fold::default();
+    let events = [
+        update(1, "a", "pending"),
+        update(2, "b", "pending"),
+        words(3, "both"),
+        update(4, "a", "in_progress"),
+        update(5, "b", "failed"),
+        update(6, "a", "completed"),
+        answer(7, json!({"stopReason": "end_turn"})),
+        update(8, "a", "pending"),
+    ];
+    let calls = |folded: &Folded| -> Vec<(String, i32, ToolCallState)> {
+        let call = |p: &TranscriptPart| match &p.body {
+            Some(Body::ToolCall(call)) => Some((p.block_id.clone(), p.part_number, call.state())),
+            _ => None,
+        };
+        folded.parts.iter().filter_map(call).collect()
+    };
+    let folded = fold(&mut state, turn("msg_1"), "/w", &events);
+    let expected = [
+        ("a".to_owned(), 0, ToolCallState::Completed),
+        ("b".to_owned(), 0, ToolCallState::Failed),
+        // Another turn's call with the same id.
+        ("a".to_owned(), 0, ToolCallState::Pending),
+    ];
+    assert_eq!((calls(&folded), folded.taken), (expected.into(), events.len()));
+    let next = fold(&mut state, turn("msg_2"), "/w", &[update(9, "a", "in_progress")]);
+    assert_eq!(calls(&next), [("a".to_owned(), 1, ToolCallState::InProgress)]);
+}
+
+#[test]
+fn a_stretch_ends_at_the_event_whose_parts_are_enough_for_a_revision_and_loses_nothing() {
+    let text = "x".repeat(100_000);
+    let events: Vec<_> = (0..10).map(|offset| words(offset, &text)).collect();
+    let (mut state, mut left, mut all) = (Fold::default(), events.as_slice(), String::new());
+    let mut taken = Vec::new();
+    while !left.is_empty() {
+        let folded = fold(&mut state, turn("msg_1"), "/w", left);
+        let bytes: usize = folded.parts.iter().map(prost::Message::encoded_len).sum();
+        assert!(bytes < MAX_STRETCH + 2 * text.len(), "{bytes}");
+        all.extend(texts(&folded).into_iter().map(|(_, _, text)| text));
+        taken.push(folded.taken);
+        left = &left[folded.taken..];
+    }
+    assert_eq!((taken, all), (vec![6, 4], text.repeat(10)));
+}
+
+#[test]
+fn a_message_over_the_limit_says_how_many_bytes_are_missing() {
+    let lost = TapBody::Lost { reason: "a message over the size limit".into(), messages: 1, bytes: 32 << 20 };
+    let folded = fold(&mut Fold::default(), turn("msg_1"), "/w", &[at(1, lost)]);
+    let Some(Body::Notice(notice)) = &folded.parts[0].body else { panic!("{folded:?}") };
+    let expected =
+        "agent events are missing here (1 messages, 33554432 bytes): a message over the size limit";
+    assert_eq!(notice.message, expected);
 }
