@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foundry_core::Error;
 use foundry_store::{CommitError, Fault, Guard, WriteSet};
 
 use crate::attempt::{self, Ended};
@@ -207,7 +208,18 @@ impl Driver<'_> {
             let Some(mut plan) = self.plan(&row, ended.clone()) else { return Settled::Lost };
             plan.row.step = row.step + 1;
             let planned_write = !plan.write.is_empty();
-            let shown = self.shown(&plan, showing).await;
+            let shown = match self.shown(&plan, showing).await {
+                Ok(shown) => shown,
+                Err(e) => {
+                    tracing::warn!(flow = %row.status.flow_id, error = ?e, "a transition could not be derived");
+                    if row.found.take().is_some() {
+                        // The stage runs again and finds the same, rather than that it is lost.
+                        ended = instead(&row, e.to_string());
+                    }
+                    showing = Showing::Plain;
+                    continue;
+                }
+            };
             let error = match self.inner.commit(self.write_set(&row, &plan, &shown)).await {
                 Ok(_) => return Settled::Recorded(Box::new(plan.row)),
                 Err(e) => e,
@@ -222,7 +234,7 @@ impl Driver<'_> {
                     }
                 }
                 CommitError::Database { fault: Fault::Permanent, source } => {
-                    tracing::error!(flow = %row.status.flow_id, stage = row.status.stage, error = ?source,
+                    tracing::error!(flow = %row.status.flow_id, stage = row.status.stage, error = %source,
                         write = planned_write, "the database refuses a transition");
                     if refused && showing == Showing::Nothing {
                         // The flow's own row is refused: nothing can be recorded.
@@ -237,6 +249,7 @@ impl Driver<'_> {
                 CommitError::Database { fault, source } => {
                     tracing::warn!(flow = %row.status.flow_id, %fault, error = ?source,
                         "a transition could not be committed");
+                    drop(shown);
                     if !self.held.trusted(self.inner.env.clock.now()) {
                         return Settled::Lost;
                     }
@@ -271,23 +284,18 @@ impl Driver<'_> {
     }
 
     /// What a transition shows. What an attempt found is recorded only where it can be derived.
-    async fn shown(&self, plan: &Plan, showing: Showing) -> Shown {
+    async fn shown(&self, plan: &Plan, showing: Showing) -> Result<Shown, Error> {
         let status = &plan.row.status;
         if showing == Showing::Nothing {
-            return Shown::default();
+            return Ok(Shown::default());
         }
-        if matches!(showing, Showing::Derived(_)) {
-            match self.bound.derive(status, plan.row.found.as_ref()).await {
-                Ok(Some(Derived { write, seen, held })) => {
-                    return Shown { write, derived: true, seen, _held: Some(held) };
-                }
-                Ok(None) => {}
-                Err(e) => {
-                    tracing::warn!(flow = %status.flow_id, error = ?e, "the view of a transition could not be derived");
-                }
-            }
+        if matches!(showing, Showing::Derived(_))
+            && let Some(derived) = self.bound.derive(status, plan.row.found.as_ref()).await?
+        {
+            let Derived { write, seen, held } = derived;
+            return Ok(Shown { write, derived: true, seen, _held: Some(held) });
         }
-        Shown { write: self.bound.project(status), ..Shown::default() }
+        Ok(Shown { write: self.bound.project(status), ..Shown::default() })
     }
 
     fn plan(&self, row: &Row, ended: Ended) -> Option<Plan> {

@@ -29,7 +29,8 @@ pub fn readable<M: Message + Default>(row: &Row, column: &str, id: &str) -> Resu
     match row.message(column) {
         Ok(message) => Ok(Some(message)),
         Err(error) if is_damaged(&error) => {
-            tracing::error!(id, column, %error, "a stored message cannot be decoded; it is shown as unreadable");
+            // It is shown; `foundry verify` lists all of them.
+            tracing::debug!(id, column, %error, "a stored message cannot be decoded; it is shown as unreadable");
             Ok(None)
         }
         Err(error) => Err(error),
@@ -67,7 +68,7 @@ pub fn stored_part(row: &Row, column: &str, id: &str) -> Result<TranscriptPart> 
 pub fn readable_rows<T>(rows: &[Row], id: &str, read: impl Fn(&Row) -> Result<T>) -> Result<Vec<T>> {
     let kept = rows.iter().filter_map(|row| match read(row) {
         Err(error) if is_damaged(&error) => {
-            tracing::error!(id = row.text(id).unwrap_or_default(), %error, "a stored row cannot be decoded; it is left out");
+            tracing::debug!(id = row.text(id).unwrap_or_default(), %error, "a stored row cannot be decoded; it is left out");
             None
         }
         read => Some(read),

@@ -139,9 +139,9 @@ pub(crate) fn is_statement_error(e: &sqlx::Error) -> bool {
         sqlx::Error::Database(e) => {
             let code = e.code().unwrap_or_default();
             if code.len() == 5 {
-                // PostgreSQL: unsupported features, cardinality, data exceptions, constraint violations, syntax and access
+                // PostgreSQL: cardinality, data exceptions, constraint violations, syntax and access
                 // errors, exceeded limits of the program (a text that is too long for an index).
-                return matches!(code.get(..2), Some("0A" | "21" | "22" | "23" | "42" | "54"));
+                return matches!(code.get(..2), Some("21" | "22" | "23" | "42" | "54"));
             }
             // SQLite: generic error, too big, constraint, mismatch, range; extended codes above.
             code.parse::<i32>().is_ok_and(|c| matches!(c & 0xff, 1 | 18 | 19 | 20 | 25))

@@ -49,7 +49,7 @@ impl StorageState {
     }
 }
 
-/// A probe must need room: a small row would fit into a page that is there already.
+/// A probe must need room: a small row, or one that PostgreSQL can compress, would fit into a page that is there already.
 const PROBE_BYTES: usize = 64 * 1024;
 const PROBE: &str = "INSERT INTO store_meta (name, value) VALUES ('probe', $1) \
      ON CONFLICT (name) DO UPDATE SET value = excluded.value";
@@ -67,7 +67,8 @@ impl Store {
     /// # Errors
     /// See [`Store::write`].
     pub async fn probe(&self) -> Result<(), Error> {
-        self.write(DialectSql { sqlite: PROBE, postgres: PROBE }, &["0".repeat(PROBE_BYTES).into()]).await?;
+        self.write(DialectSql { sqlite: PROBE, postgres: PROBE }, &[self.incompressible(PROBE_BYTES).into()])
+            .await?;
         self.write(DialectSql { sqlite: FORGET, postgres: FORGET }, &[]).await?;
         self.storage_state().wrote();
         Ok(())

@@ -331,6 +331,13 @@ impl Store {
         }
     }
 
+    /// Random text of this many bytes, which no database can compress much.
+    pub(crate) fn incompressible(&self, bytes: usize) -> String {
+        let mut random = vec![0; bytes / 2];
+        self.inner.env.random.fill(&mut random);
+        hex::encode(random)
+    }
+
     pub(crate) fn storage_state(&self) -> &StorageState {
         &self.inner.storage
     }

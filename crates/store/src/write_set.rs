@@ -121,6 +121,7 @@ impl WriteSet {
         if set.is_empty() || set.iter().any(|(c, _)| table.key.contains(c)) {
             self.defect(format!("update of {} sets nothing, or its key", table.name));
         }
+        self.check_once(table, set);
         let guards = Conditions::split(guards, &mut values);
         let set = set.iter().map(|(c, _)| *c).collect();
         self.push(Shape { action: Action::Update, table, set, guards }, values)
@@ -154,6 +155,7 @@ impl WriteSet {
         set: &[(&'static str, Value)],
     ) -> &mut Self {
         let mut values: Vec<Value> = set.iter().map(|(_, v)| v.clone()).collect();
+        self.check_once(table, set);
         let guards = Conditions::split(conditions, &mut values);
         let set = set.iter().map(|(c, _)| *c).collect();
         self.push(Shape { action: Action::UpdateWhere, table, set, guards }, values)
@@ -293,6 +295,13 @@ impl WriteSet {
     /// Whether a commit would write nothing.
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty() && self.scopes.is_empty()
+    }
+
+    /// SQLite takes the last value of a column that is set twice, and PostgreSQL refuses the statement.
+    fn check_once(&mut self, table: &'static Table, set: &[(&'static str, Value)]) {
+        if let Some(i) = (1..set.len()).find(|&i| set[..i].iter().any(|(c, _)| *c == set[i].0)) {
+            self.defect(format!("update of {} sets {} twice", table.name, set[i].0));
+        }
     }
 
     fn row(&mut self, action: Action, table: &'static Table, values: Vec<Value>) -> &mut Self {

@@ -29,7 +29,7 @@ struct Inner {
 struct State {
     next: u64,
     connections: HashMap<u64, Connection>,
-    /// How many connections each address has.
+    /// How many connections without a valid credential each address has.
     addresses: HashMap<IpAddr, usize>,
     /// The idle connections without a credential, by when they became idle.
     idle: BTreeMap<u64, u64>,
@@ -139,13 +139,20 @@ impl State {
     fn remove(&mut self, id: u64) -> Option<Connection> {
         self.is_not_idle(id);
         let removed = self.connections.remove(&id)?;
-        if let Some(left) = self.addresses.get_mut(&removed.address) {
-            *left -= 1;
-            if *left == 0 {
-                self.addresses.remove(&removed.address);
-            }
+        if !removed.is_identified {
+            self.leaves(removed.address);
         }
         Some(removed)
+    }
+
+    /// A connection of this address no longer counts among those of strangers.
+    fn leaves(&mut self, address: IpAddr) {
+        if let Some(left) = self.addresses.get_mut(&address) {
+            *left -= 1;
+            if *left == 0 {
+                self.addresses.remove(&address);
+            }
+        }
     }
 }
 
@@ -211,6 +218,9 @@ impl ConnectionUse {
             state.is_not_idle(shared.id);
             if let Some(connection) = state.connections.get_mut(&shared.id) {
                 connection.is_identified = true;
+                let address = connection.address;
+                // Many people may share an address, that of a proxy for example. They have limits of their own.
+                state.leaves(address);
             }
         }
     }

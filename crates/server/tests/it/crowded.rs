@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Probe, bounded, client, get, limits, prompt_drain};
 use bytes::Bytes;
+use foundry_server::Standing;
 use foundry_server::testing::TestServer;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::{Connection, SendRequest, handshake};
@@ -97,13 +98,37 @@ async fn a_connection_that_has_shown_a_credential_stays_although_it_is_idle() {
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_connections_and_another_has_its_own() {
+async fn connections_that_have_shown_a_credential_do_not_count_for_their_address() {
+    let config = limits(|l| {
+        l.connections_per_loopback_address = 1;
+        l.header_timeout = PATIENT;
+    });
+    let server = TestServer::start_with(Probe::default().service(), config, prompt_drain()).await.unwrap();
+    let (mut one, driver) = connect(&server).await;
+    let rest = async {
+        call(&server, &mut one).await;
+        let (mut other, driver) = connect(&server).await;
+        bounded(async {
+            tokio::select! { () = call(&server, &mut other) => {}, _ = driver => panic!("it was closed") }
+        })
+        .await;
+        call(&server, &mut one).await;
+    };
+    tokio::select! {
+        () = rest => {}
+        _ = driver => panic!("the first connection was closed"),
+    }
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_of_strangers_and_another_has_its_own() {
     let probe = Probe::default();
     let config = limits(|l| {
         l.connections_per_loopback_address = 2;
         l.header_timeout = PATIENT;
     });
-    let server = TestServer::start_with(probe.service(), config, prompt_drain()).await.unwrap();
+    let service = probe.service().standing_of(|_| Standing::Anonymous);
+    let server = TestServer::start_with(service, config, prompt_drain()).await.unwrap();
     let (mut one, mut other) = (client(server.remote().unwrap()), client(server.remote().unwrap()));
     let rest = async {
         probe.entered().await;

@@ -43,6 +43,9 @@ pub(crate) async fn open(
         .pragma("wal_autocheckpoint", "1000")
         .statement_cache_capacity(1024);
     let mut writer = writing.connect().await.map_err(Error::internal)?;
+    // After a failed sync of an earlier process, the system may believe pages of the log to be on the disk that are not.
+    // Here they are written and synced once more, and the log begins again. Beside other processes it may be busy.
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut writer).await.map_err(Error::internal)?;
     for list in migrations {
         list.migrator(Dialect::Sqlite).run(&mut writer).await.map_err(Error::internal)?;
     }

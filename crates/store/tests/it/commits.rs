@@ -136,11 +136,16 @@ async fn refuses_a_write_set_that_contradicts_its_table(f: Fixture) {
     short.insert(&ITEMS, ["only".into(), "two".into()]);
     let mut rekeyed = WriteSet::new();
     rekeyed.update(&ITEMS, &["a".into()], &[("id", "b".into())], &[]);
+    let twice = [("owner", "p".into()), ("size", 1.into()), ("owner", "q".into())];
+    let (mut one, mut all) = (WriteSet::new(), WriteSet::new());
+    one.update(&ITEMS, &["a".into()], &twice, &[]);
+    all.update_where(&ITEMS, &[("size", 3.into())], &twice);
     let good = item("good", "o", None);
-    let outcomes = join_all([short, rekeyed, good].map(|s| f.store.commit(s))).await;
-    assert!(matches!(outcomes[0], Err(CommitError::Malformed(_))));
-    assert!(matches!(outcomes[1], Err(CommitError::Malformed(_))));
-    assert!(outcomes[2].is_ok());
+    let outcomes = join_all([short, rekeyed, one, all, good].map(|s| f.store.commit(s))).await;
+    for refused in &outcomes[..4] {
+        assert!(matches!(refused, Err(CommitError::Malformed(_))));
+    }
+    assert!(outcomes[4].is_ok());
 }
 
 async fn merges_write_sets_with_their_own_revisions(f: Fixture) {

@@ -12,6 +12,7 @@ use foundry_core::{Result, SessionId, TaskId, Tasks};
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::provisioner::v1::agent_session_item::Item;
 use foundry_proto::provisioner::v1::{AgentEvent, AgentSessionItem, WatchAgentSessionRequest};
+use foundry_store::is_damaged;
 use foundry_watch::{Consumer, Event};
 use prost::Message as _;
 
@@ -249,7 +250,14 @@ async fn take(cx: &Context, session: &SessionId, task: &TaskId, events: &[AgentE
         let texts = texts(cx, events).await?;
         append(cx, task, session, events, &texts).await
     };
-    taken.await.inspect_err(|e| cx.stalls.failed(session, cx.env.clock.now(), e.message()))
+    let taken = taken.await;
+    if taken.as_ref().is_err_and(is_damaged)
+        && !sessions::event_cursor(&cx.store, session).await?.is_some_and(|cursor| cursor.follows)
+    {
+        // Its task has been ended: nobody waits for what it cannot take.
+        return Ok(i64::MAX);
+    }
+    taken.inspect_err(|e| cx.stalls.failed(session, cx.env.clock.now(), e.message()))
 }
 
 /// The messages that started the turns of these events, unless the event carries the text itself.

@@ -12,8 +12,8 @@ use tonic::{Status, Streaming};
 
 use super::{Batch, Source};
 use crate::context::Context;
-use crate::domain::derive::Replica;
-use crate::flow::change;
+use crate::domain::derive::{Aggregate, Replica};
+use crate::flow::change_damaged_too;
 use crate::projection::organization;
 use crate::store::user_state::{self, Owner};
 use crate::store::{positions, summary, upstream};
@@ -103,13 +103,13 @@ async fn take(
 
 async fn take_work(cx: &Context, rev: i64, work: &Work) -> Result<()> {
     let Ok(task) = work.task_id.parse::<TaskId>() else { return Ok(()) };
-    change(cx, &task, |aggregate, _| {
+    let set = |aggregate: &mut Aggregate, _: &mut WriteSet| {
         if aggregate.work.as_ref().is_none_or(|replica| replica.rev < rev) {
             aggregate.work = Some(Replica { rev, entity: work.clone() });
         }
         Ok(())
-    })
-    .await?;
+    };
+    change_damaged_too(cx, &task, set, |_| {}).await?;
     Ok(())
 }
 

@@ -2,18 +2,22 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use foundry_core::{OrganizationId, Result, TaskId};
+use foundry_core::{Code, Error, OrganizationId, Result, TaskId};
 use foundry_frame::Frame;
 use foundry_proto::provisioner::v1::sandbox_item::Item;
 use foundry_proto::provisioner::v1::{SandboxItem, WatchSandboxesRequest};
 use foundry_proto::watch::v1::WatchOptions;
-use foundry_store::WriteSet;
+use foundry_store::{WriteSet, is_damaged};
+use futures::StreamExt as _;
 use tonic::{Status, Streaming};
 
 use super::{Batch, Source, agent_side, apply};
 use crate::context::Context;
 use crate::flow::change_damaged_too;
 use crate::store::{positions, upstream};
+
+/// How many tasks of a batch are updated at a time.
+const SIDE_BY_SIDE: usize = 16;
 
 /// The updates of one task in a batch.
 #[derive(Default)]
@@ -57,8 +61,9 @@ async fn take(
     last: bool,
 ) -> Result<()> {
     let news = sort(cx, organization, batch).await?;
-    let news = futures::future::try_join_all(news.into_iter().map(|one| unless_known(cx, one))).await?;
-    let news: Vec<_> = news.into_iter().flatten().collect();
+    let unknown = news.into_iter().map(|one| unless_known(cx, one));
+    let unknown = futures::stream::iter(unknown).buffer_unordered(SIDE_BY_SIDE);
+    let news: Vec<_> = unknown.filter_map(std::future::ready).collect().await;
     if news.is_empty() && !batch.rows.is_empty() && !batch.whole {
         // Nothing to write: after a restart the batch arrives again and changes nothing again.
         return Ok(());
@@ -68,19 +73,17 @@ async fn take(
     if let [(task, news)] = news.as_slice() {
         match take_news(cx, task, news, &put).await {
             Ok(()) => return Ok(()),
-            Err(e) if !last => return Err(e),
+            Err(e) if !last || is_passing(&e) => return Err(e),
             Err(e) => tracing::error!(%task, error = ?e, "failed to apply updates of a task; skipping them"),
         }
     } else {
         // Side by side, so that they share commits.
-        let taken = news.iter().map(|(task, news)| async move {
-            take_news(cx, task, news, &|_| {}).await.map_err(|e| (task, e))
-        });
-        for (task, e) in
-            futures::future::join_all(taken).await.into_iter().filter_map(std::result::Result::err)
-        {
+        let taken = news.into_iter().map(|(task, news)| take_one(cx, task, news));
+        let taken = futures::stream::iter(taken).buffer_unordered(SIDE_BY_SIDE);
+        for (task, taken) in taken.collect::<Vec<_>>().await {
             // One task that cannot be read or written must not block the organization's other tasks.
-            if !last {
+            let Err(e) = taken else { continue };
+            if !last || is_passing(&e) {
                 return Err(e);
             }
             tracing::error!(%task, error = ?e, "failed to apply updates of a task; skipping them");
@@ -95,15 +98,27 @@ async fn take(
 
 /// The updates of a task, unless all of them were applied before: the answers to this service's own calls arrive once
 /// more as updates. Waits for the commit that applies such an answer.
-async fn unless_known(cx: &Context, (task, news): (TaskId, News)) -> Result<Option<(TaskId, News)>> {
+async fn unless_known(cx: &Context, (task, news): (TaskId, News)) -> Option<(TaskId, News)> {
     if let ([(rev, Item::Sandbox(sandbox))], []) = (news.updates.as_slice(), news.gone.as_slice()) {
         let _turn = cx.writers.turn(&task).await;
-        let known = upstream::sandbox(&cx.store, &task).await?;
+        // What cannot be read is applied, and judged there.
+        let known = upstream::sandbox(&cx.store, &task).await.ok().flatten();
         if known.is_some_and(|k| k.entity.sandbox_id == sandbox.sandbox_id && k.rev >= *rev) {
-            return Ok(None);
+            return None;
         }
     }
-    Ok(Some((task, news)))
+    Some((task, news))
+}
+
+/// Applies the updates of one of several tasks.
+async fn take_one(cx: &Context, task: TaskId, news: News) -> (TaskId, Result<()>) {
+    let taken = take_news(cx, &task, &news, &|_| {}).await;
+    (task, taken)
+}
+
+/// Whether the database may take the same updates a moment later.
+fn is_passing(e: &Error) -> bool {
+    matches!(e.code(), Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted)
 }
 
 /// Applies the updates of one task; `put` adds the position to the same write set. Updates that change nothing leave
@@ -115,7 +130,10 @@ async fn take_news(
     put: &(impl Fn(&mut WriteSet) + Sync),
 ) -> Result<()> {
     if let ([(rev, Item::AgentSession(agent))], []) = (news.updates.as_slice(), news.gone.as_slice()) {
-        return agent_side::update(cx, task, agent, *rev, put).await;
+        match agent_side::update(cx, task, agent, *rev, put).await {
+            Err(e) if is_damaged(&e) => {}
+            taken => return taken,
+        }
     }
     // A damaged task learns of its sandbox, too, so that its end can be seen.
     change_damaged_too(cx, task, |aggregate, ws| apply_news(cx, aggregate, ws, news), put).await?;

@@ -31,8 +31,9 @@ impl Decided {
         ctx.found(Self { fence: aggregate.task.fence, change: None });
     }
 
-    /// The stage changes the task. The change is made in the aggregate at once, so that the stage can continue with it,
-    /// and once more with the end of the attempt, on the task as it is then.
+    /// The stage changes the task. The change is made in the aggregate at once, and once more with the end of the attempt,
+    /// on the task as it is then. A stage that waits afterwards must have decided so on the changed aggregate: its flow is
+    /// not woken by the change.
     ///
     /// # Errors
     /// Those of the change.
@@ -146,7 +147,8 @@ async fn derive(
     }
     // All signals of the task come with a new fence. When it is still the one that the stage saw, the stage has seen
     // what they announced; and what this commit announces, the flow has done itself.
-    let unchanged = decided.is_some_and(|decided| decided.fence == before.task.fence);
+    // In a stale view it has not seen what only this commit derives.
+    let unchanged = !before.task.stale && decided.is_some_and(|decided| decided.fence == before.task.fence);
     let awaited = flow.wait_key.as_deref().filter(|_| unchanged);
     let mut seen = match awaited {
         Some(key) => newest_signal(&cx.store, key).await?,

@@ -115,37 +115,41 @@ async fn sandbox_reached(
     wanted: &[SandboxState],
     message: &str,
 ) -> Result<Outcome> {
-    let Some(replica) = aggregate.sandbox.clone() else { return Ok(Outcome::goto("creating_sandbox")) };
-    let state = replica.entity.state();
-    if wanted.contains(&state) {
-        return Ok(Outcome::done());
-    }
-    match state {
-        SandboxState::Error if aggregate.task.retry_rev == replica.rev => {
-            let request = RetrySandboxRequest {
-                request_id: format!("{}/retry/{}", ctx.effect_name(), replica.rev),
-                sandbox_id: replica.entity.sandbox_id.clone(),
-                user_id: ctx.flow().user_id.clone(),
-            };
-            match call(&cx.env, cx.provisioner.clone().retry_sandbox(request)).await {
-                Ok(answer) => {
-                    if let Some(sandbox) = answer.sandbox {
-                        let rev = answer.rev;
-                        Decided::to(ctx, &cx.env, aggregate, move |env, aggregate, ws| {
-                            apply::sandbox(ws, env, aggregate, &sandbox, rev)
-                        })?;
-                    }
+    let is_to_be_retried = |aggregate: &Aggregate| {
+        let failed = aggregate.sandbox.as_ref().filter(|s| s.entity.state() == SandboxState::Error);
+        failed.filter(|s| s.rev == aggregate.task.retry_rev).map(|s| (s.entity.sandbox_id.clone(), s.rev))
+    };
+    if let Some((sandbox_id, rev)) = is_to_be_retried(aggregate) {
+        let request = RetrySandboxRequest {
+            request_id: format!("{}/retry/{rev}", ctx.effect_name()),
+            sandbox_id,
+            user_id: ctx.flow().user_id.clone(),
+        };
+        match call(&cx.env, cx.provisioner.clone().retry_sandbox(request)).await {
+            Ok(answer) => {
+                if let Some(sandbox) = answer.sandbox {
+                    let rev = answer.rev;
+                    Decided::to(ctx, &cx.env, aggregate, move |env, aggregate, ws| {
+                        apply::sandbox(ws, env, aggregate, &sandbox, rev)
+                    })?;
                 }
-                Err(e) => return Ok(refused(e)),
             }
+            Err(e) => return Ok(refused(e)),
         }
-        SandboxState::Error => return Ok(failed(replica.entity.condition.as_ref(), "SANDBOX_FAILED")),
-        SandboxState::Destroying | SandboxState::Destroyed => {
-            return Ok(Outcome::fail("SANDBOX_DESTROYED", "the sandbox was destroyed"));
-        }
-        _ => {}
     }
-    Ok(waiting(cx, sandbox_key(&aggregate.task.task_id), message))
+    // The flow is not woken by what it records itself, so this decides on the answer.
+    let Some(replica) = &aggregate.sandbox else { return Ok(Outcome::goto("creating_sandbox")) };
+    let state = replica.entity.state();
+    Ok(match state {
+        _ if wanted.contains(&state) => Outcome::done(),
+        SandboxState::Error if is_to_be_retried(aggregate).is_none() => {
+            failed(replica.entity.condition.as_ref(), "SANDBOX_FAILED")
+        }
+        SandboxState::Destroying | SandboxState::Destroyed => {
+            Outcome::fail("SANDBOX_DESTROYED", "the sandbox was destroyed")
+        }
+        _ => waiting(cx, sandbox_key(&aggregate.task.task_id), message),
+    })
 }
 
 async fn creating_session(cx: &Context, ctx: &StageContext) -> Result<Outcome> {

@@ -69,6 +69,7 @@ fn retry_sandbox(decision: &mut Decision<'_>) -> Result<bool> {
             provision_again(decision);
         } else {
             retry(&mut decision.ws, &decision.aggregate.task.flow.flow_id);
+            decision.aggregate.task.flow.retried(decision.now);
         }
         return Ok(true);
     }

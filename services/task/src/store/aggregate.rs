@@ -219,10 +219,10 @@ fn awaited(aggregate: &Aggregate, session: &Session) -> impl PartialEq + use<> {
     let next = aggregate.queue(id).next();
     let next = next.map(|m| m.message_id.clone());
     // After a move to another sandbox, the agent's side is created again.
-    let moved = agent
-        .as_ref()
-        .is_some_and(|(_, of, _)| aggregate.sandbox.as_ref().is_some_and(|s| s.entity.sandbox_id != *of));
-    let agent = (agent, moved);
+    let moved_to = agent.as_ref().and_then(|(_, of, _)| {
+        aggregate.sandbox.as_ref().map(|s| s.entity.sandbox_id.clone()).filter(|id| id != of)
+    });
+    let agent = (agent, moved_to);
     (
         agent,
         session.can_take(aggregate.agent(id)),

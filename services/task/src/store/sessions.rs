@@ -209,9 +209,6 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, feed: RevRef, s: &Session) {
 /// Updates a session's row; the fence of its task guards the write.
 pub fn update(ws: &mut WriteSet, revs: Option<(RevRef, RevRef)>, before: &Session, s: &Session) {
     let mut set: Vec<(&'static str, Value)> = vec![
-        ("flow_stage", s.flow.stage.as_str().into()),
-        ("flow_status", s.flow.status.as_str().into()),
-        ("flow_condition", s.flow.condition.encode_to_vec().into()),
         ("closed", s.closed.into()),
         ("close_sent", s.close_sent.into()),
         ("event_offset", s.event_offset.into()),

@@ -27,13 +27,13 @@ async fn follow(gateway: &Gateway, output: Output, before: &GetTaskResponse) -> 
         super::creation::provisioned(gateway, output, &task.task_id, Some(&task)).await?;
     }
     let Some(session) = concerned(&before.sessions) else { return Ok(ExitCode::SUCCESS) };
-    usable(gateway, session).await?;
-    if session.queue_length == 0 {
+    let now = usable(gateway, session).await?;
+    if session.queue_length == 0 || (now.queue_length == 0 && now.state() == SessionState::Idle) {
         return Ok(ExitCode::SUCCESS);
     }
-    if session.queue_held {
+    if now.queue_held {
         eprintln!("the queue is paused; resume it with `foundry session resume {}`", session.session_id);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(ExitCode::from(6));
     }
     let (id, last) = (&session.session_id, session.last_offset);
     let (code, end) = super::conversation::follow(gateway, output, id, last, Until::FirstTurn).await?;
@@ -49,8 +49,8 @@ fn concerned(sessions: &[Session]) -> Option<&Session> {
     open().find(|s| s.queue_length > 0).or_else(|| open().find(|s| s.state() == SessionState::Error))
 }
 
-/// Waits until a session has an agent, and is not as it failed before the retry.
-async fn usable(gateway: &Gateway, before: &Session) -> Result<(), Failure> {
+/// Waits until a session has an agent, and is not as it failed before the retry; returns it as it is then.
+async fn usable(gateway: &Gateway, before: &Session) -> Result<Session, Failure> {
     let tasks = super::tasks();
     let id = before.session_id.as_str();
     let mut watch = super::watch_session(gateway, &tasks, id, i64::MAX);
@@ -70,7 +70,7 @@ async fn usable(gateway: &Gateway, before: &Session) -> Result<(), Failure> {
             state.get(&format!("session/{id}"))
         {
             if let Some(settled) = settled(before, session) {
-                return settled;
+                return settled.map(|()| session.clone());
             }
             if session.state() != SessionState::Error {
                 begins = None;
