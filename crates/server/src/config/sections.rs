@@ -37,7 +37,8 @@ pub struct Limits {
     /// Open connections of the listener. When there are as many, a new one takes the place of the one that has been idle
     /// longest without a valid credential; if there is none, it waits in the kernel's backlog.
     pub connections: usize,
-    /// Open connections of one address (of IPv6, of one /64 network); more are closed at once.
+    /// Open connections of one address (of IPv6, of one /64 network) that have shown no valid credential; more are closed
+    /// at once.
     pub connections_per_address: usize,
     /// The same for an address of this machine, where proxies and other services are.
     pub connections_per_loopback_address: usize,
