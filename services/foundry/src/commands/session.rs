@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use foundry_proto::common::v1::PermissionOption;
 use foundry_proto::task::v1::{
     CreateSessionRequest, GetTaskRequest, ListTranscriptRequest, RespondToPermissionRequest,
-    ResumeQueueRequest, SendMessageRequest, StopTurnRequest,
+    ResumeQueueRequest, SendMessageRequest, StopTurnRequest, Task, TaskState,
 };
 
 pub(super) use options::describe;
@@ -110,7 +110,24 @@ async fn send(
         output::one(output, &message, |m| output::line(&m.message_id))?;
         return Ok(ExitCode::SUCCESS);
     }
+    let task_id = follow::session(gateway, &session_id).await?.task_id;
+    let task =
+        gateway.task().get_task(GetTaskRequest { task_id }).await?.into_inner().task.unwrap_or_default();
+    if let Some(failure) = queued_in_failed(&task) {
+        return Err(failure);
+    }
     follow::conversation(gateway, output, &session_id, last, follow::Until::TurnEnd(message.message_id)).await
+}
+
+/// In a failed task nothing is delivered before somebody retries it.
+fn queued_in_failed(task: &Task) -> Option<Failure> {
+    if task.state() != TaskState::Error {
+        return None;
+    }
+    let condition = task.condition.clone().unwrap_or_default();
+    let why = format!("{} ({})", condition.message, condition.reason);
+    let failure = Failure::new(format!("the message is queued, but the task has failed: {why}"));
+    Some(failure.next(format!("deliver it with `foundry task retry {}`", task.task_id)).exit(6))
 }
 
 async fn answer(gateway: &Gateway, output: Output, session_id: String, wanted: &str) -> Result<(), Failure> {
@@ -190,5 +207,21 @@ mod tests {
         let chosen = |wanted| chosen(&options, wanted).map(|o| o.option_id.as_str());
         assert_eq!(["2", "1", "allow", "no", "rej"].map(chosen), ["2", "1", "2", "3", "3"].map(Some));
         assert_eq!(["", " ", "\n", "maybe"].map(chosen), [None; 4]);
+    }
+
+    #[test]
+    fn a_message_to_a_failed_task_is_not_waited_for() {
+        use foundry_proto::common::v1::Condition;
+
+        let condition = Condition { reason: "SANDBOX_DESTROYED".into(), ..Condition::default() };
+        let task = |state: TaskState| Task {
+            task_id: "task_1".into(),
+            state: state.into(),
+            condition: Some(condition.clone()),
+            ..Task::default()
+        };
+        assert!(queued_in_failed(&task(TaskState::Idle)).is_none());
+        let failure = queued_in_failed(&task(TaskState::Error)).unwrap();
+        assert!(failure.message.contains("SANDBOX_DESTROYED") && failure.code == 6);
     }
 }

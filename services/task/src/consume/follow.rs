@@ -251,10 +251,9 @@ async fn take(cx: &Context, session: &SessionId, task: &TaskId, events: &[AgentE
         append(cx, task, session, events, &texts).await
     };
     let taken = taken.await;
-    if taken.as_ref().is_err_and(is_damaged)
-        && !sessions::event_cursor(&cx.store, session).await?.is_some_and(|cursor| cursor.follows)
-    {
-        // Its task has been ended: nobody waits for what it cannot take.
+    if taken.as_ref().is_err_and(is_damaged) {
+        // Trying again cannot help, and the session shows its damage. Once it is repaired, the events after its offset
+        // are read again.
         return Ok(i64::MAX);
     }
     taken.inspect_err(|e| cx.stalls.failed(session, cx.env.clock.now(), e.message()))
