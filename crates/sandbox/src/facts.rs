@@ -138,7 +138,7 @@ pub struct Allocation {
 /// The result of the clone source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClonedRepo {
-    /// The commit that is checked out.
+    /// The commit that the work is based on.
     pub head: String,
     /// The branch that is checked out; empty = detached.
     pub branch: String,

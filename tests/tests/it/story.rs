@@ -1,10 +1,12 @@
 //! The main job, end to end: a prompt on a real repository becomes a reviewed patch.
 
 use foundry_proto::common::v1::{StageState, TurnOutcome};
-use foundry_proto::task::v1::{KillTaskRequest, SessionState, TaskState};
+use foundry_proto::provisioner::v1::DestroySandboxRequest;
+use foundry_proto::task::v1::{KillTaskRequest, RetryTaskRequest, SessionState, Task, TaskState};
 use foundry_tests::mesh::LONG_STOP;
 use foundry_tests::story::{
-    assert_contiguous, await_session, await_task, await_turns, create_task, patch, register, turn_ends, words,
+    assert_contiguous, await_session, await_task, await_turns, create_task, patch, register, send, turn_ends,
+    words,
 };
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 
@@ -49,6 +51,36 @@ async fn from_prompt_to_patch(mesh: &mut Mesh, caller: &Caller, meanwhile: impl 
     let read = |path: &str| std::fs::read_to_string(clone.path().join(path)).unwrap();
     assert!(read("docs/hello.md").contains("Hello there."));
     assert!(read("src/lib.rs").contains("    2\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_sandbox_was_destroyed_continues_with_its_work() {
+    let mesh = Mesh::start(Shape::Embedded, &[LONG_STOP]);
+    let caller = mesh.sign_in("ada").await;
+    let repository = register(&caller, &Origin::create(mesh.dir())).await;
+    let (task, session) = create_task(&caller, &repository, "write kept.txt: first").await;
+    await_turns(&caller, &session.session_id, 1).await;
+    let has = |files: i32| {
+        move |t: &Task| {
+            t.state() == TaskState::Idle && t.changes.as_ref().is_some_and(|c| c.files_changed == files)
+        }
+    };
+    let done = await_task(&caller, &task.task_id, has(1)).await;
+
+    let destroy =
+        DestroySandboxRequest { sandbox_id: done.sandbox_id.clone(), ..DestroySandboxRequest::default() };
+    caller.provisioner().destroy_sandbox(destroy).await.unwrap();
+    await_task(&caller, &task.task_id, |t| t.state() == TaskState::Error && t.sandbox_id.is_empty()).await;
+    let retry = RetryTaskRequest { task_id: task.task_id.clone(), ..RetryTaskRequest::default() };
+    caller.task().retry_task(retry).await.unwrap();
+    await_task(&caller, &task.task_id, |t| t.state() == TaskState::Idle && !t.sandbox_id.is_empty()).await;
+
+    send(&caller, &session.session_id, "run cat kept.txt\nwrite new.txt: second").await;
+    let entries = await_turns(&caller, &session.session_id, 2).await;
+    assert_eq!(turn_ends(&entries)[1].outcome(), TurnOutcome::Completed);
+    await_task(&caller, &task.task_id, has(2)).await;
+    let patch = String::from_utf8_lossy(&patch(&caller, &task.task_id).await).into_owned();
+    assert!(patch.contains("+first") && patch.contains("+second"), "{patch}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

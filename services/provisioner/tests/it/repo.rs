@@ -104,6 +104,7 @@ impl RepoService for FakeRepo {
             base_branch: "main".into(),
             base_commit: self.base.clone(),
             url: String::new(),
+            work_commit: String::new(),
         }))
     }
 

@@ -8,12 +8,15 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{GetCloneSourceRequest, GetCloneSourceResponse};
 
 use crate::context::Context;
-use crate::store::branches;
+use crate::domain::work::State;
+use crate::store::{branches, works};
 
-/// A stored read: the branch as of the last synchronization.
+/// A stored read: the branch as of the last synchronization, and what the task has produced before. A task whose sandbox
+/// was destroyed so continues with its work; without it, the next hand-over would replace the work by nothing.
 ///
 /// # Errors
-/// `NOT_FOUND` for the repository or the branch; `FAILED_PRECONDITION` while there is no mirror yet.
+/// `NOT_FOUND` for the repository or the branch; `FAILED_PRECONDITION` while there is no mirror yet, or the task's work
+/// is being imported.
 pub async fn get_clone_source(
     cx: &Context,
     caller: &Caller,
@@ -49,10 +52,67 @@ pub async fn get_clone_source(
         )
         .next_action("choose a branch from `ListBranches`, or refresh the repository")
     })?;
+    let work = match request.task_id.as_str() {
+        "" => None,
+        task => works::find(&cx.store, &task.parse()?).await?,
+    };
+    let work =
+        work.filter(|w| w.organization_id == organization && w.repository_id == repository.repository_id);
+    if work.as_ref().is_some_and(|w| w.state == State::Importing) {
+        return Err(Error::precondition(
+            "REPOSITORY_NOT_READY",
+            id,
+            "the earlier work of the task is being imported",
+        )
+        .retry_after(Duration::from_secs(1)));
+    }
+    let work = work.filter(|w| !w.head_commit.is_empty());
+    let (base_commit, work_commit) = match work {
+        Some(work) => (work.base_commit, work.head_commit),
+        None => (branch.commit_id, String::new()),
+    };
     Ok(GetCloneSourceResponse {
         mirror_path: cx.mirror_path(&repository.repository_id).to_string_lossy().into_owned(),
         base_branch: branch.name,
-        base_commit: branch.commit_id,
+        base_commit,
         url: repository.url,
+        work_commit,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_core::TaskId;
+
+    use super::*;
+    use crate::ops::import_work::import_work;
+    use crate::testing::{Fixture, git, stream};
+
+    #[tokio::test]
+    async fn a_task_continues_with_its_stored_work_on_the_commit_that_it_is_based_on() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let source = |task_id: &str| {
+            let request = GetCloneSourceRequest {
+                organization_id: f.organization.to_string(),
+                repository_id: repository.repository_id.clone(),
+                task_id: task_id.to_owned(),
+                ..GetCloneSourceRequest::default()
+            };
+            get_clone_source(&f.cx, &f.member, request)
+        };
+        let base = git(&f.origin, &["rev-parse", "HEAD"]);
+        let fresh = source(task.as_str()).await.unwrap();
+        assert_eq!((fresh.base_commit.as_str(), fresh.work_commit.as_str()), (base.as_str(), ""));
+
+        let parts = f.work(&repository, &task, &[("new.txt", "kept\n")]);
+        import_work(&f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
+        assert_eq!(source(task.as_str()).await.unwrap_err().reason(), "REPOSITORY_NOT_READY");
+        f.engine.run_until_idle().await.unwrap();
+        let continued = source(task.as_str()).await.unwrap();
+        assert_eq!(continued.base_commit, base);
+        let mirror = std::path::Path::new(&continued.mirror_path);
+        assert_eq!(git(mirror, &["show", &format!("{}:new.txt", continued.work_commit)]), "kept");
+        assert_eq!(source("").await.unwrap().work_commit, "");
+    }
 }

@@ -25,6 +25,7 @@ pub async fn source(
         organization_id: sandbox.organization_id.to_string(),
         repository_id: sandbox.repository_id.clone(),
         base_branch: sandbox.base_branch.clone(),
+        task_id: sandbox.task_id.to_string(),
     };
     let status = match shared.repo.clone().get_clone_source(request).await {
         Ok(response) => return Ok(response.into_inner()),
@@ -47,7 +48,7 @@ pub async fn source(
     })
 }
 
-/// Clones the mirror with the task's branch checked out.
+/// Clones the mirror with the task's branch checked out, which continues the task's earlier work.
 pub async fn clone_to(
     shared: &Shared,
     from: &GetCloneSourceResponse,
@@ -60,8 +61,9 @@ pub async fn clone_to(
         .map_err(|e| ProviderError::new(Class::Configuration, "BRANCH_NAME_INVALID", e.to_string()))?;
     // A path on this host is of no use in a sandbox and is not revealed to it.
     let origin = from.url.starts_with("https://").then(|| from.url.clone());
+    let start = if from.work_commit.is_empty() { &from.base_commit } else { &from.work_commit };
     let spec = CloneSpec {
-        base: CommitId::parse(&from.base_commit).map_err(refused)?,
+        base: CommitId::parse(start).map_err(refused)?,
         branch,
         destination,
         origin,
