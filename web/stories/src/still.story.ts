@@ -90,10 +90,24 @@ async function press(what: Locator, meanwhile: () => Promise<unknown> = painted)
   return all;
 }
 
-/** Waits until this many tasks with these words are idle: the one that changes last is the first in the list. */
+/** Longer than a task changes once more after its turn: its work is taken over up to two seconds later. */
+const REST = 3_000;
+
+/**
+ * Waits until this many tasks with these words are idle, and the list has not changed for a while: the one that changes
+ * last is the first in it.
+ */
 async function rest(named: string, tasks: number): Promise<void> {
   const idle = row(page, named).filter({ has: page.getByRole('img', { name: 'Idle' }) });
   await expect.poll(async () => await idle.count(), { timeout: 60_000 }).toBe(tasks);
+  let seen = '';
+  let since = Date.now();
+  const unchanged = async (): Promise<number> => {
+    const now = await list(page).innerText();
+    if (now !== seen) [seen, since] = [now, Date.now()];
+    return Date.now() - since;
+  };
+  await expect.poll(unchanged, { timeout: 60_000, interval: 100 }).toBeGreaterThan(REST);
 }
 
 /** Presses at every width; returns what moved. */
