@@ -23,7 +23,7 @@ pub(crate) struct Bulkhead {
 struct Pools {
     unary: Pool,
     streams: Pool,
-    /// In bytes.
+    /// Bytes of request messages that have not arrived completely.
     bodies: Pool,
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct RequestLog {
 /// How much of a request's body has arrived.
 #[derive(Default)]
 pub(crate) struct Received {
-    /// Its bytes.
+    /// Bytes of its body that have arrived.
     pub(crate) bytes: AtomicU64,
     /// Whether the caller reset the stream or disconnected before the end.
     pub(crate) broke_off: AtomicBool,

@@ -30,7 +30,7 @@ pub enum Used<'a> {
 }
 
 impl Offers {
-    /// Reads them.
+    /// Reads the agents, profiles and model providers that an organization can use.
     pub async fn of(gateway: &Gateway, organization_id: &str) -> Result<Self, Failure> {
         let agents = agents::of(gateway, organization_id).await?;
         let providers = model::of(gateway, organization_id).await?;
