@@ -14,6 +14,7 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 
 use super::PeerAddress;
+use super::flood::Guarded;
 use super::room::Requests;
 use super::sniff::{self, Protocol};
 use crate::config::Limits;
@@ -71,11 +72,11 @@ pub(super) async fn serve(
         Either::Left(service.clone().oneshot(request))
     });
     let builder = builder(&limits);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
-    let leave = match protocol {
-        Protocol::Http1 => last_request,
-        Protocol::Http2 => goaway,
+    let (io, leave) = match protocol {
+        Protocol::Http1 => (tokio_util::either::Either::Left(io), last_request),
+        Protocol::Http2 => (tokio_util::either::Either::Right(Guarded::new(io)), goaway),
     };
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let served = async {
         tokio::select! {
             biased;

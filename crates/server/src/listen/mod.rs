@@ -2,6 +2,7 @@
 
 mod connection;
 mod dispatch;
+mod flood;
 mod room;
 mod sniff;
 

@@ -103,6 +103,31 @@ async fn a_connection_that_says_nothing_or_half_a_preface_is_closed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_floods_with_control_frames_is_closed_and_others_are_served() {
+    let server = TestServer::start(Probe::default().service()).await.unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0], &[0; 8][..]].concat();
+    let priority = [&[0, 0, 5, 2, 0, 0, 0, 0, 1], &[0; 5][..]].concat();
+    let window = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1].to_vec();
+    for (name, frame) in
+        [("SETTINGS", settings.to_vec()), ("PING", ping), ("PRIORITY", priority), ("WINDOW_UPDATE", window)]
+    {
+        let (mut answers, mut requests) = TcpStream::connect(server.address).await.unwrap().into_split();
+        let flood = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &frame.repeat(20_000)].concat();
+        // Ends only because the server closes; it may do so while the flood is being written.
+        let (_, ended) = tokio::join!(
+            requests.write_all(&flood),
+            tokio::time::timeout(Duration::from_secs(30), async {
+                let mut into = vec![0; 64 << 10];
+                while answers.read(&mut into).await.is_ok_and(|read| read > 0) {}
+            })
+        );
+        assert!(ended.is_ok(), "{name} frames were accepted without end");
+        bounded(client(server.remote().unwrap()).get_task(get("echo"))).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn silent_connections_do_not_hold_up_a_stop() {
     // Far beyond the length of a test: whatever delays the stop would delay it for ever.
     let long = Duration::from_secs(3_600);
