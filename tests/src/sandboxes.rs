@@ -143,10 +143,13 @@ pub fn runtimes(mesh: &Mesh, sandbox_id: &str) -> Vec<Runtime> {
     let roots = all.iter().copied().filter(|pid| named(*pid) && !parent(*pid).is_some_and(named));
     roots
         .map(|root| {
-            let server = all.iter().copied().find(|pid| {
-                let line = command_line(*pid);
-                line.contains("internal runtime") && !line.contains("bwrap") && is_below(*pid, root)
-            });
+            let is_server = |pid: i32| {
+                let line = command_line(pid);
+                line.contains("internal runtime") && !line.contains("bwrap") && is_below(pid, root)
+            };
+            // A process that it is just starting still has its command line, and may have a smaller id.
+            let server =
+                all.iter().copied().find(|pid| is_server(*pid) && !parent(*pid).is_some_and(is_server));
             Runtime { pid: root, server: server.unwrap_or(0) }
         })
         .collect()
