@@ -78,6 +78,9 @@ pub enum Command {
     /// Check that everything stored in the mesh's databases can be read, and list the rows that cannot. Changes nothing;
     /// the mesh may run or not. Exit code 1 if anything is damaged.
     Verify,
+    /// Make damaged rows again from what else is stored: lists, and the task service's copies of what other services
+    /// store. Stop the mesh first. Exit code 1 if some cannot be derived.
+    Rebuild,
     /// Sign in to a mesh on this machine (development sign-in) and store the token.
     Login {
         /// Sign-in name; default: the name of the current user.

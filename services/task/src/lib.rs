@@ -10,6 +10,7 @@ mod domain;
 mod flow;
 mod ops;
 mod projection;
+mod rebuild;
 mod rpc;
 mod stalls;
 mod store;
@@ -38,6 +39,7 @@ use tonic::service::Routes;
 
 use consume::FollowedOrganizations;
 use context::Context;
+pub use rebuild::{Rebuilt, rebuild};
 pub use store::ENCODED;
 
 /// Settings of the service.

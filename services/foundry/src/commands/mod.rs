@@ -11,6 +11,7 @@ mod mesh;
 mod model;
 mod offers;
 mod profile;
+mod rebuild;
 mod repo;
 mod sandbox;
 mod secret;
@@ -45,6 +46,7 @@ async fn run_command(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Fa
         Command::Serve { service } => mesh::serve(global, service, further).await,
         Command::Config => mesh::print_config(global),
         Command::Verify => verify::run(global).await,
+        Command::Rebuild => rebuild::run(global).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "foundry", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -34,7 +34,11 @@ pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
     Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn damaged(database: &ServiceDatabase) -> Result<Vec<Unreadable>, Failure> {
+/// The rows of a database that cannot be decoded.
+///
+/// # Errors
+/// When it cannot be opened.
+pub async fn damaged(database: &ServiceDatabase) -> Result<Vec<Unreadable>, Failure> {
     foundry_store::verify(&database.url, &database.columns).await.map_err(|e| {
         let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
         // The URL may contain a password.

@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::*;
 use crate::store::{ENCODED, upstream};
-use crate::view;
+use crate::{Rebuilt, rebuild, view};
 
 /// No message begins with these bytes.
 const GARBAGE: [u8; 3] = [0xff; 3];
@@ -169,6 +169,56 @@ async fn a_damaged_copy_is_replaced_by_the_next_update_and_hinders_no_kill() {
     damage(&running, "UPDATE sandboxes SET data = $1 WHERE task_id = $2", &task).await;
     kill(&running, &tenant, &task).await;
     assert_eq!(world.provisioner.sandbox_states(), [SandboxState::Destroyed]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn rebuild_restores_lists_and_copies_and_names_what_it_cannot_derive() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = busy(&running, &tenant, "one").await;
+    let (other, _) = busy(&running, &tenant, "two").await;
+    let before = summary(&running, &tenant).await;
+    let (id, repository) = (task.parse().unwrap(), tenant.repository.to_string());
+    for (sql, key) in [
+        ("UPDATE summary_rows SET item = $1 WHERE key = $2", format!("task/{task}")),
+        ("UPDATE summary_rows SET item = $1 WHERE key = $2", format!("repository/{repository}")),
+        ("UPDATE sandboxes SET data = $1 WHERE task_id = $2", task.clone()),
+        ("UPDATE agent_sessions SET data = $1 WHERE task_id = $2", task.clone()),
+        ("UPDATE tasks SET view = $1 WHERE task_id = $2", other.clone()),
+    ] {
+        damage(&running, sql, &key).await;
+    }
+    running.stop().await;
+
+    let damaged = foundry_store::verify(&world.url, &ENCODED).await.unwrap();
+    let rebuilt = rebuild(&world.url, &world.env, &damaged).await.unwrap();
+    let mut became: Vec<_> = damaged.iter().map(|row| row.table).zip(rebuilt).collect();
+    became.sort_by_key(|(table, _)| *table);
+    let expected = [
+        ("agent_sessions", Rebuilt::AtNextStart),
+        ("sandboxes", Rebuilt::AtNextStart),
+        ("summary_rows", Rebuilt::Now),
+        ("summary_rows", Rebuilt::Now),
+        ("tasks", Rebuilt::No),
+    ];
+    assert_eq!(became, expected);
+
+    let running = world.start().await;
+    let restored = |copy: Option<crate::domain::derive::Replica<_>>| copy.is_some_and(|c| !c.is_damaged());
+    let mut hint = running.cx.store.subscribe(&Scope::organization(&tenant.organization));
+    while !restored(upstream::sandbox(&running.cx.store, &id).await.unwrap()) {
+        let _ = tokio::time::timeout(Duration::from_millis(50), hint.changed()).await;
+    }
+    let session = session.parse().unwrap();
+    let agent = upstream::agent_session(&running.cx.store, &session).await;
+    assert!(agent.unwrap().is_some_and(|copy| !copy.is_damaged()));
+    let after = summary(&running, &tenant).await;
+    let titles =
+        |s: &GetOrganizationSummaryResponse| s.tasks.iter().map(|t| t.title.clone()).collect::<Vec<_>>();
+    assert_eq!((titles(&after), &after.repositories), (titles(&before), &before.repositories));
+    let left = foundry_store::verify(&world.url, &ENCODED).await.unwrap();
+    assert_eq!(left.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), [other.as_str()]);
     running.stop().await;
 }
 
