@@ -10,7 +10,7 @@ RUST_ENV = FOUNDRY_BIN=$(abspath $(TARGET)/debug/foundry)
 WEB_ENV = $(RUST_ENV)
 WITH_POSTGRES = $(TARGET)/debug/examples/with-postgres
 
-.PHONY: demo test check check-rust check-web test-rust test-postgres test-agents test-web test-web-beside test-web-alone up bench bench-web screenshots build web lint lint-web tools-sandbox tools-web tools-checks
+.PHONY: demo test check check-rust check-web test-rust test-postgres test-agents test-long test-web test-web-beside test-web-alone up bench bench-web screenshots build web lint lint-web tools-sandbox tools-web tools-checks
 
 demo: tools-sandbox build
 	scripts/demo.sh
@@ -52,6 +52,10 @@ test-agents: tools-checks build
 	$(RUST_ENV) \
 		cargo nextest run --locked --workspace --test all_agents --profile agents
 
+# 100,000 flows while wake-ups are lost and processes crash.
+test-long: tools-checks
+	cargo nextest run --locked -p foundry-flow --test long --profile long
+
 # The client's and the page's tests, then the stories in a real browser; all run even if one fails.
 test-web: test-web-beside test-web-alone
 
@@ -91,7 +95,7 @@ lint: tools-checks
 	cargo deny --log-level error check bans licenses sources
 	scripts/no-warnings.sh cargo build --workspace --bins --locked
 	scripts/no-warnings.sh cargo nextest run --workspace --locked --no-run
-	scripts/no-warnings.sh cargo nextest run --workspace --test all_agents --locked --no-run
+	scripts/no-warnings.sh cargo nextest run --workspace --test all_agents --test long --locked --no-run
 	cd proto && buf lint
 
 lint-web: web
