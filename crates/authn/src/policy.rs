@@ -32,15 +32,15 @@ impl Method {
         let role = Role::try_from(policy.role).ok();
         match Access::try_from(policy.access) {
             Ok(Access::Open) if names.is_empty() && role == Some(Role::Unspecified) => None,
-            Ok(Access::Open) => Some("is open and yet names a role or services".to_owned()),
+            Ok(Access::Open) => Some("is open but has a role or services".to_owned()),
             Ok(Access::User) if role == Some(Role::Unspecified) => None,
-            Ok(Access::User) => Some("names a role without a membership".to_owned()),
+            Ok(Access::User) => Some("has a role but does not require a membership".to_owned()),
             Ok(Access::Member) if role.is_some_and(|r| r != Role::Unspecified) => None,
-            Ok(Access::Member) => Some("names no role".to_owned()),
+            Ok(Access::Member) => Some("has no role".to_owned()),
             Ok(Access::Service) if names.is_empty() => Some("lists no service".to_owned()),
             Ok(Access::Service) if role == Some(Role::Unspecified) => None,
-            Ok(Access::Service) => Some("names a role for services".to_owned()),
-            Ok(Access::Unspecified) | Err(_) => Some("says not who may call".to_owned()),
+            Ok(Access::Service) => Some("has a role but is only for services".to_owned()),
+            Ok(Access::Unspecified) | Err(_) => Some("does not define who may call it".to_owned()),
         }
     }
 }

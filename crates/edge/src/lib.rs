@@ -139,7 +139,7 @@ impl WatchEdge {
         if !self.0.drain.drain(spread).await {
             tracing::info!(
                 open = self.0.drain.open_streams(),
-                "streams that nobody reads end with their connections"
+                "streams without a reader end with their connections"
             );
         }
         self.0.topics.close();

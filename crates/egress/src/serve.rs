@@ -124,7 +124,7 @@ impl Egress {
         match tokio::time::timeout(DIRECTORY, self.0.directory.network(&claim)).await {
             Ok(Ok(Some(network))) => Some((claim, network)),
             Ok(Ok(None)) => {
-                tracing::debug!(sandbox = claim.sandbox, "a connection to the network proxy proves nothing");
+                tracing::debug!(sandbox = claim.sandbox, "a network proxy connection has no valid proof");
                 None
             }
             Ok(Err(error)) => {
@@ -136,7 +136,7 @@ impl Egress {
                 None
             }
             Err(_) => {
-                tracing::warn!(sandbox = claim.sandbox, "the network of a sandbox takes too long to look up");
+                tracing::warn!(sandbox = claim.sandbox, "looking up the network of a sandbox takes too long");
                 None
             }
         }

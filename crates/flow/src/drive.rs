@@ -27,7 +27,7 @@ const LASTS: Duration = Duration::from_millis(200);
 /// How often the writes for a transition are derived while other writers come between.
 const MAX_DERIVATIONS: u32 = 8;
 /// Message of a flow whose writes the database refuses.
-const REFUSED: &str = "the database refused what this stage recorded; the log of the service has the cause";
+const REFUSED: &str = "the database refused what this stage recorded; the service's log has the cause";
 /// How many interruptions (crashes of the worker in the middle of a stage) are tolerated.
 const MAX_INTERRUPTIONS: u32 = 100;
 

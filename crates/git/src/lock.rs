@@ -19,7 +19,7 @@ impl Drop for Lock {
     /// copy of it for a moment and with it the lock. Unlocking releases the lock for all copies.
     fn drop(&mut self) {
         if let Err(e) = self.0.unlock() {
-            tracing::warn!(error = %e, "the lock of a repository is released only with its last descriptor");
+            tracing::warn!(error = %e, "a repository's lock is held until its last descriptor is closed");
         }
     }
 }

@@ -122,7 +122,7 @@ async fn call(
             let words = format!("{} responded with more than {} KiB", access.place(), LARGEST / 1024);
             failed(ProbeStep::Answer, words)
         }
-        false => failed(ProbeStep::Failing, format!("{} broke off its response", access.place())),
+        false => failed(ProbeStep::Failing, format!("{} cut off its response", access.place())),
     };
     let body = read.map_err(cut)?.to_bytes();
     if !parts.status.is_success() {

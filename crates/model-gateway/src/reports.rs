@@ -81,7 +81,7 @@ impl Reports {
         access.owner.session.hash(&mut hash);
         let lane = usize::try_from(hash.finish() % LANES).unwrap_or(0);
         if self.0[lane].send(report).is_err() {
-            tracing::warn!(owner = ?access.owner, "a report of a model call came after the end of the service");
+            tracing::warn!(owner = ?access.owner, "a report of a model call arrived after the service had stopped");
         }
     }
 }

@@ -64,7 +64,7 @@ impl Gateway {
                     let Settings { connections: all, connections_of_sandbox: each, .. } = *self.settings();
                     let share = peer.as_ref().map(|peer| shares.take(peer, all, each));
                     if matches!(share, Some(None)) {
-                        tracing::debug!("a sandbox has as many connections to the model gateway as it may");
+                        tracing::debug!("a sandbox has reached its limit of model gateway connections");
                         continue;
                     }
                     let gateway = self.clone();

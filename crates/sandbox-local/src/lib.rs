@@ -200,7 +200,7 @@ impl LocalProvider {
         let tools = ToolCache::new(&config.tools, settings, env.clone());
         let parents = match config.limits.mode {
             LimitMode::Measure => Err("switched off by configuration".to_owned()),
-            LimitMode::Auto => blocking("looking for control groups", || Ok(Parents::find())).await?,
+            LimitMode::Auto => blocking("looking for cgroups", || Ok(Parents::find())).await?,
         };
         let how = limits::enforcement(parents.as_ref().map_err(String::as_str));
         tracing::info!(limits = config.limits.describe(), how, "limits of each sandbox");

@@ -29,7 +29,7 @@ impl LocalProvider {
                 return Err(ProviderError::new(Class::Configuration, "ISOLATION_UNAVAILABLE", message));
             }
             (Isolation::None { reason }, _) => {
-                tracing::warn!(%reason, "sandboxes run without isolation: agents see what this user sees");
+                tracing::warn!(%reason, "sandboxes run without isolation: agents can access whatever this user can");
             }
             (Isolation::Bubblewrap { version, .. }, _) => {
                 tracing::info!(%version, "sandboxes are isolated by bubblewrap");

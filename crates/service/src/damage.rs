@@ -11,7 +11,7 @@ pub fn damaged_condition() -> Condition {
     Condition {
         reason: "STORED_DATA_DAMAGED".to_owned(),
         message: "its stored data cannot be decoded".to_owned(),
-        next_action: "run `foundry verify` on the mesh, and restore the row from a backup".to_owned(),
+        next_action: "run `foundry verify`, and restore the row from a backup".to_owned(),
         ..Condition::default()
     }
 }
@@ -53,7 +53,7 @@ pub fn stored_part(row: &Row, column: &str, id: &str) -> Result<TranscriptPart> 
     let lost = || TranscriptPart {
         body: Some(Body::Notice(Notice {
             kind: NoticeKind::EventsLost.into(),
-            message: "a part of the conversation is stored damaged and cannot be read".to_owned(),
+            message: "part of the stored conversation is damaged and cannot be read".to_owned(),
         })),
         ..TranscriptPart::default()
     };

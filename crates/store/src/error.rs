@@ -110,7 +110,7 @@ impl From<CommitError> for Error {
             }
             CommitError::Replayed { .. } => {
                 Self::new(Code::Aborted, "REPLAYED", "a concurrent attempt of this request was committed")
-                    .next_action("send the same request again to receive its stored answer")
+                    .next_action("send the same request again to receive its stored response")
                     .retry_after(Duration::ZERO)
             }
             CommitError::IdempotencyMismatch => request_id_reused(),
@@ -146,10 +146,10 @@ fn failed(fault: Fault, cause: impl Into<Box<dyn std::error::Error + Send + Sync
             Error::unavailable("STORE_UNAVAILABLE", fault.to_string(), Duration::from_secs(1))
         }
         Fault::Full => Error::unavailable("STORAGE_FULL", fault.to_string(), STORAGE_RETRY)
-            .next_action("free space on the disk of the database, or make it larger"),
+            .next_action("free up space on the database's disk, or enlarge it"),
         Fault::Failing | Fault::Fatal => {
             Error::unavailable("STORAGE_FAILED", fault.to_string(), STORAGE_RETRY)
-                .next_action("check the disk and the file system of the database")
+                .next_action("check the database's disk and file system")
         }
     };
     error.caused_by(cause)

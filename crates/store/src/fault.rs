@@ -79,9 +79,9 @@ impl fmt::Display for Fault {
             Self::Permanent => "the database refused the data",
             Self::Busy => "the database is busy",
             Self::Unreachable => "the database cannot be reached",
-            Self::Full => "the disk of the database is full",
-            Self::Failing => "the disk of the database fails",
-            Self::Fatal => "the disk did not confirm a write of the database",
+            Self::Full => "the database's disk is full",
+            Self::Failing => "the database's disk is failing",
+            Self::Fatal => "the disk did not confirm a write by the database",
         })
     }
 }

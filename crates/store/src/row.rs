@@ -161,7 +161,7 @@ pub fn is_damaged(error: &Error) -> bool {
 
 fn damaged(column: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::new(Code::DataLoss, "STORED_DATA_DAMAGED", format!("the stored column {column} cannot be decoded"))
-        .next_action("run `foundry verify` on the mesh, and restore the row from a backup")
+        .next_action("run `foundry verify`, and restore the row from a backup")
         .caused_by(cause)
 }
 

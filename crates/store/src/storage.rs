@@ -44,7 +44,7 @@ impl StorageState {
 
     fn wrote(&self) {
         if self.0.send_replace(Storage::Writable) != Storage::Writable {
-            tracing::info!("the disk of the database takes writes again");
+            tracing::info!("the database's disk accepts writes again");
         }
     }
 }

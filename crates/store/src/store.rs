@@ -356,7 +356,7 @@ impl Store {
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::Release);
         if !self.inner.writing.shutdown(CLOSE_LIMIT).await {
-            tracing::warn!(tasks = self.inner.writing.len(), "writes still ran when the store closed");
+            tracing::warn!(tasks = self.inner.writing.len(), "writes still running when the store closed");
         }
         let readers = async {
             match &self.inner.readers {
@@ -365,10 +365,10 @@ impl Store {
             }
         };
         if tokio::time::timeout(CLOSE_LIMIT, readers).await.is_err() {
-            tracing::warn!("reads still ran when the store closed");
+            tracing::warn!("reads still running when the store closed");
         }
         if !self.inner.reading.shutdown(CLOSE_LIMIT).await {
-            tracing::warn!(tasks = self.inner.reading.len(), "snapshots did not end when the store closed");
+            tracing::warn!(tasks = self.inner.reading.len(), "snapshots still open when the store closed");
         }
     }
 }

@@ -56,7 +56,7 @@ impl ToolCache {
                 format!("{name} is only available for Linux on x86-64 and ARM64; this machine is {here}");
             ToolError::new(Cause::Configuration, "PLATFORM_UNSUPPORTED", message)
         })?;
-        self.make_base().map_err(|e| ToolError::io("making the tool cache", e))?;
+        self.make_base().map_err(|e| ToolError::io("creating the tool cache", e))?;
         let path = self.base().join(format!(".lock~{name}"));
         let waiting = || progress(&format!("npm: {name} is being installed by another process"));
         let _held = lock::take(&path, name, self.settings.limit, &self.env, waiting).await?;
@@ -143,7 +143,7 @@ impl ToolCache {
             }
             Ok(new)
         });
-        Ok(Unfinished(Some(made.map_err(|e| ToolError::io("making a directory in the tool cache", e))?)))
+        Ok(Unfinished(Some(made.map_err(|e| ToolError::io("creating a directory in the tool cache", e))?)))
     }
 
     /// Lets npm resolve the versions of all packages, and keeps them.
@@ -158,7 +158,7 @@ impl ToolCache {
         let args = ["install", "--package-lock-only", "--omit-lockfile-registry-resolved"];
         self.npm(Run { name, args: &args, dir: new.path(), path_first: None, packages: 0 }, progress).await?;
         let (made, kept) = (new.path().join("package-lock.json"), self.made_lock(packages));
-        let lock = blocking("keeping a lock file", move || {
+        let lock = blocking("saving a lock file", move || {
             let lock = fs::read_to_string(&made)?;
             fs::File::open(&made)?.sync_all()?;
             fs::rename(&made, &kept)?;

@@ -320,7 +320,7 @@ impl Delivery {
 fn behind() -> Error {
     Error::unavailable(
         "POSITION_AHEAD",
-        "the position is newer than what this server has",
+        "the position is newer than this server's data",
         Duration::from_millis(500),
     )
     .next_action("open the watch again, on another server if there is one")

@@ -45,11 +45,11 @@ impl Stalls {
         let failing = failing.get(session).filter(|f| now.since(f.since) >= STALLED)?;
         Some(Condition {
             reason: "TRANSCRIPT_STALLED".to_owned(),
-            message: format!("the agent's events cannot be taken into the transcript: {}", failing.cause),
+            message: format!("the agent's events cannot be added to the transcript: {}", failing.cause),
             since_time: Some(failing.since.to_proto()),
             attempt: failing.attempts,
             retryable: true,
-            next_action: "none needed: it is tried again; if it lasts, the log has the cause".to_owned(),
+            next_action: "none needed: it is retried automatically; if it persists, see the log".to_owned(),
             ..Condition::default()
         })
     }

@@ -75,5 +75,5 @@ async fn a_reached_limit_is_told_with_its_figure_and_the_next_message_works() {
 
     let providers = caller.provisioner().list_providers(ListProvidersRequest {}).await.unwrap().into_inner();
     let local = providers.providers.iter().find(|p| p.name == "local").unwrap();
-    assert!(local.limits.contains("control groups") || local.limits.contains("measured"), "{local:?}");
+    assert!(local.limits.contains("cgroups") || local.limits.contains("measured"), "{local:?}");
 }

@@ -231,7 +231,7 @@ export class Foundry {
     try {
       return (this.options.createWorker ?? createSharedWorker)();
     } catch (error) {
-      console.warn('No shared worker: this tab connects by itself.', error);
+      console.warn('No shared worker: this tab uses its own connection.', error);
       return undefined;
     }
   }

@@ -189,7 +189,7 @@ function ofTasks(all: () => Everything): State[] {
     {
       name: 'a task that asks',
       path: at('asking', 'none'),
-      ready: async (page) => await page.getByRole('region', { name: 'The agent asks for permission' }).waitFor(),
+      ready: async (page) => await page.getByRole('region', { name: 'The agent is asking for permission' }).waitFor(),
     },
     { name: 'a task that rests', path: at('idle', 'none'), ready: says(/etc\/passwd/) },
     { name: 'a turn that failed', path: at('failing', 'none'), ready: says(/overloaded/) },

@@ -156,7 +156,7 @@ async function choose(name: string): Promise<void> {
 
 test('a hostile transcript is shown and does nothing', async () => {
   await openTask(page, mesh, taskId);
-  const question = page.getByRole('region', { name: 'The agent asks for permission' });
+  const question = page.getByRole('region', { name: 'The agent is asking for permission' });
   await question.waitFor();
   await isInert('the question');
   await question.getByRole('button', { name: /allow/i }).first().click();

@@ -45,7 +45,7 @@ test('another model is chosen while a turn runs and is heard at once, and a refu
   // The turn continues only after the form is answered; without the pattern, lower-case letters would be accepted
   // too.
   await send(page, 'ask for a form\nsay can you hear me');
-  const card = page.getByRole('region', { name: 'The agent asks a question' });
+  const card = page.getByRole('region', { name: 'The agent is asking a question' });
   await card.waitFor();
   await setting('Model').selectOption('demo-loud');
   await applied();
@@ -69,7 +69,7 @@ test('a command is completed with the keyboard, and its form is filled in and to
   await composer(page).press('Tab');
   expect(await composer(page).inputValue()).toBe('/form ');
   await composer(page).press('Enter');
-  const card = page.getByRole('region', { name: 'The agent asks a question' });
+  const card = page.getByRole('region', { name: 'The agent is asking a question' });
   await card.waitFor();
   await card.getByRole('button', { name: 'Send answer' }).click();
   await card.getByText('This field is required').waitFor();
@@ -95,7 +95,7 @@ test('what the command line chooses and fills in is seen in the page', async () 
   mesh.cli('session', 'set', session, 'mode', 'careful');
   await expect.poll(async () => await setting('Mode').inputValue(), { timeout: 30_000 }).toBe('careful');
   await send(page, 'ask for a form');
-  await page.getByRole('region', { name: 'The agent asks a question' }).waitFor();
+  await page.getByRole('region', { name: 'The agent is asking a question' }).waitFor();
   mesh.cli('session', 'fill', session, 'name=Mandarin', 'kind=major');
   await said(page)
     .getByText(/name = "Mandarin"/)

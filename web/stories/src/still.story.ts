@@ -130,7 +130,7 @@ async function blur(): Promise<void> {
 
 test('an answer to the question of an agent stays where it is pressed, and the first press gives it', async () => {
   await openTask(page, mesh, createTask(mesh, 'ask before running `cat README.md`. Then say it was read', []));
-  const dock = page.getByRole('region', { name: 'The agent asks for permission' });
+  const dock = page.getByRole('region', { name: 'The agent is asking for permission' });
   const once = dock.getByRole('button', { name: /^Allow once/ });
   await once.waitFor();
   expect(await pressAtWidths(once, blur)).toEqual([]);

@@ -79,7 +79,7 @@ test('a message is answered, and a tool call shows what it did', async () => {
 
 test('a permission is allowed by a button and rejected by a key, and the transcript says who answered what', async () => {
   const { page } = me;
-  const dock = page.getByRole('region', { name: 'The agent asks for permission' });
+  const dock = page.getByRole('region', { name: 'The agent is asking for permission' });
   await send(page, 'ask before running `cat src/greeting.txt`. Then say it was read');
   await dock.waitFor();
   await row(page, 'Good day').getByText('Needs an answer').waitFor();

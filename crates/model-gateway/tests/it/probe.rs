@@ -107,7 +107,7 @@ async fn says_which_step_fails() {
             "does not provide this kind of API",
         ),
         (Reply::close(), ProbeStep::Failing, "closed the connection"),
-        (cut(), ProbeStep::Failing, "broke off its response"),
+        (cut(), ProbeStep::Failing, "cut off its response"),
         (Reply::raw("SSH-2.0-OpenSSH_9.2p1\r\n"), ProbeStep::Answer, "something that is not HTTP"),
         (
             Reply::whole(200, &[], "x".repeat(300 * 1024)),

@@ -86,7 +86,7 @@ impl AllAgents {
     async fn start_in_turn(&self, acp: AcpId, start: AgentStart) -> Result<AgentStarted, Failure> {
         if start.attempt.is_empty() || start.attempt.len() > MAX_NAME || start.agent.len() > MAX_NAME {
             return Err(Failure::invalid(format!(
-                "the attempt must be 1 to {MAX_NAME} bytes, the agent's name no more"
+                "the attempt must be 1 to {MAX_NAME} bytes, and the agent's name at most {MAX_NAME}"
             )));
         }
         let (argv, env) = self.places.expand_all(&start.argv, &start.env)?;

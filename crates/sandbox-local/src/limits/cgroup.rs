@@ -73,7 +73,7 @@ impl Parents {
         }
         // The first reason is that of the nearest group: the one an administrator would have to delegate.
         let reason = reasons.into_iter().next().unwrap_or_default();
-        Err(format!("no delegated control group ({reason})"))
+        Err(format!("no delegated cgroup ({reason})"))
     }
 
     /// The version of the kernel's interface, 1 or 2.

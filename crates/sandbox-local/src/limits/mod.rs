@@ -93,7 +93,7 @@ impl Limits {
         };
         add(self.processes, &|n| format!("{} processes", grouped(n)));
         add(self.memory(), &|n| format!("{} of memory", bytes(n)));
-        add(u64::from(self.cpus > 0.0), &|_| format!("{} processors", self.cpus));
+        add(u64::from(self.cpus > 0.0), &|_| format!("{} CPUs", self.cpus));
         add(self.disk_bytes, &|n| format!("{} on disk", bytes(n)));
         add(self.disk_files, &|n| format!("{} files", grouped(n)));
         add(self.descriptors, &|n| format!("{} descriptors", grouped(n)));
@@ -156,8 +156,8 @@ impl Bounds {
 pub(crate) fn enforcement(parents: Result<&Parents, &str>) -> String {
     match parents {
         Ok(parents) => {
-            let missing = if parents.has_cpu() { "" } else { ", none for processors" };
-            format!("enforced by control groups (version {}{missing}); disk is measured", parents.version())
+            let missing = if parents.has_cpu() { "" } else { ", no CPU limit" };
+            format!("enforced by cgroups (version {}{missing}); disk is measured", parents.version())
         }
         Err(reason) => format!("measured every second: {reason}"),
     }
@@ -184,7 +184,7 @@ mod tests {
     fn says_what_is_limited_and_nothing_else() {
         let limits =
             Limits { memory_bytes: Some(512 << 20), cpus: 1.5, disk_bytes: 1 << 30, ..Limits::none() };
-        assert_eq!(limits.describe(), "512.0 MiB of memory, 1.5 processors, 1.0 GiB on disk");
+        assert_eq!(limits.describe(), "512.0 MiB of memory, 1.5 CPUs, 1.0 GiB on disk");
         assert_eq!(Limits::none().describe(), "none");
         assert!(Limits::default().memory() > 0, "the host says what it has");
     }

@@ -58,7 +58,7 @@ pub(super) async fn serve(
         Ok(Ok(Some(decided))) => decided,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "connection failed"),
-        Err(_) => return tracing::debug!(%peer, "connection closed: it said nothing"),
+        Err(_) => return tracing::debug!(%peer, "connection closed: it sent nothing"),
     };
 
     let most = limits.header_bytes as usize;

@@ -131,7 +131,7 @@ impl State {
     fn close_idle(&mut self, matches: impl Fn(&Connection) -> bool) -> bool {
         let found = self.idle.values().find(|id| self.connections.get(*id).is_some_and(&matches)).copied();
         let Some(closed) = found.and_then(|id| self.remove(id)) else { return false };
-        tracing::debug!(address = %closed.address, "an idle connection without a credential makes room");
+        tracing::debug!(address = %closed.address, "closed an idle connection without a credential to make room");
         closed.cut.cancel();
         true
     }

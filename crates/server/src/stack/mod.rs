@@ -246,7 +246,7 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
         .downcast_ref::<&str>()
         .map(|s| (*s).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a value that is no text".to_owned());
+        .unwrap_or_else(|| "a value that is not text".to_owned());
     Error::internal(format!("the handler panicked: {text}"))
 }
 

@@ -323,7 +323,7 @@ where
 
     /// A broken stream is reopened; a broken snapshot makes the position invalid.
     fn broken(&mut self, violation: &Violation) -> End {
-        tracing::warn!(watch = self.config.name, %violation, "a watch broke the contract");
+        tracing::warn!(watch = self.config.name, %violation, "a watch violated the contract");
         if matches!(violation, Violation::Snapshot { .. }) {
             self.position = None;
         }

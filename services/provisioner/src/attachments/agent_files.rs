@@ -112,7 +112,7 @@ async fn store(
         Ok(()) => Ok(id),
         Err(e) => {
             // The conversation goes on: the sweep removes the row, and the transcript mentions the missing file.
-            tracing::warn!(session = %session.session_id, error = ?e, "a file of an agent was not stored");
+            tracing::warn!(session = %session.session_id, error = ?e, "a file from an agent was not stored");
             Err(Refusal::Reason(UNAVAILABLE))
         }
     }

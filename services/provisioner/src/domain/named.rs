@@ -51,7 +51,7 @@ impl Secrets {
     pub fn to_secret(&self) -> Result<Secret, Error> {
         let texts = self.0.iter().map(|(place, secret)| Some((place.as_str(), secret.expose_str()?)));
         let texts: Option<BTreeMap<&str, &str>> = texts.collect();
-        let texts = texts.ok_or_else(|| Error::internal("a secret of a row is not text"))?;
+        let texts = texts.ok_or_else(|| Error::internal("a stored secret of a row is not text"))?;
         serde_json::to_vec(&texts).map(Secret::new).map_err(Error::internal)
     }
 
@@ -62,7 +62,7 @@ impl Secrets {
     pub fn from_secret(secret: &Secret) -> Result<Self, Error> {
         // The parser's error would hold a piece of the text.
         let texts: BTreeMap<String, String> = serde_json::from_slice(secret.expose())
-            .map_err(|_| Error::internal("the secrets of a row are not in the form they are stored in"))?;
+            .map_err(|_| Error::internal("the stored secrets of a row have an unexpected format"))?;
         Ok(Self(texts.into_iter().map(|(place, text)| (place, Secret::new(text))).collect()))
     }
 }

@@ -203,7 +203,7 @@ pub fn reached_condition(reached: &ReachedLimit) -> Condition {
         LimitKind::Memory => (
             format!("the sandbox has reached its limit of {limit}; the largest process was killed"),
             "memory_bytes",
-            "use less, for example by running fewer jobs in parallel",
+            "use less memory, for example by running fewer jobs in parallel",
         ),
         LimitKind::DiskBytes | LimitKind::DiskFiles => {
             let ended =

@@ -61,7 +61,7 @@ pub async fn enqueue_for(
     let waiting = unfinished(&shared.store, &DECLINE, session.session_id.as_str()).await?;
     if waiting.len() >= MAX_WAITING {
         let (session, questions) = (&session.session_id, declined.len());
-        tracing::warn!(%session, questions, "questions of an agent that does not read its answers get none");
+        tracing::warn!(%session, questions, "an agent does not read its answers; its questions stay unanswered");
         return Ok(());
     }
     let answers = declined.into_iter().map(|(acp_id, result)| Answer::written(&acp_id, result));
@@ -103,7 +103,7 @@ async fn decline(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, St
             Ok(()) => {}
             // One that the agent cannot take does not affect the others.
             Err(e) if e.is_refused("invalid") || e.is_refused("too_large") => {
-                tracing::info!(session = %id, error = %e, "an agent cannot be answered");
+                tracing::info!(session = %id, error = %e, "an answer could not be sent to an agent");
             }
             Err(e) => return Err(e.into()),
         }

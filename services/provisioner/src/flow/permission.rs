@@ -91,7 +91,7 @@ pub async fn enqueue_by_policy(
     let waiting = unfinished(&shared.store, &ANSWER, session.session_id.as_str()).await?.len();
     if waiting >= MAX_WAITING {
         let (session, answers) = (&session.session_id, answers.len());
-        tracing::warn!(%session, answers, "an agent that does not read its answers gets no further ones");
+        tracing::warn!(%session, answers, "an agent does not read its answers; further ones are dropped");
         return Ok(());
     }
     enqueue_for(ws, shared, session, answers)

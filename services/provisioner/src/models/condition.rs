@@ -176,7 +176,7 @@ fn condition(seen: &ModelCondition, provider: &str, now: Timestamp) -> Condition
             ("none needed: the agent continues automatically".to_owned(), Some(at.to_proto()))
         }
         ConditionKind::Quota { resume_at: Some(at), .. } => {
-            let text = "wait, waiting messages are sent automatically at the time shown; or, to send them earlier, \
+            let text = "wait, queued messages are sent automatically at the time shown; to send them earlier, \
                         set another key or resume";
             (text.to_owned(), Some(at.to_proto()))
         }

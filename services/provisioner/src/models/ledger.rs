@@ -86,7 +86,7 @@ impl Ledger for SessionLedger {
         let Ok(shared) = self.shared() else { return };
         let _one = self.counting.lock().await;
         if let Err(e) = count(&shared, access, &usage).await {
-            tracing::warn!(session = access.owner.session, error = %e, "the use of a model was not counted");
+            tracing::warn!(session = access.owner.session, error = %e, "a model call was not counted");
         }
     }
 
@@ -94,7 +94,7 @@ impl Ledger for SessionLedger {
         let Ok(shared) = self.shared() else { return };
         if let Err(e) = condition::record(&shared, &access.owner, &condition).await {
             let reason = condition.reason();
-            tracing::warn!(session = access.owner.session, reason, error = %e, "a model's refusal was not recorded");
+            tracing::warn!(session = access.owner.session, reason, error = %e, "the refusal of a model call was not recorded");
         }
     }
 }

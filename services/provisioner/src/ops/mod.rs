@@ -116,7 +116,7 @@ pub(crate) fn stored(provider: &ModelProvider) -> Result<&OrganizationId, Error>
     provider.organization_id.as_ref().ok_or_else(|| {
         let text = format!("model provider {} is set in the environment of `foundry up`", provider.view.name);
         Error::precondition("MODEL_PROVIDER_READ_ONLY", provider.model_provider_id.as_str(), text)
-            .next_action("change the variables and start the mesh again, or add a model provider of your own")
+            .next_action("change the variables and restart the mesh, or add your own model provider")
     })
 }
 

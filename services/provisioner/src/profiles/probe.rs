@@ -78,7 +78,7 @@ impl ModelFinding {
             ),
             Self::Tls => (
                 "a TLS connection to the host cannot be established",
-                "check the base URL; for a certificate authority of your own, add it to the configuration",
+                "check the base URL; for a private certificate authority, set provisioner.network.ca_file",
             ),
             Self::Key => {
                 ("the credential is missing or was rejected", "set a valid key with `foundry model update`")
@@ -92,7 +92,7 @@ impl ModelFinding {
                 "check the base URL's path and the provider kind",
             ),
             Self::Failing => {
-                ("the provider failed", "try again later; if it goes on, check the provider and the model")
+                ("the provider failed", "try again later; if it persists, check the provider and the model")
             }
         }
     }

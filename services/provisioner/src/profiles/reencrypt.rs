@@ -56,7 +56,7 @@ pub async fn reencrypt_at_start(shared: Arc<Shared>) {
                 return;
             }
             Err(e) => {
-                tracing::warn!(error = %e, "secrets under an older key were not re-encrypted; trying later")
+                tracing::warn!(error = %e, "secrets under an older key were not re-encrypted; retrying later")
             }
         }
         tokio::select! {
@@ -107,7 +107,7 @@ async fn some(
                     changed += 1;
                 }
                 Err(e) => {
-                    tracing::warn!(row = id, error = %e, "a secret cannot be encrypted again");
+                    tracing::warn!(row = id, error = %e, "a secret cannot be re-encrypted");
                     done.unreadable += 1;
                 }
             }

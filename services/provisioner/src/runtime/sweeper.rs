@@ -53,7 +53,7 @@ async fn examine(shared: &Shared, provider: &Arc<dyn Provider>, found: &OwnedSan
     let Ok(id) = found.name.as_str().parse::<SandboxId>() else { return Ok(()) };
     let known = sandboxes::find(&shared.store, &id).await?;
     let why = match known.map(|s| s.state) {
-        None => "no ledger knows it",
+        None => "it is in no ledger",
         Some(SandboxState::Destroyed) => "it was destroyed before",
         Some(_) => return Ok(()),
     };

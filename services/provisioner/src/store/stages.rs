@@ -39,7 +39,7 @@ pub fn read(text: Option<&str>, order: &[&str]) -> Result<Vec<Stage>, Error> {
     for row in text.unwrap_or_default().split(ROW).filter(|r| !r.is_empty()) {
         let fields: Vec<&str> = row.split(FIELD).collect();
         let [name, state, start, end, attempts, reason, message] = fields.as_slice() else {
-            return Err(Error::internal("a stage is stored in another shape"));
+            return Err(Error::internal("a stored stage has an unexpected format"));
         };
         let time = |t: &str| t.parse().ok().map(|t| foundry_core::Timestamp::from_micros(t).to_proto());
         stages.push(Stage {

@@ -119,7 +119,7 @@ where
     let mut received: u64 = 0;
     while let Some(part) = next(parts).await? {
         let Part::Chunk(chunk) = part else {
-            return Err(Error::invalid_field("header", "must come only once"));
+            return Err(Error::invalid_field("header", "must be sent only once"));
         };
         received += chunk.len() as u64;
         if chunk.len() > MAX_CHUNK || received > size {

@@ -215,7 +215,7 @@ async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         // A person edits or removes it.
         mark(cx, &task, &message, MessageState::Delivering, MessageState::Queued).await?;
         hold(cx, &task, &session).await?;
-        return Ok(wait(cx, key, "the files of the next message are stored damaged", LOOK_AGAIN));
+        return Ok(wait(cx, key, "the stored files of the next message are damaged", LOOK_AGAIN));
     }
     let request = PromptAgentSessionRequest {
         request_id: message.clone(),

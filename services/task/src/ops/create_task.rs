@@ -72,7 +72,7 @@ pub async fn create_task(
 
 fn taken(branch: &str) -> Error {
     Error::already_exists("task on branch", branch)
-        .next_action("choose another branch, or leave it empty to derive one")
+        .next_action("choose another branch, or leave it empty to get a generated one")
 }
 
 fn check<'a>(

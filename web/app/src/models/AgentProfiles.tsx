@@ -129,7 +129,7 @@ function RemoveDialog({ profile, onClose, onRemoved }: { profile: AgentProfile; 
       busy={remove.busy}
       error={remove.error}
     >
-      Running agents are not affected. Tasks that use it cannot start their agent again.
+      Running agents are not affected. Tasks that use it cannot restart their agent.
     </ConfirmDialog>
   )
 }

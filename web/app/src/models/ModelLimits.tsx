@@ -23,7 +23,7 @@ export function ModelLimits({ read }: { read: Read<ModelLimit[]> }) {
     <>
       <Section
         title="Limits"
-        about="Once a limit is reached, calls are rejected before they are sent to the provider. Limits of the organization count per calendar month (UTC), limits of tasks over the lifetime of the task."
+        about="Once a limit is reached, calls are rejected before they are sent to the provider. Limits of the organization apply per calendar month (UTC), limits of tasks over the lifetime of each task."
         addLabel="Set a limit"
         onAdd={() => setSets(true)}
         read={read}

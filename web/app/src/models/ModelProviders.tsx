@@ -160,7 +160,7 @@ function RemoveDialog({ provider, onClose, onRemoved }: { provider: ModelProvide
       busy={remove.busy}
       error={remove.error}
     >
-      Its key is deleted. The next calls of agents that use it fail.
+      Its key is deleted. Agents that use it fail at their next call.
     </ConfirmDialog>
   )
 }

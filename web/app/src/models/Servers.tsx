@@ -123,7 +123,7 @@ function LocalCommand({ server, change, problems, secrets }: FieldProps) {
         className={classes.wide}
         label="Arguments (optional)"
         description={
-          'One per line; one with a line break in quotes, such as "a\\nb". Everyone in the organization can read them, so no secrets.'
+          'One per line; quote one that contains a line break, such as "a\\nb". Everyone in the organization can read them: no secrets.'
         }
         rows={3}
         resize="vertical"

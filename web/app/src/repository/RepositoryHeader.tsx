@@ -161,7 +161,7 @@ function DeleteDialog({ repository, taskCount, onClose }: Props & { onClose: () 
       busy={remove.busy}
       error={remove.error}
     >
-      Its mirror and all task work that was not pushed are removed from Foundry.{' '}
+      Its mirror and the changes that tasks made are removed from Foundry; their conversations are kept.{' '}
       {taskCount > 0 && <strong>{taskCount === 1 ? 'One task uses it.' : `${taskCount} tasks use it.`} </strong>}
       The original repository is not changed.
     </ConfirmDialog>

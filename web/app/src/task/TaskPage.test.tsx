@@ -156,7 +156,7 @@ describe('the task page', () => {
       sessions: [aSession({ state: SessionState.RUNNING, pendingPermission: request })],
       calls: { respondToPermission: () => ({}) },
     })
-    const dock = screen.getByRole('region', { name: 'The agent asks for permission' })
+    const dock = screen.getByRole('region', { name: 'The agent is asking for permission' })
     fireEvent.click(within(dock).getByRole('button', { name: /Reject/ }))
     await waitFor(() => expect(made(world, 'respondToPermission')).toMatchObject([{ permissionId: 'perm-1', optionId: 'no' }]))
   })

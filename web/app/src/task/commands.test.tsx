@@ -135,7 +135,7 @@ describe('a question of the agent', () => {
     { optionId: 'no', name: 'Reject', kind: 'reject_once' },
   ]
   const asks = aSession({ state: SessionState.RUNNING, pendingPermission: { permissionId: 'perm-1', title: 'cargo test', options } })
-  const dock = () => screen.getByRole('region', { name: 'The agent asks for permission' })
+  const dock = () => screen.getByRole('region', { name: 'The agent is asking for permission' })
 
   it('is answered once, also while the answer is on its way back', async () => {
     const world = openTask({ sessions: [asks], calls: { respondToPermission: () => ({}) } })

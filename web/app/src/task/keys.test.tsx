@@ -22,7 +22,7 @@ it('keys lead to the field of messages and to the question of the agent', () => 
   message().blur()
   press('g', 'q')
   expect(document.activeElement).toBe(
-    within(screen.getByRole('region', { name: 'The agent asks for permission' })).getByRole('button', { name: /Allow/ }),
+    within(screen.getByRole('region', { name: 'The agent is asking for permission' })).getByRole('button', { name: /Allow/ }),
   )
 })
 

@@ -49,7 +49,7 @@ export class Holds {
       this.makeRoom();
       held = { record: new TopicRecord(spec, this.env), holds: new Map() };
       this.topics.set(spec.key, held);
-      this.listener.log('subscribed', 'A page looks at it.', held.record);
+      this.listener.log('subscribed', 'A page shows it.', held.record);
     }
     const { record, holds } = held;
     const hold = holds.get(sink);
@@ -106,13 +106,13 @@ export class Holds {
       if (holds.some(([, { stopGrace }]) => !stopGrace)) continue;
       for (const [sink, { stopGrace }] of holds) {
         stopGrace?.();
-        this.drop(sink, held, 'Nobody looks at it, and the stream is full.');
+        this.drop(sink, held, 'No page shows it, and the stream is full.');
       }
       return;
     }
   }
 
-  private drop(sink: Sink, { record, holds }: Held, why = 'Nobody has looked at it for 30 s.'): void {
+  private drop(sink: Sink, { record, holds }: Held, why = 'No page has shown it for 30 s.'): void {
     holds.delete(sink);
     sink.dropped(record.spec.key);
     if (holds.size > 0) return;

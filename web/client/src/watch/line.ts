@@ -197,12 +197,12 @@ export class Line implements StreamListener {
 
   private lost(error: FoundryError): void {
     if (isAuth(error)) {
-      this.owner.log('auth', `The session is refused: ${error.message}`);
+      this.owner.log('auth', `The session was rejected: ${error.message}`);
       return this.owner.refused(this.sessionKey ?? '', error);
     }
     if (isFinal(error)) {
       this.isRefused = true;
-      this.owner.log('ended', `The server refuses the stream: ${error.message}`);
+      this.owner.log('ended', `The server rejected the stream: ${error.message}`);
       return this.setState({ phase: 'closed', attempt: this.backoff.failures, error });
     }
     this.retry(error);
@@ -229,7 +229,7 @@ export class Line implements StreamListener {
     if (!this.current) return this.lost(error);
     // The old stream works until it ends.
     const wait = Math.max(this.changeBackoff.next(), error.retryAfterMs ?? 0);
-    this.owner.log('drain', `The next stream did not open: ${sentence(error.message)} Again in ${wait} ms.`);
+    this.owner.log('drain', `The next stream did not open: ${sentence(error.message)} Retrying in ${wait} ms.`);
     this.planNext(wait);
   }
 
@@ -252,7 +252,7 @@ export class Line implements StreamListener {
       [...old.watches()].filter(({ record, checker }) => record.isOwnedBy(checker)),
       error,
     );
-    this.owner.log('drain', 'The old stream has ended; the next one goes on.');
+    this.owner.log('drain', 'The old stream has ended; the next one continues.');
     if (!next.open) this.setState({ phase: 'reconnecting', attempt: 0, error });
     this.settle();
   }

@@ -158,9 +158,9 @@ export class SubscriptionManager implements LineListener {
   }
 
   private logStep(record: TopicRecord, step: Step): void {
-    if (step.kind === 'hello' && step.resumed) this.log('resumed', 'Goes on from its position.', record);
+    if (step.kind === 'hello' && step.resumed) this.log('resumed', 'Resumes from its position.', record);
     if (step.kind === 'snapshot') this.log('snapshot', `${step.rows.length} rows at ${step.position.rev}.`, record);
-    if (step.kind === 'reset') this.log('reset', `The position is of no use: ${step.reason}.`, record);
+    if (step.kind === 'reset') this.log('reset', `The position cannot be resumed: ${step.reason}.`, record);
   }
 
   private afterReset(stream: EdgeStream, record: TopicRecord): void {
@@ -187,7 +187,7 @@ export class SubscriptionManager implements LineListener {
   private retryLater(record: TopicRecord, error?: FoundryError): void {
     this.line.dropElsewhere(record);
     const wait = Math.max(record.backoff.next(), error?.retryAfterMs ?? 0);
-    this.log('reconnect', `${sentence(error?.message ?? 'The watch broke')} Asked for again in ${wait} ms.`, record);
+    this.log('reconnect', `${sentence(error?.message ?? 'The watch broke')} Retrying in ${wait} ms.`, record);
     this.show(record, record.markStale(error));
     record.waiting?.();
     record.waiting = this.env.after(wait, () => {

@@ -69,12 +69,12 @@ class ServedPage {
       case 'reconnect':
         return manager.reconnectNow();
       case 'bye':
-        return this.leave('The page said good-bye.');
+        return this.leave('The page said goodbye.');
     }
   }
 
   private hello({ baseUrl, sessionKey, isOnline }: Extract<FromPage, { kind: 'hello' }>): void {
-    this.leave('The page began anew.');
+    this.leave('The page started over.');
     const say = (message: ToPage) => this.port.postMessage(message);
     const sink: Sink = {
       topic: (update) => say({ kind: 'topic', update }),

@@ -18,7 +18,7 @@ export function conversationScenes(world: () => World): Scene[] {
       name: 'task-permission',
       path: path('asking'),
       ready: async (page) => {
-        await page.getByRole('region', { name: 'The agent asks for permission' }).waitFor();
+        await page.getByRole('region', { name: 'The agent is asking for permission' }).waitFor();
         await still(page);
       },
     },

@@ -369,7 +369,7 @@ impl Folder<'_> {
         if cut {
             let (all, left_out) = (words.len(), words.len() - kept.len());
             let text = format!(
-                "{left_out} of {all} bytes are left out here: the agent sent more text at once than is stored"
+                "{left_out} of {all} bytes are left out here: the agent sent more text at once than fits"
             );
             self.say(instance, notice(NoticeKind::EventsLost, text));
         }

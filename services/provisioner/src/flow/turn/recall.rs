@@ -57,8 +57,8 @@ fn with_history(turns: &[Turn], said: &[TranscriptPart], now: &MessageId, prompt
     }
     let (before, _) = tail(&before, MAX_REPEATED);
     format!(
-        "You were restarted in the middle of a conversation. This was said before:\n{before}\n\
-         That was before. The user's message now:\n\n{prompt}"
+        "You were restarted in the middle of a conversation. The conversation so far:\n{before}\n\
+         End of the conversation so far. The user's new message:\n\n{prompt}"
     )
 }
 

@@ -52,7 +52,7 @@ async fn keeps_the_beginning_of_a_giant_message_and_says_how_much_is_left_out() 
     assert_eq!(texts.pop().as_deref(), Some("and on"));
     assert_eq!(texts.concat().len(), MAX_TEXT);
     let left_out = "3145728 of 4194304 bytes are left out here: \
-                    the agent sent more text at once than is stored";
+                    the agent sent more text at once than fits";
     assert_eq!(notices, [left_out]);
 }
 

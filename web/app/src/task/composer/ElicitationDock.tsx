@@ -46,7 +46,7 @@ export default function ElicitationDock({ sessionId, request, canEdit }: Props) 
   const done = answered || answer.busy
   const focus = useFocusAfter(dock)
   // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it arrives
-  useEffect(() => announce(`The agent asks: ${visibleLine(request.message)}`), [elicitationId])
+  useEffect(() => announce(`The agent is asking: ${visibleLine(request.message)}`), [elicitationId])
   const give = async (action: ElicitationAction, values: Filled) => {
     if (!answered && (await answer.run(action, values)) !== undefined) setAnswered(true)
   }
@@ -58,11 +58,11 @@ export default function ElicitationDock({ sessionId, request, canEdit }: Props) 
     void give(ElicitationAction.ACCEPT, Object.fromEntries(Object.entries(filled).filter(([, each]) => each.some((it) => it !== ''))))
   }
   return (
-    <section ref={dock} className={classes.dock} aria-label="The agent asks a question" {...focus}>
+    <section ref={dock} className={classes.dock} aria-label="The agent is asking a question" {...focus}>
       <div className={classes.dockHead}>
         <IconForms size={17} aria-hidden />
         <div>
-          <div className={classes.dockTitle}>The agent asks a question</div>
+          <div className={classes.dockTitle}>The agent is asking a question</div>
           <div className={classes.dockWhat} dir="auto">
             {visible(request.message)}
           </div>

@@ -33,7 +33,7 @@ export function PermissionDock({ sessionId, request, canEdit }: Props) {
   const done = answered || answer.busy
   const focus = useFocusAfter(dock)
   // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it arrives
-  useEffect(() => announce(`The agent asks for permission: ${visibleLine(request.title)}`), [permissionId])
+  useEffect(() => announce(`The agent is asking for permission: ${visibleLine(request.title)}`), [permissionId])
   const keys = (event: KeyboardEvent) => {
     const option = request.options[Number(event.key) - 1]
     if (!canEdit || option === undefined || event.ctrlKey || event.metaKey || event.altKey) return
@@ -41,11 +41,11 @@ export function PermissionDock({ sessionId, request, canEdit }: Props) {
     void pick(option.optionId)
   }
   return (
-    <section ref={dock} className={classes.dock} aria-label="The agent asks for permission" onKeyDown={keys} {...focus}>
+    <section ref={dock} className={classes.dock} aria-label="The agent is asking for permission" onKeyDown={keys} {...focus}>
       <div className={classes.dockHead}>
         <IconHandStop size={17} aria-hidden />
         <div>
-          <div className={classes.dockTitle}>The agent asks for permission</div>
+          <div className={classes.dockTitle}>The agent is asking for permission</div>
           <InertLine text={request.title} className={classes.dockWhat} />
         </div>
       </div>

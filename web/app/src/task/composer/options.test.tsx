@@ -135,7 +135,7 @@ describe('a form of the agent', () => {
       sessions: [running],
       calls: { respondToElicitation: () => ({ rev: 1n }) },
     })
-    const dock = within(await screen.findByRole('region', { name: 'The agent asks a question' }))
+    const dock = within(await screen.findByRole('region', { name: 'The agent is asking a question' }))
     fireEvent.click(dock.getByRole('button', { name: 'Send answer' }))
     await dock.findByText('This field is required')
     expect(made(world, 'respondToElicitation')).toHaveLength(0)

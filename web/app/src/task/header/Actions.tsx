@@ -111,7 +111,7 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
         busy={archive.busy}
         error={archive.error}
       >
-        Its sandbox is released and it disappears from the list. Its conversation, changes and files stay readable.
+        Its sandbox is released and the task disappears from the list. Its conversation, changes and files stay readable.
       </ConfirmDialog>
       <ConfirmDialog
         opened={asking === 'kill'}

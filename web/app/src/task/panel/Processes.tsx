@@ -16,7 +16,7 @@ function Processes({ sandboxId }: { sandboxId: string }) {
   if (sandboxId === '') {
     return (
       <EmptyState icon={IconCpu} title="No sandbox" level={3}>
-        It has not been created yet, or it was released. What the task did stays readable.
+        It has not been created yet, or it was released. The task's conversation, changes and files stay readable.
       </EmptyState>
     )
   }

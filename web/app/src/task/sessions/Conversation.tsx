@@ -102,8 +102,8 @@ const none: readonly AgentCommand[] = []
 
 /** The elements by which the agent's question can be answered. */
 const QUESTION = [
-  'section[aria-label="The agent asks for permission"] button',
-  'section[aria-label="The agent asks a question"] :is(input, select, textarea, button)',
+  'section[aria-label="The agent is asking for permission"] button',
+  'section[aria-label="The agent is asking a question"] :is(input, select, textarea, button)',
 ].join()
 
 /** Conditions that come from calls to a model provider; they are shown while the agent runs or is idle. */

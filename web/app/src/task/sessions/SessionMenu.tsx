@@ -94,7 +94,7 @@ function Close({ session, opened, onClose }: DialogProps) {
       busy={close.busy}
       error={close.error}
     >
-      A running turn is stopped and waiting messages are not delivered. The transcript stays readable.
+      A running turn is stopped and queued messages are not delivered. The transcript stays readable.
     </ConfirmDialog>
   )
 }

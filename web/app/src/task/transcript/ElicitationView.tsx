@@ -19,7 +19,7 @@ export function ElicitationView({ block, context }: { block: ElicitationBlock; c
       <Glyph size={15} aria-hidden className={classes.permissionIcon} />
       <div>
         <div className={classes.permissionTitle}>
-          <InertLine text={request.message === '' ? 'The agent asks a question' : request.message} />
+          <InertLine text={request.message === '' ? 'The agent is asking a question' : request.message} />
         </div>
         {accepted &&
           answer.values.map((value) => {

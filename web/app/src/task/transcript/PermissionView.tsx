@@ -19,7 +19,7 @@ export function PermissionView({ block, context }: { block: PermissionBlock; con
       <Glyph size={15} aria-hidden className={classes.permissionIcon} />
       <div>
         <div className={classes.permissionTitle}>
-          <InertLine text={request.title === '' ? 'The agent asks for permission' : request.title} />
+          <InertLine text={request.title === '' ? 'The agent is asking for permission' : request.title} />
         </div>
         <div className={classes.permissionAnswer}>
           {answer === undefined ? (
