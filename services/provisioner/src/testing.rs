@@ -221,6 +221,7 @@ pub struct Fixture {
     pub shared: Arc<Shared>,
     pub engine: Engine,
     pub provider: FakeProvider,
+    pub repo: repo::FakeRepo,
     pub organization: OrganizationId,
     pub user: UserId,
     /// The task service.
@@ -282,7 +283,7 @@ impl Fixture {
         let stranger = user(&OrganizationId::generate(&env.env), Role::Owner);
         let task = Caller::service("task");
         let user = UserId::generate(&env.env);
-        Self { env, shared, engine, provider, organization, user, task, member, stranger, dir }
+        Self { env, shared, engine, provider, repo, organization, user, task, member, stranger, dir }
     }
 
     /// A user who may store files in the organization.

@@ -20,7 +20,9 @@ pub async fn run(gateway: &Gateway, output: Output, command: Repo) -> Result<Exi
         Repo::Add { url, name, no_wait } => add(gateway, output, url, name, no_wait).await?,
         Repo::List => list(gateway, output).await?,
         Repo::Refresh { repository, no_wait } => refresh(gateway, output, &repository, no_wait).await?,
-        Repo::Remove { repository, no_wait } => remove(gateway, output, &repository, no_wait).await?,
+        Repo::Remove { repository, force, no_wait } => {
+            remove(gateway, output, &repository, force, no_wait).await?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -94,9 +96,16 @@ fn refreshed(before: &Repository, now: &Repository) -> bool {
     }
 }
 
-async fn remove(gateway: &Gateway, output: Output, wanted: &str, no_wait: bool) -> Result<(), Failure> {
+async fn remove(
+    gateway: &Gateway,
+    output: Output,
+    wanted: &str,
+    force: bool,
+    no_wait: bool,
+) -> Result<(), Failure> {
     let repository_id = resolve(gateway, Some(wanted)).await?.repository_id;
-    let request = DeleteRepositoryRequest { request_id: request_id(), repository_id: repository_id.clone() };
+    let request =
+        DeleteRepositoryRequest { request_id: request_id(), repository_id: repository_id.clone(), force };
     let answer = gateway.repo().delete_repository(request).await?.into_inner();
     if no_wait {
         return output::one(output, &answer, |_| output::line("removal scheduled"));
