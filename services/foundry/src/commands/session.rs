@@ -120,7 +120,7 @@ async fn send(
 }
 
 /// In a failed task nothing is delivered before somebody retries it.
-fn queued_in_failed(task: &Task) -> Option<Failure> {
+pub(super) fn queued_in_failed(task: &Task) -> Option<Failure> {
     if task.state() != TaskState::Error {
         return None;
     }
