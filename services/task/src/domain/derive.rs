@@ -75,6 +75,11 @@ impl Aggregate {
         damaged.map_or(Ok(()), |id| Err(unreadable(id)))
     }
 
+    /// Whether the stored row of the task or of one of its sessions cannot be decoded.
+    pub fn is_damaged(&self) -> bool {
+        self.require_readable().is_err()
+    }
+
     /// A session by its id.
     pub fn session(&self, id: &str) -> Option<&Session> {
         self.sessions.iter().find(|s| s.session_id.as_str() == id)

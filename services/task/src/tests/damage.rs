@@ -148,6 +148,24 @@ async fn a_damaged_task_or_session_is_shown_takes_no_command_and_can_be_killed()
 }
 
 #[tokio::test]
+async fn a_damaged_task_whose_turn_cannot_be_stopped_can_be_archived_as_the_refusal_says() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = busy(&running, &tenant, "one").await;
+    // Its flow would fail, and the session show an error instead of the running turn.
+    running.halt_flows().await;
+    damage(&running, "UPDATE tasks SET view = $1 WHERE task_id = $2", &task).await;
+    let stop = StopTurnRequest { session_id: session, ..Default::default() };
+    let refused = ops::stop_turn::stop_turn(&running.cx, &tenant.caller, stop).await.unwrap_err();
+    assert_eq!(refused.reason(), REASON);
+    assert!(format!("{refused:?}").contains("kill or archive the task"), "{refused:?}");
+    let archive = ArchiveTaskRequest { task_id: task, ..Default::default() };
+    let archived = ops::archive_task::archive_task(&running.cx, &tenant.caller, archive).await.unwrap();
+    assert_eq!(archived.task.unwrap().state(), TaskState::Archiving);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_damaged_copy_is_replaced_by_the_next_update_and_hinders_no_kill() {
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
