@@ -2,7 +2,7 @@
 
 use foundry_authn::Caller;
 use foundry_core::{Error, FlowId, Result};
-use foundry_flow::{enqueue, retry};
+use foundry_flow::{enqueue, retry, signal};
 use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::{AgentSessionState, SandboxState};
 use foundry_proto::task::v1::{RetryTaskRequest, RetryTaskResponse};
@@ -10,9 +10,11 @@ use foundry_store::Scope;
 
 use super::command::{Command, Decision};
 use crate::context::Context;
+use crate::domain::derive::Replica;
 use crate::domain::task::FlowFacts;
 use crate::flow::provisioner_call::{self, ProvisionerCall};
 use crate::flow::task;
+use crate::store::aggregate::session_key;
 
 /// Schedules the retry of everything in the task that has failed.
 ///
@@ -108,6 +110,13 @@ fn retry_sessions(decision: &mut Decision<'_>) -> Result<bool> {
     let agents = &decision.aggregate.agents;
     let user = decision.caller.actor();
     for session in decision.aggregate.sessions.iter_mut().filter(|s| !s.closed) {
+        let damaged = agents.get(session.session_id.as_str()).is_some_and(Replica::is_damaged);
+        if damaged && session.flow.stage == "ready" && !session.flow.failed() {
+            // Only the copy here: its flow asks for the agent's side again.
+            signal(&mut decision.ws, decision.env, &session_key(session.session_id.as_str()));
+            taken_up = true;
+            continue;
+        }
         let failed =
             agents.get(session.session_id.as_str()).filter(|a| a.entity.state() == AgentSessionState::Error);
         if session.flow.failed() {

@@ -44,6 +44,8 @@ fn chosen(agent: &str, profile: &str) -> Result<(String, String), Status> {
 struct State {
     sandboxes: HashMap<String, Sandbox>,
     sessions: HashMap<String, AgentSession>,
+    /// The requests that created sessions, by request id.
+    created: HashMap<String, CreateAgentSessionRequest>,
     /// The settings that each session was created with.
     started: HashMap<String, Option<AgentSettings>>,
     /// Message id and text of all turns, in the order they began.
@@ -340,6 +342,18 @@ impl ProvisionerService for FakeProvisioner {
     ) -> Answer<CreateAgentSessionResponse> {
         self.answer().await;
         let request = request.into_inner();
+        if !request.request_id.is_empty() {
+            let mut state = self.state.lock().unwrap();
+            let first = state.created.entry(request.request_id.clone()).or_insert_with(|| request.clone());
+            if *first != request {
+                let error = foundry_core::Error::new(
+                    foundry_core::Code::InvalidArgument,
+                    "REQUEST_ID_REUSED",
+                    "this request id was used with another content",
+                );
+                return Err(error.into());
+            }
+        }
         let sandbox = self.state.lock().unwrap().sandboxes[&request.sandbox_id].clone();
         let (agent, profile_id) = match (request.agent.as_str(), request.profile_id.as_str()) {
             ("", "") => (sandbox.agent.clone(), sandbox.profile_id.clone()),

@@ -191,6 +191,37 @@ async fn a_damaged_copy_is_replaced_by_the_next_update_and_hinders_no_kill() {
 }
 
 #[tokio::test]
+async fn a_damaged_copy_of_an_agent_session_is_fetched_again_for_the_next_message_and_by_a_retry() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = busy(&running, &tenant, "one").await;
+    const SQL: &str = "UPDATE agent_sessions SET data = $1 WHERE task_id = $2";
+    world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+    running.until_session(&tenant, &task, &session, |s| s.last_offset == 2).await;
+    damage(&running, SQL, &task).await;
+    send(&running, &tenant, &session, "two").await;
+    running
+        .until_session(&tenant, &task, &session, |s| {
+            assert_ne!(s.condition.as_ref().unwrap().reason, "REQUEST_ID_REUSED");
+            s.state() == SessionState::Running
+        })
+        .await;
+    assert_eq!(world.provisioner.prompts(), ["one", "two"]);
+    world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+    running.until_session(&tenant, &task, &session, |s| s.last_offset == 4).await;
+    damage(&running, SQL, &task).await;
+    let request = RetryTaskRequest { task_id: task.clone(), ..Default::default() };
+    ops::retry_task::retry_task(&running.cx, &tenant.caller, request).await.unwrap();
+    let (id, store) = (task.parse().unwrap(), &running.cx.store);
+    let mut hint = store.subscribe(&Scope::organization(&tenant.organization));
+    while upstream::agent_sessions(store, &id).await.unwrap()[0].is_damaged() {
+        let _ = tokio::time::timeout(Duration::from_millis(50), hint.changed()).await;
+    }
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Idle).await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_damaged_entry_of_a_transcript_is_a_notice_in_its_place() {
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
