@@ -238,7 +238,8 @@ pub enum Task {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,
     },
-    /// Retry a failed task from the stage that failed, and follow it. Ctrl-C detaches; the task keeps running.
+    /// Retry a failed task from the stage that failed, and follow it; one that is waiting for its next attempt makes it
+    /// now. Ctrl-C detaches; the task keeps running.
     Retry {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,

@@ -127,6 +127,19 @@ impl Aggregate {
         !matches!(self.sandbox_state(), None | Some(SandboxState::Destroying | SandboxState::Destroyed))
     }
 
+    /// The living sandbox, if it waits for the next attempt after a failed one.
+    pub fn sandbox_between_attempts(&self) -> Option<&Sandbox> {
+        let sandbox = self.sandbox.as_ref().filter(|_| self.has_living_sandbox()).map(|s| &s.entity);
+        sandbox.filter(|s| s.state() != SandboxState::Error && next_attempt_is_known(s.condition.as_ref()))
+    }
+
+    /// Whether the agent's side of a session is created by another attempt after a failed one, at a known time.
+    pub fn agent_between_attempts(&self, session_id: &str) -> bool {
+        self.agent(session_id).is_some_and(|a| {
+            a.state() == AgentSessionState::Creating && next_attempt_is_known(a.condition.as_ref())
+        })
+    }
+
     /// Whether the transcript holds all events of the agent's side.
     pub fn caught_up(&self, session: &Session) -> bool {
         session.caught_up(self.agent(session.session_id.as_str()))
@@ -385,6 +398,10 @@ pub fn unreadable(id: &str) -> Error {
     Error::new(Code::DataLoss, "STORED_DATA_DAMAGED", text).next_action(
         "kill or archive the task, or restore its row from a backup; `foundry verify` names the row",
     )
+}
+
+fn next_attempt_is_known(condition: Option<&Condition>) -> bool {
+    condition.is_some_and(|c| c.next_attempt_time.is_some())
 }
 
 /// Copies the provisioner's value unless it is empty.

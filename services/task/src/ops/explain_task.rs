@@ -34,7 +34,13 @@ fn explain(
     let view = &aggregate.task.view;
     let condition = view.condition.clone().unwrap_or_default();
     let state = word(view.state().as_str_name(), "TASK_STATE_");
-    let summary = sentence(&format!("The task {}", phrase(&state)), &condition);
+    let mut summary = sentence(&format!("The task {}", phrase(&state)), &condition);
+    let mut open = aggregate.sessions.iter().filter(|s| !s.closed);
+    if aggregate.sandbox_between_attempts().is_some()
+        || open.any(|s| aggregate.agent_between_attempts(s.session_id.as_str()))
+    {
+        summary.push_str(" Retry the task to make the next attempt now.");
+    }
     let mut findings = vec![finding(&format!("task {}", view.task_id), &state, &condition)];
     findings.extend(current_stage(aggregate));
     if let Some(sandbox) = aggregate.sandbox.as_ref().map(|s| &s.entity) {
@@ -151,6 +157,14 @@ fn sentence(head: &str, condition: &Condition) -> String {
         text.push_str(&format!(" ({})", condition.reason));
     }
     text.push('.');
+    if let Some(at) = &condition.next_attempt_time {
+        let at = to_the_second(at);
+        text.push_str(&match (condition.attempt, condition.max_attempts) {
+            (0, _) => format!(" The next attempt is at {at}."),
+            (tried, 0) => format!(" Attempt {tried} failed; the next is at {at}."),
+            (tried, most) => format!(" Attempt {tried} of {most} failed; the next is at {at}."),
+        });
+    }
     // "Nothing needed" is not worth a sentence.
     if !condition.next_action.is_empty() && !condition.next_action.starts_with("none needed") {
         text.push_str(&format!(" Next step: {}.", condition.next_action));
@@ -255,6 +269,24 @@ mod tests {
             sentence("It is running", &command),
             "It is running and is waiting for permission: Run `rm -rf build_index` (PERMISSION_WANTED). \
              Next step: answer it."
+        );
+    }
+
+    #[test]
+    fn a_failed_attempt_is_told_with_the_time_of_the_next() {
+        let waiting = Condition {
+            waiting_on: "agent_installing".to_owned(),
+            reason: "AGENT_INSTALL_FAILED".to_owned(),
+            attempt: 3,
+            max_attempts: 10,
+            next_attempt_time: Some(prost_types::Timestamp { seconds: 1_764_070_696, nanos: 1 }),
+            next_action: "none needed: it is retried at the time shown".to_owned(),
+            ..Condition::default()
+        };
+        assert_eq!(
+            sentence("It is installing", &waiting),
+            "It is installing and is waiting for agent installing (AGENT_INSTALL_FAILED). \
+             Attempt 3 of 10 failed; the next is at 2025-11-25T11:38:16Z."
         );
     }
 

@@ -144,6 +144,22 @@ impl FakeProvisioner {
         }
     }
 
+    /// An attempt of all sandboxes has failed; the next is at a time, in seconds since 1970.
+    pub async fn fail_attempt(&self, reason: &str, next: i64) {
+        let all: Vec<Sandbox> = self.state.lock().unwrap().sandboxes.values().cloned().collect();
+        for mut sandbox in all {
+            sandbox.set_state(SandboxState::InstallingAgent);
+            sandbox.condition = Some(Condition {
+                reason: reason.to_owned(),
+                attempt: 2,
+                max_attempts: 10,
+                next_attempt_time: Some(prost_types::Timestamp { seconds: next, nanos: 0 }),
+                ..Condition::default()
+            });
+            self.put_sandbox(sandbox).await;
+        }
+    }
+
     /// Destroys all sandboxes and closes their sessions.
     pub async fn lose_sandboxes(&self) {
         let all: Vec<AgentSession> = self.state.lock().unwrap().sessions.values().cloned().collect();
@@ -320,6 +336,7 @@ impl ProvisionerService for FakeProvisioner {
         let id = request.into_inner().sandbox_id;
         let mut sandbox = self.state.lock().unwrap().sandboxes[&id].clone();
         sandbox.set_state(SandboxState::Ready);
+        sandbox.condition = None;
         let rev = self.put_sandbox(sandbox.clone()).await;
         Ok(Response::new(RetrySandboxResponse { sandbox: Some(sandbox), rev }))
     }
