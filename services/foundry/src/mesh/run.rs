@@ -95,7 +95,10 @@ async fn run(
     let mut process = Process::new(env.clone(), config.drain.clone(), telemetry.metrics().clone());
     process.drain_order(&drain_order());
     // Whose data and whose addresses these are is settled before anything is recovered or started.
-    let data = services.iter().map(|s| wiring.data(s)).collect::<Result<Vec<_>, _>>()?;
+    let mut data = Vec::with_capacity(services.len());
+    for service in services {
+        data.push(wiring.data(service).await?);
+    }
     let addresses: Vec<_> = services.iter().map(|s| (s.name, config.server(s).listen)).collect();
     process.bind(&addresses, &config.admin).await?;
     let mut survivors = None;
