@@ -204,10 +204,11 @@ fn page_address(listen: SocketAddr) -> String {
 fn print_survivors(survivors: &foundry_provisioner::Survivors) {
     let living = survivors.sandboxes();
     if !living.is_empty() {
-        output::line(&format!(
-            "{} sandboxes keep running and will be adopted at the next start:",
-            living.len()
-        ));
+        let keep = match living.len() {
+            1 => "1 sandbox keeps".to_owned(),
+            several => format!("{several} sandboxes keep"),
+        };
+        output::line(&format!("{keep} running and will be adopted at the next start:"));
         living.iter().for_each(|id| output::line(&format!("  {id}")));
     }
 }

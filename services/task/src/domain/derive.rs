@@ -382,7 +382,7 @@ impl Aggregate {
         if session.view.queue_held && waits > 0 {
             return Condition {
                 reason: "QUEUE_HELD".to_owned(),
-                message: format!("{waits} messages are queued until the queue is resumed"),
+                message: format!("{} queued until the queue is resumed", queued(waits)),
                 waiting_on: "a person".to_owned(),
                 next_action: "resume the queue or send a message".to_owned(),
                 ..theirs
@@ -398,6 +398,14 @@ pub fn unreadable(id: &str) -> Error {
     Error::new(Code::DataLoss, "STORED_DATA_DAMAGED", text).next_action(
         "kill or archive the task, or restore its row from a backup; `foundry verify` names the row",
     )
+}
+
+/// `1 message is`, `2 messages are`.
+fn queued(waits: usize) -> String {
+    match waits {
+        1 => "1 message is".to_owned(),
+        several => format!("{several} messages are"),
+    }
 }
 
 fn next_attempt_is_known(condition: Option<&Condition>) -> bool {

@@ -1,7 +1,7 @@
 //! Explains a task from stored facts: what it waits for, since when, and what can be done.
 
 use foundry_authn::Caller;
-use foundry_core::{Result, SessionId};
+use foundry_core::{Result, SessionId, counted};
 use foundry_proto::common::v1::{Condition, Role, StageState};
 use foundry_proto::repo::v1::Repository;
 use foundry_proto::task::v1::{ExplainTaskRequest, ExplainTaskResponse, Finding, SessionState, TaskState};
@@ -62,8 +62,11 @@ fn explain(
     if let Some(changes) = &view.changes {
         let mut found = finding("work", "imported", &changes.condition.clone().unwrap_or_default());
         found.explanation = format!(
-            "Version {}: {} files changed, {} lines added, {} removed.",
-            changes.version, changes.files_changed, changes.additions, changes.deletions
+            "Version {}: {} changed, {} added, {} removed.",
+            changes.version,
+            counted(changes.files_changed, "file"),
+            counted(changes.additions, "line"),
+            changes.deletions
         );
         findings.push(found);
     }
@@ -102,12 +105,8 @@ fn session_finding(aggregate: &Aggregate, session: &crate::domain::session::Sess
             SessionState::Running => "they are delivered after the running turn",
             _ => "they are delivered when the session is ready",
         };
-        let count = if waiting == 1 {
-            "1 message is queued".to_owned()
-        } else {
-            format!("{waiting} messages are queued")
-        };
-        found.explanation.push_str(&format!(" {count}: {why}."));
+        let (count, verb) = (counted(waiting, "message"), if waiting == 1 { "is" } else { "are" });
+        found.explanation.push_str(&format!(" {count} {verb} queued: {why}."));
     }
     if !aggregate.caught_up(session) {
         found.explanation.push_str(" The agent's events are still being processed.");

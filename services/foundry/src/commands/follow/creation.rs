@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::process::ExitCode;
 
-use foundry_core::Timestamp;
+use foundry_core::{Timestamp, counted};
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::common::v1::{Stage, StageState, TranscriptPart, TurnOutcome};
 use foundry_proto::task::v1::{Session, Task, TaskItem, TaskState, task_item::Item};
@@ -127,8 +127,10 @@ pub(super) async fn work(
             let c = changes?;
             if output == Output::Table {
                 output::line(&format!(
-                    "changes: {} files, +{} -{}",
-                    c.files_changed, c.additions, c.deletions
+                    "changes: {}, +{} -{}",
+                    counted(c.files_changed, "file"),
+                    c.additions,
+                    c.deletions
                 ));
             }
         }
