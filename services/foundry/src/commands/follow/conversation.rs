@@ -125,11 +125,34 @@ struct Shown {
     begun: bool,
     /// Whether a turn has ended because the sandbox was destroyed.
     lost: bool,
+    /// What was last said about what the message waits for.
+    waits: Option<String>,
+}
+
+/// What a message waits for before its turn begins; none when it can begin.
+fn awaited(session: &Session) -> Option<String> {
+    let condition = session.condition.clone().unwrap_or_default();
+    let mut text = match session.state() {
+        SessionState::PendingProvision => "waiting for the sandbox".to_owned(),
+        SessionState::PendingSessionCreate => "waiting for the agent".to_owned(),
+        SessionState::Running => return Some("waiting for the running turn to end".to_owned()),
+        _ => return None,
+    };
+    if !condition.waiting_on.is_empty() {
+        text.push_str(&format!(": {}", condition.waiting_on.replace('_', " ")));
+    }
+    if !condition.reason.is_empty() {
+        text.push_str(&format!(", {} {}", condition.reason, condition.message));
+    }
+    if let Some(next) = super::next_attempt(&condition) {
+        text.push_str(&format!("; {next}"));
+    }
+    Some(output::inert(&text))
 }
 
 impl Shown {
     fn new(last: i64, until: Until, output: Output) -> Self {
-        Self { last, until, words: Words::default(), output, begun: false, lost: false }
+        Self { last, until, words: Words::default(), output, begun: false, lost: false, waits: None }
     }
 
     fn show(&mut self, entries: &[TranscriptEntry], session: Option<&Session>) -> Result<Step, Failure> {
@@ -171,6 +194,10 @@ impl Shown {
             self.words.close();
             return Ok(Step::Paused(Box::new(session.clone())));
         }
+        if let Some(waits) = self.not_said(session) {
+            self.words.close();
+            eprintln!("{waits}");
+        }
         match session.state() {
             SessionState::Closed => {
                 self.words.line("the session is closed");
@@ -185,6 +212,13 @@ impl Shown {
             }
             _ => Ok(Step::Goes),
         }
+    }
+
+    /// What the followed message waits for, unless it was said before.
+    fn not_said(&mut self, session: &Session) -> Option<String> {
+        let followed = matches!(self.until, Until::TurnEnd(_)) && !self.begun;
+        let waits = awaited(session).filter(|_| followed)?;
+        (self.waits.as_ref() != Some(&waits)).then(|| self.waits.insert(waits).clone())
     }
 
     /// Whether a turn is the one that is followed, and not one before it.
@@ -257,6 +291,24 @@ mod tests {
         let steps = ["`foundry task retry task_1`", "`foundry session resume ses_1`"];
         let places = steps.map(|step| failure.next_action.find(step).expect(step));
         assert!(places[0] < places[1], "{failure:?}");
+    }
+
+    #[test]
+    fn says_once_what_a_message_waits_for_while_its_sandbox_is_made() {
+        use foundry_proto::common::v1::Condition;
+
+        let mut shown = following(Until::TurnEnd("b".into()));
+        let stage = |stage: &str| Session {
+            state: SessionState::PendingProvision.into(),
+            condition: Some(Condition { waiting_on: stage.to_owned(), ..Condition::default() }),
+            ..Session::default()
+        };
+        let said = "waiting for the sandbox: agent installing";
+        assert_eq!(shown.not_said(&stage("agent_installing")).as_deref(), Some(said));
+        assert_eq!(shown.not_said(&stage("agent_installing")), None);
+        assert!(shown.not_said(&stage("agent_starting")).is_some());
+        shown.begun = true;
+        assert_eq!(shown.not_said(&held("b", SessionState::Running)), None);
     }
 
     #[test]
