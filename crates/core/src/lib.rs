@@ -9,6 +9,7 @@ mod lock;
 mod page;
 mod random;
 mod tasks;
+mod text;
 
 pub use clock::{Clock, SystemClock, Timestamp, proto_duration, sleep_until};
 pub use error::{Code, Error, FieldViolation, Result};
@@ -20,6 +21,7 @@ pub use lock::lock;
 pub use page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, PageRequest, PageToken};
 pub use random::{Random, SystemRandom};
 pub use tasks::{TaskFailure, Tasks};
+pub use text::counted;
 
 use std::sync::Arc;
 

@@ -1,7 +1,9 @@
 //! Background tasks with an owner: each has a name, is cancelled by one token, and is awaited at shutdown. A panic in a
 //! task is reported, never lost silently.
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -19,6 +21,8 @@ pub struct TaskFailure {
 #[derive(Clone)]
 pub struct Tasks {
     tracker: TaskTracker,
+    /// How many run under each name.
+    running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
     cancel: CancellationToken,
     failures: mpsc::UnboundedSender<TaskFailure>,
 }
@@ -27,7 +31,8 @@ impl Tasks {
     /// An empty set, and the channel on which panics of its tasks are reported (the process must then exit).
     pub fn new() -> (Self, mpsc::UnboundedReceiver<TaskFailure>) {
         let (failures, rx) = mpsc::unbounded_channel();
-        (Self { tracker: TaskTracker::new(), cancel: CancellationToken::new(), failures }, rx)
+        let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
+        (Self { tracker, running: Arc::default(), cancel, failures }, rx)
     }
 
     /// The token that stops every task of this set.
@@ -41,10 +46,13 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let failures = self.failures.clone();
+        let (failures, running) = (self.failures.clone(), Arc::clone(&self.running));
+        *crate::lock(&running).entry(name).or_default() += 1;
         let inner = tokio::spawn(future);
         self.tracker.spawn(async move {
-            if let Err(e) = inner.await
+            let ended = inner.await;
+            ended_one(&running, name);
+            if let Err(e) = ended
                 && e.is_panic()
             {
                 tracing::error!(task = name, "background task panicked");
@@ -57,6 +65,15 @@ impl Tasks {
     /// How many tasks are running.
     pub fn len(&self) -> usize {
         self.tracker.len()
+    }
+
+    /// The names of the tasks that are running, each with how many there are if several.
+    pub fn names(&self) -> Vec<String> {
+        let named = |(name, count): (&&str, &usize)| match count {
+            1 => (*name).to_owned(),
+            _ => format!("{name} ({count})"),
+        };
+        crate::lock(&self.running).iter().map(named).collect()
     }
 
     /// Whether no task is running.
@@ -72,6 +89,16 @@ impl Tasks {
     }
 }
 
+fn ended_one(running: &Mutex<BTreeMap<&'static str, usize>>, name: &'static str) {
+    let mut running = crate::lock(running);
+    if let Some(count) = running.get_mut(name) {
+        *count -= 1;
+        if *count == 0 {
+            running.remove(name);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +111,24 @@ mod tests {
         tasks.spawn("bad", async { panic!("planted") });
         assert_eq!(failures.recv().await, Some(TaskFailure { name: "bad" }));
         assert!(tasks.shutdown(Duration::from_secs(60)).await);
+    }
+
+    #[tokio::test]
+    async fn names_the_tasks_that_run() {
+        let (tasks, _) = Tasks::new();
+        let (first, second) = (CancellationToken::new(), CancellationToken::new());
+        for (name, until) in [("pump", &first), ("pump", &second), ("loop", &second)] {
+            let until = until.clone();
+            tasks.spawn(name, async move { until.cancelled().await });
+        }
+        assert_eq!(tasks.names(), ["loop", "pump (2)"]);
+        first.cancel();
+        while tasks.len() > 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(tasks.names(), ["loop", "pump"]);
+        second.cancel();
+        assert!(tasks.shutdown(Duration::from_secs(60)).await);
+        assert!(tasks.names().is_empty());
     }
 }

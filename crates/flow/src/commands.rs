@@ -251,5 +251,16 @@ pub fn retry(ws: &mut WriteSet, flow_id: &FlowId) {
     ws.wake(ANY_TOPIC);
 }
 
+/// Makes the next attempt of a flow due now, which waits for it after a failed one. It has no effect on a flow that
+/// runs, waits for a signal or has ended.
+pub fn hasten(ws: &mut WriteSet, flow_id: &FlowId) {
+    ws.update_where(
+        &FLOWS,
+        &[("flow_id", flow_id.into()), ("status", Status::Ready.as_str().into())],
+        &[("due_time", Value::Now)],
+    );
+    ws.wake(ANY_TOPIC);
+}
+
 /// The tag of the guard by which [`retry`] refuses.
 pub const NOT_RETRYABLE: &str = "flow_not_retryable";

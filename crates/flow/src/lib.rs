@@ -27,7 +27,7 @@ mod status;
 mod sweep;
 
 pub use binding::{Binding, Derived, Found, NoProjection, Projection};
-pub use commands::{NOT_RETRYABLE, NewFlow, enqueue, request_cancel, retry, signal, signal_by_name};
+pub use commands::{NOT_RETRYABLE, NewFlow, enqueue, hasten, request_cancel, retry, signal, signal_by_name};
 pub use condition::{condition, current_stage, pending_stages};
 pub use context::{StageContext, Stop};
 pub use engine::{Drained, Engine, OwnedDataDirectory, find, list_by_subject, newest_signal, unfinished};

@@ -1,6 +1,6 @@
 //! A call from its request head to its answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,6 +65,19 @@ impl Default for Settings {
 #[derive(Clone)]
 pub struct Gateway(pub(crate) Arc<Inner>);
 
+/// A gateway for as long as it has a listener or a call.
+#[derive(Clone)]
+pub struct WeakGateway(Weak<Inner>);
+
+impl WeakGateway {
+    /// Allows calls with a provider's keys again before the reset of its quota.
+    pub fn let_go(&self, provider: &str) {
+        if let Some(gateway) = self.0.upgrade() {
+            gateway.gate.let_go(provider);
+        }
+    }
+}
+
 pub(crate) struct Inner {
     pub(crate) ledger: Arc<dyn Ledger>,
     client: reqwest::Client,
@@ -112,9 +125,9 @@ impl Gateway {
         }))
     }
 
-    /// Allows calls with a provider's keys again before the reset of its quota.
-    pub fn let_go(&self, provider: &str) {
-        self.0.gate.let_go(provider);
+    /// A reference for those who must not keep it alive: its reports end when its last call has.
+    pub fn downgrade(&self) -> WeakGateway {
+        WeakGateway(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn settings(&self) -> &Settings {

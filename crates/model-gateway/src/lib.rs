@@ -38,7 +38,7 @@ pub use access::{
 };
 pub use condition::{ConditionKind, ModelCondition, Unreached};
 pub use foundry_secrets::Secret;
-pub use gateway::{Gateway, Settings};
+pub use gateway::{Gateway, Settings, WeakGateway};
 pub use probe::{ProbeFailure, ProbeOk, ProbeStep, probe};
 pub use proof::{HEADER as SANDBOX_HEADER, SandboxProof};
 pub use serve::Listener;

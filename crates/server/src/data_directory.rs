@@ -4,6 +4,12 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use foundry_core::Env;
+
+/// How often [`DataDirectory::open_within`] tries.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +81,27 @@ impl DataDirectory {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
+    /// As [`DataDirectory::open`], but waits at most `limit` while another process holds it: one that was killed lets go
+    /// of its locks only a moment later.
+    ///
+    /// # Errors
+    /// When another process holds it still, or the file system refuses.
+    pub async fn open_within(
+        path: impl AsRef<Path>,
+        limit: Duration,
+        env: &Env,
+    ) -> Result<Self, DataDirectoryError> {
+        let ends = env.clock.now().plus(limit);
+        loop {
+            match Self::open(&path) {
+                Err(DataDirectoryError::Held { .. }) if env.clock.now() < ends => {
+                    env.clock.sleep(LOOK_AGAIN).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     /// The path of the locked directory.
     pub fn path(&self) -> &Path {
         &self.path
@@ -100,5 +127,18 @@ mod tests {
 
         drop(first);
         DataDirectory::open(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn waits_a_while_for_a_holder_that_is_about_to_end_and_not_for_another() {
+        let (root, env) = (tempfile::tempdir().unwrap(), Env::system());
+        let path = root.path().join("data");
+        let mut holder = Some(DataDirectory::open(&path).unwrap());
+        // It is polled first, and finds the directory held.
+        let opened = DataDirectory::open_within(&path, Duration::from_secs(20), &env);
+        let (opened, ()) = tokio::join!(opened, async { drop(holder.take()) });
+        let _holder = opened.unwrap();
+        let refused = DataDirectory::open_within(&path, Duration::ZERO, &env).await;
+        assert!(matches!(refused, Err(DataDirectoryError::Held { .. })), "{refused:?}");
     }
 }

@@ -169,10 +169,13 @@ pub enum Repo {
         no_wait: bool,
     },
     /// Remove a repository and its mirror, which also frees its name. The remote is not touched; tasks on it keep
-    /// their transcripts, but their stored changes are removed.
+    /// their transcripts, but their stored changes are removed. Refused while tasks on it have a sandbox.
     Remove {
         /// Name, or id as `foundry repo list` prints it.
         repository: String,
+        /// Remove it although tasks on it have a sandbox. What their agents do from then on is lost.
+        #[arg(long)]
+        force: bool,
         /// Return immediately instead of waiting.
         #[arg(long)]
         no_wait: bool,
@@ -238,7 +241,8 @@ pub enum Task {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,
     },
-    /// Retry a failed task from the stage that failed, and follow it. Ctrl-C detaches; the task keeps running.
+    /// Retry a failed task from the stage that failed, and follow it; one that is waiting for its next attempt makes it
+    /// now. Ctrl-C detaches; the task keeps running.
     Retry {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,

@@ -46,8 +46,8 @@ pub struct Shared {
     pub profiles: Profiles,
     /// Files of messages and agents.
     pub attachments: Attachments,
-    /// The model gateway; empty until it is served.
-    pub model_gateway: OnceLock<foundry_model_gateway::Gateway>,
+    /// The model gateway; empty until it is served. Kept alive by its listener, so that it ends with its last call.
+    pub model_gateway: OnceLock<foundry_model_gateway::WeakGateway>,
     /// Directory of bundles on their way to the repo service.
     pub bundles: PathBuf,
     /// Connections to runtimes.

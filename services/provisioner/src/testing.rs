@@ -49,6 +49,8 @@ pub struct FakeHost {
     pub hanging: BTreeSet<&'static str>,
     /// Calls that fail for good.
     pub failing: BTreeSet<&'static str>,
+    /// Calls that fail, and may be made again.
+    pub flaky: BTreeSet<&'static str>,
     /// Port and HOME of the sandboxes' runtime; without it, nothing answers.
     pub runtime: Option<(u16, PathBuf)>,
     /// Whether it is still unknown how sandboxes are isolated.
@@ -84,6 +86,9 @@ impl FakeProvider {
         }
         if self.host().failing.contains(call) {
             return Err(ProviderError::new(Class::Capacity, "DISK_FULL", "the disk is full"));
+        }
+        if self.host().flaky.contains(call) {
+            return Err(ProviderError::new(Class::Capacity, "DISK_FULL", "the disk is full").retryable());
         }
         Ok(())
     }
@@ -221,6 +226,7 @@ pub struct Fixture {
     pub shared: Arc<Shared>,
     pub engine: Engine,
     pub provider: FakeProvider,
+    pub repo: repo::FakeRepo,
     pub organization: OrganizationId,
     pub user: UserId,
     /// The task service.
@@ -282,7 +288,7 @@ impl Fixture {
         let stranger = user(&OrganizationId::generate(&env.env), Role::Owner);
         let task = Caller::service("task");
         let user = UserId::generate(&env.env);
-        Self { env, shared, engine, provider, organization, user, task, member, stranger, dir }
+        Self { env, shared, engine, provider, repo, organization, user, task, member, stranger, dir }
     }
 
     /// A user who may store files in the organization.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_authn::{Authenticator, Caller};
-use foundry_core::{Env, Error, MessageId, OrganizationId, RepositoryId, Result, SessionId, TaskId};
+use foundry_core::{Code, Env, Error, MessageId, OrganizationId, RepositoryId, Result, SessionId, TaskId};
 use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
@@ -175,6 +175,16 @@ impl Context {
     }
 }
 
+/// The error for a path that the work of a task does not have. `kind` is what was looked for, such as `file`.
+pub fn no_such_path(task: &str, kind: &str, path: &str) -> Error {
+    let text = match path {
+        "" => format!("no work of task {task} is stored"),
+        path => format!("the work of task {task} has no {kind} {path:?}"),
+    };
+    Error::new(Code::NotFound, "PATH_NOT_FOUND", text)
+        .next_action(format!("`foundry task files {task}` lists what there is"))
+}
+
 /// Why another service refused or did not answer.
 #[derive(Clone, Debug)]
 pub struct UpstreamError {
@@ -225,11 +235,11 @@ impl UpstreamError {
         }
     }
 
-    /// The repo service's error about a path, for the caller who asked for it here. `kind` is what was looked for, such
-    /// as `file`.
-    pub fn of_path(self, kind: &str, path: &str) -> Error {
+    /// The repo service's error about a path of a task, for the caller who asked for it here. `kind` is what was looked
+    /// for, such as `file`.
+    pub fn of_path(self, task: &str, kind: &str, path: &str) -> Error {
         match (self.code, self.reason.as_str()) {
-            (tonic::Code::NotFound, _) => Error::not_found(kind, path),
+            (tonic::Code::NotFound, _) => no_such_path(task, kind, path),
             (_, "PATH_WRONG_KIND") => Error::new(self.code, "PATH_WRONG_KIND", self.message)
                 .next_action("check the kind of the entry"),
             (_, "INVALID_FIELD") => Error::invalid_field("path", "is not a path from a listing"),

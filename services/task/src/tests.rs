@@ -258,6 +258,28 @@ async fn retries_a_failed_sandbox_where_it_failed() {
 }
 
 #[tokio::test]
+async fn a_retry_hastens_the_next_attempt_of_a_sandbox_and_explain_says_when_it_would_be() {
+    let world = World::new().await;
+    world.provisioner.eager.store(false, Ordering::SeqCst);
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, _) = ids(&running.create(&tenant, "one").await);
+    running.until(&tenant, &task, |t| !t.task.as_ref().unwrap().sandbox_id.is_empty()).await;
+    world.provisioner.fail_attempt("AGENT_INSTALL_FAILED", 1_764_070_696).await;
+    let waits = |t: &GetTaskResponse| {
+        t.task.as_ref().unwrap().condition.as_ref().is_some_and(|c| c.next_attempt_time.is_some())
+    };
+    running.until(&tenant, &task, waits).await;
+    let request = ExplainTaskRequest { task_id: task.clone() };
+    let told = ops::explain_task::explain_task(&running.cx, &tenant.caller, request).await.unwrap().summary;
+    assert!(told.contains("Attempt 2 of 10 failed; the next is at 2025-11-25T11:38:16Z"), "{told}");
+    assert!(told.ends_with("Retry the task to make the next attempt now."), "{told}");
+    let request = RetryTaskRequest { task_id: task.clone(), ..Default::default() };
+    ops::retry_task::retry_task(&running.cx, &tenant.caller, request).await.unwrap();
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Running).await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn shows_a_permission_request_until_it_is_answered() {
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);

@@ -309,7 +309,7 @@ async fn a_person_lets_calls_go_before_the_time_of_a_quota() {
     t.upstream.received().await;
     assert_eq!(t.post("/v1/messages", CALL).await.status(), 429);
     assert!(t.upstream.was_not_asked().await);
-    t.gateway.let_go("mpr_1");
+    t.gateway.downgrade().let_go("mpr_1");
     t.upstream.will(Reply::json(200, "{}"));
     assert_eq!(t.post("/v1/messages", CALL).await.status(), 200);
 }
@@ -336,7 +336,7 @@ async fn a_late_refusal_of_the_key_of_before_says_nothing_about_the_key_of_now()
             _ = t.upstream.received() => {}
         }
         // As after a new key, or when a user asks to try again.
-        t.gateway.let_go("mpr_1");
+        t.gateway.downgrade().let_go("mpr_1");
         let answer = format!(
             "HTTP/1.1 {status} X\r\nretry-after: 3600\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"
         );

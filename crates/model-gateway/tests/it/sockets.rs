@@ -237,3 +237,25 @@ async fn neither_silent_connections_nor_those_of_another_sandbox_keep_a_call_out
     // The gateway sees the ends of connections one after the other.
     within(async { while open("sbx_1").await.0 != "200" {} }).await;
 }
+
+#[tokio::test]
+async fn a_gateway_without_a_call_in_progress_ends_at_once() {
+    let t = Setup::new(Kind::Anthropic).await;
+    let (tasks, _) = foundry_core::Tasks::new();
+    let settings = Settings { drain: std::time::Duration::from_secs(3600), ..Settings::default() };
+    let client = foundry_http_client::local_client().build().unwrap();
+    let gateway = Gateway::new(t.ledger.clone(), client, settings, Env::system(), tasks.clone());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.sock");
+    gateway.serve(Listener::Unix(UnixListener::bind(&path).unwrap()));
+    let known = gateway.downgrade();
+    drop(gateway);
+    // An agent that keeps its connection open.
+    let mut io = UnixStream::connect(&path).await.unwrap();
+    t.upstream.will(Reply::json(200, "{}"));
+    io.write_all(raw(CALL).as_bytes()).await.unwrap();
+    read_until(&mut io, "{}").await;
+    let ended = tasks.shutdown(std::time::Duration::from_secs(20)).await;
+    assert!(ended, "left: {:?}", tasks.names());
+    known.let_go("a provider of a gateway that has ended");
+}

@@ -31,6 +31,8 @@ const RESERVE: Duration = Duration::from_millis(500);
 const FLUSH: Duration = Duration::from_secs(1);
 /// Part of the time for watches that is reserved for the last of them to reconnect elsewhere and end.
 const AFTER_SPREAD: Duration = Duration::from_millis(1_500);
+/// Background tasks that take longer to end are named in the log.
+const SLOW: Duration = Duration::from_secs(1);
 /// Ids named in one log line.
 const NAMED: usize = 20;
 
@@ -152,9 +154,13 @@ impl<'a> Drain<'a> {
         self.callback(service.name, "finish_jobs", service.phases.finish_jobs.take(), limit).await;
         if let Some(background) = service.background.take() {
             let left = ends.since(self.env.clock.now()).max(RESERVE);
-            self.phase(service.name, "background", background.len(), Vec::new(), async {
-                let ended = background.shutdown(left).await;
-                if ended { Vec::new() } else { vec![format!("{} background tasks", background.len())] }
+            self.phase(service.name, "background", background.len(), background.names(), async {
+                if background.shutdown(SLOW.min(left)).await {
+                    return Vec::new();
+                }
+                tracing::info!(service = service.name, tasks = ?background.names(), "waiting for background tasks");
+                let ended = background.shutdown(left.saturating_sub(SLOW)).await;
+                if ended { Vec::new() } else { background.names() }
             })
             .await;
         }

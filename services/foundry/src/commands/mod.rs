@@ -36,7 +36,7 @@ use crate::failure::Failure;
 /// The command's failure, with its exit code.
 pub async fn run(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Failure> {
     let address = cli.global.address.clone();
-    run_command(cli, further).await.map_err(|failure| failure.at(&address))
+    Box::pin(run_command(cli, further)).await.map_err(|failure| failure.at(&address))
 }
 
 async fn run_command(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Failure> {

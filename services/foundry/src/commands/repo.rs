@@ -20,7 +20,9 @@ pub async fn run(gateway: &Gateway, output: Output, command: Repo) -> Result<Exi
         Repo::Add { url, name, no_wait } => add(gateway, output, url, name, no_wait).await?,
         Repo::List => list(gateway, output).await?,
         Repo::Refresh { repository, no_wait } => refresh(gateway, output, &repository, no_wait).await?,
-        Repo::Remove { repository, no_wait } => remove(gateway, output, &repository, no_wait).await?,
+        Repo::Remove { repository, force, no_wait } => {
+            remove(gateway, output, &repository, force, no_wait).await?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -94,9 +96,16 @@ fn refreshed(before: &Repository, now: &Repository) -> bool {
     }
 }
 
-async fn remove(gateway: &Gateway, output: Output, wanted: &str, no_wait: bool) -> Result<(), Failure> {
+async fn remove(
+    gateway: &Gateway,
+    output: Output,
+    wanted: &str,
+    force: bool,
+    no_wait: bool,
+) -> Result<(), Failure> {
     let repository_id = resolve(gateway, Some(wanted)).await?.repository_id;
-    let request = DeleteRepositoryRequest { request_id: request_id(), repository_id: repository_id.clone() };
+    let request =
+        DeleteRepositoryRequest { request_id: request_id(), repository_id: repository_id.clone(), force };
     let answer = gateway.repo().delete_repository(request).await?.into_inner();
     if no_wait {
         return output::one(output, &answer, |_| output::line("removal scheduled"));
@@ -158,16 +167,36 @@ pub async fn resolve(gateway: &Gateway, wanted: Option<&str>) -> Result<Reposito
         let request = GetRepositoryRequest { repository_id: id.to_owned() };
         return Ok(gateway.repo().get_repository(request).await?.into_inner().repository.unwrap_or_default());
     }
-    let mut matching = all(gateway).await?.into_iter().filter(|r| wanted.is_none_or(|name| name == r.name));
+    let all = all(gateway).await?;
+    let mut matching = all.iter().filter(|r| wanted.is_none_or(|name| name == r.name));
     match (matching.next(), matching.next()) {
-        (Some(one), None) => Ok(one),
-        (None, _) => {
-            Err(Failure::new("no such repository").next("register one with `foundry repo add URL`").exit(4))
-        }
+        (Some(one), None) => Ok(one.clone()),
+        (None, _) => Err(absent(wanted, &all)),
         (Some(_), Some(_)) => {
             Err(Failure::new("several repositories match").next("choose one with --repo").exit(2))
         }
     }
+}
+
+/// How many repositories are named to a person whose name matches none.
+const NAMED: usize = 5;
+
+/// The failure to find a repository, with the names of those that there are.
+fn absent(wanted: Option<&str>, all: &[Repository]) -> Failure {
+    let add = "register one with `foundry repo add URL`";
+    let next = match all {
+        [] => add.to_owned(),
+        all => {
+            let names: Vec<_> = all.iter().take(NAMED).map(|r| r.name.as_str()).collect();
+            let more = if all.len() > NAMED { ", …" } else { "" };
+            format!("there are: {}{more}; or {add}", names.join(", "))
+        }
+    };
+    let message = wanted.map_or_else(
+        || "no such repository: there is none yet".to_owned(),
+        |name| format!("no such repository: {name}"),
+    );
+    Failure::new(message).next(next).exit(4)
 }
 
 #[cfg(test)]
@@ -175,6 +204,17 @@ mod tests {
     use foundry_proto::common::v1::Condition;
 
     use super::*;
+
+    #[test]
+    fn a_name_that_matches_nothing_is_answered_with_those_that_there_are() {
+        let named = |n: usize| Repository { name: format!("r{n}"), ..Repository::default() };
+        let seven: Vec<_> = (1..=7).map(named).collect();
+        let failure = absent(Some("rx"), &seven[..2]);
+        assert_eq!(failure.message, "no such repository: rx");
+        assert_eq!(failure.next_action, "there are: r1, r2; or register one with `foundry repo add URL`");
+        assert!(absent(Some("rx"), &seven).next_action.starts_with("there are: r1, r2, r3, r4, r5, …;"));
+        assert_eq!(absent(None, &[]).next_action, "register one with `foundry repo add URL`");
+    }
 
     #[test]
     fn a_refresh_is_over_with_a_newer_synchronization_or_another_failure() {

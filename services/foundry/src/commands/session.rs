@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use foundry_proto::common::v1::PermissionOption;
 use foundry_proto::task::v1::{
     CreateSessionRequest, GetTaskRequest, ListTranscriptRequest, RespondToPermissionRequest,
-    ResumeQueueRequest, SendMessageRequest, StopTurnRequest, Task, TaskState,
+    ResumeQueueRequest, ResumeQueueResponse, SendMessageRequest, StopTurnRequest, StopTurnResponse, Task,
+    TaskState,
 };
 
 pub(super) use options::describe;
@@ -54,15 +55,35 @@ pub async fn run(gateway: &Gateway, output: Output, command: Session) -> Result<
         Session::Stop { session_id } => {
             let request = StopTurnRequest { request_id: request_id(), session_id };
             let answer = gateway.task().stop_turn(request).await?.into_inner();
-            output::one(output, &answer, |_| output::line("stopping"))?;
+            output::one(output, &answer, |answer| output::line(&stopped(answer)))?;
         }
         Session::Resume { session_id } => {
             let request = ResumeQueueRequest { request_id: request_id(), session_id };
             let answer = gateway.task().resume_queue(request).await?.into_inner();
-            output::one(output, &answer, |_| output::line("resumed"))?;
+            output::one(output, &answer, |answer| output::line(&resumed(answer)))?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a stop has done.
+fn stopped(answer: &StopTurnResponse) -> String {
+    match answer.session.as_ref().map_or(0, |s| s.queue_length) {
+        _ if answer.stopping => "stopping".to_owned(),
+        0 => "nothing to stop: no turn is running".to_owned(),
+        waiting => {
+            format!("no turn is running; the queue is paused ({})", foundry_core::counted(waiting, "message"))
+        }
+    }
+}
+
+/// What a resumption has done.
+fn resumed(answer: &ResumeQueueResponse) -> String {
+    match answer.session.as_ref().map_or(0, |s| s.queue_length) {
+        _ if !answer.resumed => "nothing to resume: the queue is not paused".to_owned(),
+        0 => "resumed; no message is queued".to_owned(),
+        _ => "resumed".to_owned(),
+    }
 }
 
 /// Refuses what a new session of a task cannot use.
@@ -120,7 +141,7 @@ async fn send(
 }
 
 /// In a failed task nothing is delivered before somebody retries it.
-fn queued_in_failed(task: &Task) -> Option<Failure> {
+pub(super) fn queued_in_failed(task: &Task) -> Option<Failure> {
     if task.state() != TaskState::Error {
         return None;
     }
@@ -207,6 +228,25 @@ mod tests {
         let chosen = |wanted| chosen(&options, wanted).map(|o| o.option_id.as_str());
         assert_eq!(["2", "1", "allow", "no", "rej"].map(chosen), ["2", "1", "2", "3", "3"].map(Some));
         assert_eq!(["", " ", "\n", "maybe"].map(chosen), [None; 4]);
+    }
+
+    #[test]
+    fn a_stop_or_a_resumption_with_nothing_to_do_says_so() {
+        use foundry_proto::task::v1::Session;
+
+        let session = |queue_length| Some(Session { queue_length, ..Session::default() });
+        let stop = |stopping, waiting| {
+            stopped(&StopTurnResponse { session: session(waiting), stopping, ..Default::default() })
+        };
+        assert_eq!(stop(true, 2), "stopping");
+        assert_eq!(stop(false, 0), "nothing to stop: no turn is running");
+        assert_eq!(stop(false, 1), "no turn is running; the queue is paused (1 message)");
+        let resume = |did, waiting| {
+            resumed(&ResumeQueueResponse { session: session(waiting), resumed: did, ..Default::default() })
+        };
+        assert_eq!(resume(false, 1), "nothing to resume: the queue is not paused");
+        assert_eq!(resume(true, 0), "resumed; no message is queued");
+        assert_eq!(resume(true, 1), "resumed");
     }
 
     #[test]

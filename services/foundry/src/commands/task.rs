@@ -144,7 +144,8 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
             output::line(&format!("  profile {}", task.profile));
         }
         if let Some(c) = &task.changes {
-            output::line(&format!("  changes {} files, +{} -{}", c.files_changed, c.additions, c.deletions));
+            let files = foundry_core::counted(c.files_changed, "file");
+            output::line(&format!("  changes {files}, +{} -{}", c.additions, c.deletions));
         }
         let stages = task.stages.iter().map(|s| {
             let state = StageState::try_from(s.state).unwrap_or_default();

@@ -20,10 +20,11 @@ pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
     for database in &databases {
         found.extend(damaged(database).await?.into_iter().map(|row| (database.service, row)));
     }
+    let services: Vec<_> = databases.iter().map(|d| d.service).collect();
     match global.output {
+        Output::Json if found.is_empty() => output::line(&nothing(&services)),
         Output::Json => found.iter().for_each(|(service, row)| output::line(&json(service, row))),
         Output::Table if found.is_empty() => {
-            let services: Vec<_> = databases.iter().map(|d| d.service).collect();
             output::line(&format!("everything stored can be read ({})", services.join(", ")));
         }
         Output::Table => {
@@ -41,10 +42,20 @@ pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
 pub async fn damaged(database: &ServiceDatabase) -> Result<Vec<Unreadable>, Failure> {
     foundry_store::verify(&database.url, &database.columns).await.map_err(|e| {
         let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
-        // The URL may contain a password.
-        Failure::new(format!("the database of {} cannot be opened: {cause}", database.service))
+        let file = file(&database.url);
+        Failure::new(format!("the database of {}{file} cannot be opened: {cause}", database.service))
             .next("check --data-dir and the store_url of the service; a mesh that never ran has no databases")
     })
+}
+
+/// Where the file of a database is, in brackets. Nothing for another URL: it may contain a password.
+fn file(url: &str) -> String {
+    url.strip_prefix("sqlite:").map_or_else(String::new, |path| format!(" ({path})"))
+}
+
+/// The one object for a program when no row is damaged.
+fn nothing(services: &[&str]) -> String {
+    serde_json::json!({ "services": services, "damaged": 0 }).to_string()
 }
 
 fn cells(service: &str, row: &Unreadable) -> Vec<String> {
@@ -91,10 +102,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_database_that_is_not_there_is_a_failure_that_shows_no_url() {
-        let url = "sqlite:/nowhere/secret.db".to_owned();
+    async fn a_database_that_is_not_there_is_a_failure_that_names_its_file_and_shows_no_other_url() {
+        let url = "sqlite:/nowhere/task.db".to_owned();
         let failure = damaged(&ServiceDatabase { service: "task", url, columns: vec![] }).await.unwrap_err();
         assert_eq!(failure.code, 1);
-        assert!(failure.message.contains("task") && !failure.message.contains("nowhere"), "{failure:?}");
+        assert!(failure.message.starts_with("the database of task (/nowhere/task.db) cannot"), "{failure:?}");
+        assert_eq!(file("postgres://me:secret@host/task"), "");
+    }
+
+    #[test]
+    fn a_program_is_given_an_object_when_nothing_is_damaged() {
+        let value: serde_json::Value = serde_json::from_str(&nothing(&["auth", "task"])).unwrap();
+        assert_eq!(value, serde_json::json!({ "services": ["auth", "task"], "damaged": 0 }));
     }
 }

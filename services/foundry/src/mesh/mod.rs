@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod databases;
+mod directory;
 mod hooks;
 mod model_keys;
 mod run;

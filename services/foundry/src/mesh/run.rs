@@ -11,6 +11,7 @@ use foundry_server::{Process, Service, Signals, Telemetry, Upstream, UpstreamBin
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::config::MeshConfig;
+use super::directory;
 use super::model_keys::ModelKeys;
 use super::services::{MeshService, RunningService, ServiceInputs, called, drain_order, in_start_order};
 use super::wiring::{Upstreams, Wiring};
@@ -83,7 +84,7 @@ async fn run(
     let signals = Signals::of_process()?;
     let metrics = telemetry.metrics().clone();
     let wiring = Wiring { env: env.clone(), metrics, mesh_dir, upstreams, further, model_keys: keys.keys };
-    make_private(&wiring.mesh_dir)?;
+    let made = directory::make_private(&wiring.mesh_dir)?;
     match descriptors {
         Ok(Some(most)) if most < FEW_DESCRIPTORS => {
             tracing::warn!(most, "low limit of file descriptors: connections may be refused")
@@ -95,9 +96,15 @@ async fn run(
     let mut process = Process::new(env.clone(), config.drain.clone(), telemetry.metrics().clone());
     process.drain_order(&drain_order());
     // Whose data and whose addresses these are is settled before anything is recovered or started.
-    let data = services.iter().map(|s| wiring.data(s)).collect::<Result<Vec<_>, _>>()?;
+    let mut data = Vec::with_capacity(services.len());
+    for service in services {
+        data.push(wiring.data(service).await?);
+    }
     let addresses: Vec<_> = services.iter().map(|s| (s.name, config.server(s).listen)).collect();
-    process.bind(&addresses, &config.admin).await?;
+    if let Err(e) = process.bind(&addresses, &config.admin).await {
+        made.undo(data);
+        return Err(e.into());
+    }
     let mut survivors = None;
     for (service, data) in services.iter().zip(&data) {
         let inputs =
@@ -144,14 +151,6 @@ fn raise_descriptors() -> rustix::io::Result<Option<u64>> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     Ok(limit.maximum)
-}
-
-/// Creates the data directory for its owner alone: it holds keys and databases.
-fn make_private(dir: &Path) -> Result<(), Failure> {
-    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
-    Ok(())
 }
 
 /// Says on standard output what serves where, once everything does.
@@ -201,10 +200,11 @@ fn page_address(listen: SocketAddr) -> String {
 fn print_survivors(survivors: &foundry_provisioner::Survivors) {
     let living = survivors.sandboxes();
     if !living.is_empty() {
-        output::line(&format!(
-            "{} sandboxes keep running and will be adopted at the next start:",
-            living.len()
-        ));
+        let keep = match living.len() {
+            1 => "1 sandbox keeps".to_owned(),
+            several => format!("{several} sandboxes keep"),
+        };
+        output::line(&format!("{keep} running and will be adopted at the next start:"));
         living.iter().for_each(|id| output::line(&format!("  {id}")));
     }
 }

@@ -1,8 +1,9 @@
 //! What every service is given: its identity, connections to the others, and the check of its callers.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foundry_authn::{
     AUTH_ISSUER, Authenticator, IdentityLayer, KeyRing, Revocations, ServiceIdentity, UpstreamKeys,
@@ -17,6 +18,9 @@ use crate::failure::Failure;
 
 /// The services that others call as they are reached from this process, by name, without an identity yet.
 pub type Upstreams = BTreeMap<&'static str, Upstream>;
+
+/// How long a start waits for the locks of a process that is ending.
+const LETS_GO: Duration = Duration::from_secs(2);
 
 /// What all services of this process share.
 pub struct Wiring {
@@ -60,12 +64,19 @@ impl Wiring {
         Arc::new(WatchMetrics(self.metrics.clone()))
     }
 
-    /// Opens and locks the data directory of a service, if it has one.
+    /// Opens and locks the data directory of a service, if it has one. Waits a moment for a mesh that was just killed.
     ///
     /// # Errors
     /// When another process holds it.
-    pub fn data(&self, service: &MeshService) -> Result<Option<DataDirectory>, Failure> {
-        service.has_data.then(|| open(&self.mesh_dir.join(service.name))).transpose()
+    pub async fn data(&self, service: &MeshService) -> Result<Option<DataDirectory>, Failure> {
+        if !service.has_data {
+            return Ok(None);
+        }
+        let path = self.mesh_dir.join(service.name);
+        let opened = DataDirectory::open_within(path, LETS_GO, &self.env).await;
+        opened.map(Some).map_err(|e| {
+            Failure::new(e.to_string()).next("stop the other process, or choose another --data-dir")
+        })
     }
 
     /// Prepares identity and authentication of a service other than auth, and starts to follow auth's revocations.
@@ -104,9 +115,4 @@ impl Wiring {
     pub fn upstream_as(&self, identity: &ServiceIdentity, name: &str) -> Result<Upstream, Failure> {
         Ok(self.upstream(name)?.layer(IdentityLayer::new(identity.clone(), name)?))
     }
-}
-
-fn open(path: &Path) -> Result<DataDirectory, Failure> {
-    DataDirectory::open(path)
-        .map_err(|e| Failure::new(e.to_string()).next("stop the other process, or choose another --data-dir"))
 }

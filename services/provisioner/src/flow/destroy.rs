@@ -173,7 +173,9 @@ async fn destroy(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, St
     let provider = shared.providers.get(&sandbox.provider)?;
     provider.destroy(&name_of(&sandbox.sandbox_id)?).await?;
     shared.clients.forget(&sandbox.sandbox_id);
-    Ok(Outcome::done())
+    let mut ws = WriteSet::new();
+    super::release::enqueue_for(&mut ws, shared, &sandbox);
+    Ok(Outcome::done().recording(ws))
 }
 
 /// Cancelled flows of this sandbox may still be working in it for a moment.

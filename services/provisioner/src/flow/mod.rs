@@ -7,6 +7,7 @@ pub mod decline;
 pub mod destroy;
 pub mod option;
 pub mod permission;
+pub mod release;
 pub mod sandbox;
 pub mod session;
 pub mod turn;
@@ -49,6 +50,7 @@ pub fn bindings(shared: &Arc<Shared>) -> Vec<Binding> {
         work::WORK.bind(shared),
         destroy::DESTROY.bind(shared).projection(destroy::project),
         close::CLOSE.bind(shared),
+        release::RELEASE.bind(shared),
     ]
 }
 

@@ -56,9 +56,9 @@ pub fn serve(
     let servers = mcp::McpClients::new(client.clone(), &shared.config.network)?;
     let ledger = Arc::new(ledger::SessionLedger::new(shared, servers));
     let gateway = Gateway::new(ledger, client, settings, env.clone(), tasks.clone());
-    gateway.serve(Listener::Unix(listener));
     // Set once per process; tests without a listener have none.
-    shared.model_gateway.get_or_init(|| gateway);
+    shared.model_gateway.get_or_init(|| gateway.downgrade());
+    gateway.serve(Listener::Unix(listener));
     Ok(())
 }
 

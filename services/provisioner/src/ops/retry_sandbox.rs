@@ -1,7 +1,7 @@
-//! RetrySandbox: a failed sandbox continues at the stage that failed.
+//! RetrySandbox: a failed sandbox continues at the stage that failed; one that waits for its next attempt makes it now.
 
 use foundry_authn::Caller;
-use foundry_core::Error;
+use foundry_core::{Error, FlowId};
 use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::{RetrySandboxRequest, RetrySandboxResponse};
 use foundry_store::WriteSet;
@@ -11,7 +11,7 @@ use crate::domain::{Sandbox, SandboxState};
 use crate::shared::Shared;
 use crate::store::{cleared, condition_value, sandboxes};
 
-/// Continues a failed sandbox.
+/// Continues a failed sandbox, or hastens its next attempt.
 pub async fn retry_sandbox(
     shared: &Shared,
     caller: &Caller,
@@ -24,19 +24,23 @@ pub async fn retry_sandbox(
     command
         .run(|| async {
             let sandbox = sandbox_for(shared, caller, &request.sandbox_id, Role::Member).await?;
-            if sandbox.state != SandboxState::Error {
-                let text = format!("only a failed sandbox can be retried; it is {}", sandbox.state.as_str());
-                return Err(Error::precondition("NOT_FAILED", sandbox.sandbox_id.as_str(), text));
-            }
             let mut ws = WriteSet::new();
-            let state = resumed(&sandbox);
-            let condition = cleared(shared.env.clock.now());
-            let set = vec![("state", state.as_str().into()), ("condition", condition_value(&condition))];
-            sandboxes::update(&mut ws, &sandbox, set);
-            foundry_flow::retry(&mut ws, &sandbox.flow_id.parse()?);
-            let id = sandbox.sandbox_id.as_str();
-            ws.audit(audit(&organization, caller, &user_id, "sandbox.retry", id, &request.request_id));
-            let sandbox = Sandbox { state, condition, ..sandbox };
+            let flow: FlowId = sandbox.flow_id.parse()?;
+            let id = sandbox.sandbox_id.to_string();
+            let sandbox = if sandbox.state == SandboxState::Error {
+                let (state, condition) = (resumed(&sandbox), cleared(shared.env.clock.now()));
+                let set = vec![("state", state.as_str().into()), ("condition", condition_value(&condition))];
+                sandboxes::update(&mut ws, &sandbox, set);
+                foundry_flow::retry(&mut ws, &flow);
+                Sandbox { state, condition, ..sandbox }
+            } else if sandbox.condition.next_attempt_time.is_some() {
+                foundry_flow::hasten(&mut ws, &flow);
+                sandbox
+            } else {
+                let text = format!("only a failed sandbox can be retried; it is {}", sandbox.state.as_str());
+                return Err(Error::precondition("NOT_FAILED", &id, text));
+            };
+            ws.audit(audit(&organization, caller, &user_id, "sandbox.retry", &id, &request.request_id));
             Ok((ws, RetrySandboxResponse { sandbox: Some(sandbox.to_proto()), rev: 0 }))
         })
         .await

@@ -87,6 +87,38 @@ async fn a_foreign_sandbox_answers_as_an_absent_one() {
 }
 
 #[tokio::test]
+async fn a_retry_makes_the_next_attempt_now_and_refuses_what_waits_for_none() {
+    let f = Fixture::new().await;
+    f.provider.host().flaky.insert("install_agent");
+    let made = f.ensure().await;
+    let id = made.sandbox_id.to_string();
+    let retry = || {
+        let request = p::RetrySandboxRequest { sandbox_id: id.clone(), ..Default::default() };
+        retry_sandbox::retry_sandbox(&f.shared, &f.task, request)
+    };
+    assert_eq!(retry().await.unwrap_err().reason(), "NOT_FAILED");
+    f.run().await;
+    assert!(f.sandbox(&id).await.condition.next_attempt_time.is_some());
+    f.provider.host().flaky.clear();
+    f.run().await;
+    assert_eq!(f.sandbox(&id).await.state, SandboxState::InstallingAgent, "the time has not come");
+    retry().await.unwrap();
+    f.run().await;
+    assert_eq!(f.sandbox(&id).await.state, SandboxState::Ready);
+
+    // Nothing answers at the runtime's port.
+    let session = f.session(&made).await.session_id;
+    f.run().await;
+    let find = async || sessions::find(&f.shared.store, &session).await.unwrap().unwrap();
+    let first = find().await;
+    assert_eq!((first.state, first.condition.attempt), (SessionState::Creating, 1), "{first:?}");
+    let request = p::RetryAgentSessionRequest { session_id: session.to_string(), ..Default::default() };
+    retry_agent_session::retry_agent_session(&f.shared, &f.task, request).await.unwrap();
+    f.run().await;
+    assert_eq!(find().await.condition.attempt, 2);
+}
+
+#[tokio::test]
 async fn lists_by_pages_newest_first() {
     let f = Fixture::new().await;
     let mut made = Vec::new();

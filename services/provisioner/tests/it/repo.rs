@@ -39,6 +39,9 @@ pub struct FakeRepo {
     pub base: String,
     pub ready: Arc<Mutex<bool>>,
     pub imported: Arc<Mutex<Vec<Imported>>>,
+    /// Ids of the sandboxes whose clones were asked for, and of those whose clones were released.
+    pub clones: Arc<Mutex<(Vec<String>, Vec<String>)>>,
+    pub down: Arc<Mutex<bool>>,
 }
 
 impl FakeRepo {
@@ -52,7 +55,14 @@ impl FakeRepo {
         git(&origin, &["commit", "-q", "-m", "first"]);
         let base = git(&origin, &["rev-parse", "HEAD"]);
         git(dir, &["clone", "-q", "--mirror", "origin", "mirror.git"]);
-        Self { dir: dir.to_owned(), base, ready: Arc::new(Mutex::new(true)), imported: Arc::default() }
+        Self {
+            dir: dir.to_owned(),
+            base,
+            ready: Arc::new(Mutex::new(true)),
+            imported: Arc::default(),
+            clones: Arc::default(),
+            down: Arc::default(),
+        }
     }
 
     pub fn upstream(&self) -> Upstream {
@@ -95,7 +105,9 @@ impl RepoService for FakeRepo {
         if !*self.ready.lock().unwrap() {
             return Err(Error::precondition("REPOSITORY_NOT_READY", "repository", "no mirror yet").into());
         }
-        let branch = request.into_inner().base_branch;
+        let request = request.into_inner();
+        self.clones.lock().unwrap().0.push(request.sandbox_id);
+        let branch = request.base_branch;
         if !branch.is_empty() && branch != "main" {
             return Err(Error::precondition("BRANCH_NOT_FOUND", "branch", "no such branch").into());
         }
@@ -106,6 +118,17 @@ impl RepoService for FakeRepo {
             url: String::new(),
             work_commit: String::new(),
         }))
+    }
+
+    async fn release_clone(
+        &self,
+        request: Request<p::ReleaseCloneRequest>,
+    ) -> Result<Response<p::ReleaseCloneResponse>, Status> {
+        if *self.down.lock().unwrap() {
+            return Err(Status::unavailable("down"));
+        }
+        self.clones.lock().unwrap().1.push(request.into_inner().sandbox_id);
+        Ok(Response::new(p::ReleaseCloneResponse {}))
     }
 
     async fn import_work(

@@ -10,6 +10,7 @@ use foundry_store::{Scope, WriteSet};
 use crate::context::Context;
 use crate::store::branches::BRANCHES;
 use crate::store::changes::WORK_CHANGES;
+use crate::store::clones::CLONES;
 use crate::store::repositories::{self, REPOSITORIES};
 use crate::store::works::WORKS;
 use crate::view::repositories::{REPOSITORY, WORK};
@@ -41,6 +42,7 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
         ws.remove(&WORKS, &[task.into()]);
         ws.tombstone(rev, WORK, task);
     }
+    ws.delete_where(&CLONES, &[("repository_id", id.as_str().into())]);
     ws.delete_where(&BRANCHES, &[("repository_id", id.as_str().into())]);
     ws.remove(&REPOSITORIES, &[id.as_str().into()]);
     ws.tombstone(rev, REPOSITORY, id.as_str());

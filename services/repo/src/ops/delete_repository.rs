@@ -1,23 +1,28 @@
 //! Schedules the deletion of a repository and its mirror.
 
 use foundry_authn::Caller;
-use foundry_core::{FlowId, Result};
+use foundry_core::{Error, FlowId, Result};
 use foundry_flow::NewFlow;
 use foundry_proto::common::v1::{Condition, Role};
 use foundry_proto::repo::v1::{DeleteRepositoryRequest, DeleteRepositoryResponse};
 use foundry_server::RequestContext;
 use foundry_service::{RequestKey, audit};
-use foundry_store::{Scope, WriteSet};
+use foundry_store::{Guard, Scope, WriteSet};
 
 use crate::context::Context;
-use crate::domain::repository::State;
+use crate::domain::repository::{Repository, State};
 use crate::flow::{delete, sync};
+use crate::store::clones::{self, CLONES};
 use crate::store::repositories;
 
-/// Marks the repository, cancels its synchronization and schedules the deletion.
+/// How many of the tasks that use a repository a refusal names.
+const NAMED: usize = 5;
+
+/// Marks the repository, cancels its synchronization and schedules the deletion. Refused while a sandbox has a clone of
+/// it, unless `force` is set: what an agent does after the deletion can no longer be imported.
 ///
 /// # Errors
-/// `NOT_FOUND`.
+/// `FAILED_PRECONDITION` `REPOSITORY_IN_USE`, `NOT_FOUND`.
 pub async fn delete_repository(
     cx: &Context,
     caller: &Caller,
@@ -40,6 +45,13 @@ pub async fn delete_repository(
             let mut repository = cx.repository(caller, &request.repository_id, Role::Admin).await?;
             let id = repository.repository_id.to_string();
             let mut ws = WriteSet::new();
+            if !request.force && repository.state != State::Deleting {
+                let tasks = clones::tasks_of(&cx.store, &repository.repository_id).await?;
+                if !tasks.is_empty() {
+                    return Err(in_use(&repository, &tasks));
+                }
+                ws.guard(Guard::absent(&CLONES, &[("repository_id", id.as_str().into())]));
+            }
             let rev = ws.scope(Scope::organization(&repository.organization_id));
             repository.state = State::Deleting;
             repository.condition = Condition { waiting_on: "deletion".to_owned(), ..Condition::default() };
@@ -75,10 +87,95 @@ pub async fn delete_repository(
     Ok(key.settle(&cx.store, None, decided).await?.0)
 }
 
+/// The refusal, with the first of the tasks by their ids.
+fn in_use(repository: &Repository, tasks: &[String]) -> Error {
+    let mut named = tasks[..tasks.len().min(NAMED)].join(", ");
+    if tasks.len() > NAMED {
+        named.push_str(&format!(" and {} more", tasks.len() - NAMED));
+    }
+    let whose = if tasks.len() == 1 { "task has" } else { "tasks have" };
+    Error::precondition(
+        "REPOSITORY_IN_USE",
+        repository.repository_id.as_str(),
+        format!("{} {whose} a sandbox with a clone of {}: {named}", tasks.len(), repository.name),
+    )
+    .next_action(
+        "save what you need (`foundry task diff --patch`), and archive or kill these tasks first; or set `force` \
+         (`foundry repo remove --force`), which loses what their agents do from then on",
+    )
+}
+
 #[cfg(test)]
 mod tests {
+    use foundry_authn::Caller;
+    use foundry_core::{SandboxId, TaskId};
+    use foundry_proto::repo::v1::{GetCloneSourceRequest, ReleaseCloneRequest};
+
     use super::*;
+    use crate::ops::get_clone_source::get_clone_source;
+    use crate::ops::release_clone::release_clone;
     use crate::testing::Fixture;
+
+    /// Clones the repository into a new sandbox of a new task.
+    async fn cloned(f: &Fixture, repository_id: &str) -> (SandboxId, TaskId) {
+        let (sandbox, task) = (SandboxId::generate(&f.env.env), TaskId::generate(&f.env.env));
+        let request = GetCloneSourceRequest {
+            organization_id: f.organization.to_string(),
+            repository_id: repository_id.to_owned(),
+            task_id: task.to_string(),
+            sandbox_id: sandbox.to_string(),
+            ..GetCloneSourceRequest::default()
+        };
+        // A stage that is repeated asks again.
+        for _ in 0..2 {
+            get_clone_source(&f.cx, &Caller::service("provisioner"), request.clone()).await.unwrap();
+        }
+        (sandbox, task)
+    }
+
+    #[tokio::test]
+    async fn is_refused_with_the_tasks_that_have_a_clone_until_their_sandboxes_are_gone_or_with_force() {
+        let f = Fixture::new().await;
+        let id = f.mirrored().await.repository_id;
+        let request = DeleteRepositoryRequest { repository_id: id.clone(), ..Default::default() };
+        let (sandbox, task) = cloned(&f, &id).await;
+        let refused = delete_repository(&f.cx, &f.member, request.clone()).await.unwrap_err();
+        assert_eq!(refused.reason(), "REPOSITORY_IN_USE");
+        assert!(refused.message().contains(task.as_str()), "{}", refused.message());
+        for _ in 0..NAMED {
+            cloned(&f, &id).await;
+        }
+        let refused = delete_repository(&f.cx, &f.member, request.clone()).await.unwrap_err();
+        assert!(refused.message().starts_with("6 tasks have"), "{}", refused.message());
+        assert!(refused.message().ends_with("and 1 more"), "{}", refused.message());
+
+        let release = ReleaseCloneRequest { sandbox_id: sandbox.to_string() };
+        release_clone(&f.cx, &Caller::service("provisioner"), release).await.unwrap();
+        let refused = delete_repository(&f.cx, &f.member, request.clone()).await.unwrap_err();
+        assert!(refused.message().starts_with("5 tasks have"), "{}", refused.message());
+        assert!(!refused.message().contains(task.as_str()), "{}", refused.message());
+
+        let forced = DeleteRepositoryRequest { force: true, ..request };
+        delete_repository(&f.cx, &f.member, forced).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        assert!(repositories::find(&f.cx.store, &id.parse().unwrap()).await.unwrap().is_none());
+        assert_eq!(clones::tasks_of(&f.cx.store, &id.parse().unwrap()).await.unwrap(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn no_sandbox_is_given_a_clone_of_a_repository_that_is_being_deleted() {
+        let f = Fixture::new().await;
+        let id = f.mirrored().await.repository_id;
+        let request = DeleteRepositoryRequest { repository_id: id.clone(), ..Default::default() };
+        delete_repository(&f.cx, &f.member, request).await.unwrap();
+        let request = GetCloneSourceRequest {
+            organization_id: f.organization.to_string(),
+            repository_id: id,
+            ..GetCloneSourceRequest::default()
+        };
+        let refused = get_clone_source(&f.cx, &f.member, request).await.unwrap_err();
+        assert_eq!(refused.reason(), "REPOSITORY_DELETING");
+    }
 
     #[tokio::test]
     async fn removes_mirror_and_rows_and_leaves_a_tombstone() {
@@ -89,6 +186,7 @@ mod tests {
         let request = DeleteRepositoryRequest {
             request_id: String::new(),
             repository_id: repository.repository_id.clone(),
+            force: false,
         };
         let refused = delete_repository(&f.cx, &f.stranger, request.clone()).await.unwrap_err();
         assert_eq!(refused.code(), foundry_core::Code::NotFound);

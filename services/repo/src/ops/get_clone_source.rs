@@ -3,30 +3,64 @@
 use std::time::Duration;
 
 use foundry_authn::Caller;
-use foundry_core::{Error, OrganizationId, Result};
+use foundry_core::{Error, OrganizationId, Result, SandboxId, TaskId};
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{GetCloneSourceRequest, GetCloneSourceResponse};
+use foundry_store::{Guard, WriteSet};
 
 use crate::context::Context;
+use crate::domain::repository::{Repository, State as RepositoryState};
 use crate::domain::work::State;
-use crate::store::{branches, works};
+use crate::store::repositories::REPOSITORIES;
+use crate::store::{branches, clones, works};
 
-/// A stored read: the branch as of the last synchronization, and what the task has produced before. A task whose sandbox
-/// was destroyed so continues with its work; without it, the next hand-over would replace the work by nothing.
+/// The branch as of the last synchronization, and what the task has produced before. A task whose sandbox was destroyed so
+/// continues with its work; without it, the next hand-over would replace the work by nothing. The sandbox counts as having
+/// a clone from now on, until `ReleaseClone`.
 ///
 /// # Errors
-/// `NOT_FOUND` for the repository or the branch; `FAILED_PRECONDITION` while there is no mirror yet, or the task's work
-/// is being imported.
+/// `NOT_FOUND` for the repository or the branch; `FAILED_PRECONDITION` while there is no mirror yet, the task's work is
+/// being imported, or the repository is being deleted.
 pub async fn get_clone_source(
     cx: &Context,
     caller: &Caller,
     request: GetCloneSourceRequest,
 ) -> Result<GetCloneSourceResponse> {
+    let decided = cx.store.retry_on_conflict(|| async {
+        let repository = repository(cx, caller, &request).await?;
+        let answer = source(cx, &repository, &request).await?;
+        Ok((held(cx, &repository, &request).await?, answer))
+    });
+    Ok(decided.await?.1)
+}
+
+/// Records the clone, unless it was recorded before; fails if the repository has changed its state since it was read.
+async fn held(cx: &Context, repository: &Repository, request: &GetCloneSourceRequest) -> Result<WriteSet> {
+    let mut ws = WriteSet::new();
+    if request.sandbox_id.is_empty() {
+        return Ok(ws);
+    }
+    let (sandbox, task): (SandboxId, TaskId) = (request.sandbox_id.parse()?, request.task_id.parse()?);
+    let id = &repository.repository_id;
+    if !clones::is_held(&cx.store, &sandbox, id).await? {
+        ws.guard(Guard::exists(
+            &REPOSITORIES,
+            &[("repository_id", id.as_str().into()), ("state", repository.state.as_str().into())],
+        ));
+        clones::hold(&mut ws, &sandbox, &task, id);
+    }
+    Ok(ws)
+}
+
+async fn repository(cx: &Context, caller: &Caller, request: &GetCloneSourceRequest) -> Result<Repository> {
     let organization: OrganizationId = request.organization_id.parse()?;
     let repository = cx.repository(caller, &request.repository_id, Role::Viewer).await?;
     let id = repository.repository_id.as_str();
     if repository.organization_id != organization {
         return Err(Error::not_found("repository", id));
+    }
+    if repository.state == RepositoryState::Deleting {
+        return Err(Error::precondition("REPOSITORY_DELETING", id, "the repository is being deleted"));
     }
     if repository.sync_time.is_none() {
         let why = if repository.condition.message.is_empty() {
@@ -41,6 +75,15 @@ pub async fn get_clone_source(
         )
         .retry_after(Duration::from_secs(1)));
     }
+    Ok(repository)
+}
+
+async fn source(
+    cx: &Context,
+    repository: &Repository,
+    request: &GetCloneSourceRequest,
+) -> Result<GetCloneSourceResponse> {
+    let id = repository.repository_id.as_str();
     let wanted =
         if request.base_branch.is_empty() { &repository.default_branch } else { &request.base_branch };
     let branch = branches::find(&cx.store, &repository.repository_id, wanted).await?;
@@ -56,8 +99,9 @@ pub async fn get_clone_source(
         "" => None,
         task => works::find(&cx.store, &task.parse()?).await?,
     };
-    let work =
-        work.filter(|w| w.organization_id == organization && w.repository_id == repository.repository_id);
+    let work = work.filter(|w| {
+        w.organization_id == repository.organization_id && w.repository_id == repository.repository_id
+    });
     if work.as_ref().is_some_and(|w| w.state == State::Importing) {
         return Err(Error::precondition(
             "REPOSITORY_NOT_READY",
@@ -75,15 +119,13 @@ pub async fn get_clone_source(
         mirror_path: cx.mirror_path(&repository.repository_id).to_string_lossy().into_owned(),
         base_branch: branch.name,
         base_commit,
-        url: repository.url,
+        url: repository.url.clone(),
         work_commit,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use foundry_core::TaskId;
-
     use super::*;
     use crate::ops::import_work::import_work;
     use crate::testing::{Fixture, git, stream};

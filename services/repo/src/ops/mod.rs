@@ -12,6 +12,7 @@ pub mod list_branches;
 pub mod list_repositories;
 pub mod list_work_changes;
 pub mod list_work_tree;
+pub mod release_clone;
 pub mod request_repository_refresh;
 pub mod watch_repositories;
 pub mod watch_repository;

@@ -2,6 +2,7 @@
 
 pub mod branches;
 pub mod changes;
+pub mod clones;
 pub mod repositories;
 pub mod works;
 
@@ -19,12 +20,20 @@ pub static ENCODED: [Encoded; 3] = [
 /// The service's schema.
 pub const MIGRATIONS: Migrations = Migrations {
     owner: "repo",
-    steps: &[Migration {
-        version: 1,
-        name: "repo",
-        sqlite: include_str!("../../migrations/sqlite/0001_repo.sql"),
-        postgres: include_str!("../../migrations/postgres/0001_repo.sql"),
-    }],
+    steps: &[
+        Migration {
+            version: 1,
+            name: "repo",
+            sqlite: include_str!("../../migrations/sqlite/0001_repo.sql"),
+            postgres: include_str!("../../migrations/postgres/0001_repo.sql"),
+        },
+        Migration {
+            version: 2,
+            name: "clones",
+            sqlite: include_str!("../../migrations/sqlite/0002_clones.sql"),
+            postgres: include_str!("../../migrations/postgres/0002_clones.sql"),
+        },
+    ],
 };
 
 #[cfg(test)]

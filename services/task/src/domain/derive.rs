@@ -75,6 +75,11 @@ impl Aggregate {
         damaged.map_or(Ok(()), |id| Err(unreadable(id)))
     }
 
+    /// Whether the stored row of the task or of one of its sessions cannot be decoded.
+    pub fn is_damaged(&self) -> bool {
+        self.require_readable().is_err()
+    }
+
     /// A session by its id.
     pub fn session(&self, id: &str) -> Option<&Session> {
         self.sessions.iter().find(|s| s.session_id.as_str() == id)
@@ -120,6 +125,19 @@ impl Aggregate {
     /// Whether a sandbox exists that is not being destroyed.
     pub fn has_living_sandbox(&self) -> bool {
         !matches!(self.sandbox_state(), None | Some(SandboxState::Destroying | SandboxState::Destroyed))
+    }
+
+    /// The living sandbox, if it waits for the next attempt after a failed one.
+    pub fn sandbox_between_attempts(&self) -> Option<&Sandbox> {
+        let sandbox = self.sandbox.as_ref().filter(|_| self.has_living_sandbox()).map(|s| &s.entity);
+        sandbox.filter(|s| s.state() != SandboxState::Error && next_attempt_is_known(s.condition.as_ref()))
+    }
+
+    /// Whether the agent's side of a session is created by another attempt after a failed one, at a known time.
+    pub fn agent_between_attempts(&self, session_id: &str) -> bool {
+        self.agent(session_id).is_some_and(|a| {
+            a.state() == AgentSessionState::Creating && next_attempt_is_known(a.condition.as_ref())
+        })
     }
 
     /// Whether the transcript holds all events of the agent's side.
@@ -364,7 +382,7 @@ impl Aggregate {
         if session.view.queue_held && waits > 0 {
             return Condition {
                 reason: "QUEUE_HELD".to_owned(),
-                message: format!("{waits} messages are queued until the queue is resumed"),
+                message: format!("{} queued until the queue is resumed", queued(waits)),
                 waiting_on: "a person".to_owned(),
                 next_action: "resume the queue or send a message".to_owned(),
                 ..theirs
@@ -380,6 +398,18 @@ pub fn unreadable(id: &str) -> Error {
     Error::new(Code::DataLoss, "STORED_DATA_DAMAGED", text).next_action(
         "kill or archive the task, or restore its row from a backup; `foundry verify` names the row",
     )
+}
+
+/// `1 message is`, `2 messages are`.
+fn queued(waits: usize) -> String {
+    match waits {
+        1 => "1 message is".to_owned(),
+        several => format!("{several} messages are"),
+    }
+}
+
+fn next_attempt_is_known(condition: Option<&Condition>) -> bool {
+    condition.is_some_and(|c| c.next_attempt_time.is_some())
 }
 
 /// Copies the provisioner's value unless it is empty.

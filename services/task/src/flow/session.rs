@@ -18,7 +18,7 @@ use super::shown::Decided;
 use super::{RETRY_FOREVER, call, change, gone, id, refused};
 use crate::consume::apply;
 use crate::context::Context;
-use crate::domain::derive::Aggregate;
+use crate::domain::derive::{Aggregate, Replica};
 use crate::domain::session::{MessageState, Session};
 use crate::store::aggregate::{self, sandbox_key, session_key};
 use crate::store::messages;
@@ -141,8 +141,13 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
         }
         Some(a) => (Some(a.entity.clone()), a.rev),
         None => {
+            // Where only the copy here is damaged, the session exists and is returned as it is now: not the first answer
+            // to this request, whose content may differ from what is known since.
+            let damaged = aggregate.agents.get(session.as_str()).is_some_and(Replica::is_damaged);
+            let request_id =
+                if damaged { String::new() } else { format!("{}/{sandbox_id}", ctx.effect_name()) };
             let request = CreateAgentSessionRequest {
-                request_id: format!("{}/{sandbox_id}", ctx.effect_name()),
+                request_id,
                 sandbox_id,
                 session_id: session.to_string(),
                 agent: ours.asked_agent(),

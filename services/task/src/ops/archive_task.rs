@@ -12,7 +12,8 @@ use crate::domain::derive::Aggregate;
 use crate::domain::session::MessageState;
 use crate::domain::task::Lifecycle;
 
-/// Refused during a turn and while a message is about to start one. Does nothing for an archived task.
+/// Refused during a turn and while a message is about to start one, unless the task is damaged: then nothing could stop
+/// the turn. Does nothing for an archived task.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` `TURN_RUNNING` or `TASK_KILLED`, `NOT_FOUND`.
@@ -44,6 +45,10 @@ pub async fn archive_task(
                     return Ok(());
                 }
                 decision.aggregate.task.require_active()?;
+                if decision.aggregate.is_damaged() {
+                    // Its turn cannot be stopped, and what it shows of it may be wrong.
+                    return decision.end(Lifecycle::Archiving);
+                }
                 if decision.aggregate.turn_runs() {
                     return Err(Error::precondition(
                         "TURN_RUNNING",

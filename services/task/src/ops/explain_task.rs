@@ -1,7 +1,7 @@
 //! Explains a task from stored facts: what it waits for, since when, and what can be done.
 
 use foundry_authn::Caller;
-use foundry_core::{Result, SessionId};
+use foundry_core::{Result, SessionId, counted};
 use foundry_proto::common::v1::{Condition, Role, StageState};
 use foundry_proto::repo::v1::Repository;
 use foundry_proto::task::v1::{ExplainTaskRequest, ExplainTaskResponse, Finding, SessionState, TaskState};
@@ -34,7 +34,13 @@ fn explain(
     let view = &aggregate.task.view;
     let condition = view.condition.clone().unwrap_or_default();
     let state = word(view.state().as_str_name(), "TASK_STATE_");
-    let summary = sentence(&format!("The task {}", phrase(&state)), &condition);
+    let mut summary = sentence(&format!("The task {}", phrase(&state)), &condition);
+    let mut open = aggregate.sessions.iter().filter(|s| !s.closed);
+    if aggregate.sandbox_between_attempts().is_some()
+        || open.any(|s| aggregate.agent_between_attempts(s.session_id.as_str()))
+    {
+        summary.push_str(" Retry the task to make the next attempt now.");
+    }
     let mut findings = vec![finding(&format!("task {}", view.task_id), &state, &condition)];
     findings.extend(current_stage(aggregate));
     if let Some(sandbox) = aggregate.sandbox.as_ref().map(|s| &s.entity) {
@@ -56,8 +62,11 @@ fn explain(
     if let Some(changes) = &view.changes {
         let mut found = finding("work", "imported", &changes.condition.clone().unwrap_or_default());
         found.explanation = format!(
-            "Version {}: {} files changed, {} lines added, {} removed.",
-            changes.version, changes.files_changed, changes.additions, changes.deletions
+            "Version {}: {} changed, {} added, {} removed.",
+            changes.version,
+            counted(changes.files_changed, "file"),
+            counted(changes.additions, "line"),
+            changes.deletions
         );
         findings.push(found);
     }
@@ -96,12 +105,8 @@ fn session_finding(aggregate: &Aggregate, session: &crate::domain::session::Sess
             SessionState::Running => "they are delivered after the running turn",
             _ => "they are delivered when the session is ready",
         };
-        let count = if waiting == 1 {
-            "1 message is queued".to_owned()
-        } else {
-            format!("{waiting} messages are queued")
-        };
-        found.explanation.push_str(&format!(" {count}: {why}."));
+        let (count, verb) = (counted(waiting, "message"), if waiting == 1 { "is" } else { "are" });
+        found.explanation.push_str(&format!(" {count} {verb} queued: {why}."));
     }
     if !aggregate.caught_up(session) {
         found.explanation.push_str(" The agent's events are still being processed.");
@@ -151,6 +156,14 @@ fn sentence(head: &str, condition: &Condition) -> String {
         text.push_str(&format!(" ({})", condition.reason));
     }
     text.push('.');
+    if let Some(at) = &condition.next_attempt_time {
+        let at = to_the_second(at);
+        text.push_str(&match (condition.attempt, condition.max_attempts) {
+            (0, _) => format!(" The next attempt is at {at}."),
+            (tried, 0) => format!(" Attempt {tried} failed; the next is at {at}."),
+            (tried, most) => format!(" Attempt {tried} of {most} failed; the next is at {at}."),
+        });
+    }
     // "Nothing needed" is not worth a sentence.
     if !condition.next_action.is_empty() && !condition.next_action.starts_with("none needed") {
         text.push_str(&format!(" Next step: {}.", condition.next_action));
@@ -255,6 +268,24 @@ mod tests {
             sentence("It is running", &command),
             "It is running and is waiting for permission: Run `rm -rf build_index` (PERMISSION_WANTED). \
              Next step: answer it."
+        );
+    }
+
+    #[test]
+    fn a_failed_attempt_is_told_with_the_time_of_the_next() {
+        let waiting = Condition {
+            waiting_on: "agent_installing".to_owned(),
+            reason: "AGENT_INSTALL_FAILED".to_owned(),
+            attempt: 3,
+            max_attempts: 10,
+            next_attempt_time: Some(prost_types::Timestamp { seconds: 1_764_070_696, nanos: 1 }),
+            next_action: "none needed: it is retried at the time shown".to_owned(),
+            ..Condition::default()
+        };
+        assert_eq!(
+            sentence("It is installing", &waiting),
+            "It is installing and is waiting for agent installing (AGENT_INSTALL_FAILED). \
+             Attempt 3 of 10 failed; the next is at 2025-11-25T11:38:16Z."
         );
     }
 

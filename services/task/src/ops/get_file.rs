@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::GetWorkFileRequest;
 use foundry_proto::task::v1::{GetFileRequest, GetFileResponse};
 
-use crate::context::Context;
+use crate::context::{Context, no_such_path};
 use crate::view::files::file_tree_entry;
 
 /// Works also when the sandbox is gone. The content of a symbolic link is its target.
@@ -20,12 +20,12 @@ pub async fn get_file(cx: &Context, caller: &Caller, request: GetFileRequest) ->
         return Err(Error::invalid_field("path", "must not be empty"));
     }
     if aggregate.task.view.changes.as_ref().is_none_or(|c| c.version == 0) {
-        return Err(Error::not_found("file", &request.path));
+        return Err(no_such_path(&request.task_id, "file", &request.path));
     }
-    let path = request.path.clone();
+    let (task, path) = (request.task_id.clone(), request.path.clone());
     let read = GetWorkFileRequest { task_id: request.task_id, path: request.path };
     let answer = cx.read_repo(cx.repo.clone().get_work_file(read)).await;
-    let answer = answer.map_err(|e| e.of_path("file", &path))?;
+    let answer = answer.map_err(|e| e.of_path(&task, "file", &path))?;
     Ok(GetFileResponse {
         entry: answer.entry.map(file_tree_entry),
         content: answer.content,
@@ -76,7 +76,9 @@ mod tests {
         assert_eq!(foreign.code(), Code::NotFound);
         let foreign = list_file_tree(cx, &other.caller, tree("")).await.unwrap_err();
         assert_eq!(foreign.code(), Code::NotFound);
-        assert_eq!(list_file_tree(cx, caller, tree("absent")).await.unwrap_err().code(), Code::NotFound);
+        let absent = list_file_tree(cx, caller, tree("absent")).await.unwrap_err();
+        assert_eq!(absent.code(), Code::NotFound);
+        assert_eq!(absent.message(), format!("the work of task {task} has no directory \"absent\""));
         assert_eq!(get_file(cx, caller, file("dir")).await.unwrap_err().reason(), "PATH_WRONG_KIND");
         assert_eq!(get_file(cx, caller, file("")).await.unwrap_err().code(), Code::InvalidArgument);
         world.repo.down.store(true, Ordering::SeqCst);

@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::GetWorkPatchRequest;
 use foundry_proto::task::v1::{GetFileDiffRequest, GetFileDiffResponse};
 
-use crate::context::Context;
+use crate::context::{Context, no_such_path};
 use crate::view::files::file_change;
 
 /// Works also when the sandbox is gone.
@@ -24,12 +24,12 @@ pub async fn get_file_diff(
         return Err(Error::invalid_field("path", "must not be empty"));
     }
     if aggregate.task.view.changes.as_ref().is_none_or(|c| c.version == 0) {
-        return Err(Error::not_found("changed file", &request.path));
+        return Err(no_such_path(&request.task_id, "changed file", &request.path));
     }
-    let path = request.path.clone();
+    let (task, path) = (request.task_id.clone(), request.path.clone());
     let read = GetWorkPatchRequest { task_id: request.task_id, path: request.path, version: request.version };
     let answer = cx.read_repo(cx.repo.clone().get_work_patch(read)).await.map_err(|e| match e.code {
-        tonic::Code::NotFound => Error::not_found("changed file", &path),
+        tonic::Code::NotFound => no_such_path(&task, "changed file", &path),
         _ => e.of_repo(),
     })?;
     Ok(GetFileDiffResponse {

@@ -24,7 +24,7 @@ pub async fn list_file_tree(
     if aggregate.task.view.changes.as_ref().is_none_or(|c| c.version == 0) {
         return Ok(ListFileTreeResponse::default());
     }
-    let path = request.path.clone();
+    let (task, path) = (request.task_id.clone(), request.path.clone());
     let read = ListWorkTreeRequest {
         task_id: request.task_id,
         path: request.path,
@@ -32,7 +32,7 @@ pub async fn list_file_tree(
         page_token: request.page_token,
     };
     let answer = cx.read_repo(cx.repo.clone().list_work_tree(read)).await;
-    let answer = answer.map_err(|e| e.of_path("directory", &path))?;
+    let answer = answer.map_err(|e| e.of_path(&task, "directory", &path))?;
     Ok(ListFileTreeResponse {
         entries: answer.entries.into_iter().map(file_tree_entry).collect(),
         next_page_token: answer.next_page_token,

@@ -22,6 +22,7 @@ pub async fn resume_queue(
     request: ResumeQueueRequest,
 ) -> Result<ResumeQueueResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
+    let held = found.session(&request.session_id).is_some_and(|s| s.view.queue_held);
     let decide = |decision: &mut Decision<'_>| {
         let user = decision.caller.actor();
         let session = decision.open_session(&request.session_id)?;
@@ -55,6 +56,7 @@ pub async fn resume_queue(
         .run(cx, &request, decide, |aggregate| ResumeQueueResponse {
             session: aggregate.session(&request.session_id).map(|s| s.view.clone()),
             rev: 0,
+            resumed: held || waits_for_quota(aggregate, &request.session_id),
         })
         .await?;
     Ok(ResumeQueueResponse { rev, ..answer })

@@ -1,8 +1,8 @@
-//! Retries a failed task, sandbox or session at the stage that failed.
+//! Retries a failed task, sandbox or session at the stage that failed; what waits for its next attempt makes it now.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, FlowId, Result};
-use foundry_flow::{enqueue, retry};
+use foundry_flow::{enqueue, retry, signal};
 use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::{AgentSessionState, SandboxState};
 use foundry_proto::task::v1::{RetryTaskRequest, RetryTaskResponse};
@@ -10,14 +10,16 @@ use foundry_store::Scope;
 
 use super::command::{Command, Decision};
 use crate::context::Context;
+use crate::domain::derive::Replica;
 use crate::domain::task::FlowFacts;
 use crate::flow::provisioner_call::{self, ProvisionerCall};
 use crate::flow::task;
+use crate::store::aggregate::session_key;
 
-/// Schedules the retry of everything in the task that has failed.
+/// Schedules the retry of everything in the task that has failed, or that waits for another attempt.
 ///
 /// # Errors
-/// `FAILED_PRECONDITION` `NOTHING_TO_RETRY` when nothing failed, or the task has ended; `NOT_FOUND`.
+/// `FAILED_PRECONDITION` `NOTHING_TO_RETRY` when nothing failed or waits for another attempt, or the task has ended; `NOT_FOUND`.
 pub async fn retry_task(
     cx: &Context,
     caller: &Caller,
@@ -54,7 +56,7 @@ fn decide(decision: &mut Decision<'_>) -> Result<()> {
     Err(Error::precondition(
         "NOTHING_TO_RETRY",
         decision.aggregate.task.task_id.as_str(),
-        "nothing in this task has failed",
+        "nothing in this task has failed, or waits for another attempt",
     ))
 }
 
@@ -73,10 +75,11 @@ fn retry_sandbox(decision: &mut Decision<'_>) -> Result<bool> {
         }
         return Ok(true);
     }
-    if decision.aggregate.task.flow.status != "done" {
+    let between = decision.aggregate.sandbox_between_attempts().map(|s| s.sandbox_id.clone());
+    if decision.aggregate.task.flow.status != "done" && between.is_none() {
         return Ok(false);
     }
-    if let Some((sandbox_id, _)) = failed {
+    if let Some(sandbox_id) = between.or(failed.map(|(id, _)| id)) {
         let task = &decision.aggregate.task;
         let user = decision.caller.actor();
         let call = ProvisionerCall::RetrySandbox { sandbox_id };
@@ -105,9 +108,23 @@ fn provision_again(decision: &mut Decision<'_>) {
 
 fn retry_sessions(decision: &mut Decision<'_>) -> Result<bool> {
     let mut taken_up = false;
+    let between: Vec<String> = decision
+        .aggregate
+        .agents
+        .keys()
+        .filter(|id| decision.aggregate.agent_between_attempts(id))
+        .cloned()
+        .collect();
     let agents = &decision.aggregate.agents;
     let user = decision.caller.actor();
     for session in decision.aggregate.sessions.iter_mut().filter(|s| !s.closed) {
+        let damaged = agents.get(session.session_id.as_str()).is_some_and(Replica::is_damaged);
+        if damaged && session.flow.stage == "ready" && !session.flow.failed() {
+            // Only the copy here: its flow asks for the agent's side again.
+            signal(&mut decision.ws, decision.env, &session_key(session.session_id.as_str()));
+            taken_up = true;
+            continue;
+        }
         let failed =
             agents.get(session.session_id.as_str()).filter(|a| a.entity.state() == AgentSessionState::Error);
         if session.flow.failed() {
@@ -116,7 +133,9 @@ fn retry_sessions(decision: &mut Decision<'_>) -> Result<bool> {
             // In the same commit: the task's flow, retried too, must not find the session failed still.
             session.flow.retried(decision.now);
             taken_up = true;
-        } else if failed.is_some() && session.flow.stage == "ready" {
+        } else if (failed.is_some() && session.flow.stage == "ready")
+            || between.iter().any(|id| id == session.session_id.as_str())
+        {
             let call = ProvisionerCall::RetrySession { session_id: session.session_id.to_string() };
             let organization = &session.organization_id;
             provisioner_call::send(

@@ -53,6 +53,7 @@ pub async fn stop_turn(cx: &Context, caller: &Caller, request: StopTurnRequest) 
         .run(cx, &request, decide, |aggregate| StopTurnResponse {
             session: aggregate.session(&request.session_id).map(|s| s.view.clone()),
             rev: 0,
+            stopping: turn(aggregate, &request.session_id).is_some(),
         })
         .await?;
     Ok(StopTurnResponse { rev, ..answer })

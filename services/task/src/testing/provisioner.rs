@@ -44,6 +44,8 @@ fn chosen(agent: &str, profile: &str) -> Result<(String, String), Status> {
 struct State {
     sandboxes: HashMap<String, Sandbox>,
     sessions: HashMap<String, AgentSession>,
+    /// The requests that created sessions, by request id.
+    created: HashMap<String, CreateAgentSessionRequest>,
     /// The settings that each session was created with.
     started: HashMap<String, Option<AgentSettings>>,
     /// Message id and text of all turns, in the order they began.
@@ -138,6 +140,22 @@ impl FakeProvisioner {
         let all: Vec<Sandbox> = self.state.lock().unwrap().sandboxes.values().cloned().collect();
         for mut sandbox in all {
             sandbox.set_state(state);
+            self.put_sandbox(sandbox).await;
+        }
+    }
+
+    /// An attempt of all sandboxes has failed; the next is at a time, in seconds since 1970.
+    pub async fn fail_attempt(&self, reason: &str, next: i64) {
+        let all: Vec<Sandbox> = self.state.lock().unwrap().sandboxes.values().cloned().collect();
+        for mut sandbox in all {
+            sandbox.set_state(SandboxState::InstallingAgent);
+            sandbox.condition = Some(Condition {
+                reason: reason.to_owned(),
+                attempt: 2,
+                max_attempts: 10,
+                next_attempt_time: Some(prost_types::Timestamp { seconds: next, nanos: 0 }),
+                ..Condition::default()
+            });
             self.put_sandbox(sandbox).await;
         }
     }
@@ -318,6 +336,7 @@ impl ProvisionerService for FakeProvisioner {
         let id = request.into_inner().sandbox_id;
         let mut sandbox = self.state.lock().unwrap().sandboxes[&id].clone();
         sandbox.set_state(SandboxState::Ready);
+        sandbox.condition = None;
         let rev = self.put_sandbox(sandbox.clone()).await;
         Ok(Response::new(RetrySandboxResponse { sandbox: Some(sandbox), rev }))
     }
@@ -340,6 +359,18 @@ impl ProvisionerService for FakeProvisioner {
     ) -> Answer<CreateAgentSessionResponse> {
         self.answer().await;
         let request = request.into_inner();
+        if !request.request_id.is_empty() {
+            let mut state = self.state.lock().unwrap();
+            let first = state.created.entry(request.request_id.clone()).or_insert_with(|| request.clone());
+            if *first != request {
+                let error = foundry_core::Error::new(
+                    foundry_core::Code::InvalidArgument,
+                    "REQUEST_ID_REUSED",
+                    "this request id was used with another content",
+                );
+                return Err(error.into());
+            }
+        }
         let sandbox = self.state.lock().unwrap().sandboxes[&request.sandbox_id].clone();
         let (agent, profile_id) = match (request.agent.as_str(), request.profile_id.as_str()) {
             ("", "") => (sandbox.agent.clone(), sandbox.profile_id.clone()),

@@ -160,6 +160,7 @@ impl RepoService for FakeRepo {
         request_repository_refresh: RequestRepositoryRefreshRequest => RequestRepositoryRefreshResponse;
         watch_repository: WatchRepositoryRequest => FrameStream;
         get_clone_source: GetCloneSourceRequest => GetCloneSourceResponse;
+        release_clone: ReleaseCloneRequest => ReleaseCloneResponse;
         import_work: Streaming<ImportWorkRequest> => ImportWorkResponse;
         get_work: GetWorkRequest => GetWorkResponse;
     }

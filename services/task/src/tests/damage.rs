@@ -148,6 +148,24 @@ async fn a_damaged_task_or_session_is_shown_takes_no_command_and_can_be_killed()
 }
 
 #[tokio::test]
+async fn a_damaged_task_whose_turn_cannot_be_stopped_can_be_archived_as_the_refusal_says() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = busy(&running, &tenant, "one").await;
+    // Its flow would fail, and the session show an error instead of the running turn.
+    running.halt_flows().await;
+    damage(&running, "UPDATE tasks SET view = $1 WHERE task_id = $2", &task).await;
+    let stop = StopTurnRequest { session_id: session, ..Default::default() };
+    let refused = ops::stop_turn::stop_turn(&running.cx, &tenant.caller, stop).await.unwrap_err();
+    assert_eq!(refused.reason(), REASON);
+    assert!(format!("{refused:?}").contains("kill or archive the task"), "{refused:?}");
+    let archive = ArchiveTaskRequest { task_id: task, ..Default::default() };
+    let archived = ops::archive_task::archive_task(&running.cx, &tenant.caller, archive).await.unwrap();
+    assert_eq!(archived.task.unwrap().state(), TaskState::Archiving);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_damaged_copy_is_replaced_by_the_next_update_and_hinders_no_kill() {
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
@@ -219,6 +237,37 @@ async fn rebuild_restores_lists_and_copies_and_names_what_it_cannot_derive() {
     assert_eq!((titles(&after), &after.repositories), (titles(&before), &before.repositories));
     let left = foundry_store::verify(&world.url, &ENCODED).await.unwrap();
     assert_eq!(left.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), [other.as_str()]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_copy_of_an_agent_session_is_fetched_again_for_the_next_message_and_by_a_retry() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = busy(&running, &tenant, "one").await;
+    const SQL: &str = "UPDATE agent_sessions SET data = $1 WHERE task_id = $2";
+    world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+    running.until_session(&tenant, &task, &session, |s| s.last_offset == 2).await;
+    damage(&running, SQL, &task).await;
+    send(&running, &tenant, &session, "two").await;
+    running
+        .until_session(&tenant, &task, &session, |s| {
+            assert_ne!(s.condition.as_ref().unwrap().reason, "REQUEST_ID_REUSED");
+            s.state() == SessionState::Running
+        })
+        .await;
+    assert_eq!(world.provisioner.prompts(), ["one", "two"]);
+    world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+    running.until_session(&tenant, &task, &session, |s| s.last_offset == 4).await;
+    damage(&running, SQL, &task).await;
+    let request = RetryTaskRequest { task_id: task.clone(), ..Default::default() };
+    ops::retry_task::retry_task(&running.cx, &tenant.caller, request).await.unwrap();
+    let (id, store) = (task.parse().unwrap(), &running.cx.store);
+    let mut hint = store.subscribe(&Scope::organization(&tenant.organization));
+    while upstream::agent_sessions(store, &id).await.unwrap()[0].is_damaged() {
+        let _ = tokio::time::timeout(Duration::from_millis(50), hint.changed()).await;
+    }
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Idle).await;
     running.stop().await;
 }
 

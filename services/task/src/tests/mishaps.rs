@@ -119,6 +119,28 @@ async fn stops_a_turn_that_is_still_being_handed_to_the_agent() {
 }
 
 #[tokio::test]
+async fn a_stop_or_a_resumption_says_whether_there_was_something_to_do() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    let stop = async || {
+        let request = StopTurnRequest { session_id: session.clone(), ..Default::default() };
+        ops::stop_turn::stop_turn(&running.cx, &tenant.caller, request).await.unwrap().stopping
+    };
+    let resume = async || {
+        let request = ResumeQueueRequest { session_id: session.clone(), ..Default::default() };
+        ops::resume_queue::resume_queue(&running.cx, &tenant.caller, request).await.unwrap().resumed
+    };
+    assert!(!resume().await);
+    assert!(stop().await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Idle).await;
+    assert_eq!((resume().await, resume().await), (true, false));
+    assert!(!stop().await);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn refuses_to_archive_while_a_message_is_about_to_start_a_turn() {
     let world = World::new().await;
     world.provisioner.takes_prompts.send_replace(false);

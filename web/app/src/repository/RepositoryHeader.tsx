@@ -141,7 +141,8 @@ function DeleteDialog({ repository, taskCount, onClose }: Props & { onClose: () 
   const { repositoryId, name } = repository
   const alive = useAlive()
   const remove = useCommand('The repository was not deleted', (requestId: string) =>
-    client.repo.deleteRepository({ repositoryId, requestId }),
+    // Forced, as the dialog says what is lost.
+    client.repo.deleteRepository({ repositoryId, requestId, force: true }),
   )
   const confirm = async () => {
     if ((await remove.run()) === undefined) return
@@ -162,7 +163,11 @@ function DeleteDialog({ repository, taskCount, onClose }: Props & { onClose: () 
       error={remove.error}
     >
       Its mirror and the changes that tasks made are removed from Foundry; their conversations are kept.{' '}
-      {taskCount > 0 && <strong>{taskCount === 1 ? 'One task uses it.' : `${taskCount} tasks use it.`} </strong>}
+      {taskCount > 0 && (
+        <strong>
+          {taskCount === 1 ? 'One task uses it.' : `${taskCount} tasks use it.`} Anything agents do in it from now on is lost.{' '}
+        </strong>
+      )}
       The original repository is not changed.
     </ConfirmDialog>
   )

@@ -2,14 +2,17 @@
 
 use std::process::ExitCode;
 
-use foundry_proto::common::v1::TranscriptPart;
 use foundry_proto::common::v1::transcript_part::Body;
-use foundry_proto::task::v1::{Session, SessionItem, SessionState, TranscriptEntry, session_item::Item};
+use foundry_proto::common::v1::{TranscriptPart, TurnEnd};
+use foundry_proto::task::v1::{
+    GetTaskRequest, Session, SessionItem, SessionState, Task, TaskState, TranscriptEntry, session_item::Item,
+};
 use foundry_watch::{Event, Op};
 
 use super::words::Words;
 use crate::cli::Output;
 use crate::client::Gateway;
+use crate::commands::session::queued_in_failed;
 use crate::failure::Failure;
 use crate::output;
 
@@ -50,7 +53,7 @@ pub async fn follow(
 ) -> Result<(ExitCode, Option<TranscriptPart>), Failure> {
     let tasks = super::tasks();
     let mut watch = super::watch_session(gateway, &tasks, session_id, after);
-    let mut shown = Shown { last: after, until, words: Words::default(), output };
+    let mut shown = Shown::new(after, until, output);
     loop {
         let event = watch.next().await?;
         super::tell_connection(&event);
@@ -64,10 +67,52 @@ pub async fn follow(
             }
         }
         entries.sort_by_key(|e| e.offset);
-        if let Some(end) = shown.show(&entries, session.as_ref())? {
-            return Ok(end);
+        match shown.show(&entries, session.as_ref())? {
+            Step::Goes => {
+                if let Some(session) = session.filter(|s| s.state() == SessionState::PendingProvision)
+                    && matches!(shown.until, Until::TurnEnd(_))
+                    && let Some(failure) = queued_in_failed(&task_of(gateway, &session).await?)
+                {
+                    return Err(failure);
+                }
+            }
+            Step::Ended(code, end) => return Ok((code, end.map(|end| *end))),
+            Step::Paused(session) => {
+                return Err(paused(&session, &task_of(gateway, &session).await?, shown.lost));
+            }
         }
     }
+}
+
+async fn task_of(gateway: &Gateway, session: &Session) -> Result<Task, Failure> {
+    let request = GetTaskRequest { task_id: session.task_id.clone() };
+    Ok(gateway.task().get_task(request).await?.into_inner().task.unwrap_or_default())
+}
+
+/// Why a message stays in its queue, and what to do. `lost`: its session's sandbox was destroyed.
+fn paused(session: &Session, task: &Task, lost: bool) -> Failure {
+    let resume = format!("`foundry session resume {}`", session.session_id);
+    let failure = if lost || task.state() == TaskState::Error {
+        let why = if lost { "its sandbox was destroyed" } else { "its task has failed" };
+        Failure::new(format!("the message is still in the queue, which is paused: {why}"))
+            .next(format!("`foundry task retry {}`, then {resume}", session.task_id))
+    } else {
+        let why = "after a stop, an error or an interruption";
+        Failure::new(format!("the message is still in the queue, which is paused {why}"))
+            .next(format!("{resume} sends it to the agent"))
+    };
+    failure.exit(6)
+}
+
+/// What follows after something was shown.
+#[derive(Debug)]
+enum Step {
+    /// More is to come.
+    Goes,
+    /// What was waited for has happened; holds the end of the turn.
+    Ended(ExitCode, Option<Box<TranscriptPart>>),
+    /// The message that was waited for stays in its queue.
+    Paused(Box<Session>),
 }
 
 /// What has been printed, and when to end.
@@ -76,14 +121,41 @@ struct Shown {
     until: Until,
     words: Words,
     output: Output,
+    /// Whether the turn that is waited for has begun.
+    begun: bool,
+    /// Whether a turn has ended because the sandbox was destroyed.
+    lost: bool,
+    /// What was last said about what the message waits for.
+    waits: Option<String>,
+}
+
+/// What a message waits for before its turn begins; none when it can begin.
+fn awaited(session: &Session) -> Option<String> {
+    let condition = session.condition.clone().unwrap_or_default();
+    let mut text = match session.state() {
+        SessionState::PendingProvision => "waiting for the sandbox".to_owned(),
+        SessionState::PendingSessionCreate => "waiting for the agent".to_owned(),
+        SessionState::Running => return Some("waiting for the running turn to end".to_owned()),
+        _ => return None,
+    };
+    if !condition.waiting_on.is_empty() {
+        text.push_str(&format!(": {}", condition.waiting_on.replace('_', " ")));
+    }
+    if !condition.reason.is_empty() {
+        text.push_str(&format!(", {} {}", condition.reason, condition.message));
+    }
+    if let Some(next) = super::next_attempt(&condition) {
+        text.push_str(&format!("; {next}"));
+    }
+    Some(output::inert(&text))
 }
 
 impl Shown {
-    fn show(
-        &mut self,
-        entries: &[TranscriptEntry],
-        session: Option<&Session>,
-    ) -> Result<Option<(ExitCode, Option<TranscriptPart>)>, Failure> {
+    fn new(last: i64, until: Until, output: Output) -> Self {
+        Self { last, until, words: Words::default(), output, begun: false, lost: false, waits: None }
+    }
+
+    fn show(&mut self, entries: &[TranscriptEntry], session: Option<&Session>) -> Result<Step, Failure> {
         let mut ended = None;
         for entry in entries {
             if entry.offset <= self.last {
@@ -91,29 +163,45 @@ impl Shown {
             }
             self.last = entry.offset;
             let Some(part) = &entry.part else { continue };
+            let end = match &part.body {
+                Some(Body::TurnEnd(end)) => Some(end),
+                _ => None,
+            };
+            self.lost |= end.is_some_and(|end| end.reason == "SANDBOX_DESTROYED");
+            self.begun |= !part.message_id.is_empty() && self.concerns(&part.message_id);
             match self.output {
                 Output::Json => output::one(Output::Json, entry, |_| ())?,
-                Output::Table => self.words.part(part),
+                Output::Table => match end {
+                    Some(end) if !self.concerns(&part.message_id) => self.words.end("earlier turn", end),
+                    _ => self.words.part(part),
+                },
             }
-            if self.is_end(part) {
+            if self.is_end(part, end) {
                 ended = Some(part.clone());
             }
         }
         if let Some(end) = ended {
             self.words.close();
-            return Ok(Some((super::creation::exit_code(&end), Some(end))));
+            return Ok(Step::Ended(super::creation::exit_code(&end), Some(Box::new(end))));
         }
-        let Some(session) = session else { return Ok(None) };
-        if self.until != Until::Closed && session.queue_held && session.queue_length > 0 {
+        let Some(session) = session else { return Ok(Step::Goes) };
+        self.begun |= match &self.until {
+            Until::TurnEnd(message) => *message == session.message_id,
+            Until::Closed | Until::FirstTurn => session.state() == SessionState::Running,
+        };
+        // Once the turn has begun, its end comes, and it is other messages that wait.
+        if self.until != Until::Closed && !self.begun && session.queue_held && session.queue_length > 0 {
             self.words.close();
-            return Err(Failure::new("the queue is paused after a stop, an error or an interruption")
-                .next("send another message to resume it")
-                .exit(6));
+            return Ok(Step::Paused(Box::new(session.clone())));
+        }
+        if let Some(waits) = self.not_said(session) {
+            self.words.close();
+            eprintln!("{waits}");
         }
         match session.state() {
             SessionState::Closed => {
                 self.words.line("the session is closed");
-                Ok(Some((ExitCode::SUCCESS, None)))
+                Ok(Step::Ended(ExitCode::SUCCESS, None))
             }
             SessionState::Error if self.until != Until::Closed => {
                 let condition = session.condition.clone().unwrap_or_default();
@@ -122,16 +210,118 @@ impl Shown {
                     .next(condition.next_action)
                     .exit(6))
             }
-            _ => Ok(None),
+            _ => Ok(Step::Goes),
         }
     }
 
-    fn is_end(&self, part: &TranscriptPart) -> bool {
-        let wanted = match &self.until {
-            Until::Closed => false,
-            Until::FirstTurn => true,
-            Until::TurnEnd(message) => *message == part.message_id,
+    /// What the followed message waits for, unless it was said before.
+    fn not_said(&mut self, session: &Session) -> Option<String> {
+        let followed = matches!(self.until, Until::TurnEnd(_)) && !self.begun;
+        let waits = awaited(session).filter(|_| followed)?;
+        (self.waits.as_ref() != Some(&waits)).then(|| self.waits.insert(waits).clone())
+    }
+
+    /// Whether a turn is the one that is followed, and not one before it.
+    fn concerns(&self, message_id: &str) -> bool {
+        match &self.until {
+            Until::Closed | Until::FirstTurn => true,
+            Until::TurnEnd(message) => message == message_id,
+        }
+    }
+
+    fn is_end(&self, part: &TranscriptPart, end: Option<&TurnEnd>) -> bool {
+        end.is_some() && self.until != Until::Closed && self.concerns(&part.message_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_proto::common::v1::TurnOutcome;
+
+    use super::*;
+
+    fn end_of(message: &str, offset: i64, reason: &str) -> TranscriptEntry {
+        let end = TurnEnd {
+            outcome: TurnOutcome::Cancelled.into(),
+            reason: reason.to_owned(),
+            ..TurnEnd::default()
         };
-        wanted && matches!(part.body, Some(Body::TurnEnd(_)))
+        let part = TranscriptPart {
+            message_id: message.to_owned(),
+            body: Some(Body::TurnEnd(end)),
+            ..TranscriptPart::default()
+        };
+        TranscriptEntry { offset, part: Some(part), ..TranscriptEntry::default() }
+    }
+
+    /// A session whose queue is paused with one message in it; `message` was delivered last.
+    fn held(message: &str, state: SessionState) -> Session {
+        Session {
+            session_id: "ses_1".into(),
+            task_id: "task_1".into(),
+            state: state.into(),
+            message_id: message.to_owned(),
+            queue_held: true,
+            queue_length: 1,
+            ..Session::default()
+        }
+    }
+
+    fn following(until: Until) -> Shown {
+        Shown::new(0, until, Output::Table)
+    }
+
+    #[test]
+    fn a_queued_message_whose_queue_is_paused_is_sent_by_resuming_it() {
+        let mut shown = following(Until::TurnEnd("b".into()));
+        let step = shown.show(&[end_of("a", 1, "")], Some(&held("a", SessionState::Idle))).unwrap();
+        let Step::Paused(session) = step else { panic!("{step:?}") };
+        let failure = paused(&session, &Task::default(), shown.lost);
+        assert!(failure.next_action.starts_with("`foundry session resume ses_1`"), "{failure:?}");
+        assert!(!failure.next_action.contains("send another") && failure.code == 6, "{failure:?}");
+    }
+
+    #[test]
+    fn a_queued_message_whose_sandbox_is_gone_needs_a_retry_first() {
+        let mut shown = following(Until::TurnEnd("b".into()));
+        let destroyed = [end_of("a", 1, "SANDBOX_DESTROYED")];
+        let step = shown.show(&destroyed, Some(&held("a", SessionState::PendingProvision))).unwrap();
+        let Step::Paused(session) = step else { panic!("{step:?}") };
+        let failure = paused(&session, &Task::default(), shown.lost);
+        let steps = ["`foundry task retry task_1`", "`foundry session resume ses_1`"];
+        let places = steps.map(|step| failure.next_action.find(step).expect(step));
+        assert!(places[0] < places[1], "{failure:?}");
+    }
+
+    #[test]
+    fn says_once_what_a_message_waits_for_while_its_sandbox_is_made() {
+        use foundry_proto::common::v1::Condition;
+
+        let mut shown = following(Until::TurnEnd("b".into()));
+        let stage = |stage: &str| Session {
+            state: SessionState::PendingProvision.into(),
+            condition: Some(Condition { waiting_on: stage.to_owned(), ..Condition::default() }),
+            ..Session::default()
+        };
+        let said = "waiting for the sandbox: agent installing";
+        assert_eq!(shown.not_said(&stage("agent_installing")).as_deref(), Some(said));
+        assert_eq!(shown.not_said(&stage("agent_installing")), None);
+        assert!(shown.not_said(&stage("agent_starting")).is_some());
+        shown.begun = true;
+        assert_eq!(shown.not_said(&held("b", SessionState::Running)), None);
+    }
+
+    #[test]
+    fn a_stop_of_the_followed_turn_ends_with_that_turn_although_another_message_waits() {
+        for until in [Until::TurnEnd("b".into()), Until::FirstTurn] {
+            let mut shown = following(until);
+            let step = shown.show(&[], Some(&held("b", SessionState::Running))).unwrap();
+            assert!(matches!(step, Step::Goes), "{step:?}");
+            // The session's state may arrive before the entry.
+            let step = shown.show(&[], Some(&held("b", SessionState::Idle))).unwrap();
+            assert!(matches!(step, Step::Goes), "{step:?}");
+            let step = shown.show(&[end_of("b", 1, "")], None).unwrap();
+            assert!(matches!(step, Step::Ended(_, Some(_))), "{step:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::process::ExitCode;
 
-use foundry_core::Timestamp;
+use foundry_core::{Timestamp, counted};
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::common::v1::{Stage, StageState, TranscriptPart, TurnOutcome};
 use foundry_proto::task::v1::{Session, Task, TaskItem, TaskState, task_item::Item};
@@ -127,8 +127,10 @@ pub(super) async fn work(
             let c = changes?;
             if output == Output::Table {
                 output::line(&format!(
-                    "changes: {} files, +{} -{}",
-                    c.files_changed, c.additions, c.deletions
+                    "changes: {}, +{} -{}",
+                    counted(c.files_changed, "file"),
+                    c.additions,
+                    c.deletions
                 ));
             }
         }
@@ -149,6 +151,7 @@ async fn follow_task(
     let mut begins = mended.map(|old| (old, tokio::time::Instant::now() + RETRY_BEGINS));
     let mut printed: HashMap<String, (StageState, i32, String)> = HashMap::new();
     let mut last_state = TaskState::Unspecified;
+    let mut last_attempt = None;
     loop {
         let event = match begins {
             Some((old, limit)) => {
@@ -168,6 +171,12 @@ async fn follow_task(
                 output::one(output, &task, |_| ())?;
             } else {
                 task.stages.iter().for_each(|stage| print_stage(stage, &mut printed));
+                let next = task.condition.as_ref().and_then(super::next_attempt);
+                if let Some(next) = next.as_ref().filter(|_| next != last_attempt) {
+                    let now = format!("`foundry task retry {task_id}` makes it now");
+                    output::line(&output::dim(&format!("  {next}; {now}")));
+                }
+                last_attempt = next;
                 if task.state() != last_state {
                     last_state = task.state();
                     output::line(&output::dim(&format!(

@@ -40,9 +40,22 @@ pub fn print_condition(condition: Option<&Condition>) {
             output::time(c.since_time.as_ref())
         ));
     }
+    if let Some(next) = next_attempt(c) {
+        output::line(&format!("  {next}"));
+    }
     if asks_for_something(c) {
         output::line(&format!("  next    {}", output::inert(&c.next_action)));
     }
+}
+
+/// When the next attempt is made after failed ones; none if none is scheduled.
+fn next_attempt(c: &Condition) -> Option<String> {
+    let at = output::time(Some(c.next_attempt_time.as_ref()?));
+    Some(match (c.attempt, c.max_attempts) {
+        (0, _) => format!("next attempt at {at} UTC"),
+        (tried, 0) => format!("attempt {tried} failed, next attempt at {at} UTC"),
+        (tried, most) => format!("attempt {tried} of {most} failed, next attempt at {at} UTC"),
+    })
 }
 
 /// Whether there is something that the person can do.
@@ -120,6 +133,19 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failed_attempt_is_shown_with_the_time_of_the_next() {
+        let next_attempt_time = Some(prost_types::Timestamp { seconds: 1_764_070_696, nanos: 5 });
+        let failed = Condition { attempt: 3, max_attempts: 10, next_attempt_time, ..Condition::default() };
+        assert_eq!(
+            next_attempt(&failed).unwrap(),
+            "attempt 3 of 10 failed, next attempt at 2025-11-25 11:38:16 UTC"
+        );
+        let quota = Condition { attempt: 0, max_attempts: 0, ..failed };
+        assert_eq!(next_attempt(&quota).unwrap(), "next attempt at 2025-11-25 11:38:16 UTC");
+        assert_eq!(next_attempt(&Condition::default()), None);
+    }
 
     #[test]
     fn a_condition_that_needs_nothing_of_a_person_has_no_next_step() {

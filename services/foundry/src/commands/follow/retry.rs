@@ -23,8 +23,10 @@ pub async fn retry(gateway: &Gateway, output: Output, before: &GetTaskResponse) 
 
 async fn follow(gateway: &Gateway, output: Output, before: &GetTaskResponse) -> Result<ExitCode, Failure> {
     let task = before.task.clone().unwrap_or_default();
-    if task.state() == TaskState::Error {
-        super::creation::provisioned(gateway, output, &task.task_id, Some(&task)).await?;
+    if !matches!(task.state(), TaskState::Idle | TaskState::Running) {
+        // One that has not failed waits for its next attempt, which begins now.
+        let failed = Some(&task).filter(|task| task.state() == TaskState::Error);
+        super::creation::provisioned(gateway, output, &task.task_id, failed).await?;
     }
     let Some(session) = concerned(&before.sessions) else { return Ok(ExitCode::SUCCESS) };
     let now = usable(gateway, session).await?;

@@ -1,7 +1,7 @@
 //! A conversation as text for a terminal: streamed text continues on its line, everything else has a line of its own.
 
 use foundry_proto::common::v1::transcript_part::Body;
-use foundry_proto::common::v1::{Attachment, ToolCall, ToolCallState, TranscriptPart, TurnOutcome};
+use foundry_proto::common::v1::{Attachment, ToolCall, ToolCallState, TranscriptPart, TurnEnd, TurnOutcome};
 
 use crate::commands::session::describe;
 use crate::output;
@@ -92,17 +92,20 @@ impl Words {
                     self.line(&output::inert(&text));
                 }
             }
-            Body::TurnEnd(end) => {
-                let outcome = output::state(end.outcome().as_str_name(), "TURN_OUTCOME_");
-                let why = if end.outcome() == TurnOutcome::Completed {
-                    String::new()
-                } else {
-                    format!(" {} {}", end.reason, output::inert(&end.message))
-                };
-                self.line(&output::dim(&format!("-- turn {outcome}{why}")));
-            }
+            Body::TurnEnd(end) => self.end("turn", end),
             Body::Notice(notice) => self.line(&format!("! {}", output::inert(&notice.message))),
         }
+    }
+
+    /// Prints the end of a turn, which is called `turn`.
+    pub fn end(&mut self, turn: &str, end: &TurnEnd) {
+        let outcome = output::state(end.outcome().as_str_name(), "TURN_OUTCOME_");
+        let why = if end.outcome() == TurnOutcome::Completed {
+            String::new()
+        } else {
+            format!(" {} {}", end.reason, output::inert(&end.message))
+        };
+        self.line(&output::dim(&format!("-- {turn} {outcome}{why}")));
     }
 
     fn tool_call(&mut self, call: &ToolCall) {

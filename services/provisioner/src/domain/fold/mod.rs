@@ -207,10 +207,11 @@ impl Folder<'_> {
                 self.state.down = true;
             }
             TapBody::Lost { reason, messages, bytes } => {
+                let several = if *messages == 1 { "" } else { "s" };
                 let count = match (messages, bytes) {
                     (0, _) => String::new(),
-                    (_, 0) => format!(" ({messages} messages)"),
-                    _ => format!(" ({messages} messages, {bytes} bytes)"),
+                    (_, 0) => format!(" ({messages} message{several})"),
+                    _ => format!(" ({messages} message{several}, {bytes} bytes)"),
                 };
                 let text = format!("agent events are missing here{count}: {}", head(reason, 500).0);
                 self.say(instance, notice(NoticeKind::EventsLost, text));

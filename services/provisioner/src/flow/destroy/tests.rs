@@ -36,6 +36,23 @@ async fn tries_again_to_save_the_work_and_says_for_good_that_it_could_not() {
 }
 
 #[tokio::test]
+async fn the_clone_is_released_once_the_repo_service_answers_and_the_destruction_does_not_wait_for_that() {
+    let f = Fixture::new().await;
+    let id = f.ensure().await.sandbox_id.to_string();
+    f.run().await;
+    assert_eq!(f.repo.clones.lock().unwrap().0, [id.as_str()]);
+    f.provider.kill(&id);
+    *f.repo.down.lock().unwrap() = true;
+    destroy(&f, &id).await;
+    assert_eq!(f.sandbox(&id).await.state, SandboxState::Destroyed);
+    assert!(f.repo.clones.lock().unwrap().1.is_empty());
+    *f.repo.down.lock().unwrap() = false;
+    f.env.clock.advance(Duration::from_secs(5));
+    f.run().await;
+    assert_eq!(f.repo.clones.lock().unwrap().1, [id]);
+}
+
+#[tokio::test]
 async fn says_what_is_lost_with_a_dead_runtime_only_where_a_prompt_came() {
     for prompted in [false, true] {
         let f = Fixture::new().await;

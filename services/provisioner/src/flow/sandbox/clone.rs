@@ -26,6 +26,7 @@ pub async fn source(
         repository_id: sandbox.repository_id.clone(),
         base_branch: sandbox.base_branch.clone(),
         task_id: sandbox.task_id.to_string(),
+        sandbox_id: sandbox.sandbox_id.to_string(),
     };
     let status = match shared.repo.clone().get_clone_source(request).await {
         Ok(response) => return Ok(response.into_inner()),
