@@ -12,7 +12,7 @@ mod upstream;
 
 pub use command::{MAX_REQUEST_ID, RequestKey, audit, audit_as, with_detail};
 pub use damage::{
-    Damage, damaged_condition, damaged_name, readable, readable_rows, stored_condition, stored_part,
+    Damage, Stored, damaged_condition, damaged_name, readable, readable_rows, stored_condition, stored_part,
 };
 pub use database::{Database, counts};
 pub use phases::{finish_flows, phases};
