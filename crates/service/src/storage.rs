@@ -11,7 +11,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reports the service unhealthy while the disk of its database is full or fails: from the first write that fails until
 /// a probe succeeds.
-pub fn report_storage(store: &Store, service: &Service, env: &Env, tasks: &Tasks) {
+pub(crate) fn report_storage(store: &Store, service: &Service, env: &Env, tasks: &Tasks) {
     let (store, health, env) = (store.clone(), service.health(), env.clone());
     let stop = tasks.cancellation().clone();
     tasks.spawn("storage health", async move {
