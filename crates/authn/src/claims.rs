@@ -7,9 +7,9 @@ use foundry_proto::common::v1::Role;
 use serde::{Deserialize, Serialize};
 
 /// `typ` of a user's access token.
-pub const USER_TOKEN_TYPE: &str = "foundry-at+jwt";
+const USER_TOKEN_TYPE: &str = "foundry-at+jwt";
 /// `typ` of a service's own token.
-pub const SERVICE_TOKEN_TYPE: &str = "foundry-st+jwt";
+const SERVICE_TOKEN_TYPE: &str = "foundry-st+jwt";
 /// `aud` of a user's access token: valid at every service.
 pub const USER_AUDIENCE: &str = "foundry";
 /// `iss` of a user's access token, and the issuer of its key.
@@ -85,6 +85,6 @@ pub fn role_name(role: Role) -> &'static str {
 }
 
 /// The role with this name; `None` for any other text.
-pub fn role_from_name(name: &str) -> Option<Role> {
+pub(crate) fn role_from_name(name: &str) -> Option<Role> {
     [Role::Viewer, Role::Member, Role::Admin, Role::Owner].into_iter().find(|r| role_name(*r) == name)
 }

@@ -26,10 +26,7 @@ mod upstream;
 mod verify;
 
 pub use caller::{Caller, Membership, UserCaller};
-pub use claims::{
-    AUTH_ISSUER, Claims, LEEWAY, SERVICE_TOKEN_TYPE, TOKEN_LIFETIME, TokenKind, USER_AUDIENCE,
-    USER_TOKEN_TYPE, role_from_name, role_name,
-};
+pub use claims::{AUTH_ISSUER, Claims, LEEWAY, TOKEN_LIFETIME, TokenKind, USER_AUDIENCE, role_name};
 pub use client::{IdentityLayer, IdentityService, ON_BEHALF_OF};
 pub use error::TokenError;
 pub use feed::keep_revocations;

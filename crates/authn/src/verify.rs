@@ -8,10 +8,11 @@ use foundry_core::{Clock, Timestamp};
 use jsonwebtoken::{Algorithm, Validation};
 use sha2::{Digest as _, Sha256};
 
+use crate::claims::role_from_name;
 use crate::policy::services;
 use crate::{
     AUTH_ISSUER, Caller, Claims, KeyRing, LEEWAY, TOKEN_LIFETIME, TokenError, TokenKind, USER_AUDIENCE,
-    UserCaller, role_from_name,
+    UserCaller,
 };
 
 /// Longest token that is parsed, in bytes.

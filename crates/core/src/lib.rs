@@ -18,7 +18,7 @@ pub use id::{
     OrganizationId, ProfileId, RepositoryId, SandboxId, SessionId, TaskId, UserId,
 };
 pub use lock::lock;
-pub use page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, PageRequest, PageToken};
+pub use page::{PageRequest, PageToken};
 pub use random::{Random, SystemRandom};
 pub use tasks::{TaskFailure, Tasks};
 pub use text::counted;

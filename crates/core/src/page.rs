@@ -6,9 +6,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::{Error, Result};
 
 /// Entries a list returns when the caller names no size.
-pub const DEFAULT_PAGE_SIZE: u32 = 50;
+const DEFAULT_PAGE_SIZE: u32 = 50;
 /// Most entries a list returns, whatever the caller asks for.
-pub const MAX_PAGE_SIZE: u32 = 500;
+const MAX_PAGE_SIZE: u32 = 500;
 
 /// An opaque position in a list: the sort key of the last entry already returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl PageToken {
 /// A validated page request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
-    /// Entries to return, 1 to [`MAX_PAGE_SIZE`].
+    /// Entries to return, 1 to 500.
     pub size: u32,
     /// Position after which the page begins; `None` for the first page.
     pub after: Option<PageToken>,

@@ -12,7 +12,7 @@ use hyper::ext::ReasonPhrase;
 use crate::target::Target;
 
 /// The header with the reason of a refusal.
-pub const REASON_HEADER: HeaderName = HeaderName::from_static("x-foundry-reason");
+const REASON_HEADER: HeaderName = HeaderName::from_static("x-foundry-reason");
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 

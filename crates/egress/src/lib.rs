@@ -24,7 +24,6 @@ use async_trait::async_trait;
 use foundry_core::{Env, Tasks};
 use foundry_sandbox::{Claim, Network, Shares};
 
-pub use answer::REASON_HEADER;
 pub use host_network::{HostNetwork, SystemNetwork};
 pub use reach::{Reach, reach};
 pub use upstream::Upstream;

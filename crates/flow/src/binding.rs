@@ -51,7 +51,7 @@ pub trait Projection: Send + Sync + 'static {
 
 /// Projects nothing: for flows that are visible only in their own row.
 #[derive(Clone, Copy, Debug)]
-pub struct NoProjection;
+struct NoProjection;
 
 impl Projection for NoProjection {
     fn project(&self, _flow: &FlowStatus) -> WriteSet {

@@ -26,7 +26,7 @@ mod statements;
 mod status;
 mod sweep;
 
-pub use binding::{Binding, Derived, Found, NoProjection, Projection};
+pub use binding::{Binding, Derived, Found, Projection};
 pub use commands::{NOT_RETRYABLE, NewFlow, enqueue, hasten, request_cancel, retry, signal, signal_by_name};
 pub use condition::{condition, current_stage, pending_stages};
 pub use context::{StageContext, Stop};

@@ -1,7 +1,7 @@
 //! The flow's row: descriptor, migrations, reading and writing. Only this file names all columns.
 
 use foundry_core::{Error, FlowId, OrganizationId, Timestamp};
-use foundry_store::{Encoded, Migration, Migrations, Row as StoredRow, Table, Value};
+use foundry_store::{Encoded, Migration, Migrations, Row as StoredRow, Table, Value, step};
 
 use crate::binding::Found;
 use crate::status::{FlowStatus, Status, Woken};
@@ -9,15 +9,7 @@ use crate::status::{FlowStatus, Status, Woken};
 /// The schema of the flow engine; a service lists it beside its own.
 pub const MIGRATIONS: Migrations = Migrations {
     owner: "flow",
-    steps: &[
-        Migration {
-            version: 1,
-            name: "flows",
-            sqlite: include_str!("../migrations/sqlite/0001_flows.sql"),
-            postgres: include_str!("../migrations/postgres/0001_flows.sql"),
-        },
-        Migration { version: 2, name: "class", sqlite: CLASS, postgres: CLASS },
-    ],
+    steps: &[step!("0001_flows"), Migration { version: 2, name: "class", sqlite: CLASS, postgres: CLASS }],
 };
 
 const CLASS: &str = include_str!("../migrations/0002_class.sql");

@@ -13,7 +13,7 @@ use crate::process::{self, Input, Sink};
 use crate::{GitError, GitErrorKind, Output, Result, RunLimits};
 
 /// The oldest git that has everything used here (`http.curloptResolve`, `cat-file -z`).
-pub const MINIMUM_VERSION: GitVersion = GitVersion { major: 2, minor: 38 };
+const MINIMUM_VERSION: GitVersion = GitVersion { major: 2, minor: 38 };
 
 /// Given to every command. An empty value switches the feature off.
 const CONFIG: &[(&str, &str)] = &[
@@ -95,7 +95,7 @@ impl Git {
         Self::at("git").await
     }
 
-    /// A given program; an error when it does not run or is older than [`MINIMUM_VERSION`].
+    /// A given program; an error when it does not run or is older than 2.38.
     pub async fn at(program: impl Into<PathBuf>) -> Result<Self> {
         let program = program.into();
         let inner = Inner { program: program.clone(), home: empty_home()?, version: MINIMUM_VERSION };

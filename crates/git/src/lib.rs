@@ -19,7 +19,7 @@ mod remote;
 mod work_bundle;
 
 pub use clone::CloneSpec;
-pub use command::{Git, GitCommand, GitVersion, MINIMUM_VERSION};
+pub use command::{Git, GitCommand, GitVersion};
 pub use error::{GitError, GitErrorKind};
 pub use mirror::{
     Branch, Branches, ChangeKind, EntryKind, FetchReport, FileChange, FileContent, ImportLimits,

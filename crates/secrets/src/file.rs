@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 /// # Errors
 /// `FAILED_PRECONDITION` `SECRET_FILE_UNUSABLE` naming the file when it cannot be read or other
 /// users can read it.
-pub fn read_secret_file(path: &Path) -> Result<Option<String>> {
+pub(crate) fn read_secret_file(path: &Path) -> Result<Option<String>> {
     let because = |e: io::Error| file_unusable(path, &e.to_string());
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -37,7 +37,7 @@ pub fn read_secret_file(path: &Path) -> Result<Option<String>> {
 /// them creates it, and neither reads half a file. A created file survives a power cut.
 ///
 /// # Errors
-/// As [`read_secret_file`].
+/// `FAILED_PRECONDITION` `SECRET_FILE_UNUSABLE` naming the file when it cannot be used or other users can read it.
 pub fn read_or_create_secret_file(path: &Path, content: &str) -> Result<String> {
     if let Some(old) = read_secret_file(path)? {
         return Ok(old);
@@ -57,7 +57,7 @@ pub fn read_or_create_secret_file(path: &Path, content: &str) -> Result<String> 
 /// Replaces a secret file atomically.
 ///
 /// # Errors
-/// As [`read_secret_file`].
+/// `FAILED_PRECONDITION` `SECRET_FILE_UNUSABLE` naming the file when it cannot be used or other users can read it.
 pub fn replace_secret_file(path: &Path, content: &str) -> Result<()> {
     replace_file(path, content.as_bytes(), 0o600)
 }
@@ -65,7 +65,7 @@ pub fn replace_secret_file(path: &Path, content: &str) -> Result<()> {
 /// Replaces a file atomically; its mode becomes `mode`.
 ///
 /// # Errors
-/// As [`read_secret_file`].
+/// `FAILED_PRECONDITION` `SECRET_FILE_UNUSABLE` naming the file when it cannot be used or other users can read it.
 pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let persisted = temporary(path, content, mode)?.persist(path);
     persisted.map_err(|e| file_unusable(path, &e.error.to_string()))?;

@@ -24,16 +24,14 @@
 //! - **Loss**: without its key a secret is lost. A backup of the database is useless without the key file, and its
 //!   secrets are safe as long as the file is not stored with it.
 //!
-//! Only [`Keys::load`] does I/O. [`read_secret_file`] and its siblings are for other files with secrets.
+//! Only [`Keys::load`] does I/O. [`read_or_create_secret_file`] and its siblings are for other files with secrets.
 
 mod file;
 mod keys;
 mod secret;
 mod source;
 
-pub use file::{
-    file_unusable, read_or_create_secret_file, read_secret_file, replace_file, replace_secret_file,
-};
+pub use file::{file_unusable, read_or_create_secret_file, replace_file, replace_secret_file};
 pub use keys::{Column, Keys, Sealed};
 pub use secret::Secret;
 pub use source::KeySource;

@@ -1,6 +1,7 @@
 //! Stands for stored data that cannot be decoded: only the one entity shows it, and everything else goes on.
 
-use foundry_core::{Error, Result};
+use bytes::Bytes;
+use foundry_core::{Code, Error, Result};
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::common::v1::{Condition, Notice, NoticeKind, TranscriptPart};
 use foundry_store::{Row, is_damaged};
@@ -76,7 +77,81 @@ pub fn readable_rows<T>(rows: &[Row], id: &str, read: impl Fn(&Row) -> Result<T>
     kept.collect()
 }
 
-/// What of a row cannot be decoded, while its other parts are read.
+/// What a row holds. Of one that cannot be decoded it is what stands for it: shown, and never written back.
+#[derive(Debug)]
+pub struct Stored<T> {
+    /// The entity, or what stands for it.
+    pub entity: T,
+    damage: Option<Error>,
+}
+
+impl<T> Stored<T> {
+    /// Reads an entity by its parts; those that may be damaged pass through [`Damage::part`].
+    ///
+    /// # Errors
+    /// When a part cannot be read for another reason.
+    pub fn of_parts(read: impl FnOnce(&mut Damage) -> Result<T>) -> Result<Self> {
+        let mut damage = Damage::default();
+        let entity = read(&mut damage)?;
+        Ok(Self { entity, damage: damage.0 })
+    }
+
+    /// Whether it stands for what cannot be decoded.
+    pub fn is_damaged(&self) -> bool {
+        self.damage.is_some()
+    }
+
+    /// The entity, for what needs it whole.
+    ///
+    /// # Errors
+    /// `STORED_DATA_DAMAGED` when a part cannot be decoded.
+    pub fn whole(self) -> Result<T> {
+        self.damage.map_or(Ok(self.entity), Err)
+    }
+
+    /// The entity as lists and watches show it: `mark` changes one that is damaged.
+    pub fn shown(mut self, mark: impl FnOnce(&mut T)) -> T {
+        if self.damage.is_some() {
+            mark(&mut self.entity);
+        }
+        self.entity
+    }
+}
+
+impl<M: Message + Default> Stored<M> {
+    /// The message in a column. Where its bytes cannot be decoded, or `is_own` says that they are of another entity than
+    /// `id`, `stand_in` makes what stands for it.
+    ///
+    /// # Errors
+    /// When the column cannot be read, and those of `stand_in`.
+    pub fn message(
+        row: &Row,
+        column: &str,
+        id: &str,
+        is_own: impl FnOnce(&M) -> bool,
+        stand_in: impl FnOnce() -> Result<M>,
+    ) -> Result<Self> {
+        match readable::<M>(row, column, id)? {
+            Some(entity) if is_own(&entity) => Ok(Self { entity, damage: None }),
+            _ => Ok(Self { entity: stand_in()?, damage: Some(damaged(column, id)) }),
+        }
+    }
+
+    /// The message as it is sent: the stored bytes, or those of what stands for them.
+    ///
+    /// # Errors
+    /// When the column cannot be read.
+    pub fn encoded(&self, row: &Row, column: &str) -> Result<Bytes> {
+        if self.is_damaged() { Ok(self.entity.encode_to_vec().into()) } else { row.blob(column) }
+    }
+}
+
+fn damaged(column: &str, id: &str) -> Error {
+    let text = format!("the stored column {column} of {id} cannot be decoded");
+    Error::new(Code::DataLoss, "STORED_DATA_DAMAGED", text)
+}
+
+/// What of an entity cannot be decoded, while its other parts are read.
 #[derive(Debug, Default)]
 pub struct Damage(Option<Error>);
 
@@ -94,25 +169,47 @@ impl Damage {
             read => read,
         }
     }
-
-    /// The error for a row of which a part cannot be decoded.
-    pub fn into_error(self) -> Option<Error> {
-        self.0
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use foundry_store::{DialectSql, Store, StoreOptions};
+
     use super::*;
 
     #[test]
-    fn a_damaged_part_is_replaced_and_remembered_and_another_failure_is_passed_on() {
-        let damaged = || Err(Error::new(foundry_core::Code::DataLoss, "STORED_DATA_DAMAGED", "x"));
-        let mut damage = Damage::default();
-        assert_eq!(damage.part::<i64>(Ok(3)).unwrap(), 3);
-        assert!(damage.part::<i64>(Err(Error::internal("broken"))).is_err());
-        assert_eq!(damage.part::<i64>(damaged()).unwrap(), 0);
-        assert!(damage.into_error().is_some());
-        assert!(Damage::default().into_error().is_none());
+    fn an_entity_with_a_damaged_part_is_shown_without_it_and_refused_where_it_must_be_whole() {
+        let of_parts =
+            |second: Result<i64>| Stored::of_parts(|damage| Ok((damage.part(Ok(3))?, damage.part(second)?)));
+        let mark = |entity: &mut (i64, i64)| entity.1 = -1;
+        let whole = || of_parts(Ok(4)).unwrap();
+        assert!(!whole().is_damaged());
+        assert_eq!((whole().whole().unwrap(), whole().shown(mark)), ((3, 4), (3, 4)));
+        let broken = || of_parts(Err(damaged("fold", "ses_1"))).unwrap();
+        assert!(broken().is_damaged());
+        assert_eq!((broken().entity, broken().shown(mark)), ((3, 0), (3, -1)));
+        assert_eq!(broken().whole().unwrap_err().reason(), "STORED_DATA_DAMAGED");
+        assert_eq!(of_parts(Err(Error::internal("no such column"))).unwrap_err().reason(), "INTERNAL");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_cannot_be_decoded_or_is_of_another_entity_is_replaced_and_sent_as_its_stand_in() {
+        let (dir, env) = (tempfile::tempdir().unwrap(), foundry_testkit::test_env().env);
+        let url = format!("sqlite:{}", dir.path().join("things.db").display());
+        let store = Store::connect(&url, &[], &env, StoreOptions::default()).await.unwrap();
+        const MAKE: &str = "CREATE TABLE things (data BLOB)";
+        store.write(DialectSql { sqlite: MAKE, postgres: MAKE }, &[]).await.unwrap();
+        let of = |reason: &str| Condition { reason: reason.to_owned(), ..Condition::default() };
+        let (own, foreign) = (of("own").encode_to_vec(), of("foreign").encode_to_vec());
+        for (bytes, expected) in [(own, "own"), (foreign, "stand-in"), (vec![0xff; 3], "stand-in")] {
+            const PUT: &str = "INSERT INTO things (data) VALUES ($1)";
+            store.write(DialectSql { sqlite: PUT, postgres: PUT }, &[bytes.into()]).await.unwrap();
+            let rows = store.query("SELECT data FROM things ORDER BY rowid DESC", &[]).await.unwrap();
+            let is_own = |stored: &Condition| stored.reason == "own";
+            let stored = Stored::message(&rows[0], "data", "one", is_own, || Ok(of("stand-in"))).unwrap();
+            assert_eq!((stored.entity.reason.as_str(), stored.is_damaged()), (expected, expected != "own"));
+            let sent = stored.encoded(&rows[0], "data").unwrap();
+            assert_eq!(Condition::decode(sent).unwrap(), stored.entity);
+        }
     }
 }

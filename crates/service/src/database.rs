@@ -88,7 +88,7 @@ impl Database {
 }
 
 /// The counters of a store, for a service's metrics.
-pub fn counts(store: &Store) -> ReadCounts {
+pub(crate) fn counts(store: &Store) -> ReadCounts {
     let store = store.clone();
     Arc::new(move || {
         let stats = store.stats();

@@ -1,6 +1,7 @@
 //! The chassis of a service: everything around its subject, written once. It opens the database, supervises its writer,
 //! starts the flow engine and the hub, serves its rpcs and watches from one table, and stops in order.
 
+mod assembly;
 mod command;
 mod damage;
 mod database;
@@ -10,12 +11,12 @@ mod rpc;
 mod storage;
 mod upstream;
 
+pub use assembly::{on_database, served};
 pub use command::{MAX_REQUEST_ID, RequestKey, audit, audit_as, with_detail};
 pub use damage::{
-    Damage, damaged_condition, damaged_name, readable, readable_rows, stored_condition, stored_part,
+    Damage, Stored, damaged_condition, damaged_name, readable, readable_rows, stored_condition, stored_part,
 };
-pub use database::{Database, counts};
-pub use phases::{finish_flows, phases};
+pub use database::Database;
+pub use phases::finish_flows;
 pub use rpc::{answer, method_of, open_watch};
-pub use storage::report_storage;
 pub use upstream::reason_of;

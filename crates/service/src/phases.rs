@@ -8,7 +8,7 @@ use foundry_store::Store;
 use foundry_watch_hub::Hub;
 
 /// The phases of a stop. `finish` gets the time limit for jobs and returns the ids of those that were cut off.
-pub fn phases<F, Fut>(hub: Hub, store: Store, finish: F) -> Phases
+pub(crate) fn phases<F, Fut>(hub: Hub, store: Store, finish: F) -> Phases
 where
     F: FnOnce(Duration) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Vec<String>> + Send + 'static,

@@ -11,7 +11,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reports the service unhealthy while the disk of its database is full or fails: from the first write that fails until
 /// a probe succeeds.
-pub fn report_storage(store: &Store, service: &Service, env: &Env, tasks: &Tasks) {
+pub(crate) fn report_storage(store: &Store, service: &Service, env: &Env, tasks: &Tasks) {
     let (store, health, env) = (store.clone(), service.health(), env.clone());
     let stop = tasks.cancellation().clone();
     tasks.spawn("storage health", async move {
@@ -38,7 +38,7 @@ async fn follow(store: Store, health: Health, env: Env) {
 mod tests {
     use foundry_server::testing::TestServer;
     use foundry_store::DialectSql;
-    use foundry_testkit::test_env;
+    use foundry_testkit::{FULL_DISK, PostgresDatabase, ROOMY_DISK, test_env};
     use tonic::service::Routes;
 
     use super::*;
@@ -46,15 +46,22 @@ mod tests {
 
     const THINGS: &str = "foundry.task.v1.TaskService";
 
-    async fn limit(store: &Store, sqlite: &'static str) {
-        store.write(DialectSql { sqlite, postgres: "" }, &[]).await.unwrap();
+    async fn limit(store: &Store, (sqlite, postgres): (&'static str, &'static str)) {
+        store.write(DialectSql { sqlite, postgres }, &[]).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_service_is_unhealthy_from_a_write_without_room_until_there_is_room_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let sqlite = format!("sqlite:{}", dir.path().join("things.db").display());
+        for url in [sqlite, PostgresDatabase::create().await.unwrap().url] {
+            is_unhealthy_until_there_is_room_again(&url).await;
+        }
+    }
+
+    async fn is_unhealthy_until_there_is_room_again(url: &str) {
         let (dir, time) = (tempfile::tempdir().unwrap(), test_env());
-        let url = format!("sqlite:{}", dir.path().join("things.db").display());
-        let store = Database::open(&url, dir.path(), "things", &[], &time.env).await.unwrap().store;
+        let store = Database::open(url, dir.path(), "things", &[], &time.env).await.unwrap().store;
         let (tasks, _failures) = Tasks::new();
         let service = Service::new("things", [THINGS], Routes::default());
         let health = service.health();
@@ -62,12 +69,12 @@ mod tests {
         let _server = TestServer::start(service).await.unwrap();
         let healthy = async || health.services().await[THINGS];
         assert!(healthy().await);
-        limit(&store, "PRAGMA max_page_count = 1").await;
+        limit(&store, FULL_DISK).await;
         store.probe().await.unwrap_err();
         let patience = Duration::from_secs(20);
         tokio::time::timeout(patience, time.clock.wait_for_sleepers(1)).await.unwrap();
         assert!(!healthy().await);
-        limit(&store, "PRAGMA max_page_count = 1000000").await;
+        limit(&store, ROOMY_DISK).await;
         time.clock.advance(PROBE_INTERVAL);
         let recovered = async {
             while !healthy().await {

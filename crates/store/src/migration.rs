@@ -10,10 +10,36 @@ pub struct Migration {
     pub version: i64,
     /// A short description, for the database's record.
     pub name: &'static str,
-    /// The SQLite text, usually `include_str!("../migrations/sqlite/0001_x.sql")`.
+    /// The SQLite text.
     pub sqlite: &'static str,
     /// The PostgreSQL text.
     pub postgres: &'static str,
+}
+
+impl Migration {
+    /// A step by the name of its files, `0001_x`: number and description. For [`step!`](crate::step).
+    ///
+    /// # Panics
+    /// In the compiler, when the name does not begin with four digits.
+    #[doc(hidden)]
+    pub const fn of_files(file: &'static str, sqlite: &'static str, postgres: &'static str) -> Self {
+        let (number, rest) = file.split_at(4);
+        let Ok(version) = i64::from_str_radix(number, 10) else { panic!("not four digits") };
+        Self { version, name: rest.split_at(1).1, sqlite, postgres }
+    }
+}
+
+/// The step in the files `migrations/sqlite/<name>.sql` and `migrations/postgres/<name>.sql` of the crate that calls it:
+/// `step!("0001_x")`.
+#[macro_export]
+macro_rules! step {
+    ($file:literal) => {
+        $crate::Migration::of_files(
+            $file,
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite/", $file, ".sql")),
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/postgres/", $file, ".sql")),
+        )
+    };
 }
 
 /// The steps of one owner (a service, the flow engine, the store itself). Lists are recorded
@@ -26,15 +52,7 @@ pub struct Migrations {
     pub steps: &'static [Migration],
 }
 
-pub(crate) const STORE: Migrations = Migrations {
-    owner: "store",
-    steps: &[Migration {
-        version: 1,
-        name: "base",
-        sqlite: include_str!("../migrations/sqlite/0001_base.sql"),
-        postgres: include_str!("../migrations/postgres/0001_base.sql"),
-    }],
-};
+pub(crate) const STORE: Migrations = Migrations { owner: "store", steps: &[crate::step!("0001_base")] };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {

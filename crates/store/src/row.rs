@@ -6,6 +6,7 @@ use bytes::Bytes;
 use foundry_core::{Code, Error, Timestamp};
 use prost::Message;
 use serde::de::DeserializeOwned;
+use sqlx::Column as _;
 
 use crate::Value;
 
@@ -17,6 +18,21 @@ pub struct Row {
 }
 
 impl Row {
+    /// Converts a result with the value of each row and column; column names are shared between its rows.
+    pub(crate) fn all<R: sqlx::Row>(
+        rows: &[R],
+        value: impl Fn(&R, usize) -> Result<Value, sqlx::Error>,
+    ) -> Result<Vec<Self>, sqlx::Error> {
+        let Some(first) = rows.first() else { return Ok(Vec::new()) };
+        let columns: Arc<[Box<str>]> = first.columns().iter().map(|c| Box::from(c.name())).collect();
+        rows.iter()
+            .map(|row| {
+                let values = (0..columns.len()).map(|i| value(row, i)).collect::<Result<_, _>>()?;
+                Ok(Self { columns: Arc::clone(&columns), values })
+            })
+            .collect()
+    }
+
     /// The value of a column.
     ///
     /// # Errors

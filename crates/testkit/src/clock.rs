@@ -5,6 +5,9 @@ use std::time::Duration;
 use foundry_core::{Clock, Timestamp};
 use tokio::sync::watch;
 
+/// Turns that other tasks get between two steps of the clock.
+const YIELDS: u32 = 32;
+
 /// A clock for tests: [`MockClock::advance`] moves it and wakes the sleepers whose time has come.
 pub struct MockClock {
     now: watch::Sender<i64>,
@@ -44,6 +47,33 @@ impl MockClock {
         // The sender lives as long as this clock.
         let _ = sleepers.wait_for(|count| *count >= n).await;
     }
+
+    /// Advances in steps, each once this many timers are waiting, until it holds. Returns the time that has passed.
+    ///
+    /// # Panics
+    /// When it still does not hold after `most`.
+    pub async fn advance_until(
+        &self,
+        step: Duration,
+        most: Duration,
+        sleepers: usize,
+        mut holds: impl FnMut() -> bool,
+    ) -> Duration {
+        let begun = self.now();
+        loop {
+            self.wait_for_sleepers(sleepers).await;
+            let passed = self.now().since(begun);
+            if holds() {
+                return passed;
+            }
+            assert!(passed < most, "it does not hold after {passed:?}");
+            self.advance(step);
+            // Those whose time has come run before the next step.
+            for _ in 0..YIELDS {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
 }
 
 struct Sleeping<'a>(&'a MockClock);
@@ -78,6 +108,8 @@ impl Clock for MockClock {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use futures::FutureExt as _;
 
@@ -92,6 +124,23 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         sleep.await;
         assert_eq!(clock.sleepers(), 0);
+    }
+
+    #[tokio::test]
+    async fn advances_step_by_step_until_it_holds() {
+        let (clock, slept, second) = (MockClock::default(), Cell::new(0), Duration::from_secs(1));
+        let sleeper = async {
+            loop {
+                clock.sleep(2 * second).await;
+                slept.set(slept.get() + 1);
+            }
+        };
+        tokio::select! {
+            () = sleeper => {}
+            passed = clock.advance_until(second, 60 * second, 1, || slept.get() == 3) => {
+                assert_eq!(passed, 6 * second);
+            }
+        }
     }
 
     #[tokio::test]

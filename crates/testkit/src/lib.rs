@@ -1,14 +1,18 @@
-//! What tests of every crate share: time and randomness under the test's control, and a temporary PostgreSQL. Depends
-//! on `foundry-core` alone, so that every crate can use it.
+//! What tests of every crate share: time and randomness under the test's control, its log, a temporary PostgreSQL, and a
+//! full disk. Of our crates it depends on `foundry-core` alone, so that every other one can use it.
 
 mod clock;
+mod disk;
+mod log;
 mod postgres;
 mod random;
 
 use std::sync::Arc;
 
 pub use clock::MockClock;
+pub use disk::{FULL_DISK, ROOMY_DISK};
 use foundry_core::Env;
+pub use log::Log;
 pub use postgres::{
     PostgresCluster, PostgresDatabase, PostgresMissing, database_url, migrated_database_url, on_postgres,
 };

@@ -25,9 +25,6 @@ use foundry_core::Env;
 pub use error::{Cause, ToolError};
 pub use packages::{Lock, NpmPackageSet};
 
-/// The version of Node that agents run on.
-pub const NODE_VERSION: &str = "24.21.0";
-
 /// How tools are installed.
 #[derive(Clone, Debug)]
 pub struct NpmSettings {

@@ -19,14 +19,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foundry_authn::{Authenticator, AuthnLayer, Caller, KeyRing, Revocations};
+use foundry_authn::{Authenticator, Caller, KeyRing, Revocations};
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_proto::auth::v1::auth_service_server::{AuthServiceServer, SERVICE_NAME};
-use foundry_proto::watch::v1::watch_authorization_service_server::{
-    SERVICE_NAME as WATCH_AUTHORIZATION, WatchAuthorizationServiceServer,
-};
-use foundry_server::{Phases, Service, Standing};
-use foundry_service::Database;
+use foundry_server::{Service, Standing};
+use foundry_service::{Database, on_database, served};
 use foundry_watch::Observer;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
@@ -91,28 +88,24 @@ pub async fn build(config: Config, deps: Dependencies) -> Result<Service> {
     jobs::follow_revocations::catch_up(&auth, None).await?;
     let jobs = Jobs::start(&auth, &deps.tasks);
     let rpc = Rpc(auth.clone());
-    let routes = Routes::new(AuthServiceServer::new(rpc.clone()))
-        .add_service(WatchAuthorizationServiceServer::new(rpc));
-    let layer = AuthnLayer::new(auth.authenticator.clone());
-    let service = Service::new(NAME, [SERVICE_NAME, WATCH_AUTHORIZATION], routes)
-        .authenticated_by(layer)
-        .standing_of(|extensions| match extensions.get::<Caller>() {
-            Some(_) => Standing::Identified,
-            None => Standing::Anonymous,
-        });
-    foundry_service::report_storage(&auth.store, &service, &deps.env, &deps.tasks);
-    Ok(service.counts(foundry_service::counts(&auth.store)).phases(phases(auth, jobs)).background(deps.tasks))
+    let routes = Routes::new(AuthServiceServer::new(rpc.clone()));
+    let service = served(NAME, &[SERVICE_NAME], routes, rpc, auth.authenticator.clone());
+    let service = service.standing_of(|extensions| match extensions.get::<Caller>() {
+        Some(_) => Standing::Identified,
+        None => Standing::Anonymous,
+    });
+    let last = auth.clone();
+    let finish = move |limit| finish(last, jobs, limit);
+    Ok(on_database(service, &auth.store, &auth.hub, &deps.env, deps.tasks, finish))
 }
 
-fn phases(auth: Arc<Auth>, jobs: Jobs) -> Phases {
-    let (hub, store) = (auth.hub.clone(), auth.store.clone());
-    foundry_service::phases(hub, store, move |limit| async move {
-        let late = jobs.stop(limit).await;
-        if let Err(e) = jobs::record_last_use::run(auth).await {
-            tracing::warn!(error = %e, "last uses of credentials were not written");
-        }
-        if late == 0 { Vec::new() } else { vec![format!("{late} jobs")] }
-    })
+/// Ends the jobs within the limit; returns what was cut off.
+async fn finish(auth: Arc<Auth>, jobs: Jobs, limit: Duration) -> Vec<String> {
+    let late = jobs.stop(limit).await;
+    if let Err(e) = jobs::record_last_use::run(auth).await {
+        tracing::warn!(error = %e, "last uses of credentials were not written");
+    }
+    if late == 0 { Vec::new() } else { vec![format!("{late} jobs")] }
 }
 
 async fn open(config: Config, deps: &Dependencies) -> Result<Arc<Auth>> {

@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use foundry_agents::Catalogue;
-use foundry_authn::{Authenticator, AuthnLayer};
+use foundry_authn::Authenticator;
 use foundry_core::{Env, Error, Tasks};
 use foundry_flow::{Engine, Hooks, Options, OwnedDataDirectory};
 use foundry_proto::provisioner::v1::attachment_service_server::{self, AttachmentServiceServer};
 use foundry_proto::provisioner::v1::profile_service_server::{self, ProfileServiceServer};
 use foundry_proto::provisioner::v1::provisioner_service_server::{ProvisionerServiceServer, SERVICE_NAME};
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
-use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
-use foundry_server::{DataDirectory, Phases, Service, Upstream};
-use foundry_service::Database;
+use foundry_server::{DataDirectory, Service, Upstream};
+use foundry_service::{Database, finish_flows, on_database, served};
 use foundry_watch::Observer;
 
 use crate::attachments::{self, Attachments};
@@ -107,21 +107,12 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
     .add_service(
         AttachmentServiceServer::new(AttachmentRpc(Arc::clone(&shared)))
             .max_decoding_message_size(MAX_FILE_REQUEST),
-    )
-    .add_service(WatchAuthorizationServiceServer::new(Rpc(Arc::clone(&shared))));
-    let names = [
-        SERVICE_NAME,
-        profile_service_server::SERVICE_NAME,
-        attachment_service_server::SERVICE_NAME,
-        watch_authorization_service_server::SERVICE_NAME,
-    ];
-    let service = Service::new("provisioner", names, routes)
-        .authenticated_by(AuthnLayer::new(Arc::clone(&deps.authenticator)));
-    foundry_service::report_storage(&shared.store, &service, &env, &tasks);
-    Ok(service
-        .counts(foundry_service::counts(&shared.store))
-        .phases(phases(&shared, engine, deps.survivors.clone()))
-        .background(tasks))
+    );
+    let names = [SERVICE_NAME, profile_service_server::SERVICE_NAME, attachment_service_server::SERVICE_NAME];
+    let service = served("provisioner", &names, routes, Rpc(Arc::clone(&shared)), deps.authenticator);
+    let (last, survivors) = (Arc::clone(&shared), deps.survivors);
+    let finish = move |limit| finish(last, engine, survivors, limit);
+    Ok(on_database(service, &shared.store, &shared.hub, &env, tasks, finish))
 }
 
 async fn share(
@@ -217,13 +208,11 @@ async fn settle(shared: Arc<Shared>) {
     }
 }
 
-fn phases(shared: &Arc<Shared>, engine: Engine, survivors: Survivors) -> Phases {
-    let (hub, store, shared) = (shared.hub.clone(), shared.store.clone(), Arc::clone(shared));
-    foundry_service::phases(hub, store, move |limit| async move {
-        let cut_off = foundry_service::finish_flows(engine, limit).await;
-        survivors.set(still_running(&shared).await);
-        cut_off
-    })
+/// Ends the flows within the limit, and tells which sandboxes stay alive.
+async fn finish(shared: Arc<Shared>, engine: Engine, survivors: Survivors, limit: Duration) -> Vec<String> {
+    let cut_off = finish_flows(engine, limit).await;
+    survivors.set(still_running(&shared).await);
+    cut_off
 }
 
 /// The sandboxes that outlive this process; the next one adopts them.

@@ -19,6 +19,7 @@ use foundry_sandbox::{
 use foundry_service::Database;
 use foundry_store::{Store, StoreOptions};
 use foundry_testkit::{TestEnv, test_env};
+use foundry_watch::Observer;
 
 use crate::domain::{Sandbox, Session};
 use crate::providers::Providers;
@@ -240,6 +241,10 @@ pub struct Fixture {
 
 impl Fixture {
     pub async fn new() -> Self {
+        Self::observed(Arc::new(foundry_watch::NoObserver)).await
+    }
+
+    pub async fn observed(watch_observer: Arc<dyn Observer>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let env = test_env();
         let migrations = [&foundry_flow::MIGRATIONS, &crate::store::MIGRATIONS];
@@ -267,7 +272,7 @@ impl Fixture {
             attachments: crate::attachments::Attachments::open("", &dir.path().join("attachments"), &env.env)
                 .unwrap(),
             bundles: dir.path().join("bundles"),
-            watch_observer: Arc::new(foundry_watch::NoObserver),
+            watch_observer,
             profiles: profiles::profiles(&env.env, dir.path()).await,
         };
         let providers = Providers::of(vec![Arc::new(provider.clone())]);

@@ -16,14 +16,13 @@ mod view;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use foundry_authn::{Authenticator, AuthnLayer};
+use foundry_authn::Authenticator;
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_flow::{Hooks, Options, OwnedDataDirectory};
 use foundry_git::{Git, UrlPolicy};
 use foundry_proto::repo::v1::repo_service_server::{self, RepoServiceServer};
-use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
 use foundry_server::{DataDirectory, Service};
-use foundry_service::{Database, finish_flows, phases, report_storage};
+use foundry_service::{Database, finish_flows, on_database, served};
 use foundry_watch::Observer;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
@@ -114,19 +113,11 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     let options = Options { hooks: deps.flow_hooks.clone(), ..Options::default() };
     let owned = OwnedDataDirectory::held_by(deps.data);
     let engine = database.start_engine(&deps.env, &deps.tasks, flow::bindings(&cx), options, &owned).await?;
-    let routes = Routes::new(RepoServiceServer::new(rpc::Rpc(cx.clone())))
-        .add_service(WatchAuthorizationServiceServer::new(rpc::Rpc(cx.clone())));
-    let service = Service::new(
-        "repo",
-        [repo_service_server::SERVICE_NAME, watch_authorization_service_server::SERVICE_NAME],
-        routes,
-    )
-    .authenticated_by(AuthnLayer::new(deps.authenticator));
-    report_storage(&cx.store, &service, &deps.env, &deps.tasks);
-    Ok(service
-        .counts(foundry_service::counts(&cx.store))
-        .phases(phases(cx.hub.clone(), cx.store.clone(), |limit| finish_flows(engine, limit)))
-        .background(deps.tasks))
+    let routes = Routes::new(RepoServiceServer::new(rpc::Rpc(cx.clone())));
+    let names = [repo_service_server::SERVICE_NAME];
+    let service = served("repo", &names, routes, rpc::Rpc(cx.clone()), deps.authenticator);
+    let finish = |limit| finish_flows(engine, limit);
+    Ok(on_database(service, &cx.store, &cx.hub, &deps.env, deps.tasks, finish))
 }
 
 /// Removes leftovers of broken streams and of finished imports.

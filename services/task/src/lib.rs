@@ -23,16 +23,15 @@ mod writers;
 
 use std::sync::Arc;
 
-use foundry_authn::{Authenticator, AuthnLayer, IdentityLayer, ServiceIdentity};
+use foundry_authn::{Authenticator, IdentityLayer, ServiceIdentity};
 use foundry_core::{Env, Result, Tasks};
 use foundry_flow::{Engine, Hooks, OwnedDataDirectory};
 use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::task::v1::task_service_server::{self, TaskServiceServer};
-use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
 use foundry_server::{DataDirectory, Service, Upstream};
-use foundry_service::{Database, finish_flows, phases, report_storage};
+use foundry_service::{Database, finish_flows, on_database, served};
 use foundry_watch::Observer;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
@@ -111,19 +110,11 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         watch_observer: deps.watch_observer,
     };
     let (cx, engine) = start(config, parts, &OwnedDataDirectory::held_by(deps.data)).await?;
-    let routes = Routes::new(TaskServiceServer::new(rpc::Rpc(Arc::clone(&cx))))
-        .add_service(WatchAuthorizationServiceServer::new(rpc::Rpc(Arc::clone(&cx))));
-    let service = Service::new(
-        "task",
-        [task_service_server::SERVICE_NAME, watch_authorization_service_server::SERVICE_NAME],
-        routes,
-    )
-    .authenticated_by(AuthnLayer::new(deps.authenticator));
-    report_storage(&cx.store, &service, &deps.env, &deps.tasks);
-    Ok(service
-        .counts(foundry_service::counts(&cx.store))
-        .phases(phases(cx.hub.clone(), cx.store.clone(), |limit| finish_flows(engine, limit)))
-        .background(deps.tasks))
+    let routes = Routes::new(TaskServiceServer::new(rpc::Rpc(Arc::clone(&cx))));
+    let names = [task_service_server::SERVICE_NAME];
+    let service = served("task", &names, routes, rpc::Rpc(Arc::clone(&cx)), deps.authenticator);
+    let finish = |limit| finish_flows(engine, limit);
+    Ok(on_database(service, &cx.store, &cx.hub, &deps.env, deps.tasks, finish))
 }
 
 /// The parts of [`Dependencies`] from which [`start`] builds the service.

@@ -105,7 +105,7 @@ impl Listener {
             socket,
             service,
             limits: limits.clone(),
-            room: Room::new(limits),
+            room: Room::new(name, limits, metrics.clone()),
             stop: listener.accepting.clone(),
             goaway: listener.goaway.clone(),
             connections,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::PeerAddress;
 use crate::config::Limits;
+use crate::telemetry::Metrics;
 
 /// The room of one listener; cloning shares it.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ struct Inner {
     state: Mutex<State>,
     /// A connection has ended, or has become idle.
     changed: Notify,
+    service: &'static str,
+    metrics: Metrics,
 }
 
 #[derive(Default)]
@@ -53,13 +56,15 @@ enum Refusal {
 }
 
 impl Room {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(service: &'static str, limits: &Limits, metrics: Metrics) -> Self {
         Self(Arc::new(Inner {
             connections: limits.connections.max(1),
             per_address: limits.connections_per_address,
             per_loopback_address: limits.connections_per_loopback_address,
             state: Mutex::default(),
             changed: Notify::new(),
+            service,
+            metrics,
         }))
     }
 
@@ -81,13 +86,22 @@ impl Room {
         let mut state = self.state();
         let address = peer.network();
         let is_loopback = peer.0.ip().to_canonical().is_loopback();
-        let most = if is_loopback { inner.per_loopback_address } else { inner.per_address };
+        let (limit, most) = match is_loopback {
+            true => ("connections_per_loopback_address", inner.per_loopback_address),
+            false => ("connections_per_address", inner.per_address),
+        };
         let has = state.addresses.get(&address).copied().unwrap_or_default();
-        if has >= most && !state.close_idle(|connection| connection.address == address) {
-            return Err(Refusal::Address);
+        if has >= most {
+            inner.metrics.refused(inner.service, limit);
+            if !state.close_idle(|connection| connection.address == address) {
+                return Err(Refusal::Address);
+            }
         }
-        if state.connections.len() >= inner.connections && !state.close_idle(|_| true) {
-            return Err(Refusal::Full);
+        if state.connections.len() >= inner.connections {
+            if !state.close_idle(|_| true) {
+                return Err(Refusal::Full);
+            }
+            inner.metrics.refused(inner.service, "connections");
         }
         let id = state.number();
         let connection =

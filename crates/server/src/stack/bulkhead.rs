@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Kind;
 use super::seat::Standing;
 use crate::config::Limits;
+use crate::telemetry::Metrics;
 
 /// The permits of one service.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub(crate) struct Bulkhead {
     service: &'static str,
     identified: Pools,
     anonymous: Pools,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -43,9 +45,10 @@ impl Pool {
 }
 
 impl Bulkhead {
-    pub(crate) fn new(service: &'static str, limits: &Limits) -> Self {
+    pub(crate) fn new(service: &'static str, limits: &Limits, metrics: Metrics) -> Self {
         Self {
             service,
+            metrics,
             identified: Pools {
                 unary: Pool::new("unary_calls", limits.unary_calls),
                 streams: Pool::new("streams", limits.streams),
@@ -67,6 +70,7 @@ impl Bulkhead {
             Kind::Stream => &pools.streams,
         };
         pool.permits.clone().try_acquire_owned().map_err(|_| {
+            self.metrics.refused(self.service, pool.limit);
             let maximum = u64::try_from(pool.maximum).unwrap_or(u64::MAX);
             match kind {
                 // Permits are freed within milliseconds, so a retry is worthwhile.
@@ -90,6 +94,7 @@ impl Bulkhead {
         let pool = &self.of(standing).bodies;
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
         pool.permits.clone().try_acquire_many_owned(wanted).map_err(|_| {
+            self.metrics.refused(self.service, pool.limit);
             let left = pool.permits.available_permits();
             let as_number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
             let (current, maximum) = (as_number(pool.maximum.saturating_sub(left)), as_number(pool.maximum));

@@ -75,8 +75,8 @@ impl Stack {
             env,
             limits: limits.clone(),
             active: Active::new(service, metrics.clone()),
+            bulkhead: Arc::new(Bulkhead::new(service, limits, metrics.clone())),
             metrics,
-            bulkhead: Arc::new(Bulkhead::new(service, limits)),
             open,
             protected,
         }))

@@ -31,6 +31,7 @@ struct Instruments {
     active: UpDownCounter<i64>,
     connections: UpDownCounter<i64>,
     accept_failures: Counter<u64>,
+    refusals: Counter<u64>,
     watches: UpDownCounter<i64>,
     watch_starts: Counter<u64>,
     reconnects: Counter<u64>,
@@ -95,6 +96,13 @@ impl Metrics {
                     "Connections that could not be accepted, mostly for want of file descriptors.",
                 )
                 .build(),
+            refusals: meter
+                .u64_counter("foundry_refusals")
+                .with_description(
+                    "Requests and connections that a limit of a server refused, by service and limit as in the \
+                     configuration; for limits of connections, also idle ones that were closed to make room.",
+                )
+                .build(),
             watches: gauge("foundry_watches", "Open watches by view."),
             watch_starts: meter
                 .u64_counter("foundry_watch_starts")
@@ -154,6 +162,12 @@ impl Metrics {
     /// Records that a connection could not be accepted.
     pub fn accept_failed(&self, service: &'static str) {
         self.0.accept_failures.add(1, &[KeyValue::new("service", service)]);
+    }
+
+    /// Records that a limit of a server, named as in the configuration, refused a request or a connection, or closed an
+    /// idle connection to make room.
+    pub fn refused(&self, service: &'static str, limit: &'static str) {
+        self.0.refusals.add(1, &[KeyValue::new("service", service), KeyValue::new("limit", limit)]);
     }
 
     /// Records that a watch of a view was opened: `new`, `resumed` at a position, or `reset` when the position was no

@@ -6,7 +6,8 @@ mod metrics;
 mod start;
 mod trace;
 
-pub use context::{REQUEST_ID, RequestContext, TRACEPARENT};
+pub(crate) use context::REQUEST_ID;
+pub use context::RequestContext;
 pub use metrics::Metrics;
 pub use start::{Telemetry, TelemetryError};
 pub use trace::TraceContext;

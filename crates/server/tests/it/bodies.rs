@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{BOUND, Probe, bounded, client, get, limits, prompt_drain, reason};
+use crate::support::{BOUND, Probe, bounded, client, get, limits, prompt_drain, reason, refused};
 use axum::Router;
 use axum::routing::get as route;
 use bytes::Bytes;
@@ -94,11 +94,12 @@ async fn large_messages_that_do_not_end_have_a_budget_and_small_ones_pass_beside
         {
             let one = std::pin::pin!(call(channel(&server), "GetTask", &[], unfinished(250_000)));
             let other = std::pin::pin!(call(channel(&server), "GetTask", &[], unfinished(250_000)));
-            let (refused, _other) = futures::future::select(one, other).await.factor_first();
-            let status = Status::from_header_map(refused.headers()).expect("refused at once");
+            let (answer, _other) = futures::future::select(one, other).await.factor_first();
+            let status = Status::from_header_map(answer.headers()).expect("refused at once");
             assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "LIMIT_REACHED"));
             let details = tonic_types::StatusExt::get_error_details(&status);
-            assert!(details.error_info().unwrap().metadata["limit"].ends_with("body_bytes"));
+            let limit = &details.error_info().unwrap().metadata["limit"];
+            assert!(limit.ends_with("body_bytes") && refused(&server, limit) == 1, "{limit}");
 
             bounded(client(server.remote().unwrap()).get_task(get("echo"))).await.unwrap();
         }

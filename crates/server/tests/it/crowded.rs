@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::support::{Probe, bounded, client, get, limits, prompt_drain};
+use crate::support::{Probe, bounded, client, get, limits, prompt_drain, refused};
 use bytes::Bytes;
 use foundry_server::Standing;
 use foundry_server::testing::TestServer;
@@ -67,6 +67,7 @@ async fn idle_strangers_make_room_for_others_longest_first() {
     let mut last = client(server.remote().unwrap());
     bounded(last.get_task(get("echo"))).await.unwrap();
     is_closed(&mut half).await;
+    assert_eq!(refused(&server, "connections"), 2);
 }
 
 #[tokio::test]
@@ -135,6 +136,7 @@ async fn an_address_has_so_many_connections_of_strangers_and_another_has_its_own
         probe.entered().await;
         let mut third = TcpStream::connect(server.address).await.unwrap();
         is_closed(&mut third).await;
+        assert_eq!(refused(&server, "connections_per_loopback_address"), 1);
 
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), 0))).unwrap();
@@ -149,4 +151,5 @@ async fn an_address_has_so_many_connections_of_strangers_and_another_has_its_own
     let (first, second, ()) = bounded(calls).await;
     first.unwrap();
     second.unwrap();
+    assert_eq!(refused(&server, "connections_per_loopback_address"), 1, "each address has its own");
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{BOUND, Probe, SERVICE, bounded, client, get, limits, prompt_drain, reason, watch};
+use crate::support::{
+    BOUND, Probe, SERVICE, bounded, client, get, limits, prompt_drain, reason, refused, watch,
+};
 use foundry_core::{Env, Tasks};
 use foundry_proto::repo::v1::ImportWorkRequest;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
@@ -136,13 +138,14 @@ async fn overload_is_shed_and_health_still_answers() {
         health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap();
 
         let frames = client.watch_task(watch("t")).await.unwrap();
-        let refused = client.watch_task(watch("t")).await.unwrap_err();
-        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "LIMIT_REACHED"));
+        let second = client.watch_task(watch("t")).await.unwrap_err();
+        assert_eq!((second.code(), reason(&second).as_str()), (Code::ResourceExhausted, "LIMIT_REACHED"));
         drop(frames);
         probe.release();
     };
     let (first, ()) = bounded(async { tokio::join!(first, others) }).await;
     first.unwrap();
+    assert_eq!(["unary_calls", "streams"].map(|limit| refused(&server, limit)), [1, 1]);
     // The permit came back with the end of the first call.
     bounded(client.get_task(get("echo"))).await.unwrap();
 }
@@ -161,6 +164,7 @@ async fn a_call_without_a_valid_credential_takes_no_room_of_others() {
         probe.entered().await;
         let shed = other.get_task(get("echo")).await.unwrap_err();
         assert_eq!((shed.code(), reason(&shed).as_str()), (Code::Unavailable, "OVERLOADED"));
+        assert_eq!(["anonymous_calls", "unary_calls"].map(|limit| refused(&server, limit)), [1, 0]);
         probe.release();
     };
     let (first, ()) = bounded(async { tokio::join!(hanging.get_task(get("hang")), rest) }).await;
@@ -169,8 +173,8 @@ async fn a_call_without_a_valid_credential_takes_no_room_of_others() {
     // Checked before there is any question of room.
     let service = Probe::default().service().authenticated_by(tower::layer::layer_fn(denied));
     let full = TestServer::start_with(service, config, prompt_drain()).await.unwrap();
-    let refused = bounded(client(full.remote().unwrap()).get_task(get("echo"))).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unauthenticated);
+    let denied = bounded(client(full.remote().unwrap()).get_task(get("echo"))).await.unwrap_err();
+    assert_eq!(denied.code(), Code::Unauthenticated);
 }
 
 #[tokio::test]

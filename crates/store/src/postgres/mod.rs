@@ -4,8 +4,6 @@ mod reading;
 mod sql;
 mod writing;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use foundry_core::Error;
 use sqlx::encode::IsNull;
@@ -92,16 +90,8 @@ fn arguments(params: &[Bound<'_>]) -> Result<PgArguments, sqlx::Error> {
     Ok(arguments)
 }
 
-/// Converts a result; column names are shared between its rows.
 fn rows(rows: &[PgRow]) -> Result<Vec<Row>, sqlx::Error> {
-    let Some(first) = rows.first() else { return Ok(Vec::new()) };
-    let columns: Arc<[Box<str>]> = first.columns().iter().map(|c| Box::from(c.name())).collect();
-    rows.iter()
-        .map(|row| {
-            let values = (0..columns.len()).map(|i| value(row, i)).collect::<Result<_, _>>()?;
-            Ok(Row { columns: Arc::clone(&columns), values })
-        })
-        .collect()
+    Row::all(rows, value)
 }
 
 fn value(row: &PgRow, i: usize) -> Result<Value, sqlx::Error> {

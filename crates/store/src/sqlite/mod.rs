@@ -5,7 +5,6 @@ mod sql;
 mod writing;
 
 use std::str::FromStr as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +13,7 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
     SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Arguments as _, Column as _, ConnectOptions as _, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{Arguments as _, ConnectOptions as _, Row as _, TypeInfo as _, ValueRef as _};
 
 use crate::migration::{Dialect, Migrations};
 use crate::value::Bound;
@@ -73,16 +72,8 @@ fn arguments(params: &[Bound<'_>]) -> Result<SqliteArguments, sqlx::Error> {
     Ok(arguments)
 }
 
-/// Converts a result; column names are shared between its rows.
 fn rows(rows: &[SqliteRow]) -> Result<Vec<Row>, sqlx::Error> {
-    let Some(first) = rows.first() else { return Ok(Vec::new()) };
-    let columns: Arc<[Box<str>]> = first.columns().iter().map(|c| Box::from(c.name())).collect();
-    rows.iter()
-        .map(|row| {
-            let values = (0..columns.len()).map(|i| value(row, i)).collect::<Result<_, _>>()?;
-            Ok(Row { columns: Arc::clone(&columns), values })
-        })
-        .collect()
+    Row::all(rows, value)
 }
 
 fn value(row: &SqliteRow, i: usize) -> Result<Value, sqlx::Error> {

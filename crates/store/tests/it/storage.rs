@@ -2,15 +2,13 @@
 
 use foundry_core::{Code, Error};
 use foundry_store::{CommitError, DialectSql, Fault, Guard, Scope, Storage, Value, WriteSet};
+use foundry_testkit::{FULL_DISK, ROOMY_DISK};
+use tempfile::TempDir;
 
-use crate::backends::{Fixture, ITEMS, item, scope, sqlite};
+use crate::backends::{Fixture, ITEMS, item, number, open, scope, sqlite};
 
-/// The database may not grow.
-const FULL: &str = "PRAGMA max_page_count = 1";
-const ROOMY: &str = "PRAGMA max_page_count = 1000000";
-
-async fn limit(f: &Fixture, sqlite: &'static str) {
-    f.store.write(DialectSql { sqlite, postgres: "SELECT 1" }, &[]).await.unwrap();
+async fn limit(f: &Fixture, (sqlite, postgres): (&'static str, &'static str)) {
+    f.store.write(DialectSql { sqlite, postgres }, &[]).await.unwrap();
 }
 
 fn disk(f: &Fixture) -> Storage {
@@ -25,12 +23,10 @@ fn large() -> WriteSet {
     set
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_is_a_typed_failure_until_there_is_room_again() {
-    let f = sqlite().await;
+async fn a_full_disk_is_a_typed_failure_until_there_is_room_again(f: Fixture) {
     f.store.commit(item("small", "o", None)).await.unwrap();
     assert_eq!(disk(&f), Storage::Writable);
-    limit(&f, FULL).await;
+    limit(&f, FULL_DISK).await;
     let error = f.store.commit(large()).await.unwrap_err();
     assert!(matches!(error, CommitError::Database { fault: Fault::Full, .. }), "{error:?}");
     let error = Error::from(error);
@@ -40,11 +36,27 @@ async fn a_full_disk_is_a_typed_failure_until_there_is_room_again() {
     f.store.commit(item("smaller", "o", None)).await.unwrap();
     assert_eq!(f.store.probe().await.unwrap_err().reason(), "STORAGE_FULL");
     assert_eq!((disk(&f), f.count().await), (Storage::Full, 2));
-    limit(&f, ROOMY).await;
+    limit(&f, ROOMY_DISK).await;
     f.store.probe().await.unwrap();
     assert_eq!(disk(&f), Storage::Writable);
     let committed = f.store.commit(large()).await.unwrap();
     assert_eq!((committed.scope_rev(&scope()), f.count().await), (Some(3), 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_writes_to_the_database_what_only_its_log_holds() {
+    let (f, directory) = (sqlite().await, TempDir::new().unwrap());
+    f.store.commit(item("held-by-the-log", "o", None)).await.unwrap();
+    // The files as a process leaves them that ended after a failed sync.
+    let (from, left) = (f.url.strip_prefix("sqlite:").unwrap(), directory.path().join("left.db"));
+    for end in ["", "-wal"] {
+        std::fs::copy(format!("{from}{end}"), format!("{}{end}", left.display())).unwrap();
+    }
+    let holds = || std::fs::read(&left).unwrap().windows(15).any(|bytes| bytes == b"held-by-the-log");
+    assert!(!holds(), "the log alone holds it");
+    let store = open(&format!("sqlite:{}", left.display()), &f.time).await;
+    assert!(holds());
+    assert_eq!(number(&store, "SELECT count(*) AS n FROM items").await, 1);
 }
 
 async fn a_nul_character_is_replaced_and_what_it_names_is_found(f: Fixture) {
@@ -80,6 +92,7 @@ async fn data_that_the_database_refuses_fails_its_own_request(f: Fixture) {
 }
 
 crate::on_every_backend! {
+    a_full_disk_is_a_typed_failure_until_there_is_room_again,
     a_nul_character_is_replaced_and_what_it_names_is_found,
     data_that_the_database_refuses_fails_its_own_request,
 }

@@ -1,10 +1,12 @@
 //! The calls that an observer gets from hubs and consumers.
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::support::script::*;
 use crate::support::*;
 use foundry_core::{Code, Tasks};
-use foundry_testkit::test_env;
+use foundry_store::{DialectSql, WriteSet};
+use foundry_testkit::{Log, test_env};
 use foundry_watch::{Beginning, ConsumerConfig, Observer, Reconnect};
 use foundry_watch_hub::HubConfig;
 use tonic::Status;
@@ -128,6 +130,35 @@ async fn is_told_of_a_consumer_without_progress_after_ten_seconds_and_then_once_
     let reported = u64::try_from(stalls.len()).unwrap();
     assert!(minutes > 0 && (1..=minutes + 1).contains(&reported), "{stalls:?} within {minutes} minutes");
     assert!(stalls.iter().all(|line| line == "WatchThings stalled ResourceExhausted"), "{stalls:?}");
+}
+
+#[tokio::test]
+async fn is_told_of_a_feed_that_cannot_read_its_view_for_ten_seconds() {
+    let log = Log::of_warnings();
+    let (world, record) = (World::new().await, Arc::new(Record::default()));
+    let hub = world.hub_with(HubConfig { observer: record.clone(), ..HubConfig::default() });
+    let _stream = caught_up(&world, &hub).await;
+    record.take();
+    const HIDE: &str = "ALTER TABLE things RENAME TO hidden";
+    world.store.write(DialectSql { sqlite: HIDE, postgres: HIDE }, &[]).await.unwrap();
+    let mut news = WriteSet::new();
+    news.scope(world.scope.clone());
+    world.store.commit(news).await.unwrap();
+    let failing = "a feed cannot read its view";
+    let first_failure = async {
+        while log.count(failing) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), first_failure).await.expect("the view cannot be read");
+    // From here on it sleeps between two attempts.
+    let sleepers = world.clock.sleepers();
+    let reported = || !record.0.lock().unwrap().is_empty();
+    let (step, most) = (Duration::from_millis(500), Duration::from_secs(60));
+    let passed = world.clock.advance_until(step, most, sleepers, reported).await;
+    assert!((10..15).contains(&passed.as_secs()), "{passed:?}");
+    assert_eq!(record.take(), ["WatchThings stalled Internal"]);
+    assert_eq!(log.count(failing), 2, "the first failure and the report: {}", log.text());
 }
 
 async fn until(consumer: &mut foundry_watch::Consumer<Thing>, wanted: &str) {

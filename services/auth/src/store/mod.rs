@@ -9,32 +9,17 @@ pub(crate) mod shell;
 pub(crate) mod users;
 
 use foundry_core::{Error, OrganizationId, Result};
-use foundry_store::{Migration, Migrations, Row, Value};
+use foundry_store::{Migrations, Row, Value, step};
 
 /// The schema of the auth service.
 pub(crate) const MIGRATIONS: Migrations = Migrations {
     owner: "auth",
     steps: &[
-        Migration {
-            version: 1,
-            name: "base",
-            sqlite: include_str!("../../migrations/sqlite/0001_base.sql"),
-            postgres: include_str!("../../migrations/postgres/0001_base.sql"),
-        },
+        step!("0001_base"),
         // Known limit of a rolling upgrade: rows that an old process writes beside this one (a new user, membership or
         // role) have revision 0 or keep their old one. `WatchAppShell` does not show them until they are written again.
-        Migration {
-            version: 2,
-            name: "app_shell",
-            sqlite: include_str!("../../migrations/sqlite/0002_app_shell.sql"),
-            postgres: include_str!("../../migrations/postgres/0002_app_shell.sql"),
-        },
-        Migration {
-            version: 3,
-            name: "method_names",
-            sqlite: include_str!("../../migrations/sqlite/0003_method_names.sql"),
-            postgres: include_str!("../../migrations/postgres/0003_method_names.sql"),
-        },
+        step!("0002_app_shell"),
+        step!("0003_method_names"),
     ],
 };
 

@@ -57,6 +57,8 @@ pub struct Behind {
     pub hold_exchanges: Mutex<bool>,
     /// Makes the gateway panic once, when an upstream breaks off.
     pub panics: AtomicBool,
+    /// The watches that the gateway reported as stalled, and why.
+    pub stalls: Mutex<Vec<(&'static str, Code)>>,
     /// The service whose watches the edge carries.
     pub owner: Owner,
     /// The claims of new tokens: whether the user is a member, as of which revision.
@@ -70,7 +72,7 @@ pub struct Behind {
     env: Env,
 }
 
-/// Makes the gateway panic when a test asks for it.
+/// Makes the gateway panic when a test asks for it, and keeps what it reports.
 struct Fused(Arc<Behind>);
 
 impl std::fmt::Debug for Fused {
@@ -82,6 +84,10 @@ impl std::fmt::Debug for Fused {
 impl Observer for Fused {
     fn reconnected(&self, _view: &'static str, _why: Reconnect) {
         assert!(!self.0.panics.swap(false, Ordering::SeqCst), "as the test asks");
+    }
+
+    fn stalled(&self, view: &'static str, code: Code) {
+        self.0.stalls.lock().unwrap().push((view, code));
     }
 }
 
@@ -346,6 +352,7 @@ impl Mesh {
             release: CancellationToken::new(),
             hold_exchanges: Mutex::new(false),
             panics: AtomicBool::new(false),
+            stalls: Mutex::default(),
             owner: Owner::start(&env, &organization).await,
             is_member: AtomicBool::new(true),
             revision: AtomicI64::new(5),

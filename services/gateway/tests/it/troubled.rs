@@ -1,9 +1,11 @@
 //! Owners and gateways that break off, drain and lose their history.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use foundry_core::Code;
 use foundry_server::Exit;
+use foundry_testkit::Log;
 
 use crate::browser::{Browser, watch};
 use crate::joining::until_watches;
@@ -122,6 +124,24 @@ async fn an_owner_that_is_away_is_waited_for_and_one_that_refuses_ends_the_watch
     owner.cut().await;
     browser.until(|b| b.seen[&1].ended.is_some()).await;
     assert_eq!(browser.seen[&1].ended.as_ref().unwrap().code, Code::NotFound as i32);
+}
+
+#[tokio::test]
+async fn an_upstream_that_cannot_be_had_again_for_ten_seconds_is_logged_and_reported() {
+    let log = Log::of_warnings();
+    let mesh = Mesh::start(Reached::Locally).await;
+    let owner = &mesh.behind.owner;
+    let mut browser = Browser::open(&mesh, "fds_1", vec![watch(1, "task_1", None)]).await;
+    browser.until_caught_up(1).await;
+    until_watches(&mesh, 1).await;
+    owner.is_away.store(true, Ordering::SeqCst);
+    owner.cut().await;
+    let stalls = || mesh.behind.stalls.lock().unwrap().clone();
+    let (step, most) = (Duration::from_millis(250), Duration::from_secs(120));
+    let passed = bounded(mesh.clock.advance_until(step, most, 1, || !stalls().is_empty())).await;
+    assert!(passed >= Duration::from_secs(10), "{passed:?}");
+    assert_eq!(stalls(), [("WatchTask", Code::Unavailable)]);
+    assert_eq!(log.count("a topic makes no progress"), 1, "{}", log.text());
 }
 
 #[tokio::test]

@@ -214,3 +214,40 @@ pub async fn drain_log(shared: &Arc<Shared>, id: &SessionId) -> Result<(), Error
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use foundry_core::Code;
+    use foundry_store::DialectSql;
+    use foundry_testkit::Log;
+    use foundry_watch::Observer;
+
+    use super::*;
+    use crate::testing::Fixture;
+
+    #[derive(Debug, Default)]
+    struct Stalls(Mutex<Vec<(&'static str, Code)>>);
+
+    impl Observer for Stalls {
+        fn stalled(&self, view: &'static str, code: Code) {
+            self.0.lock().unwrap().push((view, code));
+        }
+    }
+
+    #[tokio::test]
+    async fn reports_a_log_that_cannot_be_recorded_for_ten_seconds() {
+        let (log, stalls) = (Log::of_warnings(), Arc::new(Stalls::default()));
+        let f = Fixture::observed(stalls.clone()).await;
+        let session = f.session(&f.ensure().await).await;
+        const DAMAGE: &str = "UPDATE agent_sessions SET fold = $1 WHERE session_id = $2";
+        let sql = DialectSql { sqlite: DAMAGE, postgres: DAMAGE };
+        f.shared.store.write(sql, &["{".into(), session.session_id.as_str().into()]).await.unwrap();
+        Pumps::ensure(&f.shared, &session.session_id);
+        let reported = || !stalls.0.lock().unwrap().is_empty();
+        let passed = f.env.clock.advance_until(PAUSE, 30 * PAUSE, 1, reported).await;
+        assert!((10..20).contains(&passed.as_secs()), "{passed:?}");
+        assert_eq!(*stalls.0.lock().unwrap(), [(LOG, Code::DataLoss)]);
+        let lines = log.count("the agent's log was not recorded");
+        assert_eq!(lines, 2, "the first failure and the report: {}", log.text());
+    }
+}

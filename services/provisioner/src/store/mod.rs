@@ -21,7 +21,7 @@ use foundry_core::Error;
 use foundry_proto::common::v1::{Condition, ElicitationRequest, PermissionRequest, TranscriptPart};
 use foundry_proto::provisioner::v1 as proto;
 use foundry_sandbox::{ReachedLimit, RuntimeFacts};
-use foundry_store::{Encoded, Migration, Migrations, Value};
+use foundry_store::{Encoded, Migrations, Value, step};
 use prost::Message as _;
 
 use crate::domain::Offer;
@@ -52,66 +52,16 @@ pub static ENCODED: [Encoded; 17] = [
 pub const MIGRATIONS: Migrations = Migrations {
     owner: "provisioner",
     steps: &[
-        Migration {
-            version: 1,
-            name: "provisioner",
-            sqlite: include_str!("../../migrations/sqlite/0001_provisioner.sql"),
-            postgres: include_str!("../../migrations/postgres/0001_provisioner.sql"),
-        },
-        Migration {
-            version: 2,
-            name: "sandboxes_by_task",
-            sqlite: include_str!("../../migrations/sqlite/0002_sandboxes_by_task.sql"),
-            postgres: include_str!("../../migrations/postgres/0002_sandboxes_by_task.sql"),
-        },
-        Migration {
-            version: 3,
-            name: "profiles",
-            sqlite: include_str!("../../migrations/sqlite/0003_profiles.sql"),
-            postgres: include_str!("../../migrations/postgres/0003_profiles.sql"),
-        },
-        Migration {
-            version: 4,
-            name: "models",
-            sqlite: include_str!("../../migrations/sqlite/0004_models.sql"),
-            postgres: include_str!("../../migrations/postgres/0004_models.sql"),
-        },
-        Migration {
-            version: 5,
-            name: "limits",
-            sqlite: include_str!("../../migrations/sqlite/0005_limits.sql"),
-            postgres: include_str!("../../migrations/postgres/0005_limits.sql"),
-        },
-        Migration {
-            version: 6,
-            name: "offers",
-            sqlite: include_str!("../../migrations/sqlite/0006_offers.sql"),
-            postgres: include_str!("../../migrations/postgres/0006_offers.sql"),
-        },
-        Migration {
-            version: 7,
-            name: "attachments",
-            sqlite: include_str!("../../migrations/sqlite/0007_attachments.sql"),
-            postgres: include_str!("../../migrations/postgres/0007_attachments.sql"),
-        },
-        Migration {
-            version: 8,
-            name: "model_waits_and_limits",
-            sqlite: include_str!("../../migrations/sqlite/0008_model_waits_and_limits.sql"),
-            postgres: include_str!("../../migrations/postgres/0008_model_waits_and_limits.sql"),
-        },
-        Migration {
-            version: 9,
-            name: "network",
-            sqlite: include_str!("../../migrations/sqlite/0009_network.sql"),
-            postgres: include_str!("../../migrations/postgres/0009_network.sql"),
-        },
-        Migration {
-            version: 10,
-            name: "estimated_usage",
-            sqlite: include_str!("../../migrations/sqlite/0010_estimated_usage.sql"),
-            postgres: include_str!("../../migrations/postgres/0010_estimated_usage.sql"),
-        },
+        step!("0001_provisioner"),
+        step!("0002_sandboxes_by_task"),
+        step!("0003_profiles"),
+        step!("0004_models"),
+        step!("0005_limits"),
+        step!("0006_offers"),
+        step!("0007_attachments"),
+        step!("0008_model_waits_and_limits"),
+        step!("0009_network"),
+        step!("0010_estimated_usage"),
     ],
 };
 

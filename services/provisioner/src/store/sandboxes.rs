@@ -2,7 +2,7 @@
 
 use foundry_core::{Error, OrganizationId, SandboxId};
 use foundry_sandbox::{ReachedLimit, RuntimeFacts};
-use foundry_service::{Damage, damaged_condition, readable_rows, stored_condition};
+use foundry_service::{Stored, damaged_condition, readable_rows, stored_condition};
 use foundry_store::{RevRef, Row, Scope, Store, Table, Value, WriteSet};
 
 use super::stages::select_stages;
@@ -64,51 +64,46 @@ pub const CHANGED_ONE: &str =
 
 /// Reads a row with its stages.
 pub fn read(row: &Row) -> Result<Sandbox, Error> {
-    let (sandbox, damage) = parts(row)?;
-    damage.into_error().map_or(Ok(sandbox), Err)
+    stored(row)?.whole()
 }
 
 /// The same for lists and watches, which show one that cannot be decoded.
 pub fn shown(row: &Row) -> Result<Sandbox, Error> {
-    let (mut sandbox, damage) = parts(row)?;
-    if damage.into_error().is_some() {
-        sandbox.condition = damaged_condition();
-    }
-    Ok(sandbox)
+    Ok(stored(row)?.shown(|sandbox| sandbox.condition = damaged_condition()))
 }
 
-fn parts(row: &Row) -> Result<(Sandbox, Damage), Error> {
+fn stored(row: &Row) -> Result<Stored<Sandbox>, Error> {
     let text = |column| row.text(column).map(str::to_owned);
-    let mut damage = Damage::default();
-    let sandbox = Sandbox {
-        sandbox_id: id(row.text("sandbox_id")?)?,
-        organization_id: id(row.text("organization_id")?)?,
-        task_id: text("task_id")?,
-        repository_id: text("repository_id")?,
-        provider: text("provider")?,
-        state: SandboxState::parse(row.text("state")?),
-        condition: stored_condition(row, "condition", row.text("sandbox_id")?)?,
-        branch: text("branch")?,
-        base_branch: text("base_branch")?,
-        base_commit: text("base_commit")?,
-        agent: text("agent")?,
-        isolation: text("isolation")?,
-        limits: text("limits")?,
-        reached: damage.part(row.json("reached_limits"))?,
-        runtime_instance: row.int("runtime_instance")?,
-        facts: damage.part(row.opt_json("facts"))?,
-        flow_id: text("flow_id")?,
-        user_id: text("user_id")?,
-        create_time: row.time("create_time")?,
-        destroy_time: row.opt_time("destroy_time")?,
-        work_time: row.time("work_time")?,
-        work_head: text("work_head")?,
-        profile_id: text("profile_id")?,
-        network: text("network")?,
-        stages: stages::read(row.opt_text("stages")?, &SANDBOX_STAGES)?,
-        rev: row.int("rev")?,
-    };
-    Ok((sandbox, damage))
+    Stored::of_parts(|damage| {
+        Ok(Sandbox {
+            sandbox_id: id(row.text("sandbox_id")?)?,
+            organization_id: id(row.text("organization_id")?)?,
+            task_id: text("task_id")?,
+            repository_id: text("repository_id")?,
+            provider: text("provider")?,
+            state: SandboxState::parse(row.text("state")?),
+            condition: stored_condition(row, "condition", row.text("sandbox_id")?)?,
+            branch: text("branch")?,
+            base_branch: text("base_branch")?,
+            base_commit: text("base_commit")?,
+            agent: text("agent")?,
+            isolation: text("isolation")?,
+            limits: text("limits")?,
+            reached: damage.part(row.json("reached_limits"))?,
+            runtime_instance: row.int("runtime_instance")?,
+            facts: damage.part(row.opt_json("facts"))?,
+            flow_id: text("flow_id")?,
+            user_id: text("user_id")?,
+            create_time: row.time("create_time")?,
+            destroy_time: row.opt_time("destroy_time")?,
+            work_time: row.time("work_time")?,
+            work_head: text("work_head")?,
+            profile_id: text("profile_id")?,
+            network: text("network")?,
+            stages: stages::read(row.opt_text("stages")?, &SANDBOX_STAGES)?,
+            rev: row.int("rev")?,
+        })
+    })
 }
 
 /// Adds a new sandbox with its stages.

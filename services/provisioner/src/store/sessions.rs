@@ -2,7 +2,7 @@
 
 use foundry_core::{Error, OrganizationId, SandboxId, SessionId};
 use foundry_proto::common::v1::PermissionPolicy;
-use foundry_service::{Damage, damaged_condition, readable_rows, stored_condition};
+use foundry_service::{Stored, damaged_condition, readable_rows, stored_condition};
 use foundry_store::{RevRef, Row, Scope, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
@@ -62,56 +62,51 @@ pub const CHANGED_ONE: &str =
 
 /// Reads a row with its stages.
 pub fn read(row: &Row) -> Result<Session, Error> {
-    let (session, damage) = parts(row)?;
-    damage.into_error().map_or(Ok(session), Err)
+    stored(row)?.whole()
 }
 
 /// The same for watches, which show one that cannot be decoded.
 pub fn shown(row: &Row) -> Result<Session, Error> {
-    let (mut session, damage) = parts(row)?;
-    if damage.into_error().is_some() {
-        session.condition = damaged_condition();
-    }
-    Ok(session)
+    Ok(stored(row)?.shown(|session| session.condition = damaged_condition()))
 }
 
-fn parts(row: &Row) -> Result<(Session, Damage), Error> {
-    let mut damage = Damage::default();
+fn stored(row: &Row) -> Result<Stored<Session>, Error> {
     let text = |column| row.text(column).map(str::to_owned);
     let policy = i32::try_from(row.int("permission_policy")?).unwrap_or_default();
-    let session = Session {
-        session_id: id(row.text("session_id")?)?,
-        organization_id: id(row.text("organization_id")?)?,
-        task_id: text("task_id")?,
-        sandbox_id: id(row.text("sandbox_id")?)?,
-        agent: text("agent")?,
-        permission_policy: PermissionPolicy::try_from(policy).unwrap_or(PermissionPolicy::Ask),
-        state: SessionState::parse(row.text("state")?),
-        condition: stored_condition(row, "condition", row.text("session_id")?)?,
-        model_provider_id: text("model_provider_id")?,
-        model_answered: text("model_answered")?,
-        model_noticed: text("model_noticed")?,
-        model_condition: damage.part(row.opt_message("model_condition"))?,
-        message_id: text("message_id")?,
-        turn_count: row.int("turn_count")?,
-        acp_session: text("acp_session")?,
-        prompt_kinds: text("prompt_kinds")?,
-        generation: row.int("generation")?,
-        reported_generation: row.int("told_generation")?,
-        cursor: damage.part(row.json("cursor"))?,
-        fold: damage.part(row.json::<Fold>("fold"))?,
-        pending_permission: damage.part(row.opt_message("pending_permission"))?,
-        pending_elicitation: damage.part(row.opt_message("pending_elicitation"))?,
-        offer: damage.part(row.json::<Offer>("offer"))?,
-        last_offset: row.int("last_offset")?,
-        flow_id: text("flow_id")?,
-        create_time: row.time("create_time")?,
-        profile_id: text("profile_id")?,
-        stages: stages::read(row.opt_text("stages")?, &SESSION_STAGES)?,
-        rev: row.int("rev")?,
-        session_rev: row.int("session_rev")?,
-    };
-    Ok((session, damage))
+    Stored::of_parts(|damage| {
+        Ok(Session {
+            session_id: id(row.text("session_id")?)?,
+            organization_id: id(row.text("organization_id")?)?,
+            task_id: text("task_id")?,
+            sandbox_id: id(row.text("sandbox_id")?)?,
+            agent: text("agent")?,
+            permission_policy: PermissionPolicy::try_from(policy).unwrap_or(PermissionPolicy::Ask),
+            state: SessionState::parse(row.text("state")?),
+            condition: stored_condition(row, "condition", row.text("session_id")?)?,
+            model_provider_id: text("model_provider_id")?,
+            model_answered: text("model_answered")?,
+            model_noticed: text("model_noticed")?,
+            model_condition: damage.part(row.opt_message("model_condition"))?,
+            message_id: text("message_id")?,
+            turn_count: row.int("turn_count")?,
+            acp_session: text("acp_session")?,
+            prompt_kinds: text("prompt_kinds")?,
+            generation: row.int("generation")?,
+            reported_generation: row.int("told_generation")?,
+            cursor: damage.part(row.json("cursor"))?,
+            fold: damage.part(row.json::<Fold>("fold"))?,
+            pending_permission: damage.part(row.opt_message("pending_permission"))?,
+            pending_elicitation: damage.part(row.opt_message("pending_elicitation"))?,
+            offer: damage.part(row.json::<Offer>("offer"))?,
+            last_offset: row.int("last_offset")?,
+            flow_id: text("flow_id")?,
+            create_time: row.time("create_time")?,
+            profile_id: text("profile_id")?,
+            stages: stages::read(row.opt_text("stages")?, &SESSION_STAGES)?,
+            rev: row.int("rev")?,
+            session_rev: row.int("session_rev")?,
+        })
+    })
 }
 
 /// The revisions of one change of a session.

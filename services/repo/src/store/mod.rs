@@ -8,7 +8,7 @@ pub mod works;
 
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1::FileChange;
-use foundry_store::{Encoded, Migration, Migrations};
+use foundry_store::{Encoded, Migrations, step};
 
 /// All columns with encoded values, for `foundry verify`.
 pub static ENCODED: [Encoded; 3] = [
@@ -18,23 +18,8 @@ pub static ENCODED: [Encoded; 3] = [
 ];
 
 /// The service's schema.
-pub const MIGRATIONS: Migrations = Migrations {
-    owner: "repo",
-    steps: &[
-        Migration {
-            version: 1,
-            name: "repo",
-            sqlite: include_str!("../../migrations/sqlite/0001_repo.sql"),
-            postgres: include_str!("../../migrations/postgres/0001_repo.sql"),
-        },
-        Migration {
-            version: 2,
-            name: "clones",
-            sqlite: include_str!("../../migrations/sqlite/0002_clones.sql"),
-            postgres: include_str!("../../migrations/postgres/0002_clones.sql"),
-        },
-    ],
-};
+pub const MIGRATIONS: Migrations =
+    Migrations { owner: "repo", steps: &[step!("0001_repo"), step!("0002_clones")] };
 
 #[cfg(test)]
 mod tests {

@@ -34,6 +34,8 @@ impl Source for Repositories {
         Ok(cx.repo.clone().watch_repositories(request).await?.into_inner())
     }
 
+    /// Works first, each in its task's write set; then the repositories with the position. After a crash in between,
+    /// the same batch arrives again and changes nothing.
     async fn take(
         cx: &Context,
         organization: &OrganizationId,
@@ -41,64 +43,52 @@ impl Source for Repositories {
         batch: &Batch<RepositoryItem>,
         last: bool,
     ) -> Result<()> {
-        take(cx, organization, stream, batch, last).await
-    }
-}
-
-/// Works first, each in its task's write set; then the repositories with the position. After a crash in between,
-/// the same batch arrives again and changes nothing.
-async fn take(
-    cx: &Context,
-    organization: &OrganizationId,
-    stream: &str,
-    batch: &Batch<RepositoryItem>,
-    last: bool,
-) -> Result<()> {
-    let before = positions::find(&cx.store, stream).await?;
-    let mut failed = None;
-    let mut ws = WriteSet::new();
-    let mut seen = HashSet::new();
-    for (key, rev, item) in &batch.rows {
-        match item.as_ref().and_then(|i| i.item.as_ref()) {
-            Some(Item::Work(work)) if work.organization_id == organization.as_str() => {
-                // One task that cannot be written must not block the others.
-                if let Err(e) = take_work(cx, *rev, work).await {
-                    if last {
-                        let task = &work.task_id;
-                        tracing::error!(task, error = ?e, "failed to apply the work of a task; skipping it");
-                    } else {
-                        failed = Some(e);
+        let before = positions::find(&cx.store, stream).await?;
+        let mut failed = None;
+        let mut ws = WriteSet::new();
+        let mut seen = HashSet::new();
+        for (key, rev, item) in &batch.rows {
+            match item.as_ref().and_then(|i| i.item.as_ref()) {
+                Some(Item::Work(work)) if work.organization_id == organization.as_str() => {
+                    // One task that cannot be written must not block the others.
+                    if let Err(e) = take_work(cx, *rev, work).await {
+                        if last {
+                            let task = &work.task_id;
+                            tracing::error!(task, error = ?e, "failed to apply the work of a task; skipping it");
+                        } else {
+                            failed = Some(e);
+                        }
+                    }
+                }
+                Some(Item::Repository(r)) if r.organization_id == organization.as_str() => {
+                    seen.insert(r.repository_id.clone());
+                    take_repository(cx, &mut ws, organization, *rev, r).await?;
+                }
+                Some(_) => {}
+                None => {
+                    if let Some(id) = key.strip_prefix("repository/") {
+                        remove(cx, &mut ws, organization, id).await?;
                     }
                 }
             }
-            Some(Item::Repository(r)) if r.organization_id == organization.as_str() => {
-                seen.insert(r.repository_id.clone());
-                take_repository(cx, &mut ws, organization, *rev, r).await?;
-            }
-            Some(_) => {}
-            None => {
-                if let Some(id) = key.strip_prefix("repository/") {
-                    remove(cx, &mut ws, organization, id).await?;
+        }
+        if batch.whole {
+            for id in upstream::repository_ids(&cx.store, organization).await? {
+                if !seen.contains(id.as_str()) {
+                    remove(cx, &mut ws, organization, id.as_str()).await?;
                 }
             }
         }
-    }
-    if batch.whole {
-        for id in upstream::repository_ids(&cx.store, organization).await? {
-            if !seen.contains(id.as_str()) {
-                remove(cx, &mut ws, organization, id.as_str()).await?;
-            }
+        if let Some(e) = failed {
+            return Err(e);
         }
+        positions::put(&mut ws, stream, before.as_ref(), &batch.position);
+        if before.is_none() {
+            ws.wake(positions::RECEIVED_TOPIC);
+        }
+        cx.store.commit(ws).await?;
+        Ok(())
     }
-    if let Some(e) = failed {
-        return Err(e);
-    }
-    positions::put(&mut ws, stream, before.as_ref(), &batch.position);
-    if before.is_none() {
-        ws.wake(positions::RECEIVED_TOPIC);
-    }
-    cx.store.commit(ws).await?;
-    Ok(())
 }
 
 async fn take_work(cx: &Context, rev: i64, work: &Work) -> Result<()> {

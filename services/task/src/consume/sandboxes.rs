@@ -49,51 +49,43 @@ impl Source for Sandboxes {
         batch: &Batch<SandboxItem>,
         last: bool,
     ) -> Result<()> {
-        take(cx, organization, stream, batch, last).await
-    }
-}
-
-async fn take(
-    cx: &Context,
-    organization: &OrganizationId,
-    stream: &str,
-    batch: &Batch<SandboxItem>,
-    last: bool,
-) -> Result<()> {
-    let news = sort(cx, organization, batch).await?;
-    let unknown = news.into_iter().map(|one| unless_known(cx, one));
-    let unknown = futures::stream::iter(unknown).buffer_unordered(SIDE_BY_SIDE);
-    let news: Vec<_> = unknown.filter_map(std::future::ready).collect().await;
-    if news.is_empty() && !batch.rows.is_empty() && !batch.whole {
-        // Nothing to write: after a restart the batch arrives again and changes nothing again.
-        return Ok(());
-    }
-    let before = positions::find(&cx.store, stream).await?;
-    let put = |ws: &mut WriteSet| positions::put(ws, stream, before.as_ref(), &batch.position);
-    if let [(task, news)] = news.as_slice() {
-        match take_news(cx, task, news, &put).await {
-            Ok(()) => return Ok(()),
-            Err(e) if !last || is_passing(&e) => return Err(e),
-            Err(e) => tracing::error!(%task, error = ?e, "failed to apply updates of a task; skipping them"),
+        let news = sort(cx, organization, batch).await?;
+        let unknown = news.into_iter().map(|one| unless_known(cx, one));
+        let unknown = futures::stream::iter(unknown).buffer_unordered(SIDE_BY_SIDE);
+        let news: Vec<_> = unknown.filter_map(std::future::ready).collect().await;
+        if news.is_empty() && !batch.rows.is_empty() && !batch.whole {
+            // Nothing to write: after a restart the batch arrives again and changes nothing again.
+            return Ok(());
         }
-    } else {
-        // Side by side, so that they share commits.
-        let taken = news.into_iter().map(|(task, news)| take_one(cx, task, news));
-        let taken = futures::stream::iter(taken).buffer_unordered(SIDE_BY_SIDE);
-        for (task, taken) in taken.collect::<Vec<_>>().await {
-            // One task that cannot be read or written must not block the organization's other tasks.
-            let Err(e) = taken else { continue };
-            if !last || is_passing(&e) {
-                return Err(e);
+        let before = positions::find(&cx.store, stream).await?;
+        let put = |ws: &mut WriteSet| positions::put(ws, stream, before.as_ref(), &batch.position);
+        if let [(task, news)] = news.as_slice() {
+            match take_news(cx, task, news, &put).await {
+                Ok(()) => return Ok(()),
+                Err(e) if !last || is_passing(&e) => return Err(e),
+                Err(e) => {
+                    tracing::error!(%task, error = ?e, "failed to apply updates of a task; skipping them")
+                }
             }
-            tracing::error!(%task, error = ?e, "failed to apply updates of a task; skipping them");
+        } else {
+            // Side by side, so that they share commits.
+            let taken = news.into_iter().map(|(task, news)| take_one(cx, task, news));
+            let taken = futures::stream::iter(taken).buffer_unordered(SIDE_BY_SIDE);
+            for (task, taken) in taken.collect::<Vec<_>>().await {
+                // One task that cannot be read or written must not block the organization's other tasks.
+                let Err(e) = taken else { continue };
+                if !last || is_passing(&e) {
+                    return Err(e);
+                }
+                tracing::error!(%task, error = ?e, "failed to apply updates of a task; skipping them");
+            }
         }
+        // The position is written last: after a crash in between, the same batch arrives again and changes nothing.
+        let mut ws = WriteSet::new();
+        put(&mut ws);
+        cx.store.commit(ws).await?;
+        Ok(())
     }
-    // The position is written last: after a crash in between, the same batch arrives again and changes nothing.
-    let mut ws = WriteSet::new();
-    put(&mut ws);
-    cx.store.commit(ws).await?;
-    Ok(())
 }
 
 /// The updates of a task, unless all of them were applied before: the answers to this service's own calls arrive once

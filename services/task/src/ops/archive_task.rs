@@ -4,7 +4,6 @@ use foundry_authn::Caller;
 use foundry_core::{Error, Result};
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{ArchiveTaskRequest, ArchiveTaskResponse, SessionState, TaskState};
-use foundry_store::Scope;
 
 use super::command::Command;
 use crate::context::Context;
@@ -24,15 +23,8 @@ pub async fn archive_task(
 ) -> Result<ArchiveTaskResponse> {
     let found = cx.task(caller, &request.task_id, Role::Member).await?;
     let command = Command {
-        caller,
-        scope: Scope::organization(&found.task.organization_id),
-        found,
-        method: "ArchiveTask",
-        request_id: &request.request_id,
-        creates: false,
         ends: true,
-        action: "task.archive",
-        subject: &request.task_id,
+        ..Command::new(caller, found, "ArchiveTask", &request.request_id, "task.archive", &request.task_id)
     };
     let (answer, rev) = command
         .run(

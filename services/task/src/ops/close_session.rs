@@ -4,11 +4,10 @@ use foundry_authn::Caller;
 use foundry_core::Result;
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{CloseSessionRequest, CloseSessionResponse};
-use foundry_store::Scope;
 
 use super::command::{Command, Decision};
 use crate::context::Context;
-use crate::flow::provisioner_call::{self, ProvisionerCall};
+use crate::flow::provisioner_call::ProvisionerCall;
 use foundry_flow::request_cancel;
 
 /// Allowed in every state; a running turn is cancelled. Does nothing for a closed session.
@@ -22,7 +21,6 @@ pub async fn close_session(
 ) -> Result<CloseSessionResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
     let decide = |decision: &mut Decision<'_>| {
-        let user = decision.caller.actor();
         let known = decision.aggregate.agents.contains_key(&request.session_id);
         let session = decision.session(&request.session_id)?;
         if session.closed {
@@ -30,32 +28,22 @@ pub async fn close_session(
         }
         session.closed = true;
         session.close_sent = known;
-        let (flow_id, organization) = (session.flow.flow_id.clone(), session.organization_id.clone());
+        let flow_id = session.flow.flow_id.clone();
         request_cancel(&mut decision.ws, &flow_id);
         if known {
             let call = ProvisionerCall::CloseSession { session_id: request.session_id.clone() };
-            provisioner_call::send(
-                &mut decision.ws,
-                decision.env,
-                &organization,
-                &request.session_id,
-                &user,
-                &call,
-            )?;
+            decision.send(&request.session_id, &call)?;
         }
         Ok(())
     };
-    let command = Command {
+    let command = Command::new(
         caller,
-        scope: Scope::organization(&found.task.organization_id),
         found,
-        method: "CloseSession",
-        request_id: &request.request_id,
-        creates: false,
-        ends: false,
-        action: "session.close",
-        subject: &request.session_id,
-    };
+        "CloseSession",
+        &request.request_id,
+        "session.close",
+        &request.session_id,
+    );
     let (answer, rev) = command
         .run(cx, &request, decide, |aggregate| CloseSessionResponse {
             session: aggregate.session(&request.session_id).map(|s| s.view.clone()),

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::domain::session::Session;
 use crate::domain::task::Lifecycle;
+use crate::flow::provisioner_call::{self, ProvisionerCall};
 use crate::flow::teardown;
 use crate::store::aggregate;
 
@@ -49,7 +50,20 @@ pub struct Decision<'a> {
     pub ws: WriteSet,
 }
 
-impl Command<'_> {
+impl<'a> Command<'a> {
+    /// A command that neither creates an entity nor ends the task. The revision of its answer is the organization's.
+    pub fn new(
+        caller: &'a Caller,
+        found: Box<Aggregate>,
+        method: &'static str,
+        request_id: &'a str,
+        action: &'static str,
+        subject: &'a str,
+    ) -> Self {
+        let scope = Scope::organization(&found.task.organization_id);
+        Self { caller, found, method, request_id, creates: false, ends: false, action, subject, scope }
+    }
+
     /// Decides and writes; returns the answer and its revision.
     ///
     /// `decide` changes the aggregate; `answer` builds the answer from the aggregate as written.
@@ -137,6 +151,15 @@ impl Decision<'_> {
                 .next_action("create another session"));
         }
         Ok(session)
+    }
+
+    /// Adds the flow that makes a call to the provisioner, about this task or session, for the caller.
+    ///
+    /// # Errors
+    /// When the call cannot be written.
+    pub fn send(&mut self, subject_id: &str, call: &ProvisionerCall) -> Result<()> {
+        let (organization, user) = (&self.aggregate.task.organization_id, self.caller.actor());
+        provisioner_call::send(&mut self.ws, self.env, organization, subject_id, &user, call)
     }
 
     /// Begins the end of the task, `Archiving` or `Killing`; see [`teardown::begin`].

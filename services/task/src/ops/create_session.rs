@@ -5,7 +5,6 @@ use foundry_core::{Error, FlowId, Result, SessionId};
 use foundry_flow::enqueue;
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{CreateSessionRequest, CreateSessionResponse};
-use foundry_store::Scope;
 
 use super::command::{Command, Decision};
 use crate::context::Context;
@@ -63,15 +62,15 @@ pub async fn create_session(
         Ok(())
     };
     let command = Command {
-        caller,
-        scope: Scope::organization(&found.task.organization_id),
-        found,
-        method: "CreateSession",
-        request_id: &request.request_id,
         creates: true,
-        ends: false,
-        action: "session.create",
-        subject: session_id.as_str(),
+        ..Command::new(
+            caller,
+            found,
+            "CreateSession",
+            &request.request_id,
+            "session.create",
+            session_id.as_str(),
+        )
     };
     let (answer, rev) = command
         .run(cx, &request, decide, |aggregate| CreateSessionResponse {

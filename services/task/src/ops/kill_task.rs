@@ -4,7 +4,6 @@ use foundry_authn::Caller;
 use foundry_core::Result;
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{KillTaskRequest, KillTaskResponse};
-use foundry_store::Scope;
 
 use super::command::Command;
 use crate::context::Context;
@@ -17,15 +16,8 @@ use crate::domain::task::Lifecycle;
 pub async fn kill_task(cx: &Context, caller: &Caller, request: KillTaskRequest) -> Result<KillTaskResponse> {
     let found = cx.task(caller, &request.task_id, Role::Member).await?;
     let command = Command {
-        caller,
-        scope: Scope::organization(&found.task.organization_id),
-        found,
-        method: "KillTask",
-        request_id: &request.request_id,
-        creates: false,
         ends: true,
-        action: "task.kill",
-        subject: &request.task_id,
+        ..Command::new(caller, found, "KillTask", &request.request_id, "task.kill", &request.task_id)
     };
     let (answer, rev) = command
         .run(

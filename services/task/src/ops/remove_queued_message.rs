@@ -18,15 +18,15 @@ pub async fn remove_queued_message(
 ) -> Result<RemoveQueuedMessageResponse> {
     let found = cx.task_of_message(caller, &request.message_id, Role::Member).await?;
     let command = Command {
-        caller,
         scope: scope_of_message(&found, &request.message_id),
-        found,
-        method: "RemoveQueuedMessage",
-        request_id: &request.request_id,
-        creates: false,
-        ends: false,
-        action: "message.remove",
-        subject: &request.message_id,
+        ..Command::new(
+            caller,
+            found,
+            "RemoveQueuedMessage",
+            &request.request_id,
+            "message.remove",
+            &request.message_id,
+        )
     };
     let decide = |decision: &mut Decision<'_>| {
         decision.aggregate.queued_message_mut(&request.message_id)?.state = MessageState::Removed;

@@ -4,7 +4,6 @@ use foundry_authn::Caller;
 use foundry_core::Result;
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{RenameSessionRequest, RenameSessionResponse};
-use foundry_store::Scope;
 
 use super::command::{Command, Decision};
 use crate::context::Context;
@@ -25,17 +24,14 @@ pub async fn rename_session(
         decision.session(&request.session_id)?.view.name.clone_from(&name);
         Ok(())
     };
-    let command = Command {
+    let command = Command::new(
         caller,
-        scope: Scope::organization(&found.task.organization_id),
         found,
-        method: "RenameSession",
-        request_id: &request.request_id,
-        creates: false,
-        ends: false,
-        action: "session.rename",
-        subject: &request.session_id,
-    };
+        "RenameSession",
+        &request.request_id,
+        "session.rename",
+        &request.session_id,
+    );
     let (answer, rev) = command
         .run(cx, &request, decide, |aggregate| RenameSessionResponse {
             session: aggregate.session(&request.session_id).map(|s| s.view.clone()),

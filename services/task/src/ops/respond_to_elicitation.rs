@@ -4,11 +4,10 @@ use foundry_authn::Caller;
 use foundry_core::{Error, Result};
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{RespondToElicitationRequest, RespondToElicitationResponse};
-use foundry_store::Scope;
 
 use super::command::{Command, Decision};
 use crate::context::Context;
-use crate::flow::provisioner_call::{self, Filled, ProvisionerCall};
+use crate::flow::provisioner_call::{Filled, ProvisionerCall};
 
 /// Checks the answer against the form and records it; a flow delivers it to the agent.
 ///
@@ -22,7 +21,6 @@ pub async fn respond_to_elicitation(
 ) -> Result<RespondToElicitationResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
     let decide = |decision: &mut Decision<'_>| {
-        let user = decision.caller.actor();
         let session = decision.open_session(&request.session_id)?;
         let asked = session.view.pending_elicitation.as_ref();
         let Some(asked) = asked.filter(|e| e.elicitation_id == request.elicitation_id) else {
@@ -34,7 +32,6 @@ pub async fn respond_to_elicitation(
         };
         foundry_forms::answer(asked, request.action(), &request.values)?;
         session.asked.form.clone_from(&request.elicitation_id);
-        let organization = session.organization_id.clone();
         let filled = |v: &foundry_proto::common::v1::ElicitationValue| Filled {
             name: v.name.clone(),
             values: v.values.clone(),
@@ -45,26 +42,16 @@ pub async fn respond_to_elicitation(
             action: request.action,
             values: request.values.iter().map(filled).collect(),
         };
-        provisioner_call::send(
-            &mut decision.ws,
-            decision.env,
-            &organization,
-            &request.session_id,
-            &user,
-            &call,
-        )
+        decision.send(&request.session_id, &call)
     };
-    let command = Command {
+    let command = Command::new(
         caller,
-        scope: Scope::organization(&found.task.organization_id),
         found,
-        method: "RespondToElicitation",
-        request_id: &request.request_id,
-        creates: false,
-        ends: false,
-        action: "elicitation.answer",
-        subject: &request.session_id,
-    };
+        "RespondToElicitation",
+        &request.request_id,
+        "elicitation.answer",
+        &request.session_id,
+    );
     let (answer, rev) = command
         .run(cx, &request, decide, |aggregate| RespondToElicitationResponse {
             session: aggregate.session(&request.session_id).map(|s| s.view.clone()),

@@ -4,11 +4,10 @@ use foundry_authn::Caller;
 use foundry_core::Result;
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{RespondToPermissionRequest, RespondToPermissionResponse};
-use foundry_store::Scope;
 
 use super::command::{Command, Decision};
 use crate::context::Context;
-use crate::flow::provisioner_call::{self, ProvisionerCall};
+use crate::flow::provisioner_call::ProvisionerCall;
 use foundry_core::Error;
 
 /// Records the answer; a flow delivers it to the agent.
@@ -22,7 +21,6 @@ pub async fn respond_to_permission(
 ) -> Result<RespondToPermissionResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
     let decide = |decision: &mut Decision<'_>| {
-        let user = decision.caller.actor();
         let session = decision.open_session(&request.session_id)?;
         let asked = session.view.pending_permission.as_ref();
         let Some(asked) = asked.filter(|p| p.permission_id == request.permission_id) else {
@@ -40,32 +38,21 @@ pub async fn respond_to_permission(
             return Err(Error::invalid_field("option_id", "is not one of the options"));
         }
         session.answered.clone_from(&request.permission_id);
-        let organization = session.organization_id.clone();
         let call = ProvisionerCall::Respond {
             session_id: request.session_id.clone(),
             permission_id: request.permission_id.clone(),
             option_id: request.option_id.clone(),
         };
-        provisioner_call::send(
-            &mut decision.ws,
-            decision.env,
-            &organization,
-            &request.session_id,
-            &user,
-            &call,
-        )
+        decision.send(&request.session_id, &call)
     };
-    let command = Command {
+    let command = Command::new(
         caller,
-        scope: Scope::organization(&found.task.organization_id),
         found,
-        method: "RespondToPermission",
-        request_id: &request.request_id,
-        creates: false,
-        ends: false,
-        action: "permission.answer",
-        subject: &request.session_id,
-    };
+        "RespondToPermission",
+        &request.request_id,
+        "permission.answer",
+        &request.session_id,
+    );
     let (answer, rev) = command
         .run(cx, &request, decide, |aggregate| RespondToPermissionResponse {
             session: aggregate.session(&request.session_id).map(|s| s.view.clone()),

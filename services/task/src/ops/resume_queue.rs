@@ -4,12 +4,11 @@ use foundry_authn::Caller;
 use foundry_core::Result;
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{ResumeQueueRequest, ResumeQueueResponse};
-use foundry_store::Scope;
 
 use super::command::{Command, Decision};
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
-use crate::flow::provisioner_call::{self, ProvisionerCall};
+use crate::flow::provisioner_call::ProvisionerCall;
 
 /// Does nothing for a queue that is not held, in a session that does not wait for its model provider. A session that
 /// does wait resumes together with all other sessions of that provider.
@@ -24,34 +23,16 @@ pub async fn resume_queue(
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
     let held = found.session(&request.session_id).is_some_and(|s| s.view.queue_held);
     let decide = |decision: &mut Decision<'_>| {
-        let user = decision.caller.actor();
         let session = decision.open_session(&request.session_id)?;
         session.view.queue_held = false;
-        let organization = session.organization_id.clone();
         if waits_for_quota(&decision.aggregate, &request.session_id) {
             let call = ProvisionerCall::Resume { session_id: request.session_id.clone() };
-            provisioner_call::send(
-                &mut decision.ws,
-                decision.env,
-                &organization,
-                &request.session_id,
-                &user,
-                &call,
-            )?;
+            decision.send(&request.session_id, &call)?;
         }
         Ok(())
     };
-    let command = Command {
-        caller,
-        scope: Scope::organization(&found.task.organization_id),
-        found,
-        method: "ResumeQueue",
-        request_id: &request.request_id,
-        creates: false,
-        ends: false,
-        action: "queue.resume",
-        subject: &request.session_id,
-    };
+    let command =
+        Command::new(caller, found, "ResumeQueue", &request.request_id, "queue.resume", &request.session_id);
     let (answer, rev) = command
         .run(cx, &request, decide, |aggregate| ResumeQueueResponse {
             session: aggregate.session(&request.session_id).map(|s| s.view.clone()),

@@ -6,7 +6,6 @@ use foundry_flow::{enqueue, retry, signal};
 use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::{AgentSessionState, SandboxState};
 use foundry_proto::task::v1::{RetryTaskRequest, RetryTaskResponse};
-use foundry_store::Scope;
 
 use super::command::{Command, Decision};
 use crate::context::Context;
@@ -26,17 +25,8 @@ pub async fn retry_task(
     request: RetryTaskRequest,
 ) -> Result<RetryTaskResponse> {
     let found = cx.task(caller, &request.task_id, Role::Member).await?;
-    let command = Command {
-        caller,
-        scope: Scope::organization(&found.task.organization_id),
-        found,
-        method: "RetryTask",
-        request_id: &request.request_id,
-        creates: false,
-        ends: false,
-        action: "task.retry",
-        subject: &request.task_id,
-    };
+    let command =
+        Command::new(caller, found, "RetryTask", &request.request_id, "task.retry", &request.task_id);
     let (answer, rev) = command
         .run(cx, &request, decide, |aggregate| RetryTaskResponse {
             task: Some(aggregate.task.view.clone()),
@@ -80,17 +70,8 @@ fn retry_sandbox(decision: &mut Decision<'_>) -> Result<bool> {
         return Ok(false);
     }
     if let Some(sandbox_id) = between.or(failed.map(|(id, _)| id)) {
-        let task = &decision.aggregate.task;
-        let user = decision.caller.actor();
-        let call = ProvisionerCall::RetrySandbox { sandbox_id };
-        provisioner_call::send(
-            &mut decision.ws,
-            decision.env,
-            &task.organization_id,
-            task.task_id.as_str(),
-            &user,
-            &call,
-        )?;
+        let task_id = decision.aggregate.task.task_id.to_string();
+        decision.send(&task_id, &ProvisionerCall::RetrySandbox { sandbox_id })?;
         return Ok(true);
     }
     if gone {

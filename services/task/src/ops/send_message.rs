@@ -58,15 +58,8 @@ pub async fn send_message(
         Ok(())
     };
     let command = Command {
-        caller,
         scope: scope.clone(),
-        found,
-        method: METHOD,
-        request_id: &request.request_id,
-        creates: false,
-        ends: false,
-        action: "message.send",
-        subject: message_id.as_str(),
+        ..Command::new(caller, found, METHOD, &request.request_id, "message.send", message_id.as_str())
     };
     let (answer, rev) = command
         .run(cx, &request, decide, |aggregate| SendMessageResponse {

@@ -4,12 +4,11 @@ use foundry_authn::Caller;
 use foundry_core::{Error, Result};
 use foundry_proto::common::v1::{AgentOption, Role};
 use foundry_proto::task::v1::{SetSessionOptionRequest, SetSessionOptionResponse};
-use foundry_store::Scope;
 
 use super::command::{Command, Decision};
 use crate::context::Context;
 use crate::domain::asked::Choice;
-use crate::flow::provisioner_call::{self, ProvisionerCall};
+use crate::flow::provisioner_call::ProvisionerCall;
 
 /// Records the choice; a flow sends it to the agent.
 ///
@@ -23,7 +22,7 @@ pub async fn set_session_option(
 ) -> Result<SetSessionOptionResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
     let decide = |decision: &mut Decision<'_>| {
-        let (user, time) = (decision.caller.actor(), decision.now);
+        let time = decision.now;
         let session = decision.open_session(&request.session_id)?;
         let options = session.view.options.as_ref();
         let option = options.and_then(|o| o.options.iter().find(|o| o.option_id == request.option_id));
@@ -31,32 +30,21 @@ pub async fn set_session_option(
         let choice =
             Choice { value: request.value.clone(), time, reason: String::new(), message: String::new() };
         session.asked.choices.insert(request.option_id.clone(), choice);
-        let organization = session.organization_id.clone();
         let call = ProvisionerCall::SetOption {
             session_id: request.session_id.clone(),
             option_id: request.option_id.clone(),
             value: request.value.clone(),
         };
-        provisioner_call::send(
-            &mut decision.ws,
-            decision.env,
-            &organization,
-            &request.session_id,
-            &user,
-            &call,
-        )
+        decision.send(&request.session_id, &call)
     };
-    let command = Command {
+    let command = Command::new(
         caller,
-        scope: Scope::organization(&found.task.organization_id),
         found,
-        method: "SetSessionOption",
-        request_id: &request.request_id,
-        creates: false,
-        ends: false,
-        action: "session.set",
-        subject: &request.session_id,
-    };
+        "SetSessionOption",
+        &request.request_id,
+        "session.set",
+        &request.session_id,
+    );
     let (answer, rev) = command
         .run(cx, &request, decide, |aggregate| SetSessionOptionResponse {
             session: aggregate.session(&request.session_id).map(|s| s.view.clone()),

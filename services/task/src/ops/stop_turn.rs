@@ -5,13 +5,12 @@ use foundry_core::Result;
 use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::AgentSessionState;
 use foundry_proto::task::v1::{StopTurnRequest, StopTurnResponse};
-use foundry_store::Scope;
 
 use super::command::{Command, Decision};
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::domain::session::MessageState;
-use crate::flow::provisioner_call::{self, ProvisionerCall};
+use crate::flow::provisioner_call::ProvisionerCall;
 
 /// Records the stop of the turn that runs or is about to; a flow sends it to the agent. Without a turn, only the queue
 /// is held.
@@ -21,34 +20,16 @@ use crate::flow::provisioner_call::{self, ProvisionerCall};
 pub async fn stop_turn(cx: &Context, caller: &Caller, request: StopTurnRequest) -> Result<StopTurnResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
     let decide = |decision: &mut Decision<'_>| {
-        let user = decision.caller.actor();
         let session = decision.open_session(&request.session_id)?;
         session.view.queue_held = true;
-        let organization = session.organization_id.clone();
         if let Some(message_id) = turn(&decision.aggregate, &request.session_id) {
             let call = ProvisionerCall::StopTurn { session_id: request.session_id.clone(), message_id };
-            provisioner_call::send(
-                &mut decision.ws,
-                decision.env,
-                &organization,
-                &request.session_id,
-                &user,
-                &call,
-            )?;
+            decision.send(&request.session_id, &call)?;
         }
         Ok(())
     };
-    let command = Command {
-        caller,
-        scope: Scope::organization(&found.task.organization_id),
-        found,
-        method: "StopTurn",
-        request_id: &request.request_id,
-        creates: false,
-        ends: false,
-        action: "turn.stop",
-        subject: &request.session_id,
-    };
+    let command =
+        Command::new(caller, found, "StopTurn", &request.request_id, "turn.stop", &request.session_id);
     let (answer, rev) = command
         .run(cx, &request, decide, |aggregate| StopTurnResponse {
             session: aggregate.session(&request.session_id).map(|s| s.view.clone()),

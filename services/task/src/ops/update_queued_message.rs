@@ -46,15 +46,8 @@ pub async fn update_queued_message(
         None => None,
     };
     let command = Command {
-        caller,
         scope: scope_of_message(&found, &request.message_id),
-        found,
-        method: METHOD,
-        request_id: &request.request_id,
-        creates: false,
-        ends: false,
-        action: "message.update",
-        subject: &request.message_id,
+        ..Command::new(caller, found, METHOD, &request.request_id, "message.update", &request.message_id)
     };
     let decide = |decision: &mut Decision<'_>| {
         decision.aggregate.task.require_active()?;

@@ -4,7 +4,6 @@ use foundry_authn::Caller;
 use foundry_core::Result;
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{UpdateTaskRequest, UpdateTaskResponse};
-use foundry_store::Scope;
 
 use super::command::Command;
 use crate::context::Context;
@@ -21,17 +20,8 @@ pub async fn update_task(
 ) -> Result<UpdateTaskResponse> {
     let found = cx.task(caller, &request.task_id, Role::Member).await?;
     let title = naming::check_name("title", &request.title, naming::MAX_TITLE)?;
-    let command = Command {
-        caller,
-        scope: Scope::organization(&found.task.organization_id),
-        found,
-        method: "UpdateTask",
-        request_id: &request.request_id,
-        creates: false,
-        ends: false,
-        action: "task.rename",
-        subject: &request.task_id,
-    };
+    let command =
+        Command::new(caller, found, "UpdateTask", &request.request_id, "task.rename", &request.task_id);
     let (answer, rev) = command
         .run(
             cx,

@@ -16,7 +16,7 @@ use foundry_proto::common::v1::{Condition, TranscriptPart, UserMessage};
 use foundry_proto::provisioner::v1::{AgentSession, Sandbox};
 use foundry_proto::repo::v1::{Repository, Work};
 use foundry_proto::task::v1 as pb;
-use foundry_store::{Encoded, Migration, Migrations};
+use foundry_store::{Encoded, Migrations, step};
 
 use crate::domain::asked::Asked;
 
@@ -40,36 +40,11 @@ pub static ENCODED: [Encoded; 12] = [
 pub const MIGRATIONS: Migrations = Migrations {
     owner: "task",
     steps: &[
-        Migration {
-            version: 1,
-            name: "task",
-            sqlite: include_str!("../../migrations/sqlite/0001_task.sql"),
-            postgres: include_str!("../../migrations/postgres/0001_task.sql"),
-        },
-        Migration {
-            version: 2,
-            name: "held_for",
-            sqlite: include_str!("../../migrations/sqlite/0002_held_for.sql"),
-            postgres: include_str!("../../migrations/postgres/0002_held_for.sql"),
-        },
-        Migration {
-            version: 3,
-            name: "user_state",
-            sqlite: include_str!("../../migrations/sqlite/0003_user_state.sql"),
-            postgres: include_str!("../../migrations/postgres/0003_user_state.sql"),
-        },
-        Migration {
-            version: 4,
-            name: "asked",
-            sqlite: include_str!("../../migrations/sqlite/0004_asked.sql"),
-            postgres: include_str!("../../migrations/postgres/0004_asked.sql"),
-        },
-        Migration {
-            version: 5,
-            name: "attachments",
-            sqlite: include_str!("../../migrations/sqlite/0005_attachments.sql"),
-            postgres: include_str!("../../migrations/postgres/0005_attachments.sql"),
-        },
+        step!("0001_task"),
+        step!("0002_held_for"),
+        step!("0003_user_state"),
+        step!("0004_asked"),
+        step!("0005_attachments"),
     ],
 };
 

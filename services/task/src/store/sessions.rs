@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use foundry_core::{Result, SessionId, TaskId};
 use foundry_proto::task::v1 as pb;
-use foundry_service::{damaged_condition, damaged_name, readable};
-use foundry_store::{Reader, RevRef, Row, Store, Table, Value, WriteSet, is_damaged};
+use foundry_service::{Stored, damaged_condition, damaged_name};
+use foundry_store::{Reader, RevRef, Row, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
 use super::tasks::read_flow;
@@ -55,12 +55,8 @@ const ONE: &str = "SELECT session_id, task_id, organization_id, create_time, rev
      retry_rev, follows, asked, view FROM sessions WHERE session_id = $1";
 
 fn read(row: &Row) -> Result<Session> {
-    let (view, view_damaged) = view(row)?;
-    let (asked, asked_damaged) = match row.json::<Asked>("asked") {
-        Ok(asked) => (asked, false),
-        Err(e) if is_damaged(&e) => (Asked::default(), true),
-        Err(e) => return Err(e),
-    };
+    let view = view(row)?;
+    let asked = Stored::of_parts(|damage| damage.part(row.json::<Asked>("asked")))?;
     Ok(Session {
         session_id: row.text("session_id")?.parse()?,
         task_id: row.text("task_id")?.parse()?,
@@ -78,22 +74,21 @@ fn read(row: &Row) -> Result<Session> {
         held_for: row.text("held_for")?.to_owned(),
         retry_rev: row.int("retry_rev")?,
         follows: row.bool("follows")?,
-        asked,
-        view,
-        damaged: view_damaged || asked_damaged,
+        damaged: view.is_damaged() || asked.is_damaged(),
+        asked: asked.entity,
+        view: view.entity,
     })
 }
 
-/// The view of a row; with `true`, what stands for one that cannot be decoded.
-fn view(row: &Row) -> Result<(pb::Session, bool)> {
+fn view(row: &Row) -> Result<Stored<pb::Session>> {
     let id = row.text("session_id")?;
-    if let Some(view) = readable::<pb::Session>(row, "view", id)?
-        && view.session_id == id
-    {
-        return Ok((view, false));
-    }
+    Stored::message(row, "view", id, |view: &pb::Session| view.session_id == id, || unreadable(row, id))
+}
+
+/// What stands for the view of a row that cannot be decoded.
+fn unreadable(row: &Row, id: &str) -> Result<pb::Session> {
     let closed = row.bool("closed")?;
-    let shown = pb::Session {
+    Ok(pb::Session {
         session_id: id.to_owned(),
         task_id: row.text("task_id")?.to_owned(),
         organization_id: row.text("organization_id")?.to_owned(),
@@ -102,8 +97,7 @@ fn view(row: &Row) -> Result<(pb::Session, bool)> {
         condition: Some(damaged_condition()),
         create_time: Some(row.time("create_time")?.to_proto()),
         ..pb::Session::default()
-    };
-    Ok((shown, true))
+    })
 }
 
 /// The view of a row as it is sent.
@@ -111,10 +105,7 @@ fn view(row: &Row) -> Result<(pb::Session, bool)> {
 /// # Errors
 /// `INTERNAL` when a column cannot be read.
 pub fn shown(row: &Row) -> Result<Bytes> {
-    match view(row)? {
-        (view, true) => Ok(view.encode_to_vec().into()),
-        (_, false) => row.blob("view"),
-    }
+    view(row)?.encoded(row, "view")
 }
 
 /// A session.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use foundry_core::{OrganizationId, RepositoryId, Result, TaskId};
 use foundry_flow::FlowStatus;
 use foundry_proto::task::v1 as pb;
-use foundry_service::{damaged_condition, damaged_name, readable, stored_condition};
+use foundry_service::{Stored, damaged_condition, damaged_name, stored_condition};
 use foundry_store::{Reader, RevRef, Row, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
@@ -44,7 +44,7 @@ const FIND: &str = "SELECT task_id, organization_id, repository_id, branch, firs
      view FROM tasks WHERE task_id = $1";
 
 fn read(row: &Row) -> Result<Task> {
-    let (view, damaged) = view(row)?;
+    let view = view(row)?;
     Ok(Task {
         task_id: row.text("task_id")?.parse()?,
         organization_id: row.text("organization_id")?.parse()?,
@@ -59,19 +59,18 @@ fn read(row: &Row) -> Result<Task> {
         flow: read_flow(row)?,
         destroy_sent: row.text("destroy_sent")?.to_owned(),
         retry_rev: row.int("retry_rev")?,
-        view,
-        damaged,
+        damaged: view.is_damaged(),
+        view: view.entity,
     })
 }
 
-/// The view of a row; with `true`, what stands for one that cannot be decoded.
-fn view(row: &Row) -> Result<(pb::Task, bool)> {
+fn view(row: &Row) -> Result<Stored<pb::Task>> {
     let id = row.text("task_id")?;
-    if let Some(view) = readable::<pb::Task>(row, "view", id)?
-        && view.task_id == id
-    {
-        return Ok((view, false));
-    }
+    Stored::message(row, "view", id, |view: &pb::Task| view.task_id == id, || unreadable(row, id))
+}
+
+/// What stands for the view of a row that cannot be decoded.
+fn unreadable(row: &Row, id: &str) -> Result<pb::Task> {
     let state = match Lifecycle::parse(row.text("lifecycle")?)? {
         Lifecycle::Active => pb::TaskState::Error,
         Lifecycle::Archiving => pb::TaskState::Archiving,
@@ -80,7 +79,7 @@ fn view(row: &Row) -> Result<(pb::Task, bool)> {
         Lifecycle::Killed => pb::TaskState::Killed,
     };
     let created = Some(row.time("create_time")?.to_proto());
-    let shown = pb::Task {
+    Ok(pb::Task {
         task_id: id.to_owned(),
         organization_id: row.text("organization_id")?.to_owned(),
         repository_id: row.text("repository_id")?.to_owned(),
@@ -91,8 +90,7 @@ fn view(row: &Row) -> Result<(pb::Task, bool)> {
         create_time: created,
         update_time: created,
         ..pb::Task::default()
-    };
-    Ok((shown, true))
+    })
 }
 
 /// The view of a row as it is sent.
@@ -100,10 +98,7 @@ fn view(row: &Row) -> Result<(pb::Task, bool)> {
 /// # Errors
 /// `INTERNAL` when a column cannot be read.
 pub fn shown(row: &Row) -> Result<Bytes> {
-    match view(row)? {
-        (view, true) => Ok(view.encode_to_vec().into()),
-        (_, false) => row.blob("view"),
-    }
+    view(row)?.encoded(row, "view")
 }
 
 /// The flow columns of a task or session.

@@ -3,7 +3,7 @@
 use foundry_core::{OrganizationId, RepositoryId, Result, SessionId, TaskId, Timestamp};
 use foundry_proto::provisioner::v1::{AgentSession, AgentSessionState, Sandbox, SandboxState};
 use foundry_proto::repo::v1::{Repository, RepositoryState, Work, WorkState};
-use foundry_service::{damaged_condition, readable};
+use foundry_service::{Stored, damaged_condition};
 use foundry_store::{Reader, Row, Store, Table, WriteSet};
 use prost::Message;
 
@@ -38,10 +38,11 @@ fn replica<T: Message + Default>(
     unreadable: impl FnOnce(String) -> Result<T>,
 ) -> Result<Replica<T>> {
     let id = row.text(id)?;
-    Ok(match readable(row, "data", id)? {
-        Some(entity) => Replica { rev: row.int("upstream_rev")?, entity },
-        None => Replica::damaged(unreadable(id.to_owned())?),
-    })
+    let stored = Stored::message(row, "data", id, |_| true, || unreadable(id.to_owned()))?;
+    match stored.is_damaged() {
+        true => Ok(Replica::damaged(stored.entity)),
+        false => Ok(Replica { rev: row.int("upstream_rev")?, entity: stored.entity }),
+    }
 }
 
 /// A repository. One that cannot be decoded has an error condition and no branch.

@@ -1,11 +1,14 @@
 //! A row that cannot be decoded harms the one entity that it belongs to, and nothing else.
 
+use std::sync::Arc;
+
 use foundry_frame::{RawBody, RawOp};
 use foundry_store::{DialectSql, Scope};
-use foundry_watch::Unrestricted;
+use foundry_watch::{Observer, Unrestricted};
 use foundry_watch_hub::TableView;
 use futures::StreamExt as _;
 use prost::Message;
+use tokio::sync::watch;
 
 use super::*;
 use crate::store::{ENCODED, upstream};
@@ -187,6 +190,45 @@ async fn a_damaged_copy_is_replaced_by_the_next_update_and_hinders_no_kill() {
     damage(&running, "UPDATE sandboxes SET data = $1 WHERE task_id = $2", &task).await;
     kill(&running, &tenant, &task).await;
     assert_eq!(world.provisioner.sandbox_states(), [SandboxState::Destroyed]);
+    running.stop().await;
+}
+
+/// Counts the stretches of agent events that are done with, taken or given up.
+#[derive(Debug, Default)]
+struct Done(watch::Sender<usize>);
+
+impl Observer for Done {
+    fn updated(&self, view: &'static str, _: Duration) {
+        if view == "WatchAgentSession" {
+            self.0.send_modify(|done| *done += 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn events_that_a_damaged_session_cannot_take_are_given_up_at_once_and_taken_after_its_repair() {
+    let (world, done) = (World::new().await, Arc::new(Done::default()));
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start_observed(done.clone()).await);
+    let (task, session) = busy(&running, &tenant, "one").await;
+    const VIEW: &str = "SELECT view FROM sessions WHERE session_id = $1";
+    let whole =
+        running.cx.store.query(VIEW, &[session.as_str().into()]).await.unwrap()[0].blob("view").unwrap();
+    const SET: &str = "UPDATE sessions SET view = $1 WHERE session_id = $2";
+    damage(&running, SET, &session).await;
+    world.provisioner.say(&session, "two").await;
+    let mut given_up = done.0.subscribe();
+    let waited = tokio::time::timeout(Duration::from_secs(30), given_up.wait_for(|done| *done > 0)).await;
+    assert!(waited.is_ok_and(|done| done.is_ok()), "it is tried again and again");
+    let (id, later) = (session.parse().unwrap(), running.cx.env.clock.now().plus(Duration::from_secs(60)));
+    assert_eq!(running.cx.stalls.condition(&id, later), None, "the session shows its damage itself");
+
+    let repair = DialectSql { sqlite: SET, postgres: SET };
+    running.cx.store.write(repair, &[whole.into(), session.as_str().into()]).await.unwrap();
+    world.provisioner.say(&session, "three").await;
+    running.until_session(&tenant, &task, &session, |s| s.last_offset == 3).await;
+    let expected = ["user: one", "agent: two", "agent: three"];
+    let expected: Vec<_> = (1..).zip(expected.map(String::from)).collect();
+    assert_eq!(transcript(&running, &tenant, &session).await, expected);
     running.stop().await;
 }
 

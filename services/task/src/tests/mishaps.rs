@@ -310,6 +310,15 @@ async fn explains_that_the_events_of_a_session_cannot_be_taken_in_and_why_until_
     let stalled = stalls.condition(&id, later()).unwrap();
     assert!(stalled.message.ends_with(": a message is too large"), "{}", stalled.message);
     assert_eq!(stalls.condition(&id, Timestamp::from_proto(&stalled.since_time.unwrap())), None);
+    // As if it had begun to fail ten seconds ago.
+    let earlier = Timestamp::from_micros(running.cx.env.clock.now().as_micros() - 10_000_000);
+    stalls.progressed(&id);
+    stalls.failed(&id, earlier, "a message is too large");
+    let explained = ExplainTaskRequest { task_id: task.clone() };
+    let explained = ops::explain_task::explain_task(&running.cx, &tenant.caller, explained).await.unwrap();
+    let of_transcript = |f: &&Finding| f.subject == format!("transcript of session {session}");
+    let found = explained.findings.iter().find(of_transcript).expect("it is explained");
+    assert_eq!(found.condition.as_ref().unwrap().reason, "TRANSCRIPT_STALLED");
 
     *world.provisioner.watch_fault.lock().unwrap() = None;
     world.provisioner.say(&session, "done").await;

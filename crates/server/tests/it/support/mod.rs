@@ -12,6 +12,7 @@ use foundry_proto::repo::v1::{ImportWorkRequest, ImportWorkResponse};
 use foundry_proto::task::v1::task_service_client::TaskServiceClient;
 use foundry_proto::task::v1::{GetTaskRequest, GetTaskResponse, Task, WatchTaskRequest};
 use foundry_server::config::{DrainConfig, Limits, ServerConfig};
+use foundry_server::testing::TestServer;
 use foundry_server::{Phases, RequestContext, Service, Upstream};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -168,6 +169,13 @@ pub fn watch(task_id: &str) -> WatchTaskRequest {
 pub fn reason(status: &Status) -> String {
     use tonic_types::StatusExt as _;
     status.get_error_details().error_info().map(|i| i.reason.clone()).unwrap_or_default()
+}
+
+/// How often a limit refused something, as the metrics count it.
+pub fn refused(server: &TestServer, limit: &str) -> u64 {
+    let text = server.metrics.prometheus_text();
+    let begin = format!("foundry_refusals_total{{limit=\"{limit}\",service=\"task\"}} ");
+    text.lines().find_map(|line| line.strip_prefix(&begin)).map_or(0, |count| count.parse().unwrap())
 }
 
 /// Fails the test instead of hanging it.

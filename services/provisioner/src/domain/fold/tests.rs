@@ -391,7 +391,6 @@ fn a_message_over_the_limit_says_how_many_bytes_are_missing() {
     let lost = TapBody::Lost { reason: "a message over the size limit".into(), messages: 1, bytes: 32 << 20 };
     let folded = fold(&mut Fold::default(), turn("msg_1"), "/w", &[at(1, lost)]);
     let Some(Body::Notice(notice)) = &folded.parts[0].body else { panic!("{folded:?}") };
-    let expected =
-        "agent events are missing here (1 message, 33554432 bytes): a message over the size limit";
+    let expected = "agent events are missing here (1 message, 33554432 bytes): a message over the size limit";
     assert_eq!(notice.message, expected);
 }
