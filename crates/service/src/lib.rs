@@ -16,6 +16,6 @@ pub use damage::{
 };
 pub use database::{Database, counts};
 pub use phases::{finish_flows, phases};
-pub use rpc::{answer, method_of, open_watch};
+pub use rpc::{WatchStream, answer, method_of, open_watch};
 pub use storage::report_storage;
 pub use upstream::reason_of;
