@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_authn::Caller;
-use foundry_core::{Error, Timestamp, proto_duration};
+use foundry_core::{Error, OnWake, Timestamp, proto_duration};
 use foundry_frame::Frame;
 use foundry_proto::edge::v1 as wire;
 use foundry_proto::edge::v1::watch_response::Body;
-use foundry_watch::{Beginning, DrainNotice, StreamEnd};
+use foundry_watch::{Beginning, DrainNotice, EndStep, StreamEnd};
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use prost::Message as _;
 use tonic::Status;
 
@@ -36,8 +38,11 @@ const STREAM: &str = "EdgeWatch";
 pub(crate) struct Session {
     registered: Registered,
     starter: Starter,
-    guard: Guard,
-    end: StreamEnd,
+    // What a stream rarely hears of is not asked for each frame.
+    guard: OnWake<Guard>,
+    end: OnWake<BoxStream<'static, EndStep>>,
+    changes: OnWake<BoxStream<'static, ()>>,
+    alarm: OnWake<BoxFuture<'static, ()>>,
     ready: Arc<ReadyQueue>,
     watches: HashMap<u32, StreamWatch>,
     /// Said before any further frame of a watch.
@@ -47,7 +52,6 @@ pub(crate) struct Session {
     seq: u64,
     heartbeat: Duration,
     said: Timestamp,
-    alarm: BoxFuture<'static, ()>,
     is_over: bool,
     /// Held until the stream ends.
     _allowance: Arc<dyn Allowance>,
@@ -72,8 +76,10 @@ impl Session {
         );
         let now = shared.env.clock.now();
         Self {
-            guard,
-            end,
+            guard: OnWake::new(guard),
+            end: end.steps(shared.tasks.cancellation().clone()),
+            changes: registered.changes(),
+            alarm: OnWake::new(starter.sleep(heartbeat)),
             ready: Arc::clone(starter.ready()),
             watches: HashMap::new(),
             outbox: VecDeque::new(),
@@ -81,7 +87,6 @@ impl Session {
             seq: 0,
             heartbeat,
             said: now,
-            alarm: starter.sleep(heartbeat),
             is_over: false,
             registered,
             starter,
@@ -121,12 +126,11 @@ impl Session {
     }
 
     async fn next_content(&mut self) -> Option<Result<Content, Status>> {
-        let stop = self.starter.shared().tasks.cancellation().clone();
         loop {
             tokio::select! {
                 // In this order: a caller that lost the permission gets nothing more, ready or not.
                 biased;
-                notice = self.guard.next() => match notice {
+                Some(notice) = self.guard.next() => match notice {
                     Notice::End(status) => return Some(Err(status)),
                     Notice::Expiring(at) => {
                         let expire_time = Some(at.to_proto());
@@ -136,13 +140,16 @@ impl Session {
                     Notice::Changed => self.authorize_again(),
                     Notice::Renewed => self.watches.keys().for_each(|sub_id| self.ready.call(*sub_id)),
                 },
-                () = stop.cancelled() => return Some(Err(draining().into_status())),
-                notice = self.end.next() => return notice.map(|notice| Ok(Content::Edge(drain(notice)))),
+                step = self.end.next() => return match step {
+                    Some(EndStep::Stopped) => Some(Err(draining().into_status())),
+                    Some(EndStep::Notice(notice)) => Some(Ok(Content::Edge(drain(notice)))),
+                    Some(EndStep::Over) | None => None,
+                },
                 () = std::future::ready(()), if self.has_mail() => {
                     return self.mail().map(|mail| Ok(Content::Edge(mail)));
                 }
-                () = self.registered.subscriptions().wait() => self.change(),
-                () = self.ready.wait(), if !self.guard.is_renewing() => {
+                Some(()) = self.changes.next() => self.change(),
+                () = self.ready.wait(), if !self.guard.get().is_renewing() => {
                     if let Some(frames) = self.collect() {
                         return Some(Ok(Content::Watches(frames)));
                     }
@@ -217,7 +224,7 @@ impl Session {
     /// A revocation concerns the caller: what is known to be lost ends at once; for the rest, owners are asked again.
     fn authorize_again(&mut self) {
         let credential = Arc::clone(self.registered.credential());
-        let caller = self.guard.caller().clone();
+        let caller = self.guard.get().caller().clone();
         let lost: Vec<_> = self
             .watches
             .iter()
@@ -246,7 +253,7 @@ impl Session {
     fn beat(&mut self) -> Option<Body> {
         let silent = self.starter.shared().env.clock.now().since(self.said);
         let is_due = silent >= self.heartbeat;
-        self.alarm = self.starter.sleep(if is_due { self.heartbeat } else { self.heartbeat - silent });
+        self.alarm.set(self.starter.sleep(if is_due { self.heartbeat } else { self.heartbeat - silent }));
         is_due.then_some(Body::Heartbeat(wire::Heartbeat {}))
     }
 
