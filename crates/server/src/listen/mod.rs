@@ -2,6 +2,7 @@
 
 mod connection;
 mod dispatch;
+mod gather;
 mod room;
 mod sniff;
 
