@@ -1,11 +1,12 @@
 //! What every Foundry crate shares and nothing more: typed ids, time and randomness as
-//! parameters, owned background tasks, page tokens, and the one error type with its one mapping
-//! to a gRPC status. No I/O.
+//! parameters, owned background tasks, sources that are polled only when they woke their task, page
+//! tokens, and the one error type with its one mapping to a gRPC status. No I/O.
 
 mod clock;
 mod error;
 mod id;
 mod lock;
+mod on_wake;
 mod page;
 mod random;
 mod tasks;
@@ -18,6 +19,7 @@ pub use id::{
     OrganizationId, ProfileId, RepositoryId, SandboxId, SessionId, TaskId, UserId,
 };
 pub use lock::lock;
+pub use on_wake::OnWake;
 pub use page::{PageRequest, PageToken};
 pub use random::{Random, SystemRandom};
 pub use tasks::{TaskFailure, Tasks};

@@ -115,16 +115,21 @@ impl Frame {
         raw.from_rev = self.from_rev;
         Ok(raw)
     }
-}
 
-impl Message for Frame {
-    fn encode_raw(&self, buf: &mut impl BufMut) {
+    /// Writes what is the subscriber's own: the fields before the body.
+    pub fn encode_head(&self, buf: &mut impl BufMut) {
         if self.seq != 0 {
             prost::encoding::uint64::encode(1, &self.seq, buf);
         }
         if self.from_rev != 0 {
             prost::encoding::int64::encode(2, &self.from_rev, buf);
         }
+    }
+}
+
+impl Message for Frame {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        self.encode_head(buf);
         buf.put_slice(&self.body);
     }
 

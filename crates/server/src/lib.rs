@@ -8,6 +8,7 @@
 mod admin;
 pub mod config;
 mod data_directory;
+mod framed;
 mod lifecycle;
 mod listen;
 pub mod methods;
@@ -19,6 +20,7 @@ pub mod testing;
 mod upstream;
 
 pub use data_directory::{DataDirectory, DataDirectoryError};
+pub use framed::{FrameBuffer, Framed, Unframed, framed};
 pub use lifecycle::{Exit, Phases, Process, Readiness, Signals, StopHandle};
 pub use listen::{Listener, PeerAddress};
 pub use open_routes::Health;

@@ -2,14 +2,23 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use foundry_core::{Env, Error, Tasks};
 use tokio::sync::oneshot;
 
 use crate::config::{DrainConfig, ServerConfig};
+use crate::framed::{FrameBuffer, Framed};
 use crate::lifecycle::{Exit, Process, Signals, StopHandle};
 use crate::service::Service;
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
+
+/// A message in the pieces in which it is sent, without what gRPC puts before it.
+pub fn encoded(message: impl Framed) -> Vec<Bytes> {
+    let mut buffer = FrameBuffer::default();
+    message.encode(&mut buffer);
+    std::iter::from_fn(|| buffer.pop()).collect()
+}
 
 /// A running service: real listener, real stack, real drain.
 #[allow(missing_debug_implementations)]

@@ -18,5 +18,5 @@ pub use damage::{
 };
 pub use database::Database;
 pub use phases::finish_flows;
-pub use rpc::{answer, method_of, open_watch};
+pub use rpc::{WatchStream, answer, method_of, open_watch};
 pub use upstream::reason_of;

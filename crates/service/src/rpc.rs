@@ -2,9 +2,14 @@
 
 use foundry_authn::{Authenticator, Caller};
 use foundry_core::{Error, Result};
+use foundry_proto::Frame;
 use foundry_proto::watch::v1::WatchOptions;
-use foundry_watch_hub::{FrameStream, Granted, Hub, View};
+use foundry_server::{Unframed, framed};
+use foundry_watch_hub::{Granted, Hub, View};
 use tonic::{Response, Status};
+
+/// What a watch's handler returns; the service's stack sends it without a buffer for each stream.
+pub type WatchStream = Unframed<Frame>;
 
 /// Implements a gRPC service for a struct, with one line per rpc:
 ///
@@ -49,7 +54,7 @@ macro_rules! rpcs {
                 $crate::answer(Box::pin(ops::$name::$name(&self.0, &caller, request.into_inner())).await)
             })*
             $($(
-                type $stream = ::foundry_watch_hub::FrameStream;
+                type $stream = $crate::WatchStream;
 
                 async fn $watch(
                     &self,
@@ -59,7 +64,7 @@ macro_rules! rpcs {
                     let mut wanted = request.into_inner();
                     let granted = ops::$watch::grant(&self.0, &caller, &mut wanted).await?;
                     let options = wanted.options.take();
-                    $crate::answer($crate::open_watch(&self.0.hub, &self.0.authenticator, granted, options, caller))
+                    $crate::open_watch(&self.0.hub, &self.0.authenticator, granted, options, caller)
                 }
             )*)?
             $($($also)*)?
@@ -109,8 +114,9 @@ pub fn open_watch(
     granted: Granted<impl View>,
     options: Option<WatchOptions>,
     caller: Caller,
-) -> Result<FrameStream> {
-    hub.watch(granted.view, options, authenticator.stream_pass(caller, granted.organization))
+) -> Result<Response<WatchStream>, Status> {
+    let frames = hub.watch(granted.view, options, authenticator.stream_pass(caller, granted.organization))?;
+    Ok(framed(frames))
 }
 
 /// The name of a method of this service, from the full path of its rpc.

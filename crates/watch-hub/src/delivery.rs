@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use foundry_core::{Clock, Error, Timestamp, sleep_until};
+use foundry_core::{Clock, Error, OnWake, Timestamp, sleep_until};
 use foundry_proto::watch::v1::ResetReason;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -326,21 +326,21 @@ fn behind() -> Error {
     .next_action("open the watch again, on another server if there is one")
 }
 
-/// The timer for heartbeats on one stream.
+/// The timer for heartbeats on one stream. It runs on beside the frames, which do not touch it.
 struct Heartbeat {
     clock: Arc<dyn Clock>,
     every: Duration,
-    timer: BoxFuture<'static, ()>,
+    timer: OnWake<BoxFuture<'static, ()>>,
 }
 
 impl Heartbeat {
     fn new(clock: Arc<dyn Clock>, every: Duration) -> Self {
-        let timer = sleep_until(&clock, clock.now().plus(every));
+        let timer = OnWake::new(sleep_until(&clock, clock.now().plus(every)));
         Self { clock, every, timer }
     }
 
     async fn tick(&mut self) {
         (&mut self.timer).await;
-        self.timer = sleep_until(&self.clock, self.clock.now().plus(self.every));
+        self.timer.set(sleep_until(&self.clock, self.clock.now().plus(self.every)));
     }
 }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use foundry_core::{Result, Timestamp, proto_duration};
+use foundry_core::{OnWake, Result, Timestamp, proto_duration};
 use foundry_frame::Frame;
 use foundry_proto::watch::v1::{Hello, ResetReason, WatchOptions};
-use foundry_watch::{AuthorizationEvent, Beginning, StreamEnd, parse_heartbeat};
+use foundry_watch::{AuthorizationEvent, Beginning, DrainNotice, EndStep, StreamEnd, parse_heartbeat};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tonic::Status;
@@ -45,10 +45,12 @@ impl Start {
 
 pub(crate) struct Watcher {
     delivery: Delivery,
-    authorization: BoxStream<'static, AuthorizationEvent>,
+    authorization: OnWake<BoxStream<'static, AuthorizationEvent>>,
     authorization_is_final: bool,
+    end: OnWake<BoxStream<'static, EndStep>>,
+    /// What came before the hello, and is sent after it.
     expiring: Option<Timestamp>,
-    end: StreamEnd,
+    notice: Option<DrainNotice>,
     seq: u64,
     sent: i64,
     ended: bool,
@@ -80,12 +82,14 @@ impl Watcher {
             count(&feed.hub().counters.resumed);
         }
         feed.hub().config.observer.opened(feed.feed.view.name(), beginning);
+        let stop = feed.hub().tasks.cancellation().clone();
         Self {
             delivery: Delivery::new(feed, start.heartbeat, hello, position, reset),
-            authorization,
+            authorization: OnWake::new(authorization),
             authorization_is_final: false,
+            end: end.steps(stop),
             expiring: None,
-            end,
+            notice: None,
             seq: 0,
             sent: position.unwrap_or(0),
             ended: false,
@@ -122,13 +126,16 @@ impl Watcher {
     }
 
     async fn next_out(&mut self) -> Option<Result<Out, Status>> {
-        let cancelled = self.delivery.hub().tasks.cancellation().clone();
         loop {
             // The hello comes first.
-            if self.seq > 0
-                && let Some(at) = self.expiring.take()
-            {
-                return Some(Ok(Out::Here(body::auth_expiring(at))));
+            if self.seq > 0 {
+                if let Some(at) = self.expiring.take() {
+                    return Some(Ok(Out::Here(body::auth_expiring(at))));
+                }
+                if let Some(notice) = self.notice.take() {
+                    count(&self.delivery.hub().counters.drained);
+                    return Some(Ok(Out::Here(body::drain(notice))));
+                }
             }
             tokio::select! {
                 // In this order: a caller that lost its permission gets nothing more, even if it is ready.
@@ -141,13 +148,11 @@ impl Watcher {
                         return Some(Err(status));
                     }
                 },
-                () = cancelled.cancelled() => return Some(Err(stopping().into())),
-                notice = self.end.next(), if self.seq > 0 => {
-                    if notice.is_some() {
-                        count(&self.delivery.hub().counters.drained);
-                    }
-                    return notice.map(|notice| Ok(Out::Here(body::drain(notice))));
-                }
+                step = self.end.next() => match step {
+                    Some(EndStep::Stopped) => return Some(Err(stopping().into())),
+                    Some(EndStep::Notice(notice)) => self.notice = Some(notice),
+                    Some(EndStep::Over) | None => return None,
+                },
                 out = self.delivery.next() => return Some(out),
             }
         }

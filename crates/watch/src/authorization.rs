@@ -14,13 +14,13 @@ pub enum AuthorizationEvent {
     Ended(Status),
 }
 
-/// The permission behind one stream, checked before every frame.
+/// The permission behind one stream; a change of it comes before every further frame.
 pub trait StreamAuthorization: Send + 'static {
     /// The caller whose limit of watches the stream counts against; none = exempt (one of our services).
     fn caller(&self) -> Option<String>;
 
-    /// Changes of the permission; while this stream is silent, or after it ends, the permission stays. Polled from the
-    /// watch's own task before each frame, so it must be cheap when nothing has changed.
+    /// Changes of the permission; while this stream is silent, or after it ends, the permission stays. Polled only after
+    /// it woke its task, before the next frame: it must wake the task for every change, the end of a time included.
     fn events(self: Box<Self>) -> BoxStream<'static, AuthorizationEvent>;
 }
 

@@ -4,9 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use foundry_core::{Env, Timestamp, sleep_until};
+use foundry_core::{Env, OnWake, Timestamp, sleep_until};
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// Time for a stream's end to reach its client.
 const FAREWELL: Duration = Duration::from_millis(250);
@@ -90,6 +93,17 @@ pub struct DrainNotice {
     pub deadline: Timestamp,
 }
 
+/// A step towards the end of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndStep {
+    /// The process stops: the stream ends now, with an error.
+    Stopped,
+    /// The client is to be notified.
+    Notice(DrainNotice),
+    /// The stream was notified and its time is over: it ends well.
+    Over,
+}
+
 /// The end of one stream.
 pub struct StreamEnd {
     drain: Arc<Shared>,
@@ -98,9 +112,24 @@ pub struct StreamEnd {
 }
 
 impl StreamEnd {
+    /// The steps to the end of the stream, by a drain or by this token, whichever comes first; the stream counts as open
+    /// until they are dropped. A stream waits for them for as long as it lives, so they are registered once, not for each
+    /// of its frames.
+    pub fn steps(self, stop: CancellationToken) -> OnWake<BoxStream<'static, EndStep>> {
+        let steps = futures::stream::unfold((self, stop), |(mut end, stop)| async move {
+            let step = tokio::select! {
+                biased;
+                () = stop.cancelled() => EndStep::Stopped,
+                notice = end.next() => notice.map_or(EndStep::Over, EndStep::Notice),
+            };
+            Some((step, (end, stop)))
+        });
+        OnWake::new(steps.boxed())
+    }
+
     /// Waits for the drain: first returns the notice for the client, then, after the time to reconnect, `None`. May be
     /// dropped and called again.
-    pub async fn next(&mut self) -> Option<DrainNotice> {
+    async fn next(&mut self) -> Option<DrainNotice> {
         if let Some(end) = &mut self.end {
             end.await;
             return None;

@@ -1,14 +1,16 @@
 //! What becomes of the permission behind a stream: ended with its credential, judged again with
 //! every revocation that concerns its user.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use foundry_authn::{Caller, UserCaller};
 use foundry_core::{Env, Tasks, Timestamp};
 use foundry_watch::{AuthorizationEvent, Backoff, StreamAuthorization as _};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
@@ -60,8 +62,8 @@ impl Guard {
         matches!(self.renewal, Renewal::Asked(_))
     }
 
-    /// The next thing to do. Safe to drop at any time.
-    pub(crate) async fn next(&mut self) -> Notice {
+    /// Safe to drop at any time: what it waits for is registered in the guard.
+    async fn notice(&mut self) -> Notice {
         tokio::select! {
             biased;
             event = self.events.next() => match event {
@@ -116,6 +118,15 @@ impl Guard {
             }
         });
         receiver
+    }
+}
+
+/// The next thing to do, without an end.
+impl Stream for Guard {
+    type Item = Notice;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Notice>> {
+        pin!(self.notice()).poll(cx).map(Some)
     }
 }
 

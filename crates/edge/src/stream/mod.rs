@@ -4,6 +4,7 @@ mod rpc;
 mod session;
 mod shared;
 mod starter;
+mod stream_frame;
 mod stream_watch;
 mod streams;
 mod subscription_set;

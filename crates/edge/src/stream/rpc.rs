@@ -6,14 +6,15 @@ use foundry_authn::Caller;
 use foundry_core::Result;
 use foundry_proto::edge::v1 as wire;
 use foundry_proto::edge::v1::edge_service_server::EdgeService;
+use foundry_server::{Unframed, framed};
 use foundry_watch::parse_heartbeat;
 use futures::StreamExt as _;
-use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::session::{Session, draining};
 use super::shared::Shared;
 use super::starter::Starter;
+use super::stream_frame::StreamFrame;
 use super::subscription_set::{MAX_WATCHES, SubscriptionSet};
 use crate::host::{Allowance, Token};
 use crate::permission::Credential;
@@ -36,7 +37,7 @@ impl Call {
 
 #[tonic::async_trait]
 impl EdgeService for Call {
-    type WatchStream = BoxStream<'static, Result<wire::WatchResponse, Status>>;
+    type WatchStream = Unframed<StreamFrame>;
 
     async fn watch(
         &self,
@@ -65,7 +66,7 @@ impl EdgeService for Call {
             let frame = session.next().await?;
             Some((frame, session))
         });
-        Ok(Response::new(frames.boxed()))
+        Ok(framed(frames.boxed()))
     }
 
     async fn modify_watches(

@@ -7,14 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_authn::Caller;
-use foundry_core::{Error, Timestamp, proto_duration};
+use foundry_core::{Error, OnWake, Timestamp, proto_duration};
+use foundry_frame::Frame;
 use foundry_proto::edge::v1 as wire;
 use foundry_proto::edge::v1::watch_response::Body;
-use foundry_watch::{Beginning, DrainNotice, StreamEnd};
+use foundry_watch::{Beginning, DrainNotice, EndStep, StreamEnd};
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use prost::Message as _;
 use tonic::Status;
 
 use super::starter::Starter;
+use super::stream_frame::{Content, StreamFrame};
 use super::stream_watch::{Due, StreamWatch};
 use super::streams::Registered;
 use crate::host::Allowance;
@@ -33,8 +38,11 @@ const STREAM: &str = "EdgeWatch";
 pub(crate) struct Session {
     registered: Registered,
     starter: Starter,
-    guard: Guard,
-    end: StreamEnd,
+    // What a stream rarely hears of is not asked for each frame.
+    guard: OnWake<Guard>,
+    end: OnWake<BoxStream<'static, EndStep>>,
+    changes: OnWake<BoxStream<'static, ()>>,
+    alarm: OnWake<BoxFuture<'static, ()>>,
     ready: Arc<ReadyQueue>,
     watches: HashMap<u32, StreamWatch>,
     /// Said before any further frame of a watch.
@@ -44,7 +52,6 @@ pub(crate) struct Session {
     seq: u64,
     heartbeat: Duration,
     said: Timestamp,
-    alarm: BoxFuture<'static, ()>,
     is_over: bool,
     /// Held until the stream ends.
     _allowance: Arc<dyn Allowance>,
@@ -69,8 +76,10 @@ impl Session {
         );
         let now = shared.env.clock.now();
         Self {
-            guard,
-            end,
+            guard: OnWake::new(guard),
+            end: end.steps(shared.tasks.cancellation().clone()),
+            changes: registered.changes(),
+            alarm: OnWake::new(starter.sleep(heartbeat)),
             ready: Arc::clone(starter.ready()),
             watches: HashMap::new(),
             outbox: VecDeque::new(),
@@ -78,7 +87,6 @@ impl Session {
             seq: 0,
             heartbeat,
             said: now,
-            alarm: starter.sleep(heartbeat),
             is_over: false,
             registered,
             starter,
@@ -87,16 +95,16 @@ impl Session {
     }
 
     /// The next frame, the status that ends the stream, or its good end after a drain.
-    pub(crate) async fn next(&mut self) -> Option<Result<wire::WatchResponse, Status>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<StreamFrame, Status>> {
         if self.is_over {
             return None;
         }
-        let body = if self.seq == 0 { Some(Ok(self.hello())) } else { self.next_body().await };
-        match body {
-            Some(Ok(body)) => {
+        let content = if self.seq == 0 { Some(Ok(self.hello())) } else { self.next_content().await };
+        match content {
+            Some(Ok(content)) => {
                 self.seq += 1;
                 self.said = self.starter.shared().env.clock.now();
-                Some(Ok(wire::WatchResponse { seq: self.seq, body: Some(body) }))
+                Some(Ok(StreamFrame { seq: self.seq, content }))
             }
             Some(Err(status)) => {
                 self.close();
@@ -109,41 +117,46 @@ impl Session {
         }
     }
 
-    fn hello(&self) -> Body {
-        Body::Hello(wire::Hello {
+    fn hello(&self) -> Content {
+        Content::Edge(Body::Hello(wire::Hello {
             stream_id: self.registered.stream_id().to_owned(),
             server: "gateway".to_owned(),
             heartbeat: Some(proto_duration(self.heartbeat)),
-        })
+        }))
     }
 
-    async fn next_body(&mut self) -> Option<Result<Body, Status>> {
-        let stop = self.starter.shared().tasks.cancellation().clone();
+    async fn next_content(&mut self) -> Option<Result<Content, Status>> {
         loop {
             tokio::select! {
                 // In this order: a caller that lost the permission gets nothing more, ready or not.
                 biased;
-                notice = self.guard.next() => match notice {
+                Some(notice) = self.guard.next() => match notice {
                     Notice::End(status) => return Some(Err(status)),
                     Notice::Expiring(at) => {
                         let expire_time = Some(at.to_proto());
-                        return Some(Ok(Body::AuthExpiring(wire::AuthExpiring { expire_time })));
+                        let expiring = Body::AuthExpiring(wire::AuthExpiring { expire_time });
+                        return Some(Ok(Content::Edge(expiring)));
                     }
                     Notice::Changed => self.authorize_again(),
                     Notice::Renewed => self.watches.keys().for_each(|sub_id| self.ready.call(*sub_id)),
                 },
-                () = stop.cancelled() => return Some(Err(draining().into_status())),
-                notice = self.end.next() => return notice.map(|notice| Ok(drain(notice))),
-                () = std::future::ready(()), if self.has_mail() => return self.mail().map(Ok),
-                () = self.registered.subscriptions().wait() => self.change(),
-                () = self.ready.wait(), if !self.guard.is_renewing() => {
+                step = self.end.next() => return match step {
+                    Some(EndStep::Stopped) => Some(Err(draining().into_status())),
+                    Some(EndStep::Notice(notice)) => Some(Ok(Content::Edge(drain(notice)))),
+                    Some(EndStep::Over) | None => None,
+                },
+                () = std::future::ready(()), if self.has_mail() => {
+                    return self.mail().map(|mail| Ok(Content::Edge(mail)));
+                }
+                Some(()) = self.changes.next() => self.change(),
+                () = self.ready.wait(), if !self.guard.get().is_renewing() => {
                     if let Some(frames) = self.collect() {
-                        return Some(Ok(frames));
+                        return Some(Ok(Content::Watches(frames)));
                     }
                 }
                 () = &mut self.alarm => {
                     if let Some(heartbeat) = self.beat() {
-                        return Some(Ok(heartbeat));
+                        return Some(Ok(Content::Edge(heartbeat)));
                     }
                 }
             }
@@ -181,7 +194,7 @@ impl Session {
     }
 
     /// What the watches have to say, each in turn, as much as one frame carries.
-    fn collect(&mut self) -> Option<Body> {
+    fn collect(&mut self) -> Option<Vec<(u32, Frame)>> {
         let now = self.starter.shared().env.clock.now();
         let epoch = self.registered.credential().epoch();
         let (mut frames, mut bytes) = (Vec::new(), 0);
@@ -191,8 +204,8 @@ impl Session {
             match watch.take(now, epoch) {
                 Due::Frames(responses) => {
                     for response in responses {
-                        bytes += response.len();
-                        frames.push(wire::SubscriptionFrame { sub_id, response });
+                        bytes += response.encoded_len();
+                        frames.push((sub_id, response));
                     }
                     // There may be more: again after all others.
                     self.ready.call(sub_id);
@@ -205,13 +218,13 @@ impl Session {
                 Due::End(status) => self.end(sub_id, &status),
             }
         }
-        (!frames.is_empty()).then_some(Body::Frames(wire::Frames { frames }))
+        (!frames.is_empty()).then_some(frames)
     }
 
     /// A revocation concerns the caller: what is known to be lost ends at once; for the rest, owners are asked again.
     fn authorize_again(&mut self) {
         let credential = Arc::clone(self.registered.credential());
-        let caller = self.guard.caller().clone();
+        let caller = self.guard.get().caller().clone();
         let lost: Vec<_> = self
             .watches
             .iter()
@@ -240,7 +253,7 @@ impl Session {
     fn beat(&mut self) -> Option<Body> {
         let silent = self.starter.shared().env.clock.now().since(self.said);
         let is_due = silent >= self.heartbeat;
-        self.alarm = self.starter.sleep(if is_due { self.heartbeat } else { self.heartbeat - silent });
+        self.alarm.set(self.starter.sleep(if is_due { self.heartbeat } else { self.heartbeat - silent }));
         is_due.then_some(Body::Heartbeat(wire::Heartbeat {}))
     }
 

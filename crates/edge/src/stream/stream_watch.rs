@@ -7,7 +7,6 @@ use bytes::Bytes;
 use foundry_core::Timestamp;
 use foundry_frame::Frame;
 use foundry_watch::{Beginning, Observer};
-use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -23,8 +22,8 @@ const SUBSCRIPTION: &str = "EdgeSubscription";
 
 /// What a watch has to say at its turn.
 pub(crate) enum Due {
-    /// Encoded responses of its rpc.
-    Frames(Vec<Bytes>),
+    /// Responses of its rpc.
+    Frames(Vec<Frame>),
     Nothing,
     /// The topic has moved on: it must catch up by a stream of its own.
     Lagging(Box<Membership>),
@@ -139,7 +138,7 @@ impl StreamWatch {
         &self.stop
     }
 
-    fn read_item(&mut self, item: Item) -> Bytes {
+    fn read_item(&mut self, item: Item) -> Frame {
         if let Some(from) = item.from {
             self.sent = from;
         }
@@ -180,11 +179,11 @@ impl StreamWatch {
         mark.rev >= self.sent && now.since(self.bookmarked) >= self.wanted.heartbeat.mul_f64(0.75)
     }
 
-    fn frame(&mut self, body: Bytes, to: i64) -> Bytes {
+    fn frame(&mut self, body: Bytes, to: i64) -> Frame {
         self.seq += 1;
         let frame = Frame { seq: self.seq, from_rev: self.sent, body };
         self.sent = to;
-        frame.encode_to_vec().into()
+        frame
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use foundry_authn::UserCaller;
-use foundry_core::{Code, Error, Random, Result};
+use foundry_core::{Code, Error, OnWake, Random, Result};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 
 use super::subscription_set::SubscriptionSet;
 use crate::permission::Credential;
@@ -75,6 +77,15 @@ impl Registered {
 
     pub(crate) fn subscriptions(&self) -> &SubscriptionSet {
         &self.entry.subscriptions
+    }
+
+    /// An item for each time that the set has changes to be taken.
+    pub(crate) fn changes(&self) -> OnWake<BoxStream<'static, ()>> {
+        let changes = futures::stream::unfold(Arc::clone(&self.entry), |entry| async move {
+            entry.subscriptions.wait().await;
+            Some(((), entry))
+        });
+        OnWake::new(changes.boxed())
     }
 
     pub(crate) fn credential(&self) -> &Arc<Credential> {

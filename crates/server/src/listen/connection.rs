@@ -15,6 +15,7 @@ use tower::ServiceExt as _;
 
 use super::PeerAddress;
 use super::flood::Guarded;
+use super::gather::Turns;
 use super::room::Requests;
 use super::sniff::{self, Protocol};
 use crate::config::Limits;
@@ -54,12 +55,15 @@ pub(super) async fn serve(
         () = cut.cancelled() => return,
         first = tokio::time::timeout(limits.header_timeout, sniff::speaks(stream)) => first,
     };
-    let (protocol, io) = match first {
+    let (protocol, reader, writer) = match first {
         Ok(Ok(Some(decided))) => decided,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "connection failed"),
         Err(_) => return tracing::debug!(%peer, "connection closed: it sent nothing"),
     };
+
+    let (mut turns, writer) = Turns::new(writer, requests.clone());
+    let io = tokio::io::join(reader, writer);
 
     let most = limits.header_bytes as usize;
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
@@ -81,10 +85,10 @@ pub(super) async fn serve(
         tokio::select! {
             biased;
             // Requests that have already arrived are taken in first.
-            ended = connection.as_mut() => return ended,
+            ended = turns.run(connection.as_mut()) => return ended,
             () = leave.cancelled() => connection.as_mut().graceful_shutdown(),
         }
-        connection.await
+        turns.run(connection).await
     };
     let ended = tokio::select! {
         biased;

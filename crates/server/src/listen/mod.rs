@@ -3,6 +3,7 @@
 mod connection;
 mod dispatch;
 mod flood;
+mod gather;
 mod room;
 mod sniff;
 

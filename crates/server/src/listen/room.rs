@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
@@ -109,7 +109,8 @@ impl Room {
         state.connections.insert(id, connection);
         *state.addresses.entry(address).or_default() += 1;
         state.becomes_idle(id);
-        let shared = Shared { room: self.clone(), id, is_identified: AtomicBool::new(false) };
+        let (is_identified, streams) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let shared = Shared { room: self.clone(), id, is_identified, streams };
         Ok(Slot(Requests(Arc::new(shared))))
     }
 
@@ -175,6 +176,8 @@ struct Shared {
     id: u64,
     /// As in the state, to be read without its lock.
     is_identified: AtomicBool,
+    /// How many of its requests in progress are streams.
+    streams: AtomicUsize,
 }
 
 /// The slot of one connection, until it is dropped.
@@ -210,7 +213,13 @@ impl Requests {
                 connection.requests += 1;
             }
         }
-        ConnectionUse(Arc::new(InProgress { connection: self.clone(), is_counted }))
+        let is_stream = AtomicBool::new(false);
+        ConnectionUse(Arc::new(InProgress { connection: self.clone(), is_counted, is_stream }))
+    }
+
+    /// How many streams are open.
+    pub(super) fn streams(&self) -> usize {
+        self.0.streams.load(Ordering::Relaxed)
     }
 }
 
@@ -221,9 +230,17 @@ pub(crate) struct ConnectionUse(Arc<InProgress>);
 struct InProgress {
     connection: Requests,
     is_counted: bool,
+    is_stream: AtomicBool,
 }
 
 impl ConnectionUse {
+    /// The request is a stream, until it ends.
+    pub(crate) fn mark_stream(&self) {
+        if !self.0.is_stream.swap(true, Ordering::Relaxed) {
+            self.0.connection.0.streams.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// The request has a valid credential: from now on the connection is not closed to make room.
     pub(crate) fn mark_identified(&self) {
         let shared = &self.0.connection.0;
@@ -242,10 +259,13 @@ impl ConnectionUse {
 
 impl Drop for InProgress {
     fn drop(&mut self) {
+        let Shared { room, id, streams, .. } = &*self.connection.0;
+        if self.is_stream.load(Ordering::Relaxed) {
+            streams.fetch_sub(1, Ordering::Relaxed);
+        }
         if !self.is_counted {
             return;
         }
-        let Shared { room, id, .. } = &*self.connection.0;
         let mut state = room.state();
         let left = state.connections.get_mut(id).map(|connection| {
             connection.requests -= 1;

@@ -33,6 +33,7 @@ pub use seat::{Seat, Standing};
 pub(crate) use seat::{StandingOf, seated};
 
 use crate::config::Limits;
+use crate::framed;
 use crate::listen::ConnectionUse;
 use crate::methods;
 use crate::telemetry::{Metrics, REQUEST_ID, RequestContext};
@@ -131,7 +132,8 @@ impl Stack {
         let routes = if is_open(method) { inner.open.clone() } else { inner.protected.clone() };
         let call = async move {
             match routes.oneshot(request).await {
-                Ok(answer) => answer,
+                // Watches have a body of their own, which shares and keeps no buffer.
+                Ok(answer) => framed::take_over(answer),
                 Err(never) => match never {},
             }
         };

@@ -46,6 +46,11 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(bulkhead: Arc<Bulkhead>, kind: Kind, connection: Option<ConnectionUse>) -> Arc<Self> {
+        if kind == Kind::Stream
+            && let Some(connection) = &connection
+        {
+            connection.mark_stream();
+        }
         Arc::new(Self { bulkhead, kind, taken: OnceLock::new(), pays: OnceLock::new(), connection })
     }
 

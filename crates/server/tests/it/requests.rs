@@ -3,15 +3,20 @@
 use std::time::Duration;
 
 use crate::support::{
-    BOUND, Probe, SERVICE, bounded, client, get, limits, prompt_drain, reason, refused, watch,
+    BOUND, Probe, SERVICE, SHARED, bounded, client, get, limits, prompt_drain, reason, refused, watch,
 };
+use bytes::Bytes;
 use foundry_core::{Env, Tasks};
 use foundry_proto::repo::v1::ImportWorkRequest;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_server::testing::TestServer;
 use foundry_server::{RequestContext, Routed, Standing, Upstream};
 use http::HeaderMap;
+use http_body_util::{BodyExt as _, Full};
+use prost::Message as _;
+use tonic::body::Body;
 use tonic::{Code, Request};
+use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
 /// Authentication that nobody passes.
@@ -280,4 +285,22 @@ async fn an_authentication_layer_guards_the_routes_but_not_health() {
         let health = bounded(health.check(request)).await.unwrap().into_inner();
         assert_eq!(health.status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
     }
+}
+
+#[tokio::test]
+async fn what_watches_share_reaches_the_connection_without_a_copy() {
+    let server = TestServer::start(Probe::default().service()).await.unwrap();
+    let message = watch("endless").encode_to_vec();
+    let message = [&[0, 0, 0, 0, u8::try_from(message.len()).unwrap()], &message[..]].concat();
+    let request = http::Request::post("/foundry.task.v1.TaskService/WatchTask")
+        .header("content-type", "application/grpc")
+        .body(Body::new(Full::new(Bytes::from(message))))
+        .unwrap();
+    let mut answer = bounded(server.local.clone().oneshot(request)).await.unwrap().into_body();
+    let mut shared = false;
+    for _ in 0..3 {
+        let data = bounded(answer.frame()).await.unwrap().unwrap().into_data().unwrap();
+        shared |= data.as_ptr() == SHARED.as_ptr();
+    }
+    assert!(shared, "the stack sends tonic's body");
 }

@@ -6,6 +6,7 @@ mod consuming;
 mod lifecycle;
 mod observing;
 mod oracle;
+mod registering;
 mod serving;
 mod story;
 mod support;

@@ -13,9 +13,9 @@ use foundry_proto::task::v1::task_service_client::TaskServiceClient;
 use foundry_proto::task::v1::{GetTaskRequest, GetTaskResponse, Task, WatchTaskRequest};
 use foundry_server::config::{DrainConfig, Limits, ServerConfig};
 use foundry_server::testing::TestServer;
-use foundry_server::{Phases, RequestContext, Service, Upstream};
+use foundry_server::{Phases, RequestContext, Service, Unframed, Upstream, framed};
 use futures::future::BoxFuture;
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::stream::{self, StreamExt as _};
 use http::Request;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,9 @@ use tower::service_fn;
 
 pub const BOUND: Duration = Duration::from_secs(20);
 pub const SERVICE: &str = "foundry.task.v1.TaskService";
+
+/// The body of each frame of an `endless` watch.
+pub static SHARED: [u8; 32 << 10] = [b'x'; 32 << 10];
 
 /// `GetTask` and `WatchTask` by task id:
 /// `hang` waits for [`Probe::release`], `panic` panics, `absent` fails; `endless` streams without end.
@@ -105,11 +108,11 @@ impl Probe {
     async fn watch(
         self,
         request: tonic::Request<WatchTaskRequest>,
-    ) -> Result<Response<BoxStream<'static, Result<Frame, Status>>>, Status> {
+    ) -> Result<Response<Unframed<Frame>>, Status> {
         self.0.entered.0.add_permits(1);
         let hello = stream::iter([Ok(Frame { seq: 1, ..Frame::default() })]);
         let rest = if request.into_inner().task_id == "endless" {
-            let body = Bytes::from(vec![b'x'; 32 << 10]);
+            let body = Bytes::from_static(&SHARED);
             stream::repeat_with(move || Ok(Frame { seq: 2, body: body.clone(), ..Frame::default() })).boxed()
         } else {
             let drain = self.0.drain.clone();
@@ -119,7 +122,7 @@ impl Probe {
             })
             .boxed()
         };
-        Ok(Response::new(hello.chain(rest).boxed()))
+        Ok(framed(hello.chain(rest).boxed()))
     }
 }
 
