@@ -97,6 +97,7 @@ pub(crate) fn counts(store: &Store) -> ReadCounts {
             ("write_sets", stats.requests),
             ("rolled_back", stats.one_by_one),
             ("statements", stats.statements),
+            ("long_reads", stats.long_reads),
             ("loads", stats.loads),
         ]
     })

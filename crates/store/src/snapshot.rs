@@ -1,7 +1,7 @@
 //! A snapshot: several reads of the same state.
 //!
-//! The read transaction lives in a task that the store owns. A caller's future may be dropped at
-//! any await; the task then ends the transaction before its connection goes back to the pool.
+//! A caller's future may be dropped at any await. On PostgreSQL the read transaction therefore lives in a task that the
+//! store owns, which ends it before its connection goes back to the pool; on SQLite the connection itself does that.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +10,8 @@ use foundry_core::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::stopped;
+use crate::error::{read_failed, stopped};
+use crate::sqlite::ReadTransaction;
 use crate::stats::Counters;
 use crate::value::storable;
 use crate::{Row, Scope, Value};
@@ -34,8 +35,14 @@ pub(crate) async fn next_read(reads: &mut mpsc::Receiver<Read>, cancel: &Cancell
 
 /// A consistent view of the database. Keep it short: it holds a connection.
 pub struct Snapshot {
-    pub(crate) reads: mpsc::Sender<Read>,
+    pub(crate) source: Source,
     pub(crate) stats: Arc<Counters>,
+}
+
+pub(crate) enum Source {
+    Sqlite(ReadTransaction),
+    /// To the task that holds the transaction.
+    Postgres(mpsc::Sender<Read>),
 }
 
 /// An entity that was removed from a scope.
@@ -56,10 +63,16 @@ impl Snapshot {
     /// See [`crate::Store::query`].
     pub async fn query(&self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, Error> {
         self.stats.statements.fetch_add(1, Ordering::Relaxed);
-        let (answer, rows) = oneshot::channel();
-        let read = Read { sql, params: storable(params).into_owned(), answer };
-        self.reads.send(read).await.map_err(|_| stopped())?;
-        rows.await.map_err(|_| stopped())?
+        let params = storable(params);
+        match &self.source {
+            Source::Sqlite(transaction) => transaction.query(sql, &params).await.map_err(read_failed),
+            Source::Postgres(reads) => {
+                let (answer, rows) = oneshot::channel();
+                let read = Read { sql, params: params.into_owned(), answer };
+                reads.send(read).await.map_err(|_| stopped())?;
+                rows.await.map_err(|_| stopped())?
+            }
+        }
     }
 
     /// The newest revision of a scope in this snapshot; 0 when nothing was written yet.

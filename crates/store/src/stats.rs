@@ -13,6 +13,8 @@ pub struct Stats {
     pub one_by_one: u64,
     /// Reading statements, and writing statements outside of write sets.
     pub statements: u64,
+    /// Reads on SQLite that took too long for the thread of their caller, or met a lock there.
+    pub long_reads: u64,
     /// Aggregates that were read whole; see [`crate::Store::count_load`].
     pub loads: u64,
 }
@@ -23,6 +25,7 @@ pub(crate) struct Counters {
     pub(crate) batches: AtomicU64,
     pub(crate) one_by_one: AtomicU64,
     pub(crate) statements: AtomicU64,
+    pub(crate) long_reads: AtomicU64,
     pub(crate) loads: AtomicU64,
 }
 
@@ -33,6 +36,7 @@ impl Counters {
             batches: self.batches.load(Ordering::Relaxed),
             one_by_one: self.one_by_one.load(Ordering::Relaxed),
             statements: self.statements.load(Ordering::Relaxed),
+            long_reads: self.long_reads.load(Ordering::Relaxed),
             loads: self.loads.load(Ordering::Relaxed),
         }
     }

@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use foundry_core::{Clock, Env, Error, TaskFailure, Tasks, Timestamp};
 use sqlx::postgres::PgPool;
-use sqlx::sqlite::SqlitePool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::error::{read_failed, request_id_reused, stopped};
 use crate::hint::Hub;
 use crate::migration::{Migrations, STORE};
 use crate::postgres::{self, PostgresBackend};
-use crate::snapshot::HEAD_SQL;
-use crate::sqlite::{self, SqliteBackend};
+use crate::snapshot::{HEAD_SQL, Source};
+use crate::sqlite::{self, ReadPool, SqliteBackend};
 use crate::stats::{Counters, Stats};
 use crate::storage::StorageState;
 use crate::value::storable;
@@ -72,7 +71,7 @@ struct Inner {
     readers: Readers,
     /// The writer and single statements; nothing can be written after their end.
     writing: Tasks,
-    /// The tasks that hold the read transactions of snapshots.
+    /// The tasks that hold the read transactions of snapshots, on PostgreSQL.
     reading: Tasks,
     failures: Mutex<[Failures; 2]>,
     stats: Arc<Counters>,
@@ -86,7 +85,7 @@ struct Inner {
 type Failures = mpsc::UnboundedReceiver<TaskFailure>;
 
 enum Readers {
-    Sqlite(SqlitePool),
+    Sqlite(ReadPool),
     Postgres(PgPool),
 }
 
@@ -117,10 +116,13 @@ impl Store {
                 "must name a file: each connection has its own memory",
             ));
         }
+        if url.starts_with("sqlite:") && url.contains('?') {
+            return Err(Error::invalid_field("store.url", "must have no parameters after the path"));
+        }
         let shared =
             Shared { hub: Arc::clone(&hub), stats: Arc::clone(&stats), storage: Arc::clone(&storage) };
         let readers = if url.starts_with("sqlite:") {
-            let (connection, pool) = sqlite::open(url, &lists, &options).await?;
+            let (connection, pool) = sqlite::open(url, &lists, &options, &stats).await?;
             let backend = SqliteBackend::new(connection, Arc::clone(&env.clock));
             let writer = Writer::new(backend, jobs, closing, shared);
             writing.spawn("store writer", writer.run());
@@ -209,10 +211,7 @@ impl Store {
         self.inner.stats.statements.fetch_add(1, Ordering::Relaxed);
         let params = storable(params);
         match &self.inner.readers {
-            Readers::Sqlite(pool) => {
-                let mut connection = pool.acquire().await.map_err(read_failed)?;
-                sqlite::query(&mut connection, sql, &params).await.map_err(read_failed)
-            }
+            Readers::Sqlite(pool) => pool.query(sql, &params).await.map_err(read_failed),
             Readers::Postgres(pool) => {
                 let mut connection = pool.acquire().await.map_err(read_failed)?;
                 postgres::query(&mut connection, sql, &params).await.map_err(read_failed)
@@ -228,21 +227,19 @@ impl Store {
         if self.inner.closed.load(Ordering::Acquire) {
             return Err(stopped());
         }
-        let (reads, served) = mpsc::channel(4);
-        let (begun, ready) = oneshot::channel();
-        let cancel = self.inner.reading.cancellation().clone();
-        match &self.inner.readers {
-            Readers::Sqlite(pool) => {
-                let serving = sqlite::serve_snapshot(pool.clone(), served, begun, cancel);
-                self.inner.reading.spawn("store snapshot", serving);
-            }
+        let source = match &self.inner.readers {
+            Readers::Sqlite(pool) => Source::Sqlite(pool.transaction().await.map_err(read_failed)?),
             Readers::Postgres(pool) => {
+                let (reads, served) = mpsc::channel(4);
+                let (begun, ready) = oneshot::channel();
+                let cancel = self.inner.reading.cancellation().clone();
                 let serving = postgres::serve_snapshot(pool.clone(), served, begun, cancel);
                 self.inner.reading.spawn("store snapshot", serving);
+                ready.await.map_err(|_| stopped())??;
+                Source::Postgres(reads)
             }
-        }
-        ready.await.map_err(|_| stopped())??;
-        Ok(Snapshot { reads, stats: Arc::clone(&self.inner.stats) })
+        };
+        Ok(Snapshot { source, stats: Arc::clone(&self.inner.stats) })
     }
 
     /// Runs one writing statement, with its RETURNING rows, in a transaction that the store owns:
@@ -358,13 +355,11 @@ impl Store {
         if !self.inner.writing.shutdown(CLOSE_LIMIT).await {
             tracing::warn!(tasks = self.inner.writing.len(), "writes still running when the store closed");
         }
-        let readers = async {
-            match &self.inner.readers {
-                Readers::Sqlite(pool) => pool.close().await,
-                Readers::Postgres(pool) => pool.close().await,
-            }
+        let ended = match &self.inner.readers {
+            Readers::Sqlite(pool) => pool.close(CLOSE_LIMIT).await,
+            Readers::Postgres(pool) => tokio::time::timeout(CLOSE_LIMIT, pool.close()).await.is_ok(),
         };
-        if tokio::time::timeout(CLOSE_LIMIT, readers).await.is_err() {
+        if !ended {
             tracing::warn!("reads still running when the store closed");
         }
         if !self.inner.reading.shutdown(CLOSE_LIMIT).await {

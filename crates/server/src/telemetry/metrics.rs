@@ -224,7 +224,8 @@ impl Metrics {
             .u64_observable_counter("foundry_store_work")
             .with_description(
                 "What services' databases did, by kind: commits (transactions), write_sets and statements, rolled_back \
-                 (batches that ran again one by one), loads (aggregates read whole).",
+                 (batches that ran again one by one), long_reads (begun again on a thread of their own), loads (aggregates \
+                 read whole).",
             )
             .with_callback(move |observer| {
                 for (kind, count) in read() {

@@ -1,41 +1,45 @@
-//! SQLite: one writing connection, and a pool of reading ones.
+//! SQLite: one writing connection, and a few reading ones with an interface of their own.
 
+mod reader;
 mod reading;
 mod sql;
 mod writing;
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use foundry_core::Error;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
-    SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Arguments as _, ConnectOptions as _, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{Arguments as _, ConnectOptions as _, Row as _, SqlSafeStr, TypeInfo as _, ValueRef as _};
 
 use crate::migration::{Dialect, Migrations};
+use crate::stats::Counters;
 use crate::value::Bound;
 use crate::{Row, StoreOptions, Value};
 
-pub(crate) use reading::{query, serve_snapshot};
+pub(crate) use reading::{ReadPool, ReadTransaction};
 pub(crate) use sql::on_conflict;
 pub(crate) use writing::SqliteBackend;
+
+/// How long a statement waits for a lock, on a thread that may wait.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Opens the file, migrates its schema, and returns the writing and the reading side.
 pub(crate) async fn open(
     url: &str,
     migrations: &[&Migrations],
     options: &StoreOptions,
-) -> Result<(SqliteConnection, SqlitePool), Error> {
-    let base = SqliteConnectOptions::from_str(url)
+    stats: &Arc<Counters>,
+) -> Result<(SqliteConnection, ReadPool), Error> {
+    let writing = SqliteConnectOptions::from_str(url)
         .map_err(Error::internal)?
-        .busy_timeout(Duration::from_secs(5))
+        .busy_timeout(LOCK_PATIENCE)
         .foreign_keys(true)
-        .disable_statement_logging();
-    let writing = base
-        .clone()
+        .disable_statement_logging()
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
@@ -48,13 +52,18 @@ pub(crate) async fn open(
     for list in migrations {
         list.migrator(Dialect::Sqlite).run(&mut writer).await.map_err(Error::internal)?;
     }
-    let reading = base.pragma("query_only", "ON").statement_cache_capacity(256);
-    let pool = SqlitePoolOptions::new()
-        .max_connections(options.readers)
-        .test_before_acquire(false)
-        .acquire_timeout(options.acquire_timeout)
-        .connect_lazy_with(reading);
-    Ok((writer, pool))
+    Ok((writer, ReadPool::new(writing.get_filename(), options, Arc::clone(stats))))
+}
+
+/// One reading statement on a connection of sqlx.
+pub(crate) async fn query(
+    connection: &mut SqliteConnection,
+    sql: impl SqlSafeStr,
+    params: &[Value],
+) -> Result<Vec<Row>, sqlx::Error> {
+    let params: Vec<Bound<'_>> = params.iter().map(Bound::plain).collect();
+    let found = sqlx::query_with(sql, arguments(&params)?).fetch_all(connection).await?;
+    rows(&found)
 }
 
 fn arguments(params: &[Bound<'_>]) -> Result<SqliteArguments, sqlx::Error> {

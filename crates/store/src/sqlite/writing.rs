@@ -246,7 +246,8 @@ mod tests {
         // A kill cannot show this: with synchronous = NORMAL, acknowledged writes are lost at a power cut.
         let directory = tempfile::TempDir::new().unwrap();
         let url = format!("sqlite:{}", directory.path().join("store.db").display());
-        let (mut connection, _) = super::super::open(&url, &[], &StoreOptions::default()).await.unwrap();
+        let options = StoreOptions::default();
+        let (mut connection, _) = super::super::open(&url, &[], &options, &Arc::default()).await.unwrap();
         let full: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut connection).await.unwrap();
         let journal: String =
             sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.unwrap();
@@ -257,10 +258,11 @@ mod tests {
     async fn takes_the_write_lock_before_it_reads() {
         let directory = tempfile::TempDir::new().unwrap();
         let url = format!("sqlite:{}", directory.path().join("store.db").display());
-        let options = StoreOptions::default();
+        let (options, stats) = (StoreOptions::default(), Arc::default());
         let clock: Arc<dyn Clock> = Arc::new(foundry_core::SystemClock);
-        let (first, _) = super::super::open(&url, &[&crate::migration::STORE], &options).await.unwrap();
-        let (second, _) = super::super::open(&url, &[], &options).await.unwrap();
+        let lists = [&crate::migration::STORE];
+        let (first, _) = super::super::open(&url, &lists, &options, &stats).await.unwrap();
+        let (second, _) = super::super::open(&url, &[], &options, &stats).await.unwrap();
         let mut first = SqliteBackend::new(first, Arc::clone(&clock));
         let mut second = SqliteBackend::new(second, clock);
         sqlx::query("PRAGMA busy_timeout = 0").execute(&mut second.connection).await.unwrap();

@@ -9,6 +9,7 @@ mod crash;
 mod equivalence;
 mod idempotency;
 mod migrations;
+mod reads;
 mod retention;
 mod revisions;
 mod several_processes;
