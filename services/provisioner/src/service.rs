@@ -202,6 +202,7 @@ pub(crate) fn assemble(
         bundles: parts.bundles,
         clients: runtime::Clients::default(),
         pumps: runtime::Pumps::default(),
+        stored_output: runtime::StoredOutput::default(),
         work_locks: runtime::Locks::default(),
         health_check_requested: tokio::sync::Notify::new(),
         listings: tokio::sync::Semaphore::new(crate::ops::list_processes::CONCURRENT_LISTINGS),

@@ -6,6 +6,7 @@ mod interruptions;
 mod limits;
 mod locks;
 mod news;
+mod output;
 mod pump;
 mod record;
 mod sweeper;
@@ -17,6 +18,7 @@ pub use health::watch_health;
 pub use interruptions::{append_to_transcript, end_turn};
 pub use locks::Locks;
 pub use news::{options_key, waiting, wake};
+pub use output::StoredOutput;
 pub use pump::{Pumps, drain_log};
 use record::waits_for;
 #[cfg(test)]

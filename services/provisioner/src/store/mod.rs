@@ -112,6 +112,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             sqlite: include_str!("../../migrations/sqlite/0010_estimated_usage.sql"),
             postgres: include_str!("../../migrations/postgres/0010_estimated_usage.sql"),
         },
+        Migration {
+            version: 11,
+            name: "output",
+            sqlite: include_str!("../../migrations/sqlite/0011_output.sql"),
+            postgres: include_str!("../../migrations/postgres/0011_output.sql"),
+        },
     ],
 };
 

@@ -104,6 +104,8 @@ fn parts(row: &Row) -> Result<(Session, Damage), Error> {
         pending_elicitation: damage.part(row.opt_message("pending_elicitation"))?,
         offer: damage.part(row.json::<Offer>("offer"))?,
         last_offset: row.int("last_offset")?,
+        stored_bytes: row.int("stored_bytes")?,
+        left_out_bytes: row.int("left_out_bytes")?,
         flow_id: text("flow_id")?,
         create_time: row.time("create_time")?,
         profile_id: text("profile_id")?,
@@ -228,6 +230,15 @@ pub fn update_as(ws: &mut WriteSet, organization: &OrganizationId, id: &SessionI
 /// The session with this id, in any organization; the caller checks access.
 pub async fn find(store: &Store, id: &SessionId) -> Result<Option<Session>, Error> {
     store.query(BY_ID, &[id.into()]).await?.first().map(read).transpose()
+}
+
+/// Encoded bytes of the stored events of each task that has any: its organization, its id, and the bytes.
+pub async fn stored_bytes(store: &Store) -> Result<Vec<(OrganizationId, String, i64)>, Error> {
+    const SQL: &str = "SELECT organization_id, task_id, CAST(SUM(stored_bytes) AS BIGINT) AS stored \
+         FROM agent_sessions WHERE stored_bytes > 0 GROUP BY organization_id, task_id";
+    let read =
+        |r: &Row| Ok((id(r.text("organization_id")?)?, r.text("task_id")?.to_owned(), r.int("stored")?));
+    store.query(SQL, &[]).await?.iter().map(read).collect()
 }
 
 /// All sessions of a sandbox, also closed ones, those left out that cannot be decoded.

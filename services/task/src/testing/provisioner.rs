@@ -270,6 +270,13 @@ impl FakeProvisioner {
         self.emit(&mut session, Body::TurnEnd(end)).await;
     }
 
+    /// Sets the condition of a session.
+    pub async fn set_condition(&self, session_id: &str, condition: Condition) {
+        let mut session = self.session(session_id).unwrap();
+        session.condition = Some(condition);
+        self.put_session(session).await;
+    }
+
     fn find(&self, id: &str) -> Result<AgentSession, Status> {
         self.session(id).ok_or_else(|| Status::not_found("no such session"))
     }
