@@ -58,6 +58,8 @@ pub struct Shared {
     pub stored_output: StoredOutput,
     /// Held during the hand-over of a sandbox's work.
     pub work_locks: Locks,
+    /// Wakes the deletion of released events.
+    pub reclaim_requested: Notify,
     /// Wakes the health watch.
     pub health_check_requested: Notify,
     /// Permits for listing the processes of sandboxes.

@@ -8,6 +8,7 @@ mod locks;
 mod news;
 mod output;
 mod pump;
+mod reclaim;
 mod record;
 mod sweeper;
 
@@ -20,6 +21,9 @@ pub use locks::Locks;
 pub use news::{options_key, waiting, wake};
 pub use output::StoredOutput;
 pub use pump::{Pumps, drain_log};
+#[cfg(test)]
+pub use reclaim::reclaim;
+pub use reclaim::reclaim_again;
 use record::waits_for;
 #[cfg(test)]
 pub use sweeper::sweep;

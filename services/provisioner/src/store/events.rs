@@ -1,4 +1,5 @@
-//! Table `agent_events`: the transcript parts of agents, in order, never changed.
+//! Table `agent_events`: the transcript parts of agents, in order, never changed. Those of a released session are deleted
+//! by `runtime/reclaim.rs`.
 
 use foundry_core::{Error, SessionId, Timestamp};
 use foundry_proto::common::v1::TranscriptPart;
@@ -58,6 +59,14 @@ pub fn append(
         ws.insert(&EVENTS, [(&session.session_id).into(), last_offset.into(), rev.into(), part.into()]);
     }
     Appended { last_offset, stored_bytes }
+}
+
+/// Deletes all events of a session, a few in each commit; returns how many.
+pub async fn delete(store: &Store, session: &SessionId) -> Result<u64, Error> {
+    const SQL: &str = "DELETE FROM agent_events WHERE session_id = $1 AND event_offset IN \
+         (SELECT event_offset FROM agent_events WHERE session_id = $1 ORDER BY event_offset LIMIT $2) \
+         RETURNING 1 AS gone";
+    store.delete_in_chunks(SQL, &[session.into()]).await
 }
 
 /// A row as on the wire.

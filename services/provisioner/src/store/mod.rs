@@ -118,6 +118,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             sqlite: include_str!("../../migrations/sqlite/0011_output.sql"),
             postgres: include_str!("../../migrations/postgres/0011_output.sql"),
         },
+        Migration {
+            version: 12,
+            name: "released",
+            sqlite: include_str!("../../migrations/sqlite/0012_released.sql"),
+            postgres: include_str!("../../migrations/postgres/0012_released.sql"),
+        },
     ],
 };
 

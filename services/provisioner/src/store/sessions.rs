@@ -11,6 +11,11 @@ use super::{Set, condition_value, id, stages};
 use crate::domain::fold::Fold;
 use crate::domain::{Offer, SESSION_STAGES, Session, SessionState};
 
+/// Values of the column `released`: the events are kept, are to be deleted, are deleted.
+const KEPT: i64 = 0;
+const RELEASED: i64 = 1;
+const DELETED: i64 = 2;
+
 /// A row for each agent session, also closed ones.
 pub static SESSIONS: Table = Table::new(
     "agent_sessions",
@@ -193,6 +198,7 @@ pub fn rehome(ws: &mut WriteSet, s: &Session) -> Result<Revs, Error> {
         ("pending_elicitation", Value::Null),
         ("offer", json(&s.offer)?),
         ("flow_id", s.flow_id.as_str().into()),
+        ("released", KEPT.into()),
     ];
     Ok(update(ws, s, set))
 }
@@ -218,6 +224,26 @@ pub fn update(ws: &mut WriteSet, loaded: &Session, set: Set) -> Revs {
     let set = stamped(set, revs);
     ws.update(&SESSIONS, &[(&loaded.session_id).into()], &set, &[("rev", loaded.rev.into())]);
     revs
+}
+
+/// Marks the events of a closed session for deletion. Nothing of that is shown, so there is no new revision.
+pub fn release(ws: &mut WriteSet, loaded: &Session) {
+    let set = [("released", RELEASED.into())];
+    ws.update(&SESSIONS, &[(&loaded.session_id).into()], &set, &[("rev", loaded.rev.into())]);
+}
+
+/// The sessions whose events are to be deleted, after an id, in the order of their ids.
+pub async fn released(store: &Store, after: &str, limit: u32) -> Result<Vec<SessionId>, Error> {
+    const SQL: &str = "SELECT session_id FROM agent_sessions WHERE released = 1 AND session_id > $1 \
+         ORDER BY session_id LIMIT $2";
+    let rows = store.query(SQL, &[after.into(), limit.into()]).await?;
+    rows.iter().map(|r| id(r.text("session_id")?)).collect()
+}
+
+/// Notes that no event of a released session is stored any more.
+pub fn deleted(ws: &mut WriteSet, session: &SessionId) {
+    let set = [("released", DELETED.into()), ("stored_bytes", 0.into())];
+    ws.update(&SESSIONS, &[session.into()], &set, &[("released", RELEASED.into())]);
 }
 
 /// Changes a session on behalf of its flow; no effect when another flow has taken it over.

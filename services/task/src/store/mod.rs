@@ -70,6 +70,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             sqlite: include_str!("../../migrations/sqlite/0005_attachments.sql"),
             postgres: include_str!("../../migrations/postgres/0005_attachments.sql"),
         },
+        Migration {
+            version: 6,
+            name: "released",
+            sqlite: include_str!("../../migrations/sqlite/0006_released.sql"),
+            postgres: include_str!("../../migrations/postgres/0006_released.sql"),
+        },
     ],
 };
 

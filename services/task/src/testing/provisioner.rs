@@ -74,6 +74,8 @@ pub struct FakeProvisioner {
     pub takes_prompts: watch::Sender<bool>,
     /// Sessions whose wait for a quota was ended by a call.
     pub resumed: watch::Sender<Vec<String>>,
+    /// Id and newest offset of each session whose events may be deleted, in the order of the calls.
+    pub released: watch::Sender<Vec<(String, i64)>>,
     /// Notified of every prompt.
     pub prompted: Arc<Notify>,
 }
@@ -91,6 +93,7 @@ impl FakeProvisioner {
             watch_fault: Arc::default(),
             takes_prompts: watch::Sender::new(true),
             resumed: watch::Sender::default(),
+            released: watch::Sender::default(),
             prompted: Arc::default(),
         }
     }
@@ -144,12 +147,16 @@ impl FakeProvisioner {
 
     /// Destroys all sandboxes and closes their sessions.
     pub async fn lose_sandboxes(&self) {
+        self.close_sessions(|_| true).await;
+        self.set_sandboxes(SandboxState::Destroyed).await;
+    }
+
+    async fn close_sessions(&self, which: impl Fn(&AgentSession) -> bool) {
         let all: Vec<AgentSession> = self.state.lock().unwrap().sessions.values().cloned().collect();
-        for mut session in all {
+        for mut session in all.into_iter().filter(which) {
             session.set_state(AgentSessionState::Closed);
             self.put_session(session).await;
         }
-        self.set_sandboxes(SandboxState::Destroyed).await;
     }
 
     async fn put_sandbox(&self, sandbox: Sandbox) -> i64 {
@@ -335,6 +342,7 @@ impl ProvisionerService for FakeProvisioner {
     ) -> Answer<DestroySandboxResponse> {
         self.answer().await;
         let id = request.into_inner().sandbox_id;
+        self.close_sessions(|session| session.sandbox_id == id).await;
         let mut sandbox = self.state.lock().unwrap().sandboxes[&id].clone();
         sandbox.set_state(SandboxState::Destroyed);
         let rev = self.put_sandbox(sandbox.clone()).await;
@@ -488,6 +496,16 @@ impl ProvisionerService for FakeProvisioner {
         session.set_state(AgentSessionState::Closed);
         self.put_session(session).await;
         Ok(Response::new(CloseAgentSessionResponse::default()))
+    }
+
+    async fn release_agent_events(
+        &self,
+        request: Request<ReleaseAgentEventsRequest>,
+    ) -> Answer<ReleaseAgentEventsResponse> {
+        self.answer().await;
+        let request = request.into_inner();
+        self.released.send_modify(|all| all.push((request.session_id, request.stored_offset)));
+        Ok(Response::new(ReleaseAgentEventsResponse::default()))
     }
 
     async fn watch_sandboxes(&self, request: Request<WatchSandboxesRequest>) -> Answer<FrameStream> {
