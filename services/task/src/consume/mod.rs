@@ -27,7 +27,7 @@ use tonic::{Status, Streaming};
 use crate::context::Context;
 use crate::store::{positions, tasks};
 #[cfg(test)]
-pub(crate) use ended::release;
+pub(crate) use ended::{delete_transcripts, release};
 #[cfg(test)]
 pub(crate) use stale::freshen;
 

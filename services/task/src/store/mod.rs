@@ -76,6 +76,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             sqlite: include_str!("../../migrations/sqlite/0006_released.sql"),
             postgres: include_str!("../../migrations/postgres/0006_released.sql"),
         },
+        Migration {
+            version: 7,
+            name: "transcript_deletion",
+            sqlite: include_str!("../../migrations/sqlite/0007_transcript_deletion.sql"),
+            postgres: include_str!("../../migrations/postgres/0007_transcript_deletion.sql"),
+        },
     ],
 };
 
