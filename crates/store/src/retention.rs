@@ -1,5 +1,5 @@
-//! Deletes what is past its retention: tombstones and remembered requests. In small statements, so that requests are
-//! never blocked by a long one.
+//! Deletes what is past its retention: tombstones and remembered requests here, other rows on behalf of their owners. In
+//! small statements, so that requests are never blocked by a long one.
 
 use foundry_core::{Error, Timestamp};
 
@@ -32,7 +32,7 @@ impl Store {
     pub async fn sweep_tombstones(&self, older_than: Timestamp) -> Result<u64, Error> {
         // The floor rises first: a watcher is reset too early rather than left with a gap.
         self.write(same(RAISE_FLOORS), &[older_than.into()]).await?;
-        self.delete_in_chunks(DELETE_TOMBSTONES, older_than).await
+        self.delete_in_chunks(DELETE_TOMBSTONES, &[older_than.into()]).await
     }
 
     /// Deletes remembered requests that have expired. Returns how many.
@@ -41,13 +41,20 @@ impl Store {
     /// See [`Store::write`].
     pub async fn sweep_idempotency(&self) -> Result<u64, Error> {
         let now = self.now().await?;
-        self.delete_in_chunks(DELETE_IDEMPOTENCY, now).await
+        self.delete_in_chunks(DELETE_IDEMPOTENCY, &[now.into()]).await
     }
 
-    async fn delete_in_chunks(&self, sql: &'static str, until: Timestamp) -> Result<u64, Error> {
+    /// Runs a deleting statement, each time in a commit of its own, until it deletes fewer rows than a chunk; returns how
+    /// many it deleted. The parameter after the given ones is the most rows that it may delete; it returns a row for each.
+    /// The space is used again by later writes.
+    ///
+    /// # Errors
+    /// See [`Store::write`].
+    pub async fn delete_in_chunks(&self, sql: &'static str, which: &[Value]) -> Result<u64, Error> {
+        let parameters: Vec<Value> = which.iter().cloned().chain([Value::Int(CHUNK)]).collect();
         let mut gone = 0;
         loop {
-            let n = self.write(same(sql), &[until.into(), Value::Int(CHUNK)]).await?.len() as u64;
+            let n = self.write(same(sql), &parameters).await?.len() as u64;
             gone += n;
             if n < CHUNK.unsigned_abs() {
                 return Ok(gone);

@@ -38,6 +38,8 @@ pub struct Config {
     pub secret_keys: Vec<KeySource>,
     /// Files of messages and agents.
     pub attachments: AttachmentSection,
+    /// How much of what agents say and do is stored.
+    pub output: OutputSection,
     /// How model providers are reached, and the hosts that sandboxes may reach.
     pub network: NetworkSettings,
     /// Hosts with ports, as `127.0.0.1:3845` or `mcp.corp:443`, at which MCP servers of profiles may be reached
@@ -83,6 +85,23 @@ impl Default for AttachmentSection {
     }
 }
 
+/// Section `provisioner.output` of the configuration: limits in bytes of encoded events, 0 = none. Beyond a limit turns
+/// continue, but what agents say and do is not stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutputSection {
+    /// What is stored for the sessions of a task.
+    pub task_bytes: u64,
+    /// What is stored for all tasks of an organization that have not ended.
+    pub organization_bytes: u64,
+}
+
+impl Default for OutputSection {
+    fn default() -> Self {
+        Self { task_bytes: 256 << 20, organization_bytes: 4 << 30 }
+    }
+}
+
 /// Section `provisioner.local` of the configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -119,6 +138,7 @@ impl Default for Config {
             agents: BTreeMap::new(),
             secret_keys: Vec::new(),
             attachments: AttachmentSection::default(),
+            output: OutputSection::default(),
             network: NetworkSettings::default(),
             mcp_hosts: Vec::new(),
             model_silence: Duration::from_secs(300),

@@ -26,7 +26,7 @@ mod store;
 mod testing;
 mod view;
 
-pub use config::{AttachmentSection, Config, LocalSection};
+pub use config::{AttachmentSection, Config, LocalSection, OutputSection};
 pub use profiles::{
     EnvironmentKeys, MODEL_VARIABLES, ModelAccess, ModelCredential, ModelFinding, ModelProbe, Probed,
 };

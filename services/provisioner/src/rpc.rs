@@ -29,6 +29,7 @@ foundry_service::rpcs! {
         respond_to_elicitation: RespondToElicitationRequest => RespondToElicitationResponse;
         set_agent_session_option: SetAgentSessionOptionRequest => SetAgentSessionOptionResponse;
         close_agent_session: CloseAgentSessionRequest => CloseAgentSessionResponse;
+        release_agent_events: ReleaseAgentEventsRequest => ReleaseAgentEventsResponse;
         list_processes: ListProcessesRequest => ListProcessesResponse;
     }
     watches {

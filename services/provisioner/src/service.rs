@@ -96,6 +96,7 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
     tasks.spawn("isolation of sandboxes", settle(Arc::clone(&shared)));
     tasks.spawn("sandbox sweeper", runtime::sweep_strangers(Arc::clone(&shared)));
     tasks.spawn("secrets under older keys", reencrypt_at_start(Arc::clone(&shared)));
+    tasks.spawn("released events", runtime::reclaim_again(Arc::clone(&shared)));
     tasks.spawn("attachment sweeper", attachments::sweep_again(Arc::clone(&shared)));
 
     let routes = tonic::service::Routes::new(
@@ -193,7 +194,9 @@ pub(crate) fn assemble(
         bundles: parts.bundles,
         clients: runtime::Clients::default(),
         pumps: runtime::Pumps::default(),
+        stored_output: runtime::StoredOutput::default(),
         work_locks: runtime::Locks::default(),
+        reclaim_requested: tokio::sync::Notify::new(),
         health_check_requested: tokio::sync::Notify::new(),
         listings: tokio::sync::Semaphore::new(crate::ops::list_processes::CONCURRENT_LISTINGS),
         git: tokio::sync::OnceCell::new(),

@@ -20,7 +20,7 @@ use crate::attachments::Attachments;
 use crate::domain::{Sandbox, Session};
 use crate::profiles::Profiles;
 use crate::providers::Providers;
-use crate::runtime::{Clients, Locks, Pumps};
+use crate::runtime::{Clients, Locks, Pumps, StoredOutput};
 
 /// The service's parts; always behind an [`Arc`].
 pub struct Shared {
@@ -54,8 +54,12 @@ pub struct Shared {
     pub clients: Clients,
     /// The readers of the agents' logs.
     pub pumps: Pumps,
+    /// How much output of agents is stored.
+    pub stored_output: StoredOutput,
     /// Held during the hand-over of a sandbox's work.
     pub work_locks: Locks,
+    /// Wakes the deletion of released events.
+    pub reclaim_requested: Notify,
     /// Wakes the health watch.
     pub health_check_requested: Notify,
     /// Permits for listing the processes of sandboxes.

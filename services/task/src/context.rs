@@ -47,6 +47,8 @@ pub struct Context {
     pub writers: Writers,
     /// Sessions whose agent events cannot be taken in.
     pub stalls: Stalls,
+    /// How long the transcripts of a killed task are kept.
+    pub transcript_retention: Duration,
     /// Sandbox provider of tasks that name none.
     pub default_provider: String,
     /// Names of the agents that a task may ask for.

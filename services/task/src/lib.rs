@@ -22,6 +22,7 @@ mod view;
 mod writers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use foundry_authn::{Authenticator, IdentityLayer, ServiceIdentity};
 use foundry_core::{Env, Result, Tasks};
@@ -30,6 +31,7 @@ use foundry_proto::provisioner::v1::attachment_service_client::AttachmentService
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::task::v1::task_service_server::{self, TaskServiceServer};
+use foundry_server::config::duration;
 use foundry_server::{DataDirectory, Service, Upstream};
 use foundry_service::{Database, finish_flows, on_database, served};
 use foundry_watch::Observer;
@@ -53,6 +55,9 @@ pub struct Config {
     pub agents: Vec<String>,
     /// Names of the sandbox providers that a task may ask for.
     pub providers: Vec<String>,
+    /// How long the transcripts of a killed task are kept; those of other tasks, archived ones too, are not deleted.
+    #[serde(with = "duration")]
+    pub transcript_retention: Duration,
 }
 
 impl Default for Config {
@@ -62,6 +67,7 @@ impl Default for Config {
             default_provider: "local".to_owned(),
             agents: ["demo", "claude", "codex", "opencode", "gemini", "qwen"].map(str::to_owned).into(),
             providers: ["local"].map(str::to_owned).into(),
+            transcript_retention: Duration::from_secs(90 * 24 * 3600),
         }
     }
 }
@@ -148,6 +154,7 @@ async fn start(
         followed,
         writers: writers::Writers::default(),
         stalls: stalls::Stalls::default(),
+        transcript_retention: config.transcript_retention,
         default_provider: config.default_provider.clone(),
         agents: config.agents.clone(),
         providers: config.providers.clone(),

@@ -3,6 +3,7 @@
 mod appends;
 mod attachments;
 mod damage;
+mod ended;
 mod measures;
 mod mishaps;
 mod options;

@@ -127,6 +127,10 @@ pub struct Session {
     pub offer: Offer,
     /// Offset of the newest event.
     pub last_offset: i64,
+    /// Encoded bytes of its events that are stored.
+    pub stored_bytes: i64,
+    /// Encoded bytes of what its agent said and did that were not stored because of a limit.
+    pub left_out_bytes: i64,
     /// The flow that moves it now.
     pub flow_id: String,
     /// When it was asked for.

@@ -49,7 +49,7 @@ answers! {
     EnsureSandboxResponse RetrySandboxResponse DestroySandboxResponse CreateAgentSessionResponse
     RetryAgentSessionResponse ResumeAgentSessionResponse PromptAgentSessionResponse CancelPromptResponse RespondToPermissionResponse
     RespondToElicitationResponse SetAgentSessionOptionResponse SetModelLimitResponse
-    CloseAgentSessionResponse PutAttachmentResponse DeleteAttachmentResponse DeleteModelProviderResponse DeleteAgentProfileResponse
+    CloseAgentSessionResponse ReleaseAgentEventsResponse PutAttachmentResponse DeleteAttachmentResponse DeleteModelProviderResponse DeleteAgentProfileResponse
 }
 
 /// One command of a caller in an organization.

@@ -97,6 +97,8 @@ fn rehome(shared: &Shared, ws: &mut WriteSet, there: &Session, fresh: Session) -
         generation: there.generation + 1,
         reported_generation: there.reported_generation,
         last_offset: there.last_offset,
+        stored_bytes: there.stored_bytes,
+        left_out_bytes: there.left_out_bytes,
         create_time: there.create_time,
         // Choices are carried over to the same agent only; another one has other options.
         offer: if there.agent == fresh.agent {
@@ -172,6 +174,8 @@ fn fresh(
         pending_elicitation: None,
         offer: Offer { start, ..Offer::default() },
         last_offset: 0,
+        stored_bytes: 0,
+        left_out_bytes: 0,
         flow_id,
         create_time: now,
         stages: foundry_flow::pending_stages(&flow::session::SESSION)

@@ -26,6 +26,7 @@ pub mod list_providers;
 pub mod list_sandboxes;
 pub mod prompt_agent_session;
 pub mod put_attachment;
+pub mod release_agent_events;
 pub mod respond_to_elicitation;
 pub mod respond_to_permission;
 pub mod resume_agent_session;

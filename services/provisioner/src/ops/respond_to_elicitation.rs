@@ -15,7 +15,8 @@ use crate::flow::{self, permission::Answer};
 use crate::runtime::waiting;
 use crate::shared::Shared;
 use crate::store::elicitations::Elicitation;
-use crate::store::{condition_value, elicitations, events, sessions};
+use crate::store::events::{self, Appended};
+use crate::store::{condition_value, elicitations, sessions};
 
 /// Answers a form of the agent.
 ///
@@ -90,19 +91,20 @@ async fn answer(
         ..TranscriptPart::default()
     };
     let revs = sessions::revs(ws, &session.organization_id, &session.session_id);
-    let last_offset = events::append(ws, &session, revs.session, now, vec![part]);
+    let appended = events::append(ws, &session, revs.session, now, vec![part]);
     let others = elicitations::pending(&shared.store, &session.session_id).await?;
     let next = others.into_iter().map(|e| e.request).find(|r| r.elicitation_id != *id);
     let condition = waiting(session.pending_permission.as_ref(), next.as_ref(), now);
-    let set = vec![
-        ("last_offset", last_offset.into()),
+    let mut set = vec![
         ("pending_elicitation", sessions::elicitation_value(next.as_ref())),
         ("condition", condition_value(&condition)),
     ];
+    set.extend(appended.columns());
     sessions::update(ws, &session, set);
     let answer = Answer::written(&asked.acp_id, content.clone());
     flow::permission::enqueue_for(ws, shared, &session, vec![answer])?;
-    Ok(Session { last_offset, pending_elicitation: next, condition, ..session })
+    let Appended { last_offset, stored_bytes } = appended;
+    Ok(Session { last_offset, stored_bytes, pending_elicitation: next, condition, ..session })
 }
 
 #[cfg(test)]

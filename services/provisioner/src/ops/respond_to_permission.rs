@@ -11,8 +11,9 @@ use crate::domain::Session;
 use crate::flow::{self, permission::Answer};
 use crate::runtime::waiting;
 use crate::shared::Shared;
+use crate::store::events::{self, Appended};
 use crate::store::permissions::Permission;
-use crate::store::{condition_value, events, permissions, sessions};
+use crate::store::{condition_value, permissions, sessions};
 
 /// Answers a permission request of the agent.
 pub async fn respond_to_permission(
@@ -96,18 +97,19 @@ async fn answer(
         ..TranscriptPart::default()
     };
     let revs = sessions::revs(ws, &session.organization_id, &session.session_id);
-    let last_offset = events::append(ws, &session, revs.session, now, vec![part]);
+    let appended = events::append(ws, &session, revs.session, now, vec![part]);
     let others = permissions::pending(&shared.store, &session.session_id).await?;
     let next = others.into_iter().map(|p| p.request).find(|r| r.permission_id != *id);
     let condition = waiting(next.as_ref(), session.pending_elicitation.as_ref(), now);
-    let set = vec![
-        ("last_offset", last_offset.into()),
+    let mut set = vec![
         ("pending_permission", sessions::permission_value(next.as_ref())),
         ("condition", condition_value(&condition)),
     ];
+    set.extend(appended.columns());
     sessions::update(ws, &session, set);
     let option = Some(option_id).filter(|o| !o.is_empty());
     let answer = Answer::permission(&asked.acp_id, option);
     flow::permission::enqueue_for(ws, shared, &session, vec![answer])?;
-    Ok(Session { last_offset, pending_permission: next, condition, ..session })
+    let Appended { last_offset, stored_bytes } = appended;
+    Ok(Session { last_offset, stored_bytes, pending_permission: next, condition, ..session })
 }

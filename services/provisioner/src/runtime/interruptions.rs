@@ -74,8 +74,7 @@ pub fn append_to_transcript(
         set.push(("pending_elicitation", Value::Null));
     }
     let revs = sessions::revs(ws, &session.organization_id, &session.session_id);
-    let last = events::append(ws, session, revs.session, now, parts);
-    set.push(("last_offset", last.into()));
+    set.extend(events::append(ws, session, revs.session, now, parts).columns());
     set
 }
 

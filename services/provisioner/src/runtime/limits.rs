@@ -100,8 +100,8 @@ fn write(
             ..TranscriptPart::default()
         };
         let revs = sessions::revs(ws, &session.organization_id, &session.session_id);
-        let last = events::append(ws, session, revs.session, now, notices.iter().map(part).collect());
-        set.push(("last_offset", last.into()));
+        let parts = notices.iter().map(part).collect();
+        set.extend(events::append(ws, session, revs.session, now, parts).columns());
     }
     if !set.is_empty() {
         sessions::update(ws, session, set);

@@ -6,7 +6,9 @@ mod interruptions;
 mod limits;
 mod locks;
 mod news;
+mod output;
 mod pump;
+mod reclaim;
 mod record;
 mod sweeper;
 
@@ -17,7 +19,11 @@ pub use health::watch_health;
 pub use interruptions::{append_to_transcript, end_turn};
 pub use locks::Locks;
 pub use news::{options_key, waiting, wake};
+pub use output::StoredOutput;
 pub use pump::{Pumps, drain_log};
+#[cfg(test)]
+pub use reclaim::reclaim;
+pub use reclaim::reclaim_again;
 use record::waits_for;
 #[cfg(test)]
 pub use sweeper::sweep;

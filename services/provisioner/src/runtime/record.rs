@@ -10,6 +10,7 @@ use foundry_sandbox::{TapBatch, TapCursor, TapEvent};
 use foundry_store::WriteSet;
 
 use super::news::{self, Taken};
+use super::output::{self, LeftOut};
 use crate::domain::fold::{Asked, Elicited, Fold, Folded, Running, fold, notice};
 use crate::domain::{Session, SessionState, Turn, TurnState};
 use crate::flow::{self, permission::Answer};
@@ -84,10 +85,10 @@ async fn record_stretch(
 ) -> Result<(Recorded, Option<(usize, TapCursor)>), Error> {
     let decide = || async {
         let Some(session) = open_session(shared, session_id).await? else {
-            return Ok((WriteSet::new(), (Recorded::Gone, None)));
+            return Ok((WriteSet::new(), (Recorded::Gone, None, None)));
         };
         if session.cursor != *stretch.start {
-            return Ok((WriteSet::new(), (Recorded::Stale, None)));
+            return Ok((WriteSet::new(), (Recorded::Stale, None, None)));
         }
         let turn = turns::find_named(&shared.store, session_id, &session.message_id).await?;
         let turn = turn.filter(|t| t.state != TurnState::Ended && session.state == SessionState::Running);
@@ -101,21 +102,26 @@ async fn record_stretch(
         let answered = session.model_answered == session.message_id;
         let refused = session.model_condition.as_ref().filter(|c| c.reason != LIMIT_WAIT);
         blame_model(&mut folded, refused, answered);
+        let left_out = output::limit(shared, &session, &mut after, &mut folded).await?;
         let kept = crate::attachments::keep(shared, &session, &mut folded).await?;
         let now = shared.env.clock.now();
         let taken = news::taken(&session, &mut after, &folded, now);
         let recorded = if taken.owing { Recorded::Owing } else { Recorded::Stored };
         let declined = std::mem::take(&mut folded.declined);
-        let mut ws =
-            Recording { shared, session: &session, turn, taken, now }.write(after, folded, &next).await?;
+        let recording = Recording { shared, session: &session, turn, taken, left_out, now };
+        let (mut ws, stored) = recording.write(after, folded, &next).await?;
         for file in &kept {
             attachments::ready(&mut ws, file, None);
         }
         // Also questions that are declined without a notice: the agent waits for the answers.
         flow::decline::enqueue_for(&mut ws, shared, &session, declined).await?;
-        Ok((ws, (recorded, Some((taken_events, next)))))
+        Ok((ws, (recorded, Some((taken_events, next)), Some((session, stored)))))
     };
-    Ok(shared.store.retry_on_conflict(decide).await?.1)
+    let (recorded, taken, stored) = shared.store.retry_on_conflict(decide).await?.1;
+    if let Some((session, bytes)) = stored {
+        shared.stored_output.add(&session, bytes);
+    }
+    Ok((recorded, taken))
 }
 
 /// Adds a notice that the log cannot be read, once, and continues at `next`.
@@ -145,9 +151,9 @@ pub async fn record_hole(
         after.blind = true;
         let now = shared.env.clock.now();
         let taken = news::taken(&session, &mut after, &folded, now);
-        let ws = Recording { shared, session: &session, turn: None, taken, now }
-            .write(after, folded, next)
-            .await?;
+        let left_out = LeftOut::default();
+        let recording = Recording { shared, session: &session, turn: None, taken, left_out, now };
+        let (ws, _) = recording.write(after, folded, next).await?;
         Ok((ws, Recorded::Stored))
     };
     Ok(shared.store.retry_on_conflict(decide).await?.1)
@@ -163,13 +169,21 @@ struct Recording<'a> {
     session: &'a Session,
     turn: Option<Turn>,
     taken: Taken,
+    left_out: LeftOut,
     now: Timestamp,
 }
 
 impl Recording<'_> {
-    async fn write(&self, mut fold: Fold, folded: Folded, next: &TapCursor) -> Result<WriteSet, Error> {
+    /// Returns the write set, and the bytes of the parts in it.
+    async fn write(
+        &self,
+        mut fold: Fold,
+        folded: Folded,
+        next: &TapCursor,
+    ) -> Result<(WriteSet, i64), Error> {
         let mut ws = WriteSet::new();
         let mut set: Set = vec![("cursor", sessions::json(next)?)];
+        set.extend(self.left_out.total(self.session).map(|bytes| ("left_out_bytes", bytes.into())));
         // Questions that are shown have a part, so they need no check of their own.
         if folded.parts.is_empty() && !folded.sent && self.taken.offer.is_none() {
             // Nothing to show: the position moves without a new revision.
@@ -177,7 +191,7 @@ impl Recording<'_> {
             let guards =
                 [("rev", self.session.rev.into()), ("cursor", sessions::json(&self.session.cursor)?)];
             ws.update(&sessions::SESSIONS, &[(&self.session.session_id).into()], &set, &guards);
-            return Ok(ws);
+            return Ok((ws, 0));
         }
         let mut parts = folded.parts;
         let mut answers = Vec::new();
@@ -198,6 +212,7 @@ impl Recording<'_> {
             let (asked, elicited) = (&folded.asked, &folded.elicited);
             self.turn_news(&mut ws, &mut set, turn, (asked, elicited), folded.sent, folded.ended.as_ref());
         }
+        self.show_limit(&mut set);
         if let Some(offer) = &self.taken.offer {
             set.push(("offer", sessions::json(offer)?));
         }
@@ -212,10 +227,22 @@ impl Recording<'_> {
         }
         set.push(("fold", sessions::json(&fold)?));
         let revs = sessions::revs(&mut ws, &self.session.organization_id, &self.session.session_id);
-        let last = events::append(&mut ws, self.session, revs.session, self.now, parts);
-        set.push(("last_offset", last.into()));
+        let appended = events::append(&mut ws, self.session, revs.session, self.now, parts);
+        set.extend(appended.columns());
         sessions::update(&mut ws, self.session, set);
-        Ok(ws)
+        Ok((ws, appended.stored_bytes - self.session.stored_bytes))
+    }
+
+    /// Shows a reached limit of stored output, unless the session has something else to show.
+    fn show_limit(&self, set: &mut Set) {
+        let shows = !self.session.condition.reason.is_empty() || self.session.waits_for_person();
+        if shows || set.iter().any(|(column, _)| *column == "condition") {
+            return;
+        }
+        if let Some(condition) = self.left_out.condition(self.session, self.now) {
+            let waiting_on = self.session.condition.waiting_on.clone();
+            set.push(("condition", condition_value(&Condition { waiting_on, ..condition })));
+        }
     }
 
     fn turn_news(
@@ -236,7 +263,8 @@ impl Recording<'_> {
             if refused.is_none() && self.session.model_condition.is_some() {
                 set.push(("model_condition", foundry_store::Value::Null));
             }
-            let condition = refused.unwrap_or_else(|| cleared(self.now));
+            let limited = || self.left_out.condition(self.session, self.now);
+            let condition = refused.or_else(limited).unwrap_or_else(|| cleared(self.now));
             set.extend([
                 ("state", SessionState::Ready.as_str().into()),
                 ("condition", condition_value(&condition)),

@@ -1,10 +1,11 @@
-//! Table `agent_events`: the transcript parts of agents, in order, never changed.
+//! Table `agent_events`: the transcript parts of agents, in order, never changed. Those of a released session are deleted
+//! by `runtime/reclaim.rs`.
 
 use foundry_core::{Error, SessionId, Timestamp};
 use foundry_proto::common::v1::TranscriptPart;
 use foundry_proto::provisioner::v1::AgentEvent;
 use foundry_service::stored_part;
-use foundry_store::{RevRef, Row, Store, Table, WriteSet};
+use foundry_store::{RevRef, Row, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
 use crate::domain::Session;
@@ -24,23 +25,48 @@ pub const CHANGED: &str = "SELECT session_id, event_offset, rev, part FROM agent
 const NEWEST: &str =
     "SELECT part FROM agent_events WHERE session_id = $1 ORDER BY event_offset DESC LIMIT 5000";
 
-/// Appends parts after the session's newest event; returns the new last offset, which the caller
-/// writes to the session's row in the same write set.
+/// What changes in the row of a session to which parts were appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the newest event.
+    pub last_offset: i64,
+    /// Encoded bytes of all events of the session that are stored.
+    pub stored_bytes: i64,
+}
+
+impl Appended {
+    /// The columns to set, in the write set of the parts.
+    pub fn columns(self) -> [(&'static str, Value); 2] {
+        [("last_offset", self.last_offset.into()), ("stored_bytes", self.stored_bytes.into())]
+    }
+}
+
+/// Appends parts after the session's newest event; what it returns, the caller writes to the session's row in the same
+/// write set.
 pub fn append(
     ws: &mut WriteSet,
     session: &Session,
     rev: RevRef,
     now: Timestamp,
     parts: Vec<TranscriptPart>,
-) -> i64 {
-    let mut offset = session.last_offset;
+) -> Appended {
+    let (mut last_offset, mut stored_bytes) = (session.last_offset, session.stored_bytes);
     for mut part in parts {
-        offset += 1;
+        last_offset += 1;
         part.create_time = Some(now.to_proto());
-        let values = [(&session.session_id).into(), offset.into(), rev.into(), part.encode_to_vec().into()];
-        ws.insert(&EVENTS, values);
+        let part = part.encode_to_vec();
+        stored_bytes += i64::try_from(part.len()).unwrap_or(i64::MAX);
+        ws.insert(&EVENTS, [(&session.session_id).into(), last_offset.into(), rev.into(), part.into()]);
     }
-    offset
+    Appended { last_offset, stored_bytes }
+}
+
+/// Deletes all events of a session, a few in each commit; returns how many.
+pub async fn delete(store: &Store, session: &SessionId) -> Result<u64, Error> {
+    const SQL: &str = "DELETE FROM agent_events WHERE session_id = $1 AND event_offset IN \
+         (SELECT event_offset FROM agent_events WHERE session_id = $1 ORDER BY event_offset LIMIT $2) \
+         RETURNING 1 AS gone";
+    store.delete_in_chunks(SQL, &[session.into()]).await
 }
 
 /// A row as on the wire.

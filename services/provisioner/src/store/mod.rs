@@ -62,6 +62,8 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0008_model_waits_and_limits"),
         step!("0009_network"),
         step!("0010_estimated_usage"),
+        step!("0011_output"),
+        step!("0012_released"),
     ],
 };
 

@@ -11,6 +11,11 @@ use super::{Set, condition_value, id, stages};
 use crate::domain::fold::Fold;
 use crate::domain::{Offer, SESSION_STAGES, Session, SessionState};
 
+/// Values of the column `released`: the events are kept, are to be deleted, are deleted.
+const KEPT: i64 = 0;
+const RELEASED: i64 = 1;
+const DELETED: i64 = 2;
+
 /// A row for each agent session, also closed ones.
 pub static SESSIONS: Table = Table::new(
     "agent_sessions",
@@ -99,6 +104,8 @@ fn stored(row: &Row) -> Result<Stored<Session>, Error> {
             pending_elicitation: damage.part(row.opt_message("pending_elicitation"))?,
             offer: damage.part(row.json::<Offer>("offer"))?,
             last_offset: row.int("last_offset")?,
+            stored_bytes: row.int("stored_bytes")?,
+            left_out_bytes: row.int("left_out_bytes")?,
             flow_id: text("flow_id")?,
             create_time: row.time("create_time")?,
             profile_id: text("profile_id")?,
@@ -186,6 +193,7 @@ pub fn rehome(ws: &mut WriteSet, s: &Session) -> Result<Revs, Error> {
         ("pending_elicitation", Value::Null),
         ("offer", json(&s.offer)?),
         ("flow_id", s.flow_id.as_str().into()),
+        ("released", KEPT.into()),
     ];
     Ok(update(ws, s, set))
 }
@@ -213,6 +221,26 @@ pub fn update(ws: &mut WriteSet, loaded: &Session, set: Set) -> Revs {
     revs
 }
 
+/// Marks the events of a closed session for deletion. Nothing of that is shown, so there is no new revision.
+pub fn release(ws: &mut WriteSet, loaded: &Session) {
+    let set = [("released", RELEASED.into())];
+    ws.update(&SESSIONS, &[(&loaded.session_id).into()], &set, &[("rev", loaded.rev.into())]);
+}
+
+/// The sessions whose events are to be deleted, after an id, in the order of their ids.
+pub async fn released(store: &Store, after: &str, limit: u32) -> Result<Vec<SessionId>, Error> {
+    const SQL: &str = "SELECT session_id FROM agent_sessions WHERE released = 1 AND session_id > $1 \
+         ORDER BY session_id LIMIT $2";
+    let rows = store.query(SQL, &[after.into(), limit.into()]).await?;
+    rows.iter().map(|r| id(r.text("session_id")?)).collect()
+}
+
+/// Notes that no event of a released session is stored any more.
+pub fn deleted(ws: &mut WriteSet, session: &SessionId) {
+    let set = [("released", DELETED.into()), ("stored_bytes", 0.into())];
+    ws.update(&SESSIONS, &[session.into()], &set, &[("released", RELEASED.into())]);
+}
+
 /// Changes a session on behalf of its flow; no effect when another flow has taken it over.
 pub fn update_as(ws: &mut WriteSet, organization: &OrganizationId, id: &SessionId, flow: &str, set: Set) {
     let revs = revs(ws, organization, id);
@@ -223,6 +251,15 @@ pub fn update_as(ws: &mut WriteSet, organization: &OrganizationId, id: &SessionI
 /// The session with this id, in any organization; the caller checks access.
 pub async fn find(store: &Store, id: &SessionId) -> Result<Option<Session>, Error> {
     store.query(BY_ID, &[id.into()]).await?.first().map(read).transpose()
+}
+
+/// Encoded bytes of the stored events of each task that has any: its organization, its id, and the bytes.
+pub async fn stored_bytes(store: &Store) -> Result<Vec<(OrganizationId, String, i64)>, Error> {
+    const SQL: &str = "SELECT organization_id, task_id, CAST(SUM(stored_bytes) AS BIGINT) AS stored \
+         FROM agent_sessions WHERE stored_bytes > 0 GROUP BY organization_id, task_id";
+    let read =
+        |r: &Row| Ok((id(r.text("organization_id")?)?, r.text("task_id")?.to_owned(), r.int("stored")?));
+    store.query(SQL, &[]).await?.iter().map(read).collect()
 }
 
 /// All sessions of a sandbox, also closed ones, those left out that cannot be decoded.

@@ -1,9 +1,11 @@
 //! The service's consumers, each in a task of its own: per organization the sandboxes and repositories, per running
-//! session the agent's events. One more refreshes views that this service's own flows marked stale.
+//! session the agent's events. One more refreshes views that this service's own flows marked stale, and one gives back
+//! the space of ended tasks.
 
 pub mod agent_side;
 pub mod append;
 pub mod apply;
+mod ended;
 mod follow;
 mod repositories;
 mod sandboxes;
@@ -24,6 +26,8 @@ use tonic::{Status, Streaming};
 
 use crate::context::Context;
 use crate::store::{positions, tasks};
+#[cfg(test)]
+pub(crate) use ended::{delete_transcripts, release};
 #[cfg(test)]
 pub(crate) use stale::freshen;
 
@@ -91,6 +95,7 @@ pub async fn start(
     }
     tasks.spawn("organizations", supervise(Arc::clone(cx), tasks.clone(), requests));
     tasks.spawn("stale views", stale::run(Arc::clone(cx), tasks.cancellation().clone()));
+    tasks.spawn("ended tasks", ended::run(Arc::clone(cx), tasks.cancellation().clone()));
     tasks.spawn("agent events", follow::supervise(Arc::clone(cx), tasks.clone()));
     Ok(())
 }

@@ -306,8 +306,9 @@ impl Aggregate {
         let wanting = open().find(|s| {
             s.view.state() == SessionState::Error || (s.view.queue_held && s.view.queue_length > 0)
         });
-        let condition = wanting.and_then(|s| s.view.condition.clone()).unwrap_or_default();
-        (TaskState::Idle, condition)
+        let limited = || open().find(|s| s.view.condition.as_ref().is_some_and(says_output_limit));
+        let shown = wanting.or_else(limited);
+        (TaskState::Idle, shown.and_then(|s| s.view.condition.clone()).unwrap_or_default())
     }
 
     /// Why provisioning failed: the condition of the sandbox or agent session if it has one, else the flow's.
@@ -447,6 +448,11 @@ fn running(session: &Session, agent: &AgentSession) -> Condition {
         },
         None => theirs,
     }
+}
+
+/// Whether a condition says that output of the agent was left out of the transcript because of a limit.
+fn says_output_limit(condition: &Condition) -> bool {
+    ["TASK_OUTPUT_LIMIT", "ORGANIZATION_OUTPUT_LIMIT"].contains(&condition.reason.as_str())
 }
 
 fn condition_of(sandbox: Option<&Sandbox>) -> Condition {

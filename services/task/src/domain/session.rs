@@ -46,6 +46,8 @@ pub struct Session {
     pub retry_rev: i64,
     /// Whether the agent's events must be followed now.
     pub follows: bool,
+    /// Whether the provisioner was asked to delete its copy of the events.
+    pub released: bool,
     /// Choices that the agent's side has not confirmed yet.
     pub asked: Asked,
     /// The view that callers see: the names in it are facts, the rest is derived.
@@ -124,6 +126,7 @@ impl Session {
             answered: String::new(),
             retry_rev: 0,
             follows: false,
+            released: false,
             asked: Asked { start: choice.start.clone(), ..Asked::default() },
             view,
             damaged: false,

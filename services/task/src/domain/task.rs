@@ -129,6 +129,8 @@ pub struct Task {
     pub destroy_sent: String,
     /// Upstream revision of the failed sandbox that a person asked to retry; 0 = none.
     pub retry_rev: i64,
+    /// Whether the transcripts of its sessions are deleted, or being deleted.
+    pub transcript_deleted: bool,
     /// The view that callers see: the names and texts in it are facts, the rest is derived.
     pub view: pb::Task,
     /// Whether the stored view cannot be decoded. `view` then stands for it and is never written.
@@ -229,6 +231,7 @@ impl Task {
             flow: FlowFacts::fresh(flow_id),
             destroy_sent: String::new(),
             retry_rev: 0,
+            transcript_deleted: false,
             view,
             damaged: false,
         }

@@ -6,9 +6,10 @@ use foundry_core::{Env, FlowId, OrganizationId, Result, SessionId, TaskId};
 use foundry_flow::{Flow, NewFlow, Outcome, Stage, StageContext, enqueue, stage};
 use foundry_proto::common::v1::ElicitationValue;
 use foundry_proto::provisioner::v1::{
-    CancelPromptRequest, CloseAgentSessionRequest, DestroySandboxRequest, RespondToElicitationRequest,
-    RespondToPermissionRequest, ResumeAgentSessionRequest, RetryAgentSessionRequest, RetrySandboxRequest,
-    SetAgentSessionOptionRequest, SetAgentSessionOptionResponse,
+    CancelPromptRequest, CloseAgentSessionRequest, DestroySandboxRequest, ReleaseAgentEventsRequest,
+    RespondToElicitationRequest, RespondToPermissionRequest, ResumeAgentSessionRequest,
+    RetryAgentSessionRequest, RetrySandboxRequest, SetAgentSessionOptionRequest,
+    SetAgentSessionOptionResponse,
 };
 use foundry_server::RequestContext;
 use foundry_store::WriteSet;
@@ -58,6 +59,12 @@ pub enum ProvisionerCall {
     SetOption { session_id: String, option_id: String, value: String },
     /// Close the agent's side of a session.
     CloseSession { session_id: String },
+    /// Delete the events of a closed session, all of which the transcript holds.
+    ReleaseEvents {
+        session_id: String,
+        /// Offset of the newest of them.
+        stored_offset: i64,
+    },
     /// Destroy a sandbox.
     DestroySandbox { sandbox_id: String },
     /// Retry a failed sandbox.
@@ -151,6 +158,10 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         ProvisionerCall::CloseSession { session_id } => {
             let request = CloseAgentSessionRequest { request_id, session_id, user_id };
             call(&cx.env, client.close_agent_session(request)).await.map(drop)
+        }
+        ProvisionerCall::ReleaseEvents { session_id, stored_offset } => {
+            let request = ReleaseAgentEventsRequest { request_id, session_id, stored_offset };
+            call(&cx.env, client.release_agent_events(request)).await.map(drop)
         }
         ProvisionerCall::DestroySandbox { sandbox_id } => {
             let request = DestroySandboxRequest { request_id, sandbox_id, user_id };

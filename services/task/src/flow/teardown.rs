@@ -96,10 +96,11 @@ async fn destroying(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
 async fn ended(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
     let now = cx.env.clock.now();
-    let end = |aggregate: &mut Aggregate, _: &mut WriteSet| {
+    let end = |aggregate: &mut Aggregate, ws: &mut WriteSet| {
         if !aggregate.task.lifecycle.has_ended() {
             aggregate.task.lifecycle = aggregate.task.lifecycle.ended();
             aggregate.task.lifecycle_time = now;
+            ws.wake(aggregate::ENDED_TOPIC);
         }
         Ok(())
     };

@@ -19,6 +19,8 @@ use crate::projection::organization;
 
 /// Topic woken when the sessions whose events must be followed have changed.
 pub const FOLLOW_TOPIC: &str = "task/follow";
+/// Topic woken when a task has ended.
+pub const ENDED_TOPIC: &str = "task/ended";
 /// Topic woken when a flow has changed something that a view does not show yet.
 pub const STALE_TOPIC: &str = "task/stale";
 

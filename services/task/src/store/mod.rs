@@ -45,6 +45,8 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0003_user_state"),
         step!("0004_asked"),
         step!("0005_attachments"),
+        step!("0006_released"),
+        step!("0007_transcript_deletion"),
     ],
 };
 

@@ -33,6 +33,7 @@ pub const SESSIONS: Table = Table::new(
         "held_for",
         "retry_rev",
         "follows",
+        "released",
         "asked",
         "view",
     ],
@@ -48,11 +49,11 @@ pub const ONE_BY_REV: &str = "SELECT session_id, task_id, organization_id, creat
 
 const OF_TASK: &str = "SELECT session_id, task_id, organization_id, create_time, rev, feed_rev, flow_id, flow_stage, \
      flow_status, flow_condition, closed, close_sent, event_offset, spoken_for, spoken_here, answered, held_for, \
-     retry_rev, follows, asked, view FROM sessions WHERE task_id = $1 ORDER BY create_time, session_id";
+     retry_rev, follows, released, asked, view FROM sessions WHERE task_id = $1 ORDER BY create_time, session_id";
 
 const ONE: &str = "SELECT session_id, task_id, organization_id, create_time, rev, feed_rev, flow_id, flow_stage, \
      flow_status, flow_condition, closed, close_sent, event_offset, spoken_for, spoken_here, answered, held_for, \
-     retry_rev, follows, asked, view FROM sessions WHERE session_id = $1";
+     retry_rev, follows, released, asked, view FROM sessions WHERE session_id = $1";
 
 fn read(row: &Row) -> Result<Session> {
     let view = view(row)?;
@@ -74,6 +75,7 @@ fn read(row: &Row) -> Result<Session> {
         held_for: row.text("held_for")?.to_owned(),
         retry_rev: row.int("retry_rev")?,
         follows: row.bool("follows")?,
+        released: row.bool("released")?,
         damaged: view.is_damaged() || asked.is_damaged(),
         asked: asked.entity,
         view: view.entity,
@@ -164,6 +166,19 @@ pub async fn followed(store: &Store, limit: u32) -> Result<Vec<(SessionId, TaskI
     rows.iter().map(|r| Ok((r.text("session_id")?.parse()?, r.text("task_id")?.parse()?))).collect()
 }
 
+/// The tasks that have ended with sessions whose events the provisioner still stores, from after an id of a session on:
+/// each session with its task, in the order of their ids.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn unreleased(store: &Store, after: &str, limit: u32) -> Result<Vec<(SessionId, TaskId)>> {
+    const SQL: &str = "SELECT s.session_id, s.task_id FROM sessions s JOIN tasks t ON t.task_id = s.task_id \
+         WHERE s.released = 0 AND s.session_id > $1 AND t.lifecycle IN ('archived', 'killed') \
+         ORDER BY s.session_id LIMIT $2";
+    let rows = store.query(SQL, &[after.into(), limit.into()]).await?;
+    rows.iter().map(|r| Ok((r.text("session_id")?.parse()?, r.text("task_id")?.parse()?))).collect()
+}
+
 /// A map with text keys always serializes to JSON.
 fn asked(s: &Session) -> Value {
     serde_json::to_string(&s.asked).unwrap_or_else(|_| "{}".to_owned()).into()
@@ -191,6 +206,7 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, feed: RevRef, s: &Session) {
         s.held_for.as_str().into(),
         s.retry_rev.into(),
         s.follows.into(),
+        s.released.into(),
         asked(s),
         s.view.encode_to_vec().into(),
     ];
@@ -210,6 +226,9 @@ pub fn update(ws: &mut WriteSet, revs: Option<(RevRef, RevRef)>, before: &Sessio
         ("retry_rev", s.retry_rev.into()),
         ("follows", s.follows.into()),
     ];
+    if before.released != s.released {
+        set.push(("released", s.released.into()));
+    }
     if before.flow != s.flow {
         set.push(("flow_stage", s.flow.stage.as_str().into()));
         set.push(("flow_status", s.flow.status.as_str().into()));

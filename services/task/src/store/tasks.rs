@@ -1,7 +1,7 @@
 //! Table `tasks`: facts and view of each task.
 
 use bytes::Bytes;
-use foundry_core::{OrganizationId, RepositoryId, Result, TaskId};
+use foundry_core::{OrganizationId, RepositoryId, Result, TaskId, Timestamp};
 use foundry_flow::FlowStatus;
 use foundry_proto::task::v1 as pb;
 use foundry_service::{Stored, damaged_condition, damaged_name, stored_condition};
@@ -30,6 +30,7 @@ pub const TASKS: Table = Table::new(
         "flow_condition",
         "destroy_sent",
         "retry_rev",
+        "transcript_deletion",
         "view",
     ],
     &["task_id"],
@@ -41,7 +42,7 @@ pub const ONE_BY_REV: &str = "SELECT task_id, organization_id, repository_id, br
 
 const FIND: &str = "SELECT task_id, organization_id, repository_id, branch, first_session_id, create_time, rev, \
      fence, stale, lifecycle, lifecycle_time, flow_id, flow_stage, flow_status, flow_condition, destroy_sent, retry_rev, \
-     view FROM tasks WHERE task_id = $1";
+     transcript_deletion, view FROM tasks WHERE task_id = $1";
 
 fn read(row: &Row) -> Result<Task> {
     let view = view(row)?;
@@ -59,6 +60,7 @@ fn read(row: &Row) -> Result<Task> {
         flow: read_flow(row)?,
         destroy_sent: row.text("destroy_sent")?.to_owned(),
         retry_rev: row.int("retry_rev")?,
+        transcript_deleted: row.int("transcript_deletion")? > 0,
         damaged: view.is_damaged(),
         view: view.entity,
     })
@@ -170,6 +172,23 @@ pub async fn organizations(store: &Store) -> Result<Vec<OrganizationId>> {
     store.query(SQL, &[]).await?.iter().map(|r| r.text("organization_id")?.parse()).collect()
 }
 
+/// The tasks that were killed before a time and still have transcripts, the oldest first.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn with_old_transcripts(store: &Store, before: Timestamp, limit: u32) -> Result<Vec<TaskId>> {
+    const SQL: &str = "SELECT task_id FROM tasks WHERE lifecycle = 'killed' AND transcript_deletion < 2 \
+         AND lifecycle_time < $1 ORDER BY lifecycle_time LIMIT $2";
+    let rows = store.query(SQL, &[before.into(), limit.into()]).await?;
+    rows.iter().map(|r| r.text("task_id")?.parse()).collect()
+}
+
+/// Notes that the transcripts of a task, which were being deleted, are deleted. No view shows it.
+pub fn transcripts_deleted(ws: &mut WriteSet, id: &TaskId) {
+    let (set, guards) = ([("transcript_deletion", 2.into())], [("transcript_deletion", 1.into())]);
+    ws.update(&TASKS, &[id.into()], &set, &guards);
+}
+
 /// Adds a new task.
 pub fn insert(ws: &mut WriteSet, rev: RevRef, task: &Task) {
     let values: Vec<Value> = vec![
@@ -190,6 +209,7 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, task: &Task) {
         task.flow.condition.encode_to_vec().into(),
         task.destroy_sent.as_str().into(),
         task.retry_rev.into(),
+        task.transcript_deleted.into(),
         task.view.encode_to_vec().into(),
     ];
     ws.insert(&TASKS, values);
@@ -215,6 +235,9 @@ pub fn update(ws: &mut WriteSet, rev: Option<RevRef>, before: &Task, task: &Task
     }
     if before.retry_rev != task.retry_rev {
         set.push(("retry_rev", task.retry_rev.into()));
+    }
+    if before.transcript_deleted != task.transcript_deleted {
+        set.push(("transcript_deletion", task.transcript_deleted.into()));
     }
     if let Some(rev) = rev {
         set.push(("rev", rev.into()));

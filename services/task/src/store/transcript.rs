@@ -1,4 +1,5 @@
-//! Table `transcript_entries`: what was said and done in each session, immutable.
+//! Table `transcript_entries`: what was said and done in each session, immutable. Those of tasks that were killed long
+//! ago are deleted by `consume/ended.rs`.
 
 use bytes::Bytes;
 use foundry_core::{Result, SessionId};
@@ -45,4 +46,15 @@ pub fn insert(ws: &mut WriteSet, feed: RevRef, session: &SessionId, offset: i64,
 /// `INTERNAL` when the database fails.
 pub async fn page(store: &Store, session: &SessionId, from: i64, limit: u32) -> Result<Vec<TranscriptEntry>> {
     store.query(PAGE, &[session.into(), from.into(), limit.into()]).await?.iter().map(read).collect()
+}
+
+/// Deletes the entries of a session before an offset, a few in each commit.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn delete_before(store: &Store, session: &SessionId, offset: i64) -> Result<u64> {
+    const SQL: &str = "DELETE FROM transcript_entries WHERE session_id = $1 AND entry_offset IN \
+         (SELECT entry_offset FROM transcript_entries WHERE session_id = $1 AND entry_offset < $2 \
+          ORDER BY entry_offset LIMIT $3) RETURNING 1 AS gone";
+    store.delete_in_chunks(SQL, &[session.into(), offset.into()]).await
 }

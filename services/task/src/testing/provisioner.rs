@@ -76,6 +76,8 @@ pub struct FakeProvisioner {
     pub takes_prompts: watch::Sender<bool>,
     /// Sessions whose wait for a quota was ended by a call.
     pub resumed: watch::Sender<Vec<String>>,
+    /// Id and newest offset of each session whose events may be deleted, in the order of the calls.
+    pub released: watch::Sender<Vec<(String, i64)>>,
     /// Notified of every prompt.
     pub prompted: Arc<Notify>,
 }
@@ -93,6 +95,7 @@ impl FakeProvisioner {
             watch_fault: Arc::default(),
             takes_prompts: watch::Sender::new(true),
             resumed: watch::Sender::default(),
+            released: watch::Sender::default(),
             prompted: Arc::default(),
         }
     }
@@ -162,12 +165,16 @@ impl FakeProvisioner {
 
     /// Destroys all sandboxes and closes their sessions.
     pub async fn lose_sandboxes(&self) {
+        self.close_sessions(|_| true).await;
+        self.set_sandboxes(SandboxState::Destroyed).await;
+    }
+
+    async fn close_sessions(&self, which: impl Fn(&AgentSession) -> bool) {
         let all: Vec<AgentSession> = self.state.lock().unwrap().sessions.values().cloned().collect();
-        for mut session in all {
+        for mut session in all.into_iter().filter(which) {
             session.set_state(AgentSessionState::Closed);
             self.put_session(session).await;
         }
-        self.set_sandboxes(SandboxState::Destroyed).await;
     }
 
     async fn put_sandbox(&self, sandbox: Sandbox) -> i64 {
@@ -288,6 +295,13 @@ impl FakeProvisioner {
         self.emit(&mut session, Body::TurnEnd(end)).await;
     }
 
+    /// Sets the condition of a session.
+    pub async fn set_condition(&self, session_id: &str, condition: Condition) {
+        let mut session = self.session(session_id).unwrap();
+        session.condition = Some(condition);
+        self.put_session(session).await;
+    }
+
     fn find(&self, id: &str) -> Result<AgentSession, Status> {
         self.session(id).ok_or_else(|| Status::not_found("no such session"))
     }
@@ -347,6 +361,7 @@ impl ProvisionerService for FakeProvisioner {
     ) -> Answer<DestroySandboxResponse> {
         self.answer().await;
         let id = request.into_inner().sandbox_id;
+        self.close_sessions(|session| session.sandbox_id == id).await;
         let mut sandbox = self.state.lock().unwrap().sandboxes[&id].clone();
         sandbox.set_state(SandboxState::Destroyed);
         let rev = self.put_sandbox(sandbox.clone()).await;
@@ -512,6 +527,16 @@ impl ProvisionerService for FakeProvisioner {
         session.set_state(AgentSessionState::Closed);
         self.put_session(session).await;
         Ok(Response::new(CloseAgentSessionResponse::default()))
+    }
+
+    async fn release_agent_events(
+        &self,
+        request: Request<ReleaseAgentEventsRequest>,
+    ) -> Answer<ReleaseAgentEventsResponse> {
+        self.answer().await;
+        let request = request.into_inner();
+        self.released.send_modify(|all| all.push((request.session_id, request.stored_offset)));
+        Ok(Response::new(ReleaseAgentEventsResponse::default()))
     }
 
     async fn watch_sandboxes(&self, request: Request<WatchSandboxesRequest>) -> Answer<FrameStream> {

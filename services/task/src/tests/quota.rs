@@ -1,4 +1,6 @@
-//! A model provider whose quota is used up until a known time.
+//! A model provider whose quota is used up until a known time, and limits of stored output.
+
+use foundry_proto::common::v1::Condition;
 
 use super::*;
 
@@ -38,5 +40,35 @@ async fn tells_the_provisioner_to_go_on_when_a_person_resumes_a_session_that_wai
     resume().await.unwrap();
     let mut resumed = world.provisioner.resumed.subscribe();
     resumed.wait_for(|all| *all == [session.clone()]).await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn shows_during_and_after_a_turn_that_output_of_the_agent_is_no_longer_stored() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    for reason in ["TASK_OUTPUT_LIMIT", "ORGANIZATION_OUTPUT_LIMIT"] {
+        let condition = Condition {
+            reason: reason.to_owned(),
+            message: "1.0 MiB of agent output are not stored".to_owned(),
+            ..Condition::default()
+        };
+        world.provisioner.set_condition(&session, condition).await;
+        let shows = |t: &GetTaskResponse, state| {
+            let task = t.task.as_ref().unwrap();
+            task.state() == state && task.condition.as_ref().is_some_and(|c| c.reason == reason)
+        };
+        running.until(&tenant, &task, |t| shows(t, TaskState::Running)).await;
+        world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+        running.until(&tenant, &task, |t| shows(t, TaskState::Idle)).await;
+        let request = ExplainTaskRequest { task_id: task.clone() };
+        let explained = ops::explain_task::explain_task(&running.cx, &tenant.caller, request).await.unwrap();
+        assert!(explained.summary.contains("1.0 MiB of agent output are not stored"), "{explained:#?}");
+        assert_eq!(explained.summary.matches(reason).count(), 1, "{explained:#?}");
+        send(&running, &tenant, &session, "more").await;
+        running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    }
     running.stop().await;
 }

@@ -57,6 +57,8 @@ pub struct Fold {
     questions: u32,
     /// Questions that were declined since then, or since the end of the turn.
     refused: u32,
+    /// The newest turn whose transcript mentions that output is left out because of a limit; empty outside a turn.
+    pub limit_noticed: Option<String>,
 }
 
 /// A request that sets an option.

@@ -1,16 +1,31 @@
 //! How much of an agent's output one revision holds, and how much is stored of it.
 
+use std::time::Duration;
+
+use foundry_core::{MessageId, OrganizationId};
+use foundry_flow::{Engine, Options};
 use foundry_proto::common::v1::{AgentMessage, Notice};
+use foundry_proto::provisioner::v1 as p;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::OutputSection;
 use crate::domain::{MAX_STRETCH, MAX_TEXT};
+use crate::ops;
 use crate::testing::Fixture;
 use crate::testing::agent::FakeAgent;
 
 /// A session whose agent is ready.
 async fn ready() -> (Fixture, FakeAgent, Session) {
-    let f = Fixture::new().await;
+    ready_within(OutputSection::default()).await
+}
+
+/// The same, with these limits of stored output.
+async fn ready_within(limits: OutputSection) -> (Fixture, FakeAgent, Session) {
+    let mut f = Fixture::new().await;
+    f.configure(|config| config.output = limits);
+    let flows = crate::flow::bindings(&f.shared);
+    f.engine = Engine::new(f.shared.store.clone(), f.env.env.clone(), flows, Options::default()).unwrap();
     let agent = FakeAgent::serve(&f).await;
     let sandbox = f.ensure().await;
     f.run().await;
@@ -81,4 +96,139 @@ async fn splits_what_thousands_of_tiny_updates_make_into_revisions_that_a_watch_
     let log = agent.read_log(session.session_id.as_str()).len();
     let cursor = f.again(&session).await.cursor;
     assert_eq!(cursor.offset, u64::try_from(log).unwrap(), "the log is recorded to its end");
+}
+
+/// Starts a turn, which the agent does not end by itself.
+async fn begin_turn(f: &Fixture, session: &Session) -> String {
+    let message_id = MessageId::generate(&f.env.env).to_string();
+    let prompt = p::PromptAgentSessionRequest {
+        session_id: session.session_id.to_string(),
+        message_id: message_id.clone(),
+        text: "hi".into(),
+        ..p::PromptAgentSessionRequest::default()
+    };
+    ops::prompt_agent_session::prompt_agent_session(&f.shared, &f.task, prompt).await.unwrap();
+    f.run().await;
+    assert_eq!(f.again(session).await.state, SessionState::Running);
+    message_id
+}
+
+/// What the events of a session say, after an offset.
+async fn told(f: &Fixture, session: &Session, after: i64) -> Vec<String> {
+    let all = events::newest(&f.shared.store, &session.session_id).await.unwrap();
+    let word = |part: TranscriptPart| match part.body {
+        Some(Body::AgentMessage(message)) => message.text,
+        Some(Body::Notice(notice)) if notice.kind() == NoticeKind::LimitReached => "limit".to_owned(),
+        Some(Body::PermissionRequest(_)) => "asks".to_owned(),
+        Some(Body::TurnEnd(end)) => format!("{:?}", end.outcome()),
+        other => format!("{other:?}"),
+    };
+    all.into_iter().skip(usize::try_from(after).unwrap()).map(word).collect()
+}
+
+/// Bytes of the events that the database holds of a session.
+async fn held(f: &Fixture, session: &Session) -> i64 {
+    const SQL: &str =
+        "SELECT COALESCE(SUM(LENGTH(part)), 0) AS bytes FROM agent_events WHERE session_id = $1";
+    f.shared.store.query(SQL, &[(&session.session_id).into()]).await.unwrap()[0].int("bytes").unwrap()
+}
+
+#[tokio::test]
+async fn stores_no_more_output_than_the_limit_of_its_task_says_so_once_a_turn_and_ends_the_turn() {
+    let limits = OutputSection { task_bytes: 2_000, ..OutputSection::default() };
+    let (f, agent, session) = ready_within(limits).await;
+    agent.ignore_prompts();
+    agent.says(1, ""); // the hand-over that follows a turn
+    let id = &session.session_id;
+    let speaks = |text: &str| words(&text.repeat(1_000));
+    let ask = json!({"jsonrpc": "2.0", "id": 7, "method": "session/request_permission",
+        "params": {"sessionId": "s1", "toolCall": {"toolCallId": "t", "title": "run tests"},
+        "options": [{"optionId": "y", "name": "Allow", "kind": "allow_once"}]}});
+    let mut known = session.last_offset;
+    let mut left_out = 0;
+    for said in [vec!["a".repeat(1_000), "b".repeat(1_000)], vec![]] {
+        let message = begin_turn(&f, &session).await;
+        for text in ["a", "b", "c", "d"] {
+            agent.says_all(id, [speaks(text)]).await;
+        }
+        let shown = f.again(&session).await;
+        assert_eq!(
+            (shown.condition.reason.as_str(), shown.state),
+            ("TASK_OUTPUT_LIMIT", SessionState::Running)
+        );
+        assert_eq!(shown.condition.waiting_on, "agent");
+        let silent = shown.rev;
+        agent.says_all(id, [speaks("e")]).await;
+        let counted = f.again(&session).await;
+        assert_eq!(counted.rev, silent, "what is left out is counted, and makes no revision");
+        assert!(counted.left_out_bytes > left_out + 2_000, "{}", counted.left_out_bytes);
+        left_out = counted.left_out_bytes;
+
+        agent.says_all(id, [speaks("f"), ask.clone(), speaks("g")]).await;
+        let asking = f.again(&session).await;
+        assert_eq!(asking.condition.reason, "PERMISSION_PENDING");
+        let rows = "SELECT MAX(ordinal) AS at FROM permissions";
+        let at = f.shared.store.query(rows, &[]).await.unwrap()[0].int("at").unwrap();
+        assert_eq!(at, asking.last_offset, "the request is where its part is");
+
+        let end = json!({"jsonrpc": "2.0", "id": message, "result": {"stopReason": "end_turn"}});
+        agent.says_all(id, [end]).await;
+        let ended = f.again(&session).await;
+        assert_eq!(
+            (ended.condition.reason.as_str(), ended.state),
+            ("TASK_OUTPUT_LIMIT", SessionState::Ready)
+        );
+        assert!(
+            ended.condition.message.contains("KiB of agent output are not stored"),
+            "{:?}",
+            ended.condition
+        );
+        let mut expected = said;
+        expected.extend(["limit", "asks", "Completed"].map(str::to_owned));
+        assert_eq!(told(&f, &session, known).await, expected);
+        assert_eq!(ended.stored_bytes, held(&f, &session).await);
+        known = ended.last_offset;
+    }
+}
+
+#[tokio::test]
+async fn counts_all_tasks_of_an_organization_and_none_of_another() {
+    let limits = OutputSection { organization_bytes: 2_000, ..OutputSection::default() };
+    let (f, agent, first) = ready_within(limits).await;
+    let second = f.ensure().await;
+    let organization_id = OrganizationId::generate(&f.env.env).to_string();
+    let elsewhere = p::EnsureSandboxRequest { organization_id, ..f.wanted() };
+    let elsewhere = ops::ensure_sandbox::ensure_sandbox(&f.shared, &f.task, elsewhere).await.unwrap();
+    let elsewhere = f.sandbox(&elsewhere.sandbox.unwrap().sandbox_id).await;
+    f.run().await;
+    let (second, elsewhere) = (f.session(&second).await, f.session(&elsewhere).await);
+    f.run().await;
+    for _ in 0..2 {
+        agent.says_all(&first.session_id, [words(&"x".repeat(1_000))]).await;
+    }
+    for session in [&second, &elsewhere] {
+        agent.says_all(&session.session_id, [words("hello")]).await;
+    }
+    assert_eq!(told(&f, &second, 0).await, ["limit"]);
+    assert_eq!(f.again(&second).await.condition.reason, "ORGANIZATION_OUTPUT_LIMIT");
+    assert_eq!(told(&f, &elsewhere, 0).await, ["hello"]);
+}
+
+#[tokio::test]
+async fn checks_the_limits_without_a_commit_and_with_one_statement_in_ten_seconds() {
+    let (f, agent, session) = ready().await;
+    let cost = async || {
+        let before = f.shared.store.stats();
+        agent.says_all(&session.session_id, [words("hello")]).await;
+        let after = f.shared.store.stats();
+        (after.requests - before.requests, after.statements - before.statements)
+    };
+    // The pump of the session may be at work until then.
+    cost().await;
+    let (commits, statements) = cost().await;
+    assert_eq!(commits, 1);
+    assert_eq!(cost().await, (1, statements));
+    f.env.clock.advance(Duration::from_secs(10));
+    assert_eq!(cost().await, (1, statements + 1));
+    assert_eq!(cost().await, (1, statements));
 }
