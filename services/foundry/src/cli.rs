@@ -76,10 +76,10 @@ pub enum Command {
     /// Print the effective configuration with secrets masked.
     Config,
     /// Check that everything stored in the mesh's databases can be read, and list the rows that cannot. Changes nothing;
-    /// the mesh may run or not. Exit code 1 if anything is damaged.
+    /// the mesh may be running or stopped. Exits with code 1 if anything is damaged.
     Verify,
-    /// Make damaged rows again from what else is stored: lists, and the task service's copies of what other services
-    /// store. Stop the mesh first. Exit code 1 if some cannot be derived.
+    /// Restore damaged rows that can be derived from other data: lists, and the task service's copies of what other services
+    /// store. Stop the mesh first. Exits with code 1 if some cannot be derived.
     Rebuild,
     /// Sign in to a mesh on this machine (development sign-in) and store the token.
     Login {
@@ -173,7 +173,7 @@ pub enum Repo {
     Remove {
         /// Name, or id as `foundry repo list` prints it.
         repository: String,
-        /// Remove it although tasks on it have a sandbox. What their agents do from then on is lost.
+        /// Remove it even if tasks on it have a sandbox. What their agents do from then on is lost.
         #[arg(long)]
         force: bool,
         /// Return immediately instead of waiting.
@@ -260,7 +260,7 @@ pub struct CreateTask {
     /// Repository id or name; default: the only one.
     #[arg(long)]
     pub repo: Option<String>,
-    /// Title; default: derived from the prompt.
+    /// Title; default: generated from the prompt.
     #[arg(long, default_value = "")]
     pub title: String,
     /// Branch for the work; default: a generated name.
@@ -319,7 +319,7 @@ pub enum Session {
     Create {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,
-        /// Name; default: derived.
+        /// Name; default: generated.
         #[arg(long, default_value = "")]
         name: String,
         /// Coding agent to use without a profile; default: the task's.

@@ -123,7 +123,7 @@ impl Gateway {
             .filter(|m| self.organization.as_ref().is_none_or(|name| *name == m.organization_name));
         match (matching.next(), matching.next()) {
             (Some(one), None) => Ok(one.organization_id),
-            (None, _) => Err(Failure::new("you are not a member of such an organization").exit(4)),
+            (None, _) => Err(Failure::new("you are not a member of that organization").exit(4)),
             (Some(_), Some(_)) => Err(Failure::new("you are a member of several organizations")
                 .next("choose one with --organization")
                 .exit(2)),

@@ -184,7 +184,7 @@ pub fn no_such_path(task: &str, kind: &str, path: &str) -> Error {
         path => format!("the work of task {task} has no {kind} {path:?}"),
     };
     Error::new(Code::NotFound, "PATH_NOT_FOUND", text)
-        .next_action(format!("`foundry task files {task}` lists what there is"))
+        .next_action(format!("`foundry task files {task}` lists the existing paths"))
 }
 
 /// Why another service refused or did not answer.

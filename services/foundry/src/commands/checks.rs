@@ -72,7 +72,7 @@ fn check(profiles: &[AgentProfile], offers: &Offers, wanted: &Wanted<'_>) -> Res
         Some(Used::NoModel) if !wanted.model.is_empty() => Err(Failure::new(format!(
             "{agent} uses no model, so --model has no effect"
         ))
-        .next("leave --model out, or choose another agent or profile; `foundry agents` lists the agents")
+        .next("omit --model, or choose another agent or profile; `foundry agents` lists the agents")
         .exit(2)),
         Some(Used::Missing(kinds)) if named.is_some() || !wanted.agent.is_empty() => {
             let kinds = kinds.join(" or ");

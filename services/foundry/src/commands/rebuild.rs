@@ -36,7 +36,7 @@ pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
     let left = rows.iter().filter(|(_, _, became)| *became == Rebuilt::No).count();
     match global.output {
         Output::Json => rows.iter().for_each(|row| output::line(&json(row))),
-        Output::Table if rows.is_empty() => output::line("nothing to rebuild: everything stored can be read"),
+        Output::Table if rows.is_empty() => output::line("nothing to rebuild: all stored data can be read"),
         Output::Table => {
             output::table(&["service", "table", "id", "column", "result"], rows.iter().map(cells).collect())
         }

@@ -189,11 +189,11 @@ fn absent(wanted: Option<&str>, all: &[Repository]) -> Failure {
         all => {
             let names: Vec<_> = all.iter().take(NAMED).map(|r| r.name.as_str()).collect();
             let more = if all.len() > NAMED { ", …" } else { "" };
-            format!("there are: {}{more}; or {add}", names.join(", "))
+            format!("choose one of: {}{more}; or {add}", names.join(", "))
         }
     };
     let message = wanted.map_or_else(
-        || "no such repository: there is none yet".to_owned(),
+        || "no such repository: there are no repositories yet".to_owned(),
         |name| format!("no such repository: {name}"),
     );
     Failure::new(message).next(next).exit(4)
@@ -211,8 +211,8 @@ mod tests {
         let seven: Vec<_> = (1..=7).map(named).collect();
         let failure = absent(Some("rx"), &seven[..2]);
         assert_eq!(failure.message, "no such repository: rx");
-        assert_eq!(failure.next_action, "there are: r1, r2; or register one with `foundry repo add URL`");
-        assert!(absent(Some("rx"), &seven).next_action.starts_with("there are: r1, r2, r3, r4, r5, …;"));
+        assert_eq!(failure.next_action, "choose one of: r1, r2; or register one with `foundry repo add URL`");
+        assert!(absent(Some("rx"), &seven).next_action.starts_with("choose one of: r1, r2, r3, r4, r5, …;"));
         assert_eq!(absent(None, &[]).next_action, "register one with `foundry repo add URL`");
     }
 

@@ -40,7 +40,7 @@ pub fn read(what: &str) -> Result<SecretText, Failure> {
 pub fn variable(name: &str) -> Result<SecretText, Failure> {
     let value = std::env::var(name).unwrap_or_default().trim().to_owned();
     if value.is_empty() {
-        return Err(Failure::new(format!("the variable {name} is not set, or empty")).exit(2));
+        return Err(Failure::new(format!("the variable {name} is not set or is empty")).exit(2));
     }
     Ok(SecretText { value })
 }

@@ -163,7 +163,7 @@ async fn answer(gateway: &Gateway, output: Output, session_id: String, wanted: &
         chosen(&pending.options, wanted).map(|o| o.option_id.clone()).ok_or_else(|| {
             let known: Vec<_> = pending.options.iter().map(|o| o.option_id.as_str()).collect();
             Failure::new(format!("unknown option {wanted:?}"))
-                .next(format!("one of: {}, cancel", known.join(", ")))
+                .next(format!("choose one of: {}, cancel", known.join(", ")))
                 .exit(2)
         })?
     };

@@ -25,7 +25,7 @@ pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
         Output::Json if found.is_empty() => output::line(&nothing(&services)),
         Output::Json => found.iter().for_each(|(service, row)| output::line(&json(service, row))),
         Output::Table if found.is_empty() => {
-            output::line(&format!("everything stored can be read ({})", services.join(", ")));
+            output::line(&format!("all stored data can be read ({})", services.join(", ")));
         }
         Output::Table => {
             let rows = found.iter().map(|(service, row)| cells(service, row)).collect();
@@ -44,7 +44,7 @@ pub async fn damaged(database: &ServiceDatabase) -> Result<Vec<Unreadable>, Fail
         let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
         let file = file(&database.url);
         Failure::new(format!("the database of {}{file} cannot be opened: {cause}", database.service))
-            .next("check --data-dir and the store_url of the service; a mesh that never ran has no databases")
+            .next("check --data-dir and the store_url of the service; a mesh that has never run has no databases")
     })
 }
 

@@ -87,10 +87,10 @@ async fn run(
     let made = directory::make_private(&wiring.mesh_dir)?;
     match descriptors {
         Ok(Some(most)) if most < FEW_DESCRIPTORS => {
-            tracing::warn!(most, "low limit of file descriptors: connections may be refused")
+            tracing::warn!(most, "low file descriptor limit: connections may be refused")
         }
         Ok(most) => tracing::debug!(most, "descriptors of this process"),
-        Err(error) => tracing::warn!(%error, "the limit of file descriptors could not be raised"),
+        Err(error) => tracing::warn!(%error, "the file descriptor limit could not be raised"),
     }
 
     let mut process = Process::new(env.clone(), config.drain.clone(), telemetry.metrics().clone());

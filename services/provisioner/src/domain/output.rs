@@ -60,7 +60,7 @@ impl OutputLimit {
         let left_out = bytes(u64::try_from(left_out).unwrap_or_default());
         Condition {
             reason: self.reason().to_owned(),
-            message: format!("{left_out} of agent output are not stored: {}", self.cause()),
+            message: format!("{left_out} of agent output was not stored: {}", self.cause()),
             next_action: format!("{help}, or raise provisioner.output.{setting}"),
             ..Condition::default()
         }

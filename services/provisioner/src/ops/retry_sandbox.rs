@@ -1,4 +1,4 @@
-//! RetrySandbox: a failed sandbox continues at the stage that failed; one that waits for its next attempt makes it now.
+//! RetrySandbox: a failed sandbox continues at the stage that failed; or its scheduled next attempt starts now.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, FlowId};

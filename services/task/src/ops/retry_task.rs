@@ -1,4 +1,4 @@
-//! Retries a failed task, sandbox or session at the stage that failed; what waits for its next attempt makes it now.
+//! Retries a failed task, sandbox or session at the stage that failed; or starts a scheduled next attempt now.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, FlowId, Result};
@@ -46,7 +46,7 @@ fn decide(decision: &mut Decision<'_>) -> Result<()> {
     Err(Error::precondition(
         "NOTHING_TO_RETRY",
         decision.aggregate.task.task_id.as_str(),
-        "nothing in this task has failed, or waits for another attempt",
+        "nothing in this task has failed or is waiting for another attempt",
     ))
 }
 

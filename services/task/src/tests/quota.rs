@@ -52,7 +52,7 @@ async fn shows_during_and_after_a_turn_that_output_of_the_agent_is_no_longer_sto
     for reason in ["TASK_OUTPUT_LIMIT", "ORGANIZATION_OUTPUT_LIMIT"] {
         let condition = Condition {
             reason: reason.to_owned(),
-            message: "1.0 MiB of agent output are not stored".to_owned(),
+            message: "1.0 MiB of agent output was not stored".to_owned(),
             ..Condition::default()
         };
         world.provisioner.set_condition(&session, condition).await;
@@ -65,7 +65,7 @@ async fn shows_during_and_after_a_turn_that_output_of_the_agent_is_no_longer_sto
         running.until(&tenant, &task, |t| shows(t, TaskState::Idle)).await;
         let request = ExplainTaskRequest { task_id: task.clone() };
         let explained = ops::explain_task::explain_task(&running.cx, &tenant.caller, request).await.unwrap();
-        assert!(explained.summary.contains("1.0 MiB of agent output are not stored"), "{explained:#?}");
+        assert!(explained.summary.contains("1.0 MiB of agent output was not stored"), "{explained:#?}");
         assert_eq!(explained.summary.matches(reason).count(), 1, "{explained:#?}");
         send(&running, &tenant, &session, "more").await;
         running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;

@@ -173,7 +173,7 @@ async fn follow_task(
                 task.stages.iter().for_each(|stage| print_stage(stage, &mut printed));
                 let next = task.condition.as_ref().and_then(super::next_attempt);
                 if let Some(next) = next.as_ref().filter(|_| next != last_attempt) {
-                    let now = format!("`foundry task retry {task_id}` makes it now");
+                    let now = format!("`foundry task retry {task_id}` starts it now");
                     output::line(&output::dim(&format!("  {next}; {now}")));
                 }
                 last_attempt = next;

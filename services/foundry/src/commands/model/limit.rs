@@ -78,7 +78,7 @@ fn check_task(task: &Task, organization_id: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(format!("task {} belongs to another organization", task.task_id))
-        .next("name that one with --organization")
+        .next("select it with --organization")
         .exit(4))
 }
 

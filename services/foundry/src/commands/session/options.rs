@@ -132,7 +132,7 @@ fn filled(form: &ElicitationRequest, given: &[String]) -> Result<Vec<Elicitation
         let unknown = || {
             let known: Vec<_> = form.fields.iter().map(describe).collect();
             Failure::new(format!("{text:?} is not FIELD=VALUE with a field of this form"))
-                .next(format!("fill in: {}", known.join(", ")))
+                .next(format!("the fields are: {}", known.join(", ")))
                 .exit(2)
         };
         let (name, value) = text.split_once('=').ok_or_else(unknown)?;

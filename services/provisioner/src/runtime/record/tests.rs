@@ -179,7 +179,7 @@ async fn stores_no_more_output_than_the_limit_of_its_task_says_so_once_a_turn_an
             ("TASK_OUTPUT_LIMIT", SessionState::Ready)
         );
         assert!(
-            ended.condition.message.contains("KiB of agent output are not stored"),
+            ended.condition.message.contains("KiB of agent output was not stored"),
             "{:?}",
             ended.condition
         );
