@@ -423,6 +423,9 @@ impl ProvisionerService for FakeProvisioner {
     ) -> Answer<RetryAgentSessionResponse> {
         self.answer().await;
         let mut session = self.find(&request.into_inner().session_id)?;
+        if session.state() != AgentSessionState::Error {
+            return Err(Status::failed_precondition("only a failed session can be retried"));
+        }
         session.set_state(AgentSessionState::Ready);
         let rev = self.put_session(session.clone()).await;
         Ok(Response::new(RetryAgentSessionResponse { agent_session: Some(session), rev }))

@@ -288,8 +288,9 @@ async fn a_damaged_copy_of_an_agent_session_is_fetched_again_for_the_next_messag
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
     let (task, session) = busy(&running, &tenant, "one").await;
     const SQL: &str = "UPDATE agent_sessions SET data = $1 WHERE task_id = $2";
+    let rests = |offset| move |s: &Session| s.state() == SessionState::Idle && s.last_offset == offset;
     world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
-    running.until_session(&tenant, &task, &session, |s| s.last_offset == 2).await;
+    running.until_session(&tenant, &task, &session, rests(2)).await;
     damage(&running, SQL, &task).await;
     send(&running, &tenant, &session, "two").await;
     running
@@ -300,16 +301,17 @@ async fn a_damaged_copy_of_an_agent_session_is_fetched_again_for_the_next_messag
         .await;
     assert_eq!(world.provisioner.prompts(), ["one", "two"]);
     world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
-    running.until_session(&tenant, &task, &session, |s| s.last_offset == 4).await;
+    running.until_session(&tenant, &task, &session, rests(4)).await;
+
+    // Its flow must not see the damage before the retry.
+    running.halt_flows().await;
     damage(&running, SQL, &task).await;
     let request = RetryTaskRequest { task_id: task.clone(), ..Default::default() };
     ops::retry_task::retry_task(&running.cx, &tenant.caller, request).await.unwrap();
-    let (id, store) = (task.parse().unwrap(), &running.cx.store);
-    let mut hint = store.subscribe(&Scope::organization(&tenant.organization));
-    while upstream::agent_sessions(store, &id).await.unwrap()[0].is_damaged() {
-        let _ = tokio::time::timeout(Duration::from_millis(50), hint.changed()).await;
-    }
-    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Idle).await;
+    assert_eq!(running.get(&tenant, &task).await.sessions[0].state(), SessionState::Error);
+    running.stop().await;
+    let running = world.start().await;
+    running.until_session(&tenant, &task, &session, rests(4)).await;
     running.stop().await;
 }
 

@@ -73,7 +73,10 @@ pub async fn follow(
                     && matches!(shown.until, Until::TurnEnd(_))
                     && let Some(failure) = queued_in_failed(&task_of(gateway, &session).await?)
                 {
-                    return Err(failure);
+                    // A turn cut off by the destruction pauses the queue, which may be seen only later.
+                    let retry = format!("`foundry task retry {}`", session.task_id);
+                    let resume = format!("`foundry session resume {}`", session.session_id);
+                    return Err(failure.next(format!("{retry}; if the queue is paused then, {resume}")));
                 }
             }
             Step::Ended(code, end) => return Ok((code, end.map(|end| *end))),
@@ -138,10 +141,13 @@ fn awaited(session: &Session) -> Option<String> {
         SessionState::Running => return Some("waiting for the running turn to end".to_owned()),
         _ => return None,
     };
-    if !condition.waiting_on.is_empty() {
-        text.push_str(&format!(": {}", condition.waiting_on.replace('_', " ")));
+    let stage = condition.waiting_on.as_str();
+    // A stage has a plain name; what else a session waits for has none for people.
+    let plain = !stage.is_empty() && stage.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    if plain && session.state() == SessionState::PendingProvision {
+        text.push_str(&format!(": {}", stage.replace('_', " ")));
     }
-    if !condition.reason.is_empty() {
+    if !matches!(condition.reason.as_str(), "" | "WAITING") {
         text.push_str(&format!(", {} {}", condition.reason, condition.message));
     }
     if let Some(next) = super::next_attempt(&condition) {
@@ -307,6 +313,16 @@ mod tests {
         assert_eq!(shown.not_said(&stage("agent_installing")).as_deref(), Some(said));
         assert_eq!(shown.not_said(&stage("agent_installing")), None);
         assert!(shown.not_said(&stage("agent_starting")).is_some());
+        let agent = Session {
+            state: SessionState::PendingSessionCreate.into(),
+            condition: Some(Condition {
+                waiting_on: "sandbox/sbx_1".to_owned(),
+                reason: "WAITING".to_owned(),
+                ..Condition::default()
+            }),
+            ..Session::default()
+        };
+        assert_eq!(shown.not_said(&agent).as_deref(), Some("waiting for the agent"));
         shown.begun = true;
         assert_eq!(shown.not_said(&held("b", SessionState::Running)), None);
     }
