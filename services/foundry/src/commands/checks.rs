@@ -69,11 +69,11 @@ fn check(profiles: &[AgentProfile], offers: &Offers, wanted: &Wanted<'_>) -> Res
     };
     let provider = named.map(|s| s.model_provider_id.as_str()).unwrap_or_default();
     match offers.used(agent, provider) {
-        Some(Used::NoModel) if !wanted.model.is_empty() => Err(Failure::new(format!(
-            "{agent} uses no model, so --model has no effect"
-        ))
-        .next("omit --model, or choose another agent or profile; `foundry agents` lists the agents")
-        .exit(2)),
+        Some(Used::NoModel) if !wanted.model.is_empty() => {
+            Err(Failure::new(format!("{agent} uses no model, so --model has no effect"))
+                .next("omit --model, or choose another agent or profile; `foundry agents` lists the agents")
+                .exit(2))
+        }
         Some(Used::Missing(kinds)) if named.is_some() || !wanted.agent.is_empty() => {
             let kinds = kinds.join(" or ");
             Err(Failure::new(format!(

@@ -43,8 +43,9 @@ pub async fn damaged(database: &ServiceDatabase) -> Result<Vec<Unreadable>, Fail
     foundry_store::verify(&database.url, &database.columns).await.map_err(|e| {
         let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
         let file = file(&database.url);
-        Failure::new(format!("the database of {}{file} cannot be opened: {cause}", database.service))
-            .next("check --data-dir and the store_url of the service; a mesh that has never run has no databases")
+        Failure::new(format!("the database of {}{file} cannot be opened: {cause}", database.service)).next(
+            "check --data-dir and the store_url of the service; a mesh that has never run has no databases",
+        )
     })
 }
 
