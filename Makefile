@@ -10,7 +10,7 @@ RUST_ENV = FOUNDRY_BIN=$(abspath $(TARGET)/debug/foundry)
 WEB_ENV = $(RUST_ENV)
 WITH_POSTGRES = $(TARGET)/debug/examples/with-postgres
 
-.PHONY: demo test check check-rust check-web test-rust test-postgres test-agents test-long test-web test-web-beside test-web-alone up bench bench-web screenshots build web lint lint-web tools-sandbox tools-web tools-checks
+.PHONY: demo test check check-rust check-web test-rust test-postgres test-agents test-long test-web test-web-beside test-web-alone up bench bench-peers bench-web screenshots build web lint lint-web tools-sandbox tools-web tools-checks
 
 demo: tools-sandbox build
 	scripts/demo.sh
@@ -81,11 +81,15 @@ bench-web: tools-checks web
 	cd web && npm run --silent size -w app && \
 		FOUNDRY_BIN=$(abspath $(TARGET)/release/foundry) npm run --silent bench -w stories
 
-# First figures, each beside its baseline; reported, never gated. The only target that builds release.
-# FOUNDRY_BENCH_SECONDS (default 10) scales how long each figure is measured.
+# The mesh beside its baselines and peers; reported, never gated (docs/bench.md). The only target that builds release.
+# FOUNDRY_BENCH_SECONDS (default 10) scales how long each figure is measured; BENCH has further options: BENCH=--quick.
 bench:
 	cargo build --release --locked -p foundry -p foundry-with-faults -p foundry-bench
-	FOUNDRY_BIN=$(abspath $(TARGET)/release/foundry) $(TARGET)/release/foundry-bench
+	FOUNDRY_BIN=$(abspath $(TARGET)/release/foundry) $(TARGET)/release/foundry-bench $(BENCH)
+
+# What the benchmark compares with: etcd and NATS from Debian, Restate from npm.
+bench-peers:
+	scripts/tools.sh peers $(abspath $(TARGET))/bench-peers
 
 # Building is linting: see scripts/rustc-with-lints.
 lint: tools-checks

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the checks and the mesh need beyond cargo and npm, or says precisely what is missing.
-# usage: scripts/tools.sh sandbox|web|checks
+# usage: scripts/tools.sh sandbox|web|checks|peers DIRECTORY
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,6 +29,17 @@ if [ "${1:-}" = web ]; then
     npm ci --no-audit --no-fund --loglevel=error >&2
     touch node_modules/.package-lock.json
   fi
+  exit 0
+fi
+
+if [ "${1:-}" = peers ]; then # the systems that the benchmark compares with; those from npm into DIRECTORY
+  need_apt etcd etcd-server
+  need_apt nats-server nats-server
+  need npm "Node.js 20.19 or newer with npm; Restate comes from npm"
+  mkdir -p "$2"
+  npm install --prefix "$2" --no-audit --no-fund --loglevel=error \
+    @restatedev/restate-server@1.7.12 @restatedev/restate-sdk@1.17.2 >&2
+  cp tests/bench/peers/restate.mjs "$2"
   exit 0
 fi
 

@@ -37,11 +37,17 @@ pub struct Mesh {
     ports: Vec<u16>,
     admin: u16,
     settings: Vec<String>,
-    /// The directory that controls the provider `fault`; none = the plain product runs.
-    faults: Option<PathBuf>,
+    /// None = the plain product runs.
+    faulty: Option<Faulty>,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     processes: Vec<(&'static str, Child)>,
+}
+
+/// A program with the provider `fault`, and the directory that controls it.
+struct Faulty {
+    program: PathBuf,
+    directory: PathBuf,
 }
 
 /// The binary under test.
@@ -60,12 +66,12 @@ pub fn binary() -> PathBuf {
     path
 }
 
-/// The binary with the provider `fault`, in the same directory as the one under test.
+/// The binary with the provider `fault`, in the same directory as a binary of the product.
 ///
 /// # Panics
 /// When it was not built.
-pub fn faulty_binary() -> PathBuf {
-    let path = binary().with_file_name("foundry-with-faults");
+fn faulty_binary(plain: &Path) -> PathBuf {
+    let path = plain.with_file_name("foundry-with-faults");
     assert!(path.exists(), "{} is missing: run `cargo build -p foundry-with-faults` first", path.display());
     path
 }
@@ -115,8 +121,18 @@ impl Mesh {
     /// # Panics
     /// When it does not become ready.
     pub fn start_faulty(shape: Shape, faults: &Path, settings: &[&str]) -> Self {
+        Self::start_faulty_build(&binary(), shape, faults, settings)
+    }
+
+    /// As [`Mesh::start_faulty`], with the programs of another build: its `foundry`, and `foundry-with-faults` in the
+    /// same directory.
+    ///
+    /// # Panics
+    /// When it was not built, or does not become ready.
+    pub fn start_faulty_build(foundry: &Path, shape: Shape, faults: &Path, settings: &[&str]) -> Self {
         let settings = [&crate::faults::settings(), settings].concat();
-        Self::start_all(shape, &settings, &[], &[], Some(faults.to_owned()))
+        let faulty = Faulty { program: faulty_binary(foundry), directory: faults.to_owned() };
+        Self::start_all(shape, &settings, &[], &[], Some(faulty))
     }
 
     /// As [`Mesh::start`], with additional arguments and variables for its processes.
@@ -137,10 +153,10 @@ impl Mesh {
         settings: &[&str],
         arguments: &[&str],
         variables: &[(&str, &str)],
-        faults: Option<PathBuf>,
+        faulty: Option<Faulty>,
     ) -> Self {
         let ports = free_ports(services().len() + 1);
-        Self::start_at(("127.0.0.1", ports), shape, settings, arguments, variables, faults)
+        Self::start_at(("127.0.0.1", ports), shape, settings, arguments, variables, faulty)
     }
 
     fn start_at(
@@ -149,7 +165,7 @@ impl Mesh {
         settings: &[&str],
         arguments: &[&str],
         variables: &[(&str, &str)],
-        faults: Option<PathBuf>,
+        faulty: Option<Faulty>,
     ) -> Self {
         let admin = ports.pop().expect("a port for the admin listener");
         let mut mesh = Self {
@@ -159,7 +175,7 @@ impl Mesh {
             ports,
             admin,
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
-            faults,
+            faulty,
             arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
             variables: variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             processes: Vec::new(),
@@ -191,10 +207,10 @@ impl Mesh {
 
     /// A command of the binary, configured for this mesh.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = match &self.faults {
-            Some(directory) => {
-                let mut command = Command::new(faulty_binary());
-                command.env("FAULT_DIRECTORY", directory);
+        let mut command = match &self.faulty {
+            Some(faulty) => {
+                let mut command = Command::new(&faulty.program);
+                command.env("FAULT_DIRECTORY", &faulty.directory);
                 command
             }
             None => Command::new(binary()),

@@ -158,7 +158,24 @@ impl PostgresCluster {
     /// # Errors
     /// When PostgreSQL is not installed or does not start.
     pub fn start() -> Result<Self, PostgresMissing> {
-        Cluster::start().map(Self)
+        Cluster::start(Syncing::Off).map(Self)
+    }
+
+    /// Starts one that syncs commits to the disk, as production does, for benchmarks.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed or does not start.
+    pub fn start_syncing() -> Result<Self, PostgresMissing> {
+        Cluster::start(Syncing::On).map(Self)
+    }
+
+    /// Creates an empty database of this name, which is deleted with the cluster.
+    ///
+    /// # Errors
+    /// When the name is taken, or a program of PostgreSQL fails.
+    pub fn create_database(&self, name: &str) -> Result<PostgresDatabase, PostgresMissing> {
+        self.0.create_database(name, "template1")?;
+        Ok(self.0.database(name))
     }
 
     /// The variable that names this cluster to tests: its name and its value.
@@ -182,6 +199,14 @@ impl PostgresCluster {
     }
 }
 
+/// Whether a commit waits for the disk.
+#[derive(Clone, Copy)]
+enum Syncing {
+    /// Safe for a killed test process: only a crash of the machine could lose data.
+    Off,
+    On,
+}
+
 struct Cluster {
     binaries: PathBuf,
     directory: PathBuf,
@@ -195,7 +220,7 @@ impl Cluster {
     /// The run's cluster, or else one that this process starts with its first test.
     fn of_this_process() -> Result<&'static Self, PostgresMissing> {
         static CLUSTER: OnceLock<Result<Cluster, PostgresMissing>> = OnceLock::new();
-        let started = || Self::shared().unwrap_or_else(Self::start);
+        let started = || Self::shared().unwrap_or_else(|| Self::start(Syncing::Off));
         CLUSTER.get_or_init(started).as_ref().map_err(Clone::clone)
     }
 
@@ -229,7 +254,7 @@ impl Cluster {
         Some(find_binaries().map(|binaries| Self { binaries, directory, port, owner, _alive: None }))
     }
 
-    fn start() -> Result<Self, PostgresMissing> {
+    fn start(syncing: Syncing) -> Result<Self, PostgresMissing> {
         let binaries = find_binaries()?;
         let owner = unprivileged();
         let directory =
@@ -244,7 +269,7 @@ impl Cluster {
             TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map_err(failed("a port"))?.port();
         let mut cluster = Self { binaries, directory, port, owner, _alive: None };
         cluster._alive = Some(cluster.stop_at_the_end()?);
-        cluster.initialize()?;
+        cluster.initialize(syncing)?;
         Ok(cluster)
     }
 
@@ -252,15 +277,18 @@ impl Cluster {
         self.directory.join("data")
     }
 
-    fn initialize(&self) -> Result<(), PostgresMissing> {
+    fn initialize(&self, syncing: Syncing) -> Result<(), PostgresMissing> {
         let mut init = self.command("initdb");
         init.args(["-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
             .arg(self.data());
         run(init)?;
         let socket = self.directory.display();
-        // Safe for a killed test process: only a crash of the machine could lose data.
+        let fsync = match syncing {
+            Syncing::Off => "off",
+            Syncing::On => "on",
+        };
         let options = format!(
-            "-k {socket} -p {} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=1000 \
+            "-k {socket} -p {} -c listen_addresses=127.0.0.1 -c fsync={fsync} -c max_connections=1000 \
              -c deadlock_timeout=100ms",
             self.port
         );

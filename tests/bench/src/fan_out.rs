@@ -1,296 +1,224 @@
-//! The path from a committed change to a thousand watchers, and the cost of an idle watcher. Messages are read as bytes
-//! on both sides: only the time stamps in them are parsed.
+//! The path from a committed change to its watchers, and the memory of an idle watcher.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use foundry_proto::task::v1::{UpdateTaskRequest, WatchOrganizationRequest};
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 use http::uri::PathAndQuery;
 use prost::Message;
-use tokio::task::JoinSet;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Request, Streaming};
 
-use crate::commands::{connect, keep};
-use crate::figures::{Figures, count, cpu_of, rss_of};
+use crate::Bed;
+use crate::audience::{Audience, Ears, PUBLISHERS, Publish, Undecoded};
+use crate::commands::connect;
+use crate::figures::{Figures, count, rss_of};
+use crate::load::{Floor, patience};
 use crate::raw::{Payload, RawServer, WATCH, publish};
-use crate::report::{Report, ratio};
+use crate::report::Report;
+use crate::result::Role;
 use crate::world::{World, settle};
-use crate::{PAIRS, Plan};
 
+/// Watchers and events per second.
+const LOADS: [(usize, u32); 4] = [(1, 50), (100, 50), (1_000, 50), (1_000, 500)];
+/// Watches whose memory is measured.
 const WATCHES: usize = 1_000;
-/// Connections that the watches share; the watching users take turns.
-const CONNECTIONS: usize = 12;
-const PUBLISHERS: usize = 16;
+/// Connections that the watches share at most; the watching users take turns.
+pub const CONNECTIONS: usize = 12;
 const WATCH_ORGANIZATION: &str = "/foundry.task.v1.TaskService/WatchOrganization";
-/// Begins a stamp: microseconds since the start in twelve digits, then the slot in two.
-const MARK: u8 = b'~';
-const DIGITS: usize = 14;
-/// Number of renamed tasks; each is renamed by one publisher only.
-const SLOTS: usize = 64;
 /// Size of a published message in bytes, about that of one change of the summary.
-const PUBLISHED_BYTES: usize = 518;
+pub const PUBLISHED_BYTES: usize = 518;
 
-/// A codec that encodes requests and returns answers as undecoded bytes.
-struct Undecoded<T>(std::marker::PhantomData<T>);
-
-impl<T: Message + 'static> Codec for Undecoded<T> {
-    type Encode = T;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self(std::marker::PhantomData)
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self(std::marker::PhantomData)
-    }
+/// A stamp, filled up to [`PUBLISHED_BYTES`].
+pub fn padded(stamp: &str) -> String {
+    format!("{stamp:.<PUBLISHED_BYTES$}")
 }
 
-impl<T: Message> Encoder for Undecoded<T> {
-    type Item = T;
-    type Error = Status;
-
-    fn encode(&mut self, item: T, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(into).map_err(|e| Status::unknown(e.to_string()))
-    }
+/// The numbers of the watchers that share each connection.
+pub fn per_connection(watchers: usize) -> impl Iterator<Item = usize> {
+    let connections = watchers.min(CONNECTIONS);
+    (0..connections).map(move |connection| (connection..watchers).step_by(connections).count())
 }
 
-impl<T> Decoder for Undecoded<T> {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
+/// Opens a server stream of undecoded messages. With `greeted`, waits for its first message.
+async fn watch<T: Message + 'static>(
+    channel: Channel,
+    path: &'static str,
+    request: Request<T>,
+    greeted: bool,
+) -> Streaming<Bytes> {
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.expect("a connection");
+    let path = PathAndQuery::from_static(path);
+    let answer = grpc.server_streaming(request, path, Undecoded::<T>::default()).await;
+    let mut stream = answer.expect("a watch").into_inner();
+    if greeted {
+        stream.message().await.expect("a watch goes on").expect("a first message");
     }
+    stream
 }
 
-/// The stamps in a message: time and slot.
-fn stamps(message: &[u8]) -> impl Iterator<Item = (u64, usize)> {
-    message.windows(DIGITS + 1).filter(|w| w[0] == MARK).filter_map(|w| {
-        let number = w[1..]
-            .iter()
-            .try_fold(0, |n: u64, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))?;
-        Some((number / 100, usize::try_from(number % 100).ok()?))
+async fn watch_mesh(world: &World, watchers: usize) -> Vec<Ears> {
+    let tokens = world.watching_tokens().await;
+    let mut ears = Vec::new();
+    for (connection, watchers) in per_connection(watchers).enumerate() {
+        let channel = connect(&world.mesh.url("task")).await;
+        let bearer = format!("Bearer {}", tokens[connection % tokens.len()]);
+        for _ in 0..watchers {
+            let organization_id = world.owner.organization_id.clone();
+            let mut request = Request::new(WatchOrganizationRequest { organization_id, options: None });
+            request.metadata_mut().insert("authorization", bearer.parse().expect("a token"));
+            ears.push(Ears::of(watch(channel.clone(), WATCH_ORGANIZATION, request, true).await));
+        }
+    }
+    ears
+}
+
+async fn watch_raw(raw: &RawServer, watchers: usize) -> Vec<Ears> {
+    let mut ears = Vec::new();
+    for watchers in per_connection(watchers) {
+        let channel = connect(raw.url()).await;
+        for _ in 0..watchers {
+            let request = Request::new(Payload::default());
+            ears.push(Ears::of(watch(channel.clone(), WATCH, request, false).await));
+        }
+    }
+    ears
+}
+
+/// Renames tasks, with a connection for each publisher.
+async fn renaming(world: &World) -> Publish {
+    let token = world.access_token().await;
+    let mut clients = Vec::new();
+    for _ in 0..PUBLISHERS {
+        clients.push(world.at_task(&token).await.task());
+    }
+    let tasks = world.tasks.clone();
+    Arc::new(move |slot, title| {
+        let mut client = clients[slot % clients.len()].clone();
+        let task_id = tasks[slot % tasks.len()].clone();
+        let request = UpdateTaskRequest { request_id: String::new(), task_id, title };
+        Box::pin(async move { client.update_task(request).await.map(|_| ()).map_err(|e| e.to_string()) })
     })
 }
 
-/// All watchers of one server.
-struct Audience {
-    begun: Instant,
-    /// Start of the current slice, in microseconds since the start; older events are ignored.
-    after: Arc<AtomicU64>,
-    heard: Arc<AtomicU64>,
-    bytes: Arc<AtomicU64>,
-    collected: tokio::sync::mpsc::UnboundedSender<Vec<u32>>,
-    collecting: tokio::sync::mpsc::UnboundedReceiver<Vec<u32>>,
-    slice: tokio::sync::watch::Sender<u64>,
-    watching: JoinSet<()>,
+/// Something that delivers what is published to many watchers.
+struct Source<'a> {
+    role: Role,
+    name: &'static str,
+    servers: Vec<u32>,
+    publish: Publish,
+    open: Box<dyn Fn(usize) -> LocalBoxFuture<'a, Vec<Ears>> + 'a>,
 }
 
-impl Audience {
-    fn new() -> Self {
-        let (collected, collecting) = tokio::sync::mpsc::unbounded_channel();
-        Self {
-            begun: Instant::now(),
-            after: Arc::default(),
-            heard: Arc::default(),
-            bytes: Arc::default(),
-            collected,
-            collecting,
-            slice: tokio::sync::watch::Sender::new(0),
-            watching: JoinSet::new(),
-        }
-    }
-
-    fn micros(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-
-    /// Opens a watch. With `greeted`, waits for its first message.
-    async fn join<T: Message + Sync + 'static>(
-        &mut self,
-        channel: Channel,
-        path: &'static str,
-        request: Request<T>,
-        greeted: bool,
-    ) {
-        let mut grpc = tonic::client::Grpc::new(channel);
-        grpc.ready().await.expect("a connection");
-        let codec = Undecoded(std::marker::PhantomData);
-        let answer = grpc.server_streaming(request, PathAndQuery::from_static(path), codec).await;
-        let mut stream = answer.expect("a watch").into_inner();
-        if greeted {
-            stream.message().await.expect("a watch goes on").expect("a first message");
-        }
-        let (begun, after, heard) = (self.begun, Arc::clone(&self.after), Arc::clone(&self.heard));
-        let (bytes, collected, mut slice) =
-            (Arc::clone(&self.bytes), self.collected.clone(), self.slice.subscribe());
-        self.watching.spawn(async move {
-            let (mut latencies, mut newest) = (Vec::new(), [0; SLOTS]);
-            loop {
-                tokio::select! {
-                    message = stream.message() => {
-                        let Ok(Some(message)) = message else { return };
-                        let now = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-                        let from = after.load(Ordering::Relaxed);
-                        let before = latencies.len();
-                        for (sent, slot) in stamps(&message) {
-                            // A row also changes for other reasons, with a stamp that was already counted.
-                            if slot < SLOTS && sent >= from && sent > newest[slot] {
-                                newest[slot] = sent;
-                                latencies.push(u32::try_from(now.saturating_sub(sent)).unwrap_or(u32::MAX));
-                            }
-                        }
-                        heard.fetch_add((latencies.len() - before) as u64, Ordering::Relaxed);
-                        bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
-                    }
-                    _ = slice.changed() => {
-                        // The receiver lives as long as the audience.
-                        let _ = collected.send(std::mem::take(&mut latencies));
-                    }
-                }
-            }
+async fn sources(bed: &Bed) -> Vec<Source<'_>> {
+    let mut sources = Vec::new();
+    for world in &bed.worlds {
+        sources.push(Source {
+            role: world.role,
+            name: "renames to WatchOrganization",
+            servers: vec![world.pid()],
+            publish: renaming(world).await,
+            open: Box::new(move |watchers| Box::pin(watch_mesh(world, watchers))),
         });
     }
-
-    /// Publishes at a rate; returns the watchers' figures, and the number of published events.
-    async fn slice(
-        &mut self,
-        server: u32,
-        rate: u32,
-        length: Duration,
-        publish: &(impl Fn(usize, String) -> BoxFuture<'static, Result<(), String>> + Clone + Send + 'static),
-    ) -> (Figures, usize) {
-        let (begun, cpu, start) = (Instant::now(), cpu_of(server), self.micros());
-        self.after.store(start, Ordering::Relaxed);
-        let mut publishers = JoinSet::new();
-        for publisher in 0..PUBLISHERS {
-            let (publish, epoch) = (publish.clone(), self.begun);
-            let period = Duration::from_secs(1) * u32::try_from(PUBLISHERS).unwrap_or(1) / rate;
-            publishers.spawn(async move {
-                let first = begun + period * u32::try_from(publisher).unwrap_or(0) / 16;
-                let mut ticks = tokio::time::interval_at(first.into(), period);
-                let (mut sent, mut failed) = (0, None);
-                while ticks.tick().await.duration_since(begun.into()) < length {
-                    let slot = publisher + PUBLISHERS * (sent % (SLOTS / PUBLISHERS));
-                    let stamp = format!("~{:012}{slot:02}", epoch.elapsed().as_micros());
-                    match publish(slot, stamp).await {
-                        Ok(()) => sent += 1,
-                        Err(e) => failed = Some(e),
-                    }
-                }
-                (sent, failed)
-            });
-        }
-        let (mut sent, mut all) = (0, Figures::default());
-        while let Some(publisher) = publishers.join_next().await {
-            let (n, failed) = publisher.expect("a publisher does not panic");
-            sent += n;
-            if let Some(e) = failed {
-                all.fail(e);
-            }
-        }
-        self.all_heard(sent).await;
-        all.cpu = cpu_of(server).saturating_sub(cpu);
-        all.elapsed = begun.elapsed();
-        self.slice.send_modify(|n| *n += 1);
-        for _ in 0..self.watching.len() {
-            let latencies = tokio::time::timeout(Duration::from_secs(5), self.collecting.recv()).await;
-            let Ok(Some(latencies)) = latencies else { break };
-            latencies.into_iter().for_each(|micros| all.add_micros(micros.into()));
-        }
-        self.heard.store(0, Ordering::Relaxed);
-        (all, sent)
+    let channel = connect(bed.raw.url()).await;
+    sources.push(Source {
+        role: Role::Floor,
+        name: "raw tonic fan-out, 518 B",
+        servers: vec![bed.raw.pid()],
+        publish: Arc::new(move |_, stamp| Box::pin(publish(channel.clone(), padded(&stamp)))),
+        open: Box::new(move |watchers| Box::pin(watch_raw(&bed.raw, watchers))),
+    });
+    if let Some(etcd) = &bed.peers.etcd {
+        sources.push(Source {
+            role: Role::Peer,
+            name: "etcd put to watch",
+            servers: vec![etcd.pid()],
+            publish: etcd.publisher().await,
+            open: Box::new(move |watchers| Box::pin(etcd.watch(watchers))),
+        });
     }
+    if let Some(nats) = &bed.peers.nats {
+        sources.push(Source {
+            role: Role::Peer,
+            name: "NATS core publish (not durable)",
+            servers: vec![nats.pid()],
+            publish: nats.publisher().await,
+            open: Box::new(move |watchers| Box::pin(nats.watch(watchers))),
+        });
+    }
+    sources
+}
 
-    /// Waits until every watcher has received everything, or nothing has arrived for a second.
-    async fn all_heard(&self, sent: usize) {
-        let (wanted, mut last, mut quiet) = ((sent * self.watching.len()) as u64, 0, 0);
-        while quiet < 40 {
-            let heard = self.heard.load(Ordering::Relaxed);
-            if heard >= wanted {
-                return;
+/// Measures the delivery of changes to 1, 100 and 1,000 watchers.
+pub async fn deliveries(bed: &Bed, report: &mut Report) {
+    report.table("Change to watchers, from sending the command to each watcher; floor = raw tonic");
+    let sources = sources(bed).await;
+    for (watchers, rate) in LOADS {
+        let mut audiences = Vec::new();
+        for source in &sources {
+            audiences.push(Audience::new((source.open)(watchers).await));
+        }
+        settle(Duration::from_secs(1)).await;
+        let mut sums: Vec<(Figures, usize)> = sources.iter().map(|_| Default::default()).collect();
+        for pair in 0..bed.plan.pairs {
+            for turn in 0..sources.len() {
+                let at = if pair % 2 == 0 { turn } else { sources.len() - 1 - turn };
+                let source = &sources[at];
+                let length = bed.plan.slice * 5 / 2;
+                let servers = (source.servers.as_slice(), patience(source.role));
+                let (figures, sent) = audiences[at].slice(servers, rate, length, &source.publish).await;
+                sums[at].0.merge_earlier(figures);
+                sums[at].1 += sent * watchers;
             }
-            quiet = if heard == last { quiet + 1 } else { 0 };
-            last = heard;
-            settle(Duration::from_millis(25)).await;
+        }
+        let floors = sources.iter().zip(&sums).filter(|(source, _)| source.role == Role::Floor);
+        let floor = Floor::of(floors.map(|(_, (figures, _))| figures));
+        let load = format!("{watchers} at {rate}/s");
+        for (source, (figures, wanted)) in sources.iter().zip(&sums) {
+            report.deliveries("fan_out", source.role, &load, source.name, (figures, *wanted), &floor);
         }
     }
 }
 
-/// Measures the memory of a thousand idle watches, then the delivery of changes to them.
-pub async fn watches(plan: &Plan, world: &World, raw: &RawServer, tasks: &[String], report: &mut Report) {
-    let tokens = world.watching_tokens().await;
-    let before = rss_of(world.pid());
-    let mut audience = Audience::new();
-    for connection in 0..CONNECTIONS {
-        let channel = connect(&world.mesh.url("task")).await;
-        for _ in (connection..WATCHES).step_by(CONNECTIONS) {
-            let organization_id = world.owner.organization_id.clone();
-            let mut request = Request::new(WatchOrganizationRequest { organization_id, options: None });
-            let bearer = format!("Bearer {}", tokens[connection % tokens.len()]);
-            request.metadata_mut().insert("authorization", bearer.parse().expect("a token"));
-            audience.join(channel.clone(), WATCH_ORGANIZATION, request, true).await;
-        }
+/// Measures how much the resident memory grows with a thousand idle watches.
+pub async fn memory(worlds: &[World], raw: &RawServer, report: &mut Report) {
+    report.section("Memory per idle watch: 1,000 watches over 12 connections, growth of the resident memory");
+    for world in worlds {
+        let load = format!("{} tasks shown", world.tasks.len());
+        let grown = growth(world.pid(), watch_mesh(world, WATCHES)).await;
+        report.values("idle_watch", world.role, &load, "WatchOrganization", &[("rss_kib", grown)]);
     }
+    let grown = growth(raw.pid(), watch_raw(raw, WATCHES)).await;
+    report.values("idle_watch", Role::Floor, "-", "raw tonic stream", &[("rss_kib", grown)]);
+}
+
+async fn growth(pid: u32, open: impl Future<Output = Vec<Ears>>) -> f64 {
+    let before = rss_of(pid);
+    // The audience reads the snapshots.
+    let audience = Audience::new(open.await);
     settle(Duration::from_secs(3)).await;
-    let ours = (rss_of(world.pid()) - before) / count(WATCHES);
+    let grown = (rss_of(pid) - before) / count(WATCHES);
+    drop(audience);
+    grown
+}
 
-    let before = rss_of(raw.pid());
-    let mut bare = Audience::new();
-    for connection in 0..CONNECTIONS {
-        let channel = connect(raw.url()).await;
-        for _ in (connection..WATCHES).step_by(CONNECTIONS) {
-            bare.join(channel.clone(), WATCH, Request::new(Payload::default()), false).await;
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watchers_share_at_most_twelve_connections() {
+        assert_eq!(per_connection(1).collect::<Vec<_>>(), [1]);
+        let of_hundred: Vec<_> = per_connection(100).collect();
+        assert_eq!((of_hundred.len(), of_hundred.iter().sum::<usize>()), (CONNECTIONS, 100));
     }
-    settle(Duration::from_secs(1)).await;
-    let theirs = (rss_of(raw.pid()) - before) / count(WATCHES);
-    report.section("4. memory per idle watch (1,000 over 12 connections, growth of RSS)");
-    report.say(&format!("{ours:.1} KiB; raw tonic stream {theirs:.1} KiB; {}", ratio(ours, theirs)));
 
-    report.table("3. commit -> 1,000 watchers, from sending the command to each watcher");
-    let token = world.access_token().await;
-    let clients: Arc<[_]> = (0..PUBLISHERS).map(|_| world.at_task(&token).task()).collect();
-    let tasks: Arc<[String]> = tasks.into();
-    let rename = move |i: usize, title: String| {
-        let mut client = clients[i % clients.len()].clone();
-        let task_id = tasks[i % tasks.len()].clone();
-        let request = UpdateTaskRequest { request_id: String::new(), task_id, title };
-        Box::pin(async move { client.update_task(request).await.map(|_| ()).map_err(|e| e.to_string()) })
-            as BoxFuture<'static, _>
-    };
-    let channel = connect(raw.url()).await;
-    let say = move |_: usize, stamp: String| {
-        let data = format!("{stamp:.<PUBLISHED_BYTES$}");
-        Box::pin(publish(channel.clone(), data)) as BoxFuture<'static, _>
-    };
-    for rate in [50, 500] {
-        let [mut ours, mut theirs] = [const { None::<Figures> }; 2];
-        let mut published = [0; 2];
-        for _ in 0..PAIRS {
-            let (figures, sent) = bare.slice(raw.pid(), rate, plan.slice * 5 / 2, &say).await;
-            published[1] += sent;
-            keep(&mut theirs, figures);
-            let (figures, sent) = audience.slice(world.pid(), rate, plan.slice * 5 / 2, &rename).await;
-            published[0] += sent;
-            keep(&mut ours, figures);
-        }
-        let [ours, theirs] = [ours, theirs].map(Option::unwrap_or_default);
-        report.delivered(rate, "renames to WatchOrganization", &ours, published[0] * WATCHES);
-        report.delivered(rate, "  raw tonic fan-out, 518 B", &theirs, published[1] * WATCHES);
-        report.say(&format!(
-            "p50 {}, p99 {}, CPU per event {} of raw",
-            ratio(ours.percentile(0.5), theirs.percentile(0.5)),
-            ratio(ours.percentile(0.99), theirs.percentile(0.99)),
-            ratio(ours.cpu_micros(), theirs.cpu_micros()),
-        ));
+    #[test]
+    fn a_published_message_has_its_size() {
+        assert_eq!(padded("~00000000000100").len(), PUBLISHED_BYTES);
     }
 }

@@ -1,6 +1,7 @@
 //! A flow of seven stages that do nothing, next to the eight commits that it needs at least.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use foundry_flow::{
 use foundry_store::{Store, WriteSet};
 use tokio::sync::oneshot;
 
-use crate::commands::{BENCH, commit_rows, keep, open_store};
-use crate::figures::Figures;
-use crate::load::{operation, run};
-use crate::report::{Report, ratio};
-use crate::{PAIRS, Plan};
+use crate::Bed;
+use crate::commands::{BENCH, commit_rows};
+use crate::load::{Lane, interleave, operation};
+use crate::report::Report;
+use crate::result::Role;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -69,42 +70,58 @@ async fn eight_commits(store: Store, name: String) -> Result<(), String> {
     Ok(())
 }
 
-/// Measures flows at 1 and 64 clients; each client starts the next flow when its last has ended.
-pub async fn flows(plan: &Plan, report: &mut Report) {
+/// Measures flows at 1, 16 and 64 clients; each client starts the next flow when its last has ended. The engine runs in
+/// the benchmark's own process, so a build beside is not measured.
+pub async fn flows(bed: &Bed, report: &mut Report) {
     let dir = tempfile::tempdir().expect("directory");
-    let store = open_store(dir.path(), &[&MIGRATIONS, &BENCH]).await;
+    let store = bed.databases.open(dir.path(), &[&MIGRATIONS, &BENCH]).await;
     let ends = Arc::new(Ends::default());
     let binding = SEVEN.bind(&Arc::new(()));
     let options = Options { hooks: Arc::clone(&ends) as _, ..Options::default() };
     let engine = Engine::new(store.clone(), Env::system(), vec![binding], options).expect("an engine");
     let (tasks, _failures) = Tasks::new();
     engine.start(&tasks);
-    let own = std::process::id();
-    report.table("2. flow of 7 no-op stages, in process, SQLite FULL");
-    for clients in [1_usize, 64] {
-        let [mut flow, mut floor] = [const { None::<Figures> }; 2];
-        for pair in 0..PAIRS {
-            let named = |kind: &str, i: usize| format!("{kind}{clients}-{pair}-{i}");
-            let operations = (0..clients).map(|i| {
-                let (store, ends, name) = (store.clone(), Arc::clone(&ends), named("flow", i));
-                operation(move |n| one_flow(store.clone(), Arc::clone(&ends), format!("{name}-{n}")))
-            });
-            keep(&mut flow, run(own, plan.slice, operations.collect()).await);
-            let operations = (0..clients).map(|i| {
-                let (store, name) = (store.clone(), named("floor", i));
-                operation(move |n| eight_commits(store.clone(), format!("{name}-{n}")))
-            });
-            keep(&mut floor, run(own, plan.slice, operations.collect()).await);
+    let own = vec![std::process::id()];
+    report.table(
+        "Flow of seven stages that do nothing, in process; floor = the eight commits that it needs at least",
+    );
+    let next = Arc::new(AtomicU64::new(0));
+    let seven = {
+        let (store, ends, next) = (store.clone(), Arc::clone(&ends), Arc::clone(&next));
+        async move |clients: usize| {
+            let one = |_| {
+                let (store, ends) = (store.clone(), Arc::clone(&ends));
+                let mine = next.fetch_add(1, Ordering::Relaxed);
+                operation(move |n| one_flow(store.clone(), Arc::clone(&ends), format!("flow{mine}-{n}")))
+            };
+            (0..clients).map(one).collect::<Vec<_>>()
         }
-        let [flow, floor] = [flow, floor].map(Option::unwrap_or_default);
-        report.line(clients, "7-stage flow", &flow);
-        report.line(clients, "  8 raw store commits", &floor);
-        report.say(&format!(
-            "flow / floor: p50 {}, rate {}, CPU {}",
-            ratio(flow.percentile(0.5), floor.percentile(0.5)),
-            ratio(flow.rate(), floor.rate()),
-            ratio(flow.cpu_micros(), floor.cpu_micros()),
+    };
+    let eight = {
+        let store = store.clone();
+        async move |clients: usize| {
+            let one = |_| {
+                let (store, mine) = (store.clone(), next.fetch_add(1, Ordering::Relaxed));
+                operation(move |n| eight_commits(store.clone(), format!("floor{mine}-{n}")))
+            };
+            (0..clients).map(one).collect::<Vec<_>>()
+        }
+    };
+    let mut lanes = vec![
+        Lane::new("flow_of_seven", Role::Mesh, "7-stage flow", own.clone(), seven),
+        Lane::new("flow_of_seven", Role::Floor, "8 raw store commits", own, eight),
+    ];
+    if let Some(restate) = &bed.peers.restate {
+        lanes.push(Lane::new(
+            "flow_of_seven",
+            Role::Peer,
+            "Restate, 7 steps",
+            restate.pids(),
+            restate.calls("seven"),
         ));
+    }
+    for clients in [1, 16, 64] {
+        interleave(&bed.plan, bed.plan.slice, clients, &lanes, report).await;
     }
     engine.shutdown(LIMIT).await;
     tasks.shutdown(LIMIT).await;

@@ -1,11 +1,13 @@
-//! Prints the results as a table.
+//! Prints the results as a table, and collects them for the JSON.
 
 use crate::figures::{Figures, count};
+use crate::load::Floor;
+use crate::result::{Role, RunResult};
 
-/// Prints results as they arrive, and collects the failures.
-#[derive(Default)]
+/// Prints results as they arrive, and collects them.
 pub struct Report {
-    failures: Vec<String>,
+    /// What was measured so far.
+    pub result: RunResult,
 }
 
 impl Report {
@@ -16,55 +18,98 @@ impl Report {
     }
 
     /// Prints a heading with column titles.
-    #[allow(clippy::unused_self)] // one way to print
     pub fn table(&mut self, title: &str) {
         self.section(title);
         println!(
-            "  {:>7}  {:<34} {:>9} {:>9} {:>10} {:>11}",
-            "", "", "p50 ms", "p99 ms", "per s", "CPU µs/op"
+            "  {:>10}  {:<36} {:>9} {:>9} {:>9} {:>11} {:>10} {:>8} {:>8}",
+            "", "", "p50 ms", "p99 ms", "burst/s", "sustained/s", "CPU µs/op", "p50 ×", "CPU ×"
         );
     }
 
-    /// Prints a line about operations of a number of clients.
-    pub fn line(&mut self, clients: usize, name: &str, figures: &Figures) {
-        let unit = if clients == 1 { "client" } else { "clients" };
-        self.row(&format!("{clients} {unit}"), name, figures, "");
+    /// Prints and keeps a line about operations. Values of the mesh and of peers are also shown as multiples of the floor.
+    pub fn load(
+        &mut self,
+        figure: &str,
+        role: Role,
+        load: &str,
+        name: &str,
+        figures: &Figures,
+        floor: &Floor,
+    ) {
+        self.row(figure, role, load, name, figures, floor, None);
     }
 
-    /// Prints a line about deliveries of events published at a rate, with the share of the `wanted` ones that arrived.
-    pub fn delivered(&mut self, rate: u32, name: &str, figures: &Figures, wanted: usize) {
+    /// The same about deliveries, with the number of `wanted` ones: what is delivered together with a later change of the
+    /// same entity does not arrive by itself.
+    pub fn deliveries(
+        &mut self,
+        figure: &str,
+        role: Role,
+        load: &str,
+        name: &str,
+        (figures, wanted): (&Figures, usize),
+        floor: &Floor,
+    ) {
         let part = 100.0 * count(figures.count()) / count(wanted);
-        self.row(&format!("{rate}/s"), name, figures, &format!("  {part:.1} % delivered one by one"));
+        self.row(figure, role, load, name, figures, floor, Some(part));
     }
 
-    fn row(&mut self, load: &str, name: &str, figures: &Figures, more: &str) {
+    #[allow(clippy::too_many_arguments)] // the columns of a line
+    fn row(
+        &mut self,
+        figure: &str,
+        role: Role,
+        load: &str,
+        name: &str,
+        figures: &Figures,
+        floor: &Floor,
+        delivered: Option<f64>,
+    ) {
+        let (p50, p99, cpu) = (figures.percentile(0.5), figures.percentile(0.99), figures.cpu_micros());
+        let over = |value: f64, floor: f64| if role == Role::Floor { f64::NAN } else { value / floor };
+        let (p50_ratio, cpu_ratio) = (over(p50, floor.p50), over(cpu, floor.cpu));
+        let ratio = |r: f64| if r.is_finite() { format!("{r:.2}") } else { String::new() };
+        let indent = if matches!(role, Role::Mesh | Role::Beside) { "" } else { "  " };
         println!(
-            "  {load:>10}  {name:<34} {:>9.3} {:>9.3} {:>10.0} {:>11.1}{more}",
-            figures.percentile(0.5),
-            figures.percentile(0.99),
-            figures.rate(),
-            figures.cpu_micros(),
+            "  {load:>10}  {:<36} {p50:>9.3} {p99:>9.3} {:>9.0} {:>11.0} {cpu:>10.1} {:>8} {:>8}{}",
+            format!("{indent}{name}{}", if role == Role::Beside { " (beside)" } else { "" }),
+            figures.burst(),
+            figures.sustained(),
+            ratio(p50_ratio),
+            ratio(cpu_ratio),
+            delivered.map(|part| format!("  {part:.1} % delivered one by one")).unwrap_or_default(),
         );
+        let mut values = vec![
+            ("operations", count(figures.count())),
+            ("p50_ms", p50),
+            ("p99_ms", p99),
+            ("burst_per_s", figures.burst()),
+            ("sustained_per_s", figures.sustained()),
+            ("cpu_us", cpu),
+            ("p50_ratio", p50_ratio),
+            ("p99_ratio", over(p99, floor.p99)),
+            ("cpu_ratio", cpu_ratio),
+        ];
+        values.extend(delivered.map(|part| ("delivered_percent", part)));
+        self.result.add(figure, role, load, name, &values);
         if let (n, Some(first)) = &figures.failed {
-            self.failures.push(format!("{n} operations failed in \"{} {load}\": {first}", name.trim()));
+            self.fail(format!("{n} operations failed in \"{name}, {load}\": {first}"));
+        }
+        if figures.restless > 0 {
+            self.fail(format!("no rest after {} slices of \"{name}, {load}\"", figures.restless));
         }
     }
 
-    /// Prints a line of text.
-    #[allow(clippy::unused_self)] // one way to print
-    pub fn say(&mut self, line: &str) {
-        println!("              {line}");
+    /// Prints and keeps values that belong to no operation.
+    pub fn values(&mut self, figure: &str, role: Role, load: &str, name: &str, values: &[(&str, f64)]) {
+        let text: Vec<_> = values.iter().map(|(name, value)| format!("{name} {value:.2}")).collect();
+        let beside = if role == Role::Beside { " (beside)" } else { "" };
+        println!("  {load:>24}  {:<36} {}", format!("{name}{beside}"), text.join(", "));
+        self.result.add(figure, role, load, name, values);
     }
 
-    /// Prints the failures that were collected, if any.
-    pub fn end(self) {
-        for failure in self.failures {
-            println!("! {failure}");
-        }
+    /// Keeps a failure, which is printed at the end.
+    pub fn fail(&mut self, failure: String) {
+        self.result.failures.push(failure);
     }
-}
-
-/// Formats a ratio for the table.
-pub fn ratio(ours: f64, theirs: f64) -> String {
-    format!("{:.2} x", ours / theirs)
 }
