@@ -236,7 +236,8 @@ pub enum Task {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,
     },
-    /// Destroy the sandbox of a task.
+    /// Kill a task: destroy its sandbox, in any state. Its stored changes are kept, and its transcript for 90 days unless the
+    /// operator has chosen another time.
     Kill {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,

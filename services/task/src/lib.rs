@@ -55,7 +55,8 @@ pub struct Config {
     pub agents: Vec<String>,
     /// Names of the sandbox providers that a task may ask for.
     pub providers: Vec<String>,
-    /// How long the transcripts of a killed task are kept; those of other tasks, archived ones too, are not deleted.
+    /// How long the transcripts of a killed task are kept; 0 = for ever. Those of other tasks, archived ones too, are not
+    /// deleted.
     #[serde(with = "duration")]
     pub transcript_retention: Duration,
 }

@@ -281,6 +281,34 @@ async fn a_retry_hastens_the_next_attempt_of_a_sandbox_and_explain_says_when_it_
 }
 
 #[tokio::test]
+async fn a_retry_hastens_the_next_attempt_of_the_task_itself() {
+    let world = World::new().await;
+    world.provisioner.refuses_sandboxes.store(true, Ordering::SeqCst);
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, _) = ids(&running.create(&tenant, "one").await);
+    // After a few attempts the next one is seconds away.
+    let waits = |t: &GetTaskResponse| {
+        let condition = t.task.as_ref().unwrap().condition.clone().unwrap_or_default();
+        condition.attempt >= 4 && condition.next_attempt_time.is_some()
+    };
+    running.until(&tenant, &task, waits).await;
+    running.halt_flows().await;
+    let store = running.cx.store.clone();
+    let id = task.parse().unwrap();
+    let flow_id = crate::store::aggregate::load(&store, &id).await.unwrap().unwrap().task.flow.flow_id;
+    let due = async || foundry_flow::find(&store, &flow_id).await.unwrap().unwrap().due_time;
+    let before = due().await;
+    let request = RetryTaskRequest { task_id: task.clone(), ..Default::default() };
+    ops::retry_task::retry_task(&running.cx, &tenant.caller, request).await.unwrap();
+    assert!(due().await < before, "the next attempt is not made sooner");
+    running.stop().await;
+    let running = world.start().await;
+    world.provisioner.refuses_sandboxes.store(false, Ordering::SeqCst);
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Running).await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn shows_a_permission_request_until_it_is_answered() {
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);

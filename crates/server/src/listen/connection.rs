@@ -36,7 +36,8 @@ pub(super) struct Ends {
     pub(super) cut: CancellationToken,
 }
 
-/// Serves until the peer closes or the connection is ended.
+/// Serves until the peer closes or the connection is ended. `flooded` is called when it is ended for too many control
+/// frames.
 pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
@@ -44,6 +45,7 @@ pub(super) async fn serve(
     limits: Limits,
     requests: Requests,
     ends: Ends,
+    flooded: impl FnMut() + Unpin + Send + 'static,
 ) {
     let Ends { last_request, goaway, cut } = ends;
     // Small frames must not wait for acknowledgements; failure to set this is harmless.
@@ -78,7 +80,7 @@ pub(super) async fn serve(
     let builder = builder(&limits);
     let (io, leave) = match protocol {
         Protocol::Http1 => (tokio_util::either::Either::Left(io), last_request),
-        Protocol::Http2 => (tokio_util::either::Either::Right(Guarded::new(io)), goaway),
+        Protocol::Http2 => (tokio_util::either::Either::Right(Guarded::new(io, flooded)), goaway),
     };
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let served = async {

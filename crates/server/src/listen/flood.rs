@@ -30,18 +30,21 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 
 /// A connection whose control frames are counted.
-pub(super) struct Guarded<S> {
+pub(super) struct Guarded<S, F> {
     io: S,
+    /// Called once, before the connection fails.
+    flooded: F,
     received: Frames,
     sent: Frames,
     budget: Budget,
 }
 
-impl<S> Guarded<S> {
+impl<S, F> Guarded<S, F> {
     /// A connection that has yet to read the client's preface.
-    pub fn new(io: S) -> Self {
+    pub fn new(io: S, flooded: F) -> Self {
         Self {
             io,
+            flooded,
             received: Frames::after(PREFACE),
             sent: Frames::after(0),
             budget: Budget::new(Instant::now()),
@@ -58,7 +61,7 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Unpin, F: FnMut() + Unpin> AsyncRead for Guarded<S, F> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -69,13 +72,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let mut control = 0;
         self.received.pass(&buf.filled()[before..], |frame| control += u32::from(frame.is_control()));
         if control > 0 && !self.budget.spend(control, Instant::now()) {
+            (self.flooded)();
             return Poll::Ready(Err(io::Error::other("too many HTTP/2 control frames")));
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncWrite + Unpin, F: Unpin> AsyncWrite for Guarded<S, F> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
         self.wrote(&buf[..written]);
@@ -247,7 +251,8 @@ mod tests {
     #[tokio::test]
     async fn control_frames_are_earned_with_each_frame_of_an_answer() {
         let (mut peer, server) = tokio::io::duplex(1 << 20);
-        let mut server = Guarded::new(server);
+        let mut closed = 0;
+        let mut server = Guarded::new(server, || closed += 1);
         let mut into = vec![0; 1 << 20];
         let pings = |n: usize| frame(PING, 0, &[0; 8]).repeat(n);
         peer.write_all(&[vec![0; PREFACE], pings(1_024)].concat()).await.unwrap();
@@ -262,5 +267,6 @@ mod tests {
         assert!(server.read(&mut into).await.unwrap() > 16_000);
         peer.write_all(&pings(1_024)).await.unwrap();
         assert!(server.read(&mut into).await.is_err());
+        assert_eq!(closed, 1);
     }
 }

@@ -189,6 +189,11 @@ impl Accepting {
 
     fn connect(&self, stream: TcpStream, peer: SocketAddr, slot: Slot, cut: CancellationToken) {
         let open = Open::count(self.open.clone(), self.metrics.clone(), self.name);
+        let (name, metrics) = (self.name, self.metrics.clone());
+        let flooded = move || {
+            metrics.refused(name, "control_frames");
+            tracing::warn!(service = name, %peer, "connection closed: too many HTTP/2 control frames");
+        };
         let serve = connection::serve(
             stream,
             peer,
@@ -196,6 +201,7 @@ impl Accepting {
             self.limits.clone(),
             slot.requests(),
             connection::Ends { last_request: self.stop.clone(), goaway: self.goaway.clone(), cut },
+            flooded,
         );
         self.connections.spawn("connection", async move {
             serve.await;

@@ -39,6 +39,16 @@ struct Lease {
     _permit: OwnedSemaphorePermit,
 }
 
+impl Lease {
+    /// SQLite ends a transaction after some errors; a read would see another state.
+    fn must_be_in_transaction(&self) -> Result<(), sqlx::Error> {
+        if self.in_transaction() {
+            return Ok(());
+        }
+        Err(sqlx::Error::Protocol("the transaction of the snapshot has ended".to_owned()))
+    }
+}
+
 impl Deref for Lease {
     type Target = Reader;
 
@@ -51,7 +61,11 @@ impl Deref for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         // A connection in an unknown state must not be used again.
-        let Some(reader) = self.reader.take().filter(|reader| reader.end().is_ok()) else { return };
+        let Some(reader) =
+            self.reader.take().filter(|reader| !std::thread::panicking() && reader.end().is_ok())
+        else {
+            return;
+        };
         let mut free = lock(&self.shared.free);
         if !self.shared.permits.is_closed() {
             free.push(reader);
@@ -174,13 +188,11 @@ impl ReadTransaction {
         if lease.shared.permits.is_closed() {
             return Err(sqlx::Error::PoolClosed);
         }
-        if !lease.in_transaction() {
-            // SQLite ends it after some errors; a read would see another state.
-            return Err(sqlx::Error::Protocol("the transaction of the snapshot has ended".to_owned()));
-        }
+        lease.must_be_in_transaction()?;
         if let Some(answer) = lease.short(sql, params) {
             return answer;
         }
+        lease.must_be_in_transaction()?;
         let (shared, params) = (Arc::clone(&lease.shared), params.to_vec());
         shared.elsewhere(move |awaited| lease.long(sql, &params, awaited)).await
     }

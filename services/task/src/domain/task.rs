@@ -93,6 +93,11 @@ impl FlowFacts {
         self.status == Status::Failed.as_str()
     }
 
+    /// Whether it waits for its next attempt after a failed one.
+    pub fn between_attempts(&self) -> bool {
+        self.status == Status::Ready.as_str() && self.condition.next_attempt_time.is_some()
+    }
+
     /// A retry of the failed stage was requested: until the engine projects the next attempt, it waits for a worker.
     pub fn retried(&mut self, now: Timestamp) {
         Status::Ready.as_str().clone_into(&mut self.status);

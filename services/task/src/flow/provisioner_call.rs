@@ -161,7 +161,7 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         }
         ProvisionerCall::ReleaseEvents { session_id, stored_offset } => {
             let request = ReleaseAgentEventsRequest { request_id, session_id, stored_offset };
-            call(&cx.env, client.release_agent_events(request)).await.map(drop)
+            return Ok(release_events(cx, request).await);
         }
         ProvisionerCall::DestroySandbox { sandbox_id } => {
             let request = DestroySandboxRequest { request_id, sandbox_id, user_id };
@@ -189,6 +189,28 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         }
         Err(e) => refused(e),
     })
+}
+
+/// Lets the provisioner delete its copy of a session's events. The command is sent only once.
+async fn release_events(cx: &Context, request: ReleaseAgentEventsRequest) -> Outcome {
+    match call(&cx.env, cx.provisioner.clone().release_agent_events(request)).await {
+        Ok(_) => Outcome::done(),
+        // An older provisioner, which will be replaced.
+        Err(e) if e.code == tonic::Code::Unimplemented => {
+            Outcome::retry("PROVISIONER_UNAVAILABLE", e.message)
+        }
+        // The session cannot be read there. Its copy stays, and `foundry verify` names it.
+        Err(e)
+            if matches!(
+                e.code,
+                tonic::Code::DataLoss | tonic::Code::NotFound | tonic::Code::FailedPrecondition
+            ) =>
+        {
+            tracing::warn!(reason = e.reason, "a copy of agent events is kept: {}", e.message);
+            Outcome::done()
+        }
+        Err(e) => refused(e),
+    }
 }
 
 async fn answer_form(

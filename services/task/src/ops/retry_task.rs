@@ -2,7 +2,7 @@
 
 use foundry_authn::Caller;
 use foundry_core::{Error, FlowId, Result};
-use foundry_flow::{enqueue, retry, signal};
+use foundry_flow::{enqueue, hasten, retry, signal};
 use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::{AgentSessionState, SandboxState};
 use foundry_proto::task::v1::{RetryTaskRequest, RetryTaskResponse};
@@ -65,6 +65,10 @@ fn retry_sandbox(decision: &mut Decision<'_>) -> Result<bool> {
         }
         return Ok(true);
     }
+    if decision.aggregate.task.flow.between_attempts() {
+        hasten(&mut decision.ws, &decision.aggregate.task.flow.flow_id);
+        return Ok(true);
+    }
     let between = decision.aggregate.sandbox_between_attempts().map(|s| s.sandbox_id.clone());
     if decision.aggregate.task.flow.status != "done" && between.is_none() {
         return Ok(false);
@@ -108,7 +112,10 @@ fn retry_sessions(decision: &mut Decision<'_>) -> Result<bool> {
         }
         let failed =
             agents.get(session.session_id.as_str()).filter(|a| a.entity.state() == AgentSessionState::Error);
-        if session.flow.failed() {
+        if session.flow.between_attempts() {
+            hasten(&mut decision.ws, &session.flow.flow_id);
+            taken_up = true;
+        } else if session.flow.failed() {
             session.retry_rev = failed.map_or(0, |a| a.rev);
             retry(&mut decision.ws, &session.flow.flow_id);
             // In the same commit: the task's flow, retried too, must not find the session failed still.

@@ -64,6 +64,8 @@ pub struct FakeProvisioner {
     state: Arc<Mutex<State>>,
     /// Whether every unary call hangs.
     pub hangs: Arc<AtomicBool>,
+    /// Whether sandboxes cannot be made for now.
+    pub refuses_sandboxes: Arc<AtomicBool>,
     /// Whether new sandboxes are ready at once.
     pub eager: Arc<AtomicBool>,
     /// Whether new sessions fail; a retry makes them ready.
@@ -89,6 +91,7 @@ impl FakeProvisioner {
             env: env.clone(),
             state: Arc::default(),
             hangs: Arc::default(),
+            refuses_sandboxes: Arc::default(),
             eager: Arc::new(AtomicBool::new(true)),
             fails_sessions: Arc::default(),
             refuses_answers: Arc::default(),
@@ -319,6 +322,9 @@ impl ProvisionerService for FakeProvisioner {
 
     async fn ensure_sandbox(&self, request: Request<EnsureSandboxRequest>) -> Answer<EnsureSandboxResponse> {
         self.answer().await;
+        if self.refuses_sandboxes.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("no room"));
+        }
         let request = request.into_inner();
         let (agent, profile_id) = chosen(&request.agent, &request.profile_id)?;
         let living =

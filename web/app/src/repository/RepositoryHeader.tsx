@@ -141,8 +141,8 @@ function DeleteDialog({ repository, taskCount, onClose }: Props & { onClose: () 
   const { repositoryId, name } = repository
   const alive = useAlive()
   const remove = useCommand('The repository was not deleted', (requestId: string) =>
-    // Forced, as the dialog says what is lost.
-    client.repo.deleteRepository({ repositoryId, requestId, force: true }),
+    // Forced only where the dialog says what is lost: somebody may have started a task since it was opened.
+    client.repo.deleteRepository({ repositoryId, requestId, force: taskCount > 0 }),
   )
   const confirm = async () => {
     if ((await remove.run()) === undefined) return

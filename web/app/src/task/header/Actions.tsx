@@ -123,7 +123,7 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
         busy={kill.busy}
         error={kill.error}
       >
-        Its sandbox is destroyed immediately, and a running turn is stopped. The saved work, the conversation and the changes stay readable.
+        Its sandbox is destroyed immediately, and a running turn is stopped. The saved work and the changes stay readable, and the conversation for the time set by the operator (90 days by default).
         The task cannot be continued.
       </ConfirmDialog>
     </>
