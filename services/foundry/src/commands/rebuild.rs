@@ -35,6 +35,7 @@ pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
     }
     let left = rows.iter().filter(|(_, _, became)| *became == Rebuilt::No).count();
     match global.output {
+        Output::Json if rows.is_empty() => output::line(r#"{"damaged":0}"#),
         Output::Json => rows.iter().for_each(|row| output::line(&json(row))),
         Output::Table if rows.is_empty() => output::line("nothing to rebuild: all stored data can be read"),
         Output::Table => {
@@ -49,9 +50,11 @@ pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
 }
 
 async fn rebuild(database: &ServiceDatabase, found: &[Unreadable]) -> Result<Vec<Rebuilt>, Failure> {
-    foundry_task::rebuild(&database.url, &Env::system(), found)
-        .await
-        .map_err(|e| Failure::new(format!("the database of {} cannot be rebuilt: {e}", database.service)))
+    foundry_task::rebuild(&database.url, &Env::system(), found).await.map_err(|e| {
+        let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
+        Failure::new(format!("the database of {} cannot be rebuilt: {cause}", database.service))
+            .next("restore the file from a backup if it is damaged itself; `foundry verify` shows that")
+    })
 }
 
 fn in_use(error: foundry_server::DataDirectoryError) -> Failure {

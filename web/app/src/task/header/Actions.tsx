@@ -123,8 +123,8 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
         busy={kill.busy}
         error={kill.error}
       >
-        Its sandbox is destroyed immediately, and a running turn is stopped. The saved work and the changes stay readable, and the conversation for the time set by the operator (90 days by default).
-        The task cannot be continued.
+        Its sandbox is destroyed immediately, and a running turn is stopped. The saved work and the changes stay readable, and the
+        conversation for the time set by the operator (90 days by default). The task cannot be continued.
       </ConfirmDialog>
     </>
   )
