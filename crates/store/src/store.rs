@@ -1,6 +1,7 @@
 //! The store itself: connect, commit, read, subscribe, close.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -125,7 +126,7 @@ impl Store {
             let (connection, pool) = sqlite::open(url, &lists, &options, &stats).await?;
             let backend = SqliteBackend::new(connection, Arc::clone(&env.clock));
             let writer = Writer::new(backend, jobs, closing, shared);
-            writing.spawn("store writer", writer.run());
+            writing.spawn("store writer", on_its_own_thread(writer.run())?);
             Readers::Sqlite(pool)
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let (connect, pool) = postgres::open(url, &lists, &options).await?;
@@ -366,6 +367,24 @@ impl Store {
             tracing::warn!(tasks = self.inner.reading.len(), "snapshots still open when the store closed");
         }
     }
+}
+
+/// Runs a writer that blocks its thread. A panic goes on in the future that is returned.
+fn on_its_own_thread(
+    writer: impl Future<Output = ()> + Send + 'static,
+) -> Result<impl Future<Output = ()> + Send, Error> {
+    let (ended, end) = oneshot::channel();
+    let run = move || {
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| futures::executor::block_on(writer)));
+        // Nobody waits when the runtime has ended.
+        let _ = ended.send(result);
+    };
+    std::thread::Builder::new().name("store-writer".to_owned()).spawn(run).map_err(Error::internal)?;
+    Ok(async {
+        if let Ok(Err(panic)) = end.await {
+            std::panic::resume_unwind(panic);
+        }
+    })
 }
 
 impl Inner {

@@ -3,15 +3,17 @@
 
 use std::fmt::Write as _;
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use foundry_core::{Error, Result};
 use prost::Message;
 use serde::de::DeserializeOwned;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
-use crate::{Row, Table, Value, postgres, sqlite};
+use crate::sqlite::Reader;
+use crate::{Row, Table, Value, postgres};
 
 /// Rows per statement.
 const PAGE: usize = 200;
@@ -67,7 +69,7 @@ pub struct Unreadable {
 }
 
 enum Connection {
-    Sqlite(SqliteConnection),
+    Sqlite(Reader),
     Postgres(PgConnection),
 }
 
@@ -75,8 +77,7 @@ impl Connection {
     async fn open(url: &str) -> Result<Self> {
         if url.starts_with("sqlite:") {
             let options = SqliteConnectOptions::from_str(url).map_err(Error::internal)?;
-            let options = options.pragma("query_only", "ON").disable_statement_logging();
-            return options.connect().await.map(Self::Sqlite).map_err(Error::internal);
+            return Reader::open(options.get_filename()).map(Self::Sqlite).map_err(Error::internal);
         }
         let options = url.parse::<PgConnectOptions>().map_err(Error::internal)?.disable_statement_logging();
         options.connect().await.map(Self::Postgres).map_err(Error::internal)
@@ -84,7 +85,11 @@ impl Connection {
 
     async fn query(&mut self, sql: String, params: &[Value]) -> Result<Vec<Row>, sqlx::Error> {
         match self {
-            Self::Sqlite(connection) => sqlite::query(connection, AssertSqlSafe(sql), params).await,
+            // Nothing else runs in the process that verifies.
+            Self::Sqlite(reader) => {
+                let awaited = Arc::new(());
+                reader.long(&sql, params, &Arc::downgrade(&awaited))
+            }
             Self::Postgres(connection) => postgres::query(connection, AssertSqlSafe(sql), params).await,
         }
     }

@@ -1,4 +1,4 @@
-//! One reading connection.
+//! One reading connection, and what both kinds of connections have in common.
 //!
 //! A read begins on the thread of its caller, where it may neither run for long nor sleep. One that takes longer, or meets
 //! a lock, is given up there and begun again on a thread that may wait.
@@ -29,8 +29,14 @@ const NO_LIMIT: i64 = i64::MAX;
 /// Prepared statements that are kept.
 const STATEMENTS: usize = 256;
 
+/// As sqlx opens the same file. A shared cache would have locks of its own, for which nothing here could wait.
+pub(super) const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE
+    .union(OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    .union(OpenFlags::SQLITE_OPEN_URI)
+    .union(OpenFlags::SQLITE_OPEN_PRIVATE_CACHE);
+
 /// A connection that one thread at a time uses.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     connection: Connection,
     /// Calls of the progress handler until it interrupts the statement.
     left: Arc<AtomicI64>,
@@ -38,17 +44,12 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Opens the file and reads its schema. May wait for locks.
-    pub(super) fn open(path: &Path) -> Result<Self, sqlx::Error> {
+    pub(crate) fn open(path: &Path) -> Result<Self, sqlx::Error> {
         Self::opened(path).map_err(failed)
     }
 
     fn opened(path: &Path) -> rusqlite::Result<Self> {
-        // As sqlx opens the same file. A shared cache would have locks of its own, for which nothing here could wait.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_URI
-            | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
-        let connection = Connection::open_with_flags(path, flags)?;
+        let connection = Connection::open_with_flags(path, FLAGS)?;
         connection.busy_timeout(LOCK_PATIENCE)?;
         connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA query_only = ON")?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -65,7 +66,7 @@ impl Reader {
     pub(super) fn short(&self, sql: &str, params: &[Value]) -> Option<Result<Vec<Row>, sqlx::Error>> {
         self.left.store(SHORT_STEPS, Ordering::Relaxed);
         let mut bytes = 0;
-        let read = read(&self.connection, sql, params, |row| {
+        let read = read(&self.connection, sql, &plain(params), |row| {
             bytes += row.values.iter().map(size).sum::<usize>();
             bytes <= SHORT_BYTES
         });
@@ -80,14 +81,14 @@ impl Reader {
 
     /// The answer of a read, however long it takes. Waits for locks, and ends early, without rows, when nobody waits for
     /// the answer any more.
-    pub(super) fn long(
+    pub(crate) fn long(
         &self,
         sql: &str,
         params: &[Value],
         awaited: &Weak<()>,
     ) -> Result<Vec<Row>, sqlx::Error> {
         self.connection.busy_timeout(LOCK_PATIENCE).map_err(failed)?;
-        let read = read(&self.connection, sql, params, |_| awaited.strong_count() > 0);
+        let read = read(&self.connection, sql, &plain(params), |_| awaited.strong_count() > 0);
         self.connection.busy_timeout(Duration::ZERO).map_err(failed)?;
         read.map(Option::unwrap_or_default)
     }
@@ -112,11 +113,15 @@ impl Reader {
     }
 }
 
-/// Runs one reading statement; none when after some row no more are wanted.
-fn read(
+fn plain(params: &[Value]) -> Vec<Bound<'_>> {
+    params.iter().map(Bound::plain).collect()
+}
+
+/// Runs one statement that returns rows; none when after some row no more are wanted.
+pub(super) fn read(
     connection: &Connection,
     sql: &str,
-    params: &[Value],
+    params: &[Bound<'_>],
     mut more: impl FnMut(&Row) -> bool,
 ) -> Result<Option<Vec<Row>>, sqlx::Error> {
     let mut statement = connection.prepare_cached(sql).map_err(failed)?;
@@ -144,22 +149,30 @@ fn read(
 
 /// To SQLite `$2` is a name, and it numbers names in the order in which they first appear. One without a
 /// value is NULL.
-fn bind(statement: &mut Statement<'_>, params: &[Value]) -> Result<(), sqlx::Error> {
+fn bind(statement: &mut Statement<'_>, params: &[Bound<'_>]) -> Result<(), sqlx::Error> {
     for index in 1..=statement.parameter_count() {
         let number = statement.parameter_name(index).and_then(|name| name.strip_prefix('$')?.parse().ok());
         let Some(at) = number.and_then(|n: usize| n.checked_sub(1)) else {
-            return Err(sqlx::Error::Protocol("the parameters of a read are $1, $2, …".to_owned()));
+            return Err(sqlx::Error::Protocol("the parameters of a statement are $1, $2, …".to_owned()));
         };
-        let Some(value) = params.get(at) else { continue };
-        match Bound::plain(value) {
-            Bound::Null => statement.raw_bind_parameter(index, Null),
-            Bound::Text(text) => statement.raw_bind_parameter(index, text),
-            Bound::Int(int) => statement.raw_bind_parameter(index, int),
-            Bound::Blob(bytes) => statement.raw_bind_parameter(index, &bytes[..]),
-        }
-        .map_err(failed)?;
+        bind_at(statement, index, params.get(at).copied().unwrap_or(Bound::Null))?;
     }
     Ok(())
+}
+
+/// Binds one parameter; the first has index 1.
+pub(super) fn bind_at(
+    statement: &mut Statement<'_>,
+    index: usize,
+    value: Bound<'_>,
+) -> Result<(), sqlx::Error> {
+    match value {
+        Bound::Null => statement.raw_bind_parameter(index, Null),
+        Bound::Text(text) => statement.raw_bind_parameter(index, text),
+        Bound::Int(int) => statement.raw_bind_parameter(index, int),
+        Bound::Blob(bytes) => statement.raw_bind_parameter(index, &bytes[..]),
+    }
+    .map_err(failed)
 }
 
 fn names(statement: &Statement<'_>) -> Result<Arc<[Box<str>]>, sqlx::Error> {
@@ -192,7 +205,7 @@ fn size(value: &Value) -> usize {
 }
 
 /// An error of SQLite in the form of sqlx, so that one place says what it means: [`Fault::of`].
-fn failed(e: rusqlite::Error) -> sqlx::Error {
+pub(super) fn failed(e: rusqlite::Error) -> sqlx::Error {
     let message = e.to_string();
     match e {
         rusqlite::Error::SqliteFailure(error, _) | rusqlite::Error::SqlInputError { error, .. } => {
@@ -239,7 +252,11 @@ impl DatabaseError for SqliteFailure {
     }
 
     fn kind(&self) -> ErrorKind {
-        ErrorKind::Other
+        use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+        match self.code {
+            SQLITE_CONSTRAINT_PRIMARYKEY | SQLITE_CONSTRAINT_UNIQUE => ErrorKind::UniqueViolation,
+            _ => ErrorKind::Other,
+        }
     }
 }
 

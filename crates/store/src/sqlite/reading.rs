@@ -211,8 +211,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
-    use sqlx::Connection as _;
-    use sqlx::sqlite::SqliteConnection;
+    use rusqlite::Connection;
     use tempfile::TempDir;
 
     use super::*;
@@ -223,7 +222,7 @@ mod tests {
     const LONG: &str = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000000) \
          SELECT max(n) AS n FROM c";
 
-    async fn opened(directory: &TempDir, options: &StoreOptions) -> (SqliteConnection, ReadPool) {
+    async fn opened(directory: &TempDir, options: &StoreOptions) -> (Connection, ReadPool) {
         let url = format!("sqlite:{}", directory.path().join("x.db").display());
         super::super::open(&url, &[&STORE], options, &Arc::default()).await.unwrap()
     }
@@ -306,10 +305,10 @@ mod tests {
     #[tokio::test]
     async fn a_read_transaction_outlives_a_long_read_but_not_its_own_end() {
         let directory = TempDir::new().unwrap();
-        let (mut writer, pool) = opened(&directory, &StoreOptions::default()).await;
+        let (writer, pool) = opened(&directory, &StoreOptions::default()).await;
         let transaction = pool.transaction().await.unwrap();
         let insert = "INSERT INTO store_meta (name, value) VALUES ('a', 'b')";
-        sqlx::query(insert).execute(&mut writer).await.unwrap();
+        writer.execute_batch(insert).unwrap();
         assert_eq!(transaction.query(LONG, &[]).await.unwrap()[0].int("n").unwrap(), 1_000_000);
         assert_eq!(pool.shared.stats.read().long_reads, 1);
         assert_eq!(transaction.query(READ, &[]).await.unwrap()[0].int("n").unwrap(), 0);
@@ -324,7 +323,7 @@ mod tests {
         let (writer, pool) = opened(&directory, &StoreOptions::default()).await;
         let log = directory.path().join("x.db-wal");
         let transaction = pool.transaction().await.unwrap();
-        writer.close().await.unwrap();
+        writer.close().unwrap();
         let mut closing = Box::pin(pool.close(Duration::from_secs(60)));
         assert!(closing.as_mut().now_or_never().is_none());
         assert!(matches!(pool.query(READ, &[]).await, Err(sqlx::Error::PoolClosed)));
@@ -341,7 +340,7 @@ mod tests {
         let (writer, pool) = opened(&directory, &StoreOptions::default()).await;
         let log = directory.path().join("x.db-wal");
         let transaction = pool.transaction().await.unwrap();
-        writer.close().await.unwrap();
+        writer.close().unwrap();
         assert!(!pool.close(Duration::ZERO).await);
         assert!(matches!(transaction.query(READ, &[]).await, Err(sqlx::Error::PoolClosed)));
         assert!(log.exists());

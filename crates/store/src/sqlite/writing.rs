@@ -1,166 +1,82 @@
-//! The one writing connection.
+//! The one writing connection. Its statements run on the writer's own thread.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use foundry_core::Clock;
-use futures::TryStreamExt as _;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Either, Executor as _, Row as _};
+use rusqlite::Connection;
 
-use super::sql::{self, MAX_PARAMS, MAX_ROWS};
-use super::{arguments, rows};
+use super::reader::{bind_at, failed, read};
+use super::sql;
 use crate::Row;
 use crate::backend::{Backend, Begun, Control, Failure, Fill};
 use crate::plan::{Group, PlannedRow};
 use crate::shape::Shape;
 use crate::value::Bound;
 
-/// Up to this many rows, a round is executed as one text with all its statements, passed to the connection's thread
-/// once. The texts of larger rounds vary too much to be reused.
-const MAX_FUSED: usize = 24;
-
 pub(crate) struct SqliteBackend {
-    connection: SqliteConnection,
+    connection: Connection,
     clock: Arc<dyn Clock>,
-    /// Texts by shape and by row count.
-    texts: HashMap<Shape, Vec<(usize, Arc<str>)>>,
-    reserves: HashMap<(usize, bool), Arc<str>>,
-}
-
-/// The number of rows that one statement of a text must affect.
-struct Expected {
-    guard: bool,
-    hits: Option<u64>,
-}
-
-/// Statements that are passed to the connection's thread together.
-#[derive(Default)]
-struct Script<'a> {
-    expected: Vec<Expected>,
-    params: Vec<Bound<'a>>,
-}
-
-impl<'a> Script<'a> {
-    fn add(&mut self, shape: &Shape, chunk: &[PlannedRow<'a>], fill: &Fill<'_>) {
-        for row in chunk {
-            self.params.extend(row.operation.values.iter().map(|v| fill.bind(row.owner, v)));
-        }
-        let (guard, exact) = (shape.is_guard(), shape.is_exact());
-        if shape.is_row() {
-            self.expected.push(Expected { guard, hits: Some(chunk.len() as u64) });
-        } else {
-            let one = || Expected { guard, hits: exact.then_some(1) };
-            self.expected.extend(std::iter::repeat_with(one).take(chunk.len()));
-        }
-    }
-}
-
-/// How many of the remaining rows one statement takes: a multiple of eight, or the rest below that. So few texts are
-/// prepared, all of them are reused, and a group mostly needs two statements.
-fn chunk(left: usize, width: usize) -> usize {
-    let most = left.min(MAX_ROWS).min(MAX_PARAMS / width.max(1)).max(1);
-    if most < 8 { most } else { most - most % 8 }
-}
-
-/// The number of parameters per row of a group.
-fn width(group: &Group<'_>) -> usize {
-    group.rows.first().map_or(1, |r| r.operation.values.len())
+    texts: HashMap<Shape, Box<str>>,
 }
 
 impl SqliteBackend {
-    pub(crate) fn new(connection: SqliteConnection, clock: Arc<dyn Clock>) -> Self {
-        Self { connection, clock, texts: HashMap::new(), reserves: HashMap::new() }
+    pub(crate) fn new(connection: Connection, clock: Arc<dyn Clock>) -> Self {
+        Self { connection, clock, texts: HashMap::new() }
     }
 
-    fn text(&mut self, shape: &Shape, n: usize) -> Arc<str> {
+    /// Runs the operations of one shape, and compares the rows that each affected with what it must.
+    fn run(&mut self, shape: &Shape, rows: &[PlannedRow<'_>], fill: &Fill<'_>) -> Result<(), Failure> {
         if !self.texts.contains_key(shape) {
-            self.texts.insert(shape.clone(), Vec::new());
+            self.texts.insert(shape.clone(), sql::text(shape).into());
         }
-        let Some(texts) = self.texts.get_mut(shape) else { return Arc::from("") };
-        if let Some((_, text)) = texts.iter().find(|(rows, _)| *rows == n) {
-            return Arc::clone(text);
-        }
-        let text: Arc<str> = sql::text(shape, n).into();
-        texts.push((n, Arc::clone(&text)));
-        text
-    }
-
-    /// Runs a text and compares the rows that its statements affected with what they must.
-    async fn run(&mut self, sql: Arc<str>, script: &Script<'_>) -> Result<(), Failure> {
-        let query = sqlx::query_with(AssertSqlSafe(sql), arguments(&script.params)?);
-        let mut results = self.connection.fetch_many(query);
-        let mut expected = script.expected.iter();
-        let (mut found, mut met) = (0, true);
-        while let Some(step) = results.try_next().await? {
-            match step {
-                Either::Right(_) => found += 1,
-                Either::Left(done) => {
-                    let Some(Expected { guard, hits }) = expected.next() else { break };
-                    let hit = if *guard { found } else { done.rows_affected() };
-                    met &= hits.is_none_or(|hits| hits == hit);
-                    found = 0;
-                }
+        let Some(text) = self.texts.get(shape) else { return Ok(()) };
+        let mut statement = self.connection.prepare_cached(text).map_err(failed)?;
+        for row in rows {
+            for (i, value) in row.operation.values.iter().enumerate() {
+                bind_at(&mut statement, i + 1, fill.bind(row.owner, value))?;
             }
-        }
-        if met && expected.next().is_none() { Ok(()) } else { Err(Failure::Unmet) }
-    }
-
-    async fn flush_fused(&mut self, groups: &[Group<'_>], fill: &Fill<'_>) -> Result<(), Failure> {
-        let mut all = String::new();
-        let mut script = Script::default();
-        for group in groups {
-            let mut rest = &group.rows[..];
-            while !rest.is_empty() {
-                let (now, later) = rest.split_at(chunk(rest.len(), width(group)));
-                rest = later;
-                all.push_str(&self.text(group.shape, now.len()));
-                all.push(';');
-                script.add(group.shape, now, fill);
+            let hits = if shape.is_guard() {
+                usize::from(statement.raw_query().next().map_err(failed)?.is_some())
+            } else {
+                statement.raw_execute().map_err(failed)?
+            };
+            if (shape.is_exact() || shape.is_row()) && hits != 1 {
+                return Err(Failure::Unmet);
             }
-        }
-        self.run(all.into(), &script).await
-    }
-
-    async fn flush_group(&mut self, group: &Group<'_>, fill: &Fill<'_>) -> Result<(), Failure> {
-        let mut rest = &group.rows[..];
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(chunk(rest.len(), width(group)));
-            rest = later;
-            let mut script = Script::default();
-            script.add(group.shape, now, fill);
-            let sql = self.text(group.shape, now.len());
-            self.run(sql, &script).await?;
         }
         Ok(())
     }
 
-    /// Raises the counters, after a BEGIN in the same text if wanted.
-    async fn raise(
-        &mut self,
-        begin: bool,
-        scopes: &[(&str, i64)],
-    ) -> Result<Vec<(String, i64)>, sqlx::Error> {
-        let params: Vec<Bound<'_>> =
-            scopes.iter().flat_map(|(s, n)| [Bound::Text(s), Bound::Int(*n)]).collect();
-        let text = self.reserves.entry((scopes.len(), begin)).or_insert_with(|| {
-            let before = if begin { BEGIN } else { "" };
-            format!("{before}{}", sql::reserve(scopes.len())).into()
-        });
-        let query = sqlx::query_with(AssertSqlSafe(Arc::clone(text)), arguments(&params)?);
-        let mut results = self.connection.fetch_many(query);
+    fn raise(&self, scopes: &[(&str, i64)]) -> Result<Vec<(String, i64)>, sqlx::Error> {
+        let mut statement = self.connection.prepare_cached(sql::RESERVE).map_err(failed)?;
         let mut newest = Vec::with_capacity(scopes.len());
-        while let Some(step) = results.try_next().await? {
-            if let Either::Right(row) = step {
-                newest.push((row.try_get(0)?, row.try_get(1)?));
+        for (scope, amount) in scopes {
+            bind_at(&mut statement, 1, Bound::Text(scope))?;
+            bind_at(&mut statement, 2, Bound::Int(*amount))?;
+            let mut rows = statement.raw_query();
+            // Run to its end: a statement that is reset before is undone.
+            while let Some(row) = rows.next().map_err(failed)? {
+                newest.push(((*scope).to_owned(), row.get(0).map_err(failed)?));
             }
         }
         Ok(newest)
     }
-}
 
-// A deferred transaction that begins with a read fails with BUSY at its first write.
-const BEGIN: &str = "BEGIN IMMEDIATE;";
+    fn run_control(&self, control: Control) -> Result<(), sqlx::Error> {
+        let text = match control {
+            // A deferred transaction that begins with a read fails with BUSY at its first write.
+            Control::Begin => "BEGIN IMMEDIATE",
+            Control::Commit => "COMMIT",
+            Control::Rollback => "ROLLBACK",
+            Control::Savepoint => "SAVEPOINT request",
+            Control::Release => "RELEASE request",
+            Control::RollbackToSavepoint => "ROLLBACK TO request",
+        };
+        let mut statement = self.connection.prepare_cached(text).map_err(failed)?;
+        statement.raw_execute().map(drop).map_err(failed)
+    }
+}
 
 impl Backend for SqliteBackend {
     const SHARED: bool = false;
@@ -175,28 +91,12 @@ impl Backend for SqliteBackend {
 
     async fn begin(&mut self, scopes: &[(&str, i64)], timed: bool) -> Result<Begun, sqlx::Error> {
         let now = if timed { self.clock.now().as_micros() } else { 0 };
-        if scopes.is_empty() {
-            self.control(Control::Begin).await?;
-            return Ok(Begun { newest: Vec::new(), now });
-        }
-        let (head, tail) = scopes.split_at(chunk(scopes.len(), 2));
-        let mut newest = self.raise(true, head).await?;
-        if !tail.is_empty() {
-            newest.extend(self.reserve(tail).await?);
-        }
-        Ok(Begun { newest, now })
+        self.run_control(Control::Begin)?;
+        Ok(Begun { newest: self.raise(scopes)?, now })
     }
 
     async fn control(&mut self, control: Control) -> Result<(), sqlx::Error> {
-        let sql = match control {
-            Control::Begin => BEGIN,
-            Control::Commit => "COMMIT",
-            Control::Rollback => "ROLLBACK",
-            Control::Savepoint => "SAVEPOINT request",
-            Control::Release => "RELEASE request",
-            Control::RollbackToSavepoint => "ROLLBACK TO request",
-        };
-        sqlx::query(sql).execute(&mut self.connection).await.map(drop)
+        self.run_control(control)
     }
 
     async fn now(&mut self) -> Result<i64, sqlx::Error> {
@@ -204,31 +104,15 @@ impl Backend for SqliteBackend {
     }
 
     async fn reserve(&mut self, scopes: &[(&str, i64)]) -> Result<Vec<(String, i64)>, sqlx::Error> {
-        let mut newest = Vec::with_capacity(scopes.len());
-        let mut rest = scopes;
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(chunk(rest.len(), 2));
-            rest = later;
-            newest.extend(self.raise(false, now).await?);
-        }
-        Ok(newest)
+        self.raise(scopes)
     }
 
     async fn flush(&mut self, groups: &[Group<'_>], fill: &Fill<'_>) -> Result<(), Failure> {
-        let rows: usize = groups.iter().map(|g| g.rows.len()).sum();
-        let alone = groups.iter().flat_map(|g| &g.rows).all(|r| r.owner == groups[0].rows[0].owner);
-        if rows > 1 && rows <= MAX_FUSED && alone {
-            return self.flush_fused(groups, fill).await;
-        }
-        for group in groups {
-            self.flush_group(group, fill).await?;
-        }
-        Ok(())
+        groups.iter().try_for_each(|group| self.run(group.shape, &group.rows, fill))
     }
 
     async fn rows(&mut self, sql: &'static str, params: &[Bound<'_>]) -> Result<Vec<Row>, sqlx::Error> {
-        let found = sqlx::query_with(sql, arguments(params)?).fetch_all(&mut self.connection).await?;
-        rows(&found)
+        read(&self.connection, sql, params, |_| true).map(Option::unwrap_or_default)
     }
 
     fn is_transient(_: &sqlx::Error) -> bool {
@@ -247,10 +131,9 @@ mod tests {
         let directory = tempfile::TempDir::new().unwrap();
         let url = format!("sqlite:{}", directory.path().join("store.db").display());
         let options = StoreOptions::default();
-        let (mut connection, _) = super::super::open(&url, &[], &options, &Arc::default()).await.unwrap();
-        let full: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut connection).await.unwrap();
-        let journal: String =
-            sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.unwrap();
+        let (connection, _) = super::super::open(&url, &[], &options, &Arc::default()).await.unwrap();
+        let full: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
+        let journal: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
         assert_eq!((full, journal.as_str()), (2, "wal"));
     }
 
@@ -265,7 +148,7 @@ mod tests {
         let (second, _) = super::super::open(&url, &[], &options, &stats).await.unwrap();
         let mut first = SqliteBackend::new(first, Arc::clone(&clock));
         let mut second = SqliteBackend::new(second, clock);
-        sqlx::query("PRAGMA busy_timeout = 0").execute(&mut second.connection).await.unwrap();
+        second.connection.busy_timeout(std::time::Duration::ZERO).unwrap();
         first.begin(&[], false).await.unwrap();
         assert!(second.begin(&[], false).await.is_err(), "two transactions may write");
         first.control(Control::Rollback).await.unwrap();
