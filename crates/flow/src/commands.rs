@@ -7,6 +7,7 @@ use foundry_core::{Env, Error, FlowId, OrganizationId};
 use foundry_store::{Value, WriteSet};
 use serde::Serialize;
 
+use crate::lease::LEASE;
 use crate::row::{FLOWS, SIGNALS};
 use crate::spec::Flow;
 use crate::status::{Status, Woken};
@@ -22,15 +23,15 @@ pub(crate) const ANY_TOPIC: &str = "flow";
 /// A flow to start.
 #[derive(Clone, Debug)]
 pub struct NewFlow {
-    kind: &'static str,
-    first_stage: &'static str,
-    flow_id: FlowId,
-    key: String,
-    organization_id: Option<OrganizationId>,
-    subject_id: String,
-    user_id: String,
-    traceparent: String,
-    input: serde_json::Value,
+    pub(crate) kind: &'static str,
+    pub(crate) first_stage: &'static str,
+    pub(crate) flow_id: FlowId,
+    pub(crate) key: String,
+    pub(crate) organization_id: Option<OrganizationId>,
+    pub(crate) subject_id: String,
+    pub(crate) user_id: String,
+    pub(crate) traceparent: String,
+    pub(crate) input: serde_json::Value,
     delay: Option<Duration>,
     awaits: Option<Awaits>,
 }
@@ -124,6 +125,11 @@ impl NewFlow {
         Ok(self)
     }
 
+    /// Whether its first attempt is due with the commit.
+    pub(crate) fn is_due_at_once(&self) -> bool {
+        self.delay.is_none() && self.awaits.is_none()
+    }
+
     /// The flow's id.
     pub fn flow_id(&self) -> &FlowId {
         &self.flow_id
@@ -133,16 +139,29 @@ impl NewFlow {
 /// Adds the start of a flow. A second unfinished flow with the same kind and key is a conflict and
 /// fails the write set.
 pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
-    let micros = |delay: Duration| i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
-    let start = match (&new.awaits, new.delay) {
-        (Some(awaits), _) => Value::After(micros(awaits.at_most)),
-        (None, Some(delay)) => Value::After(micros(delay)),
-        (None, None) => Value::Now,
+    insert(ws, new, None);
+}
+
+/// The lease under which a flow is created.
+pub(crate) struct FirstLease {
+    pub(crate) owner: String,
+    /// How long the first attempt may take.
+    pub(crate) timeout: Duration,
+}
+
+/// Adds a flow, which runs from the commit on if there is a lease for it.
+pub(crate) fn insert(ws: &mut WriteSet, new: NewFlow, lease: Option<FirstLease>) {
+    let after = |delay: Duration| Value::After(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX / 4));
+    let (status, due, deadline) = match (&lease, &new.awaits, new.delay) {
+        (Some(lease), ..) => (Status::Running, after(LEASE), after(lease.timeout)),
+        (None, Some(awaits), _) => (Status::Waiting, after(awaits.at_most), after(awaits.at_most)),
+        (None, None, Some(delay)) => (Status::Ready, after(delay), Value::Null),
+        (None, None, None) => (Status::Ready, Value::Now, Value::Null),
     };
-    let waits = new.awaits.is_some();
-    let status = if waits { Status::Waiting } else { Status::Ready };
+    let waits = status == Status::Waiting;
+    let first = i64::from(lease.is_some());
+    let ready = if lease.is_some() { Value::Now } else { due.clone() };
     let (key, message) = new.awaits.map_or((Value::Null, String::new()), |a| (a.key.into(), a.message));
-    let deadline = if waits { start.clone() } else { Value::Null };
     let values: Vec<Value> = vec![
         new.flow_id.into(),
         new.kind.into(),
@@ -155,16 +174,16 @@ pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
         Value::from(&b"null"[..]), // state
         status.as_str().into(),
         new.first_stage.into(),
-        "".into(),     // reached
-        "".into(),     // unwinding
-        1.into(),      // active
-        0.into(),      // attempt
-        0.into(),      // failures
-        0.into(),      // step
-        0.into(),      // epoch
-        "".into(),     // lease_owner
-        start.clone(), // due_time
-        start,         // ready_time
+        "".into(),    // reached
+        "".into(),    // unwinding
+        1.into(),     // active
+        first.into(), // attempt
+        0.into(),     // failures
+        0.into(),     // step
+        first.into(), // epoch
+        lease.map_or_else(String::new, |lease| lease.owner).into(),
+        due,   // due_time
+        ready, // ready_time
         Woken::Start.as_str().into(),
         key,
         "".into(), // signal_seen

@@ -31,15 +31,15 @@ const REFUSED: &str = "the database refused what this stage recorded; the servic
 /// How many interruptions (crashes of the worker in the middle of a stage) are tolerated.
 const MAX_INTERRUPTIONS: u32 = 100;
 
-/// Runs a claimed flow until it is done, waits, or is given back.
-pub(crate) async fn drive(inner: Arc<Inner>, row: Row, held: Arc<Held>) {
+/// Runs a claimed flow until it is done, waits, or is given back. `shown`: that its attempt begins is projected already.
+pub(crate) async fn drive(inner: Arc<Inner>, row: Row, held: Arc<Held>, shown: bool) {
     let Some(bound) = inner.bounds.get(held.kind).cloned() else { return };
     let holding = Holding { inner: &inner, held: &held };
     let driver = Driver { inner: &inner, bound, held: &held };
     tokio::select! {
         biased;
         () = inner.crashed.cancelled() => {}
-        () = driver.carry(row) => {}
+        () = driver.carry(row, shown) => {}
     }
     drop(holding);
 }
@@ -96,8 +96,8 @@ enum Settled {
 }
 
 impl Driver<'_> {
-    async fn carry(&self, claimed: Row) {
-        let Some(mut row) = self.begin(claimed).await else { return };
+    async fn carry(&self, claimed: Row, shown: bool) {
+        let Some(mut row) = self.begin(claimed, shown).await else { return };
         loop {
             let (stage, started) = (row.status.stage.clone(), self.inner.env.clock.now());
             let Some(ended) = self.attempt(&mut row).await else { return };
@@ -139,7 +139,7 @@ impl Driver<'_> {
     }
 
     /// Records what the claim alone decides, and projects that an attempt begins. `None` when nothing is left to run.
-    async fn begin(&self, mut row: Row) -> Option<Row> {
+    async fn begin(&self, mut row: Row, shown: bool) -> Option<Row> {
         row.status.transition = Some(Transition::Started);
         if self.inner.is_draining() {
             // The drain began while the claim was being made.
@@ -152,7 +152,7 @@ impl Driver<'_> {
             let text = format!("interrupted {MAX_INTERRUPTIONS} times without a result");
             return self.begin_with(row, Ended::Ran(Outcome::fail("STAGE_KEEPS_BREAKING_OFF", text))).await;
         }
-        if self.bound.brief {
+        if self.bound.brief || shown {
             return Some(row);
         }
         self.show_begin(&row).await.then_some(row)

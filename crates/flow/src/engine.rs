@@ -73,6 +73,7 @@ impl Engine {
     /// Starts the loops: claiming on wake-ups, sweeper, lease renewal.
     pub fn start(&self, tasks: &Tasks) {
         self.inner.claiming.store(true, Ordering::Release);
+        self.inner.options.starter.attach(&self.inner);
         tasks.spawn("flow engine", loops::run(Arc::clone(&self.inner), tasks.clone()));
         tasks.spawn("flow leases", loops::keep_leases(Arc::clone(&self.inner), tasks.clone()));
     }
@@ -133,7 +134,7 @@ impl Engine {
                 while !self.inner.crashed.is_cancelled() {
                     let Some((row, held)) = self.inner.claim(kind, 1).await?.pop() else { break };
                     claims += 1;
-                    drive(Arc::clone(&self.inner), row, held).await;
+                    drive(Arc::clone(&self.inner), row, held, false).await;
                 }
             }
             if claims == before {

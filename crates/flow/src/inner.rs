@@ -14,8 +14,9 @@ use crate::binding::Binding;
 use crate::hooks::{FailPoints, Hooks, Point, Verdict};
 use crate::lease::{Held, LEASE, Leases};
 use crate::row::Row;
+use crate::starter::Starter;
 use crate::statements::{self, Statements};
-use crate::status::FlowStatus;
+use crate::status::{FlowStatus, Status};
 
 /// Options of an engine.
 #[derive(Clone)]
@@ -32,6 +33,8 @@ pub struct Options {
     pub fail_points: Option<Arc<dyn FailPoints>>,
     /// Ignores wake-ups, as if all were lost. For tests.
     pub ignore_wake_ups: bool,
+    /// Creates flows that run at once.
+    pub starter: Starter,
 }
 
 impl Default for Options {
@@ -43,6 +46,7 @@ impl Default for Options {
             grace: Duration::from_secs(2),
             fail_points: None,
             ignore_wake_ups: false,
+            starter: Starter::default(),
         }
     }
 }
@@ -134,6 +138,11 @@ impl Inner {
         Ok(now)
     }
 
+    /// Whether this engine takes up flows.
+    pub(crate) fn claims(&self) -> bool {
+        self.claiming.load(Ordering::Acquire) && !self.is_draining() && !self.crashed.is_cancelled()
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
@@ -173,6 +182,36 @@ impl Inner {
             (row, held)
         };
         Ok(claimed.into_iter().map(take).collect())
+    }
+
+    /// The flows that were created as held by this engine, and whose commits have come.
+    pub(crate) async fn come(&self) -> Result<Vec<(Row, Arc<Held>)>, Error> {
+        let starter = &self.options.starter;
+        let mut come = Vec::new();
+        for coming in starter.coming(self.env.clock.now()) {
+            let Some(row) = self.load(&coming.flow_id).await? else { continue };
+            starter.has_come(&coming.flow_id);
+            // Another epoch: the lease has ended, and another engine holds it.
+            if row.status.epoch != 1 || row.status.status != Status::Running {
+                continue;
+            }
+            let held = self.leases.take(&coming.flow_id, coming.kind, 1, coming.created);
+            self.options.hooks.claimed(&row.status, self.env.clock.now().since(coming.created));
+            self.options.hooks.active(coming.kind, self.leases.count(coming.kind));
+            come.push((row, held));
+        }
+        Ok(come)
+    }
+
+    /// Whether a flow of a kind is due; reads only.
+    pub(crate) async fn has_due(&self, kind: &str) -> Result<bool, Error> {
+        let now = self.now();
+        for row in self.store.query(self.statements.next_due, &[]).await? {
+            if row.text("kind")? == kind && row.time("due_time")? <= now {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) async fn load(&self, flow_id: &FlowId) -> Result<Option<Row>, Error> {

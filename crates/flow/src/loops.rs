@@ -70,7 +70,7 @@ pub(crate) async fn run(inner: Arc<Inner>, tasks: Tasks) {
         }
         let looked = match trigger {
             Trigger::Stop => break,
-            Trigger::Kind(kind) => start(&inner, &tasks, kind, &mut crowded).await,
+            Trigger::Kind(kind) => start_kind(&inner, &tasks, kind, &mut crowded).await,
             Trigger::Room => start_crowded(&inner, &tasks, &mut crowded).await,
             Trigger::Any => look(&inner, &tasks, &mut crowded).await,
             Trigger::Sweep => {
@@ -128,6 +128,7 @@ async fn sweep_at(inner: &Inner, sweeps: u32) -> Result<(), Error> {
 /// Finds the kinds that have due flows, starts these, and records when the next one is due.
 async fn look(inner: &Arc<Inner>, tasks: &Tasks, crowded: &mut BTreeSet<&'static str>) -> Result<(), Error> {
     *foundry_core::lock(&inner.next_due) = None;
+    start_come(inner, tasks).await?;
     stop_cancelled(inner).await?;
     if inner.bounds.is_empty() {
         return Ok(());
@@ -158,6 +159,29 @@ async fn start_crowded(
     Ok(())
 }
 
+/// Starts the flows that came as this engine's. Returns whether there were any.
+async fn start_come(inner: &Arc<Inner>, tasks: &Tasks) -> Result<bool, Error> {
+    let come = inner.come().await?;
+    let any = !come.is_empty();
+    for (row, held) in come {
+        tasks.spawn("flow", drive(Arc::clone(inner), row, held, true));
+    }
+    Ok(any)
+}
+
+/// Starts flows of a kind that were enqueued. A claim writes, so it is left out when nothing else is due.
+async fn start_kind(
+    inner: &Arc<Inner>,
+    tasks: &Tasks,
+    kind: &'static str,
+    crowded: &mut BTreeSet<&'static str>,
+) -> Result<(), Error> {
+    if start_come(inner, tasks).await? && !inner.has_due(kind).await? {
+        return Ok(());
+    }
+    start(inner, tasks, kind, crowded).await
+}
+
 /// Claims flows of a kind up to its limit and starts them.
 async fn start(
     inner: &Arc<Inner>,
@@ -176,7 +200,7 @@ async fn start(
         crowded.insert(kind);
     }
     for (row, held) in claimed {
-        tasks.spawn("flow", drive(Arc::clone(inner), row, held));
+        tasks.spawn("flow", drive(Arc::clone(inner), row, held, false));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use foundry_agents::Catalogue;
 use foundry_authn::Authenticator;
 use foundry_core::{Env, Error, Tasks};
-use foundry_flow::{Engine, Hooks, Options, OwnedDataDirectory};
+use foundry_flow::{Engine, Hooks, Options, OwnedDataDirectory, Starter};
 use foundry_proto::provisioner::v1::attachment_service_server::{self, AttachmentServiceServer};
 use foundry_proto::provisioner::v1::profile_service_server::{self, ProfileServiceServer};
 use foundry_proto::provisioner::v1::provisioner_service_server::{ProvisionerServiceServer, SERVICE_NAME};
@@ -89,7 +89,8 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
     models::serve(&shared, client, &env, &tasks, deps.data.path())?;
     egress::serve(&shared, &env, &tasks, deps.data.path())?;
     let retention = shared.config.flow_retention;
-    let options = Options { retention, hooks: Arc::clone(&deps.flow_hooks), ..Options::default() };
+    let (hooks, starter) = (Arc::clone(&deps.flow_hooks), shared.starter.clone());
+    let options = Options { retention, hooks, starter, ..Options::default() };
     let owned = OwnedDataDirectory::held_by(deps.data);
     let engine = database.start_engine(&env, &tasks, flow::bindings(&shared), options, &owned).await?;
     tasks.spawn("sandbox health", runtime::watch_health(Arc::clone(&shared)));
@@ -200,6 +201,7 @@ pub(crate) fn assemble(
         health_check_requested: tokio::sync::Notify::new(),
         listings: tokio::sync::Semaphore::new(crate::ops::list_processes::CONCURRENT_LISTINGS),
         git: tokio::sync::OnceCell::new(),
+        starter: Starter::default(),
     }))
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use foundry_agents::Catalogue;
 use foundry_authn::Authenticator;
 use foundry_core::{Env, Error, FlowId, SandboxId, Tasks};
+use foundry_flow::Starter;
 use foundry_git::Git;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_runtime_client::RuntimeClient;
@@ -66,6 +67,8 @@ pub struct Shared {
     pub listings: Semaphore,
     /// Git, detected at its first use.
     pub git: OnceCell<Git>,
+    /// Starts flows with the commit that creates them.
+    pub starter: Starter,
 }
 
 impl Shared {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use foundry_authn::{Authenticator, Caller};
 use foundry_core::{Code, Env, Error, MessageId, OrganizationId, RepositoryId, Result, SessionId, TaskId};
+use foundry_flow::Starter;
 use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
@@ -55,6 +56,8 @@ pub struct Context {
     pub agents: Vec<String>,
     /// Names of the sandbox providers that a task may ask for.
     pub providers: Vec<String>,
+    /// Starts flows with the commit that creates them.
+    pub starter: Starter,
 }
 
 impl Context {

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use foundry_authn::{Authenticator, IdentityLayer, ServiceIdentity};
 use foundry_core::{Env, Result, Tasks};
-use foundry_flow::{Engine, Hooks, OwnedDataDirectory};
+use foundry_flow::{Engine, Hooks, Options, OwnedDataDirectory, Starter};
 use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
@@ -159,8 +159,9 @@ async fn start(
         default_provider: config.default_provider.clone(),
         agents: config.agents.clone(),
         providers: config.providers.clone(),
+        starter: Starter::default(),
     });
-    let options = foundry_flow::Options { hooks: parts.flow_hooks, ..foundry_flow::Options::default() };
+    let options = Options { hooks: parts.flow_hooks, starter: cx.starter.clone(), ..Options::default() };
     let flows = flow::bindings(&cx);
     let engine = parts.database.start_engine(&parts.env, &parts.tasks, flows, options, owned).await?;
     consume::start(&cx, &parts.tasks, requests).await?;

@@ -210,9 +210,11 @@ async fn shows_that_a_brief_stage_begins_only_if_it_lasts(bench: Bench) {
     let looking = async {
         begun.notified().await;
         assert_eq!(bench.entity("e1").await.1, "queued");
+        // The time limit of the attempt, and the time after which it is shown.
+        bench.time.clock.wait_for_sleepers(2).await;
+        bench.advance(Duration::from_millis(200));
         let shown = async {
             while bench.entity("e1").await.1 != "running" {
-                bench.advance(Duration::from_millis(50));
                 tokio::task::yield_now().await;
             }
         };

@@ -8,4 +8,5 @@ mod derived;
 mod engine;
 mod loops;
 mod proofs;
+mod starts;
 mod upgrade;

@@ -67,11 +67,25 @@ pub fn ready_key(id: &SandboxId) -> String {
     format!("sandbox/{id}")
 }
 
-/// Adds the flow of a new sandbox.
-pub fn enqueue_new(ws: &mut WriteSet, sandbox: &Sandbox, flow_id: FlowId, traceparent: &str) {
+/// Adds the flow of a new sandbox. If it begins at once, the sandbox is changed to show so.
+pub fn enqueue_new(
+    ws: &mut WriteSet,
+    shared: &Shared,
+    sandbox: &mut Sandbox,
+    flow_id: FlowId,
+    traceparent: &str,
+) {
     let id = sandbox.sandbox_id.as_str();
     let flow = NewFlow::new(&SANDBOX, flow_id, id, id).organization(&sandbox.organization_id);
-    enqueue(ws, flow.on_behalf_of(sandbox.user_id.as_str()).traced(traceparent));
+    let flow = flow.on_behalf_of(sandbox.user_id.as_str()).traced(traceparent);
+    sandbox.stages = foundry_flow::pending_stages(&SANDBOX);
+    let Some(begun) = shared.starter.enqueue(ws, flow) else { return };
+    sandbox.state = SandboxState::of_stage(&begun.stage);
+    sandbox.condition = super::condition(&SANDBOX, &begun);
+    let stage = foundry_flow::current_stage(&begun);
+    if let Some(pending) = sandbox.stages.iter_mut().find(|s| s.name == stage.name) {
+        *pending = stage;
+    }
 }
 
 /// Adds the flow that starts a new runtime.

@@ -76,8 +76,9 @@ pub async fn ensure_sandbox(
             // A session may be moved to this sandbox: the runtime's number keeps its blocks and permissions apart.
             sandbox.runtime_instance =
                 1 + sandboxes::last_instance(&shared.store, wanted.task.as_str()).await?;
+            let traceparent = RequestContext::current_traceparent();
+            flow::sandbox::enqueue_new(&mut ws, shared, &mut sandbox, flow_id, &traceparent);
             sandboxes::insert(&mut ws, &sandbox);
-            flow::sandbox::enqueue_new(&mut ws, &sandbox, flow_id, &RequestContext::current_traceparent());
             let id = sandbox.sandbox_id.as_str();
             ws.audit(audit(
                 &wanted.organization,
@@ -87,7 +88,6 @@ pub async fn ensure_sandbox(
                 id,
                 &request.request_id,
             ));
-            sandbox.stages = foundry_flow::pending_stages(&flow::sandbox::SANDBOX);
             Ok((ws, EnsureSandboxResponse { sandbox: Some(sandbox.to_proto()), rev: 0 }))
         })
         .await

@@ -138,7 +138,7 @@ pub fn insert(ws: &mut WriteSet, s: &Sandbox) -> RevRef {
             rev.into(),
         ],
     );
-    stages::reset(ws, s.sandbox_id.as_str(), &SANDBOX_STAGES);
+    s.stages.iter().for_each(|stage| stages::put(ws, s.sandbox_id.as_str(), stage));
     rev
 }
 

@@ -94,7 +94,7 @@ async fn unless_known(cx: &Context, (task, news): (TaskId, News)) -> Option<(Tas
     if let ([(rev, Item::Sandbox(sandbox))], []) = (news.updates.as_slice(), news.gone.as_slice()) {
         let _turn = cx.writers.turn(&task).await;
         // What cannot be read is applied, and judged there.
-        let known = upstream::sandbox(&cx.store, &task).await.ok().flatten();
+        let known = upstream::of_task(&cx.store, &task).await.ok().and_then(|copies| copies.sandbox);
         if known.is_some_and(|k| k.entity.sandbox_id == sandbox.sandbox_id && k.rev >= *rev) {
             return None;
         }

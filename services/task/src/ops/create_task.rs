@@ -2,7 +2,7 @@
 
 use foundry_authn::Caller;
 use foundry_core::{Error, FlowId, MessageId, OrganizationId, Result, SessionId, TaskId};
-use foundry_flow::enqueue;
+use foundry_flow::{Starter, enqueue};
 use foundry_proto::common::v1::{Attachment, Role};
 use foundry_proto::repo::v1::RepositoryState;
 use foundry_proto::task::v1::{CreateTaskRequest, CreateTaskResponse};
@@ -54,7 +54,7 @@ pub async fn create_task(
         let mut ws = WriteSet::new();
         let scope = Scope::organization(&spec.organization_id);
         ws.scope(scope.clone());
-        write(&mut ws, &aggregate, &message, &request.prompt)?;
+        write(&mut ws, &cx.starter, &aggregate, &message, &request.prompt)?;
         let subject = aggregate.task.task_id.as_str();
         ws.audit(audit(&spec.organization_id, caller, "", "task.create", subject, &request.request_id));
         let session = aggregate.sessions.first().map(|s| s.view.clone());
@@ -164,12 +164,19 @@ fn aggregate_of(
     (aggregate, message)
 }
 
-fn write(ws: &mut WriteSet, aggregate: &Aggregate, message: &Message, prompt: &str) -> Result<()> {
+fn write(
+    ws: &mut WriteSet,
+    starter: &Starter,
+    aggregate: &Aggregate,
+    message: &Message,
+    prompt: &str,
+) -> Result<()> {
     let task = &aggregate.task;
     let rev = ws.scope(Scope::organization(&task.organization_id));
     tasks::insert(ws, rev, task);
     prompts::insert(ws, &task.task_id, prompt);
-    enqueue(ws, flow::task::new(task, &task.view.created_by));
+    // A brief flow shows nothing when it begins.
+    let _ = starter.enqueue(ws, flow::task::new(task, &task.view.created_by));
     for session in &aggregate.sessions {
         let feed = ws.scope(Scope::session(&session.session_id));
         sessions::insert(ws, rev, feed, session);

@@ -64,15 +64,9 @@ pub async fn read(from: &impl Reader, id: &TaskId) -> Result<Option<Box<Aggregat
         recall(from, &mut task).await?;
     }
     let parts = async {
-        futures::try_join!(
-            sessions::of_task(from, id),
-            upstream::sandbox(from, id),
-            upstream::agent_sessions(from, id),
-            upstream::work(from, id),
-            messages::open(from, id),
-        )
+        futures::try_join!(sessions::of_task(from, id), upstream::of_task(from, id), messages::open(from, id),)
     };
-    let (sessions, sandbox, agents, work, messages) = Box::pin(parts).await?;
+    let (sessions, upstream::OfTask { sandbox, agents, work }, messages) = Box::pin(parts).await?;
     let agents = agents.into_iter().map(|a| (a.entity.session_id.clone(), a)).collect();
     Ok(Some(Box::new(Aggregate { task, sessions, sandbox, agents, work, messages })))
 }

@@ -74,27 +74,63 @@ pub async fn repository_rev(from: &impl Reader, id: &RepositoryId) -> Result<Opt
     from.query(SQL, &[id.into()]).await?.first().map(|r| r.int("upstream_rev")).transpose()
 }
 
-/// The newest sandbox of a task.
+/// The copies that belong to a task.
+pub struct OfTask {
+    /// The newest sandbox.
+    pub sandbox: Option<Replica<Sandbox>>,
+    /// The agent's side of each session.
+    pub agents: Vec<Replica<AgentSession>>,
+    /// What the repo service has imported.
+    pub work: Option<Replica<Work>>,
+}
+
+/// Reads all copies that belong to a task, in one statement.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn sandbox(from: &impl Reader, task: &TaskId) -> Result<Option<Replica<Sandbox>>> {
-    const SQL: &str = "SELECT sandbox_id, task_id, organization_id, create_time, upstream_rev, data FROM sandboxes \
-         WHERE task_id = $1 ORDER BY create_time DESC, sandbox_id DESC LIMIT 1";
-    let read = |row: &Row| {
-        replica(row, "sandbox_id", |sandbox_id| {
-            Ok(Sandbox {
-                sandbox_id,
-                task_id: row.text("task_id")?.to_owned(),
-                organization_id: row.text("organization_id")?.to_owned(),
-                create_time: Some(row.time("create_time")?.to_proto()),
-                state: SandboxState::Error.into(),
-                condition: Some(damaged_condition()),
-                ..Sandbox::default()
-            })
+pub async fn of_task(from: &impl Reader, task: &TaskId) -> Result<OfTask> {
+    const SQL: &str = "SELECT 'sandbox' AS kind, sandbox_id, '' AS session_id, task_id, organization_id, create_time, \
+         upstream_rev, data FROM (SELECT sandbox_id, task_id, organization_id, create_time, upstream_rev, data \
+         FROM sandboxes WHERE task_id = $1 ORDER BY create_time DESC, sandbox_id DESC LIMIT 1) AS newest \
+         UNION ALL SELECT 'agent', '', session_id, task_id, organization_id, 0, upstream_rev, data \
+         FROM agent_sessions WHERE task_id = $1 \
+         UNION ALL SELECT 'work', '', '', task_id, organization_id, 0, upstream_rev, data \
+         FROM works WHERE task_id = $1";
+    let mut found = OfTask { sandbox: None, agents: Vec::new(), work: None };
+    for row in &from.query(SQL, &[task.into()]).await? {
+        match row.text("kind")? {
+            "sandbox" => found.sandbox = Some(sandbox(row)?),
+            "agent" => found.agents.push(agent(row)?),
+            _ => found.work = Some(work(row)?),
+        }
+    }
+    Ok(found)
+}
+
+fn sandbox(row: &Row) -> Result<Replica<Sandbox>> {
+    replica(row, "sandbox_id", |sandbox_id| {
+        Ok(Sandbox {
+            sandbox_id,
+            task_id: row.text("task_id")?.to_owned(),
+            organization_id: row.text("organization_id")?.to_owned(),
+            create_time: Some(row.time("create_time")?.to_proto()),
+            state: SandboxState::Error.into(),
+            condition: Some(damaged_condition()),
+            ..Sandbox::default()
         })
-    };
-    from.query(SQL, &[task.into()]).await?.first().map(read).transpose()
+    })
+}
+
+fn work(row: &Row) -> Result<Replica<Work>> {
+    replica(row, "task_id", |task_id| {
+        Ok(Work {
+            task_id,
+            organization_id: row.text("organization_id")?.to_owned(),
+            state: WorkState::Error.into(),
+            condition: Some(damaged_condition()),
+            ..Work::default()
+        })
+    })
 }
 
 fn agent(row: &Row) -> Result<Replica<AgentSession>> {
@@ -110,15 +146,6 @@ fn agent(row: &Row) -> Result<Replica<AgentSession>> {
     })
 }
 
-/// The agent's side of all sessions of a task.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
-pub async fn agent_sessions(from: &impl Reader, task: &TaskId) -> Result<Vec<Replica<AgentSession>>> {
-    const SQL: &str = "SELECT session_id, task_id, organization_id, upstream_rev, data FROM agent_sessions WHERE task_id = $1";
-    from.query(SQL, &[task.into()]).await?.iter().map(agent).collect()
-}
-
 /// The agent's side of one session.
 ///
 /// # Errors
@@ -126,26 +153,6 @@ pub async fn agent_sessions(from: &impl Reader, task: &TaskId) -> Result<Vec<Rep
 pub async fn agent_session(store: &Store, session: &SessionId) -> Result<Option<Replica<AgentSession>>> {
     const SQL: &str = "SELECT session_id, task_id, organization_id, upstream_rev, data FROM agent_sessions WHERE session_id = $1";
     store.query(SQL, &[session.into()]).await?.first().map(agent).transpose()
-}
-
-/// The work of a task.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
-pub async fn work(from: &impl Reader, task: &TaskId) -> Result<Option<Replica<Work>>> {
-    const SQL: &str = "SELECT task_id, organization_id, upstream_rev, data FROM works WHERE task_id = $1";
-    let read = |row: &Row| {
-        replica(row, "task_id", |task_id| {
-            Ok(Work {
-                task_id,
-                organization_id: row.text("organization_id")?.to_owned(),
-                state: WorkState::Error.into(),
-                condition: Some(damaged_condition()),
-                ..Work::default()
-            })
-        })
-    };
-    from.query(SQL, &[task.into()]).await?.first().map(read).transpose()
 }
 
 /// Ids and tasks of an organization's sandboxes, to find those missing from a snapshot.

@@ -28,6 +28,17 @@ async fn damage(running: &Running, sql: &'static str, id: &str) {
 async fn busy(running: &Running, tenant: &Tenant, prompt: &str) -> (String, String) {
     let (task, session) = ids(&running.create(tenant, prompt).await);
     running.until_session(tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    let id = task.parse().unwrap();
+    let mut hint = running.cx.store.subscribe(&Scope::organization(&tenant.organization));
+    // The session is shown as running before its flows have come to rest.
+    loop {
+        let aggregate = crate::store::aggregate::load(&running.cx.store, &id).await.unwrap().unwrap();
+        let flows = aggregate.sessions.iter().map(|s| s.flow.status.as_str());
+        if aggregate.task.flow.status == "done" && flows.into_iter().all(|status| status == "waiting") {
+            break;
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(50), hint.changed()).await;
+    }
     crate::consume::freshen(&running.cx).await.unwrap();
     (task, session)
 }
@@ -180,11 +191,11 @@ async fn a_damaged_copy_is_replaced_by_the_next_update_and_hinders_no_kill() {
     ] {
         damage(&running, sql, &task).await;
     }
-    let copy = upstream::sandbox(store, &id).await.unwrap().unwrap();
+    let copy = upstream::of_task(store, &id).await.unwrap().sandbox.unwrap();
     assert!(copy.is_damaged() && !copy.entity.sandbox_id.is_empty());
     let mut hint = store.subscribe(&Scope::organization(&tenant.organization));
     world.provisioner.set_sandboxes(SandboxState::Ready).await;
-    while upstream::sandbox(store, &id).await.unwrap().unwrap().is_damaged() {
+    while upstream::of_task(store, &id).await.unwrap().sandbox.unwrap().is_damaged() {
         let _ = tokio::time::timeout(Duration::from_millis(50), hint.changed()).await;
     }
     damage(&running, "UPDATE sandboxes SET data = $1 WHERE task_id = $2", &task).await;
@@ -267,7 +278,7 @@ async fn rebuild_restores_lists_and_copies_and_names_what_it_cannot_derive() {
     let running = world.start().await;
     let restored = |copy: Option<crate::domain::derive::Replica<_>>| copy.is_some_and(|c| !c.is_damaged());
     let mut hint = running.cx.store.subscribe(&Scope::organization(&tenant.organization));
-    while !restored(upstream::sandbox(&running.cx.store, &id).await.unwrap()) {
+    while !restored(upstream::of_task(&running.cx.store, &id).await.unwrap().sandbox) {
         let _ = tokio::time::timeout(Duration::from_millis(50), hint.changed()).await;
     }
     let session = session.parse().unwrap();

@@ -1,0 +1,130 @@
+//! Flows that run from the commit that creates them.
+use std::time::Duration;
+
+use crate::common::{Bench, ENTITIES, JOB, SEVEN, job, project, seven};
+use foundry_core::{FlowId, Tasks};
+use foundry_flow::{
+    Binding, Engine, Flow, FlowStatus, NewFlow, Options, Outcome, OwnedDataDirectory, Starter, Status,
+};
+use foundry_store::{Guard, WriteSet};
+
+on_both_databases! {
+    runs_from_the_commit_on_without_a_claim,
+    is_found_by_the_sweeper_when_the_wake_up_is_lost,
+    is_only_enqueued_where_no_engine_runs_or_has_room,
+    a_commit_that_never_comes_takes_its_room_for_seconds_only,
+    goes_on_in_the_next_process_when_this_one_dies_before_it_began,
+}
+
+const SHORT: Duration = Duration::from_secs(5);
+
+/// A started engine, and what creates its flows. Its loops sleep on the clock.
+async fn started(bench: &Bench, flow: Binding, ignore_wake_ups: bool) -> (Engine, Starter, Tasks) {
+    let starter = Starter::default();
+    let options = Options { starter: starter.clone(), ignore_wake_ups, ..Options::default() };
+    let engine = Engine::new(bench.store.clone(), bench.env().clone(), vec![flow], options).unwrap();
+    let (tasks, _failures) = Tasks::new();
+    engine.start(&tasks);
+    bench.time.clock.wait_for_sleepers(2).await;
+    (engine, starter, tasks)
+}
+
+/// The write set that creates a flow and its entity, as a handler makes it.
+fn creation<C>(
+    bench: &Bench,
+    starter: &Starter,
+    flow: &'static Flow<C>,
+    entity: &str,
+) -> (FlowId, WriteSet, Option<FlowStatus>) {
+    let id = FlowId::generate(bench.env());
+    let mut ws = WriteSet::new();
+    ws.insert(&ENTITIES, [entity.into(), "".into(), "queued".into(), 0.into(), "".into(), "".into()]);
+    let begun = starter.enqueue(&mut ws, NewFlow::new(flow, id.clone(), entity, entity));
+    if let Some(begun) = &begun {
+        ws.merge(project(begun));
+    }
+    (id, ws, begun)
+}
+
+async fn runs_from_the_commit_on_without_a_claim(bench: Bench) {
+    let (_engine, starter, tasks) = started(&bench, seven(&bench.ledger), false).await;
+    let before = bench.store.stats();
+    let (id, ws, begun) = creation(&bench, &starter, &SEVEN, "e1");
+    bench.store.commit(ws).await.unwrap();
+    let end = bench.until(&id, |f| f.status == Status::Done).await;
+    let begun = begun.unwrap();
+    assert_eq!((begun.status, begun.stage.as_str(), begun.attempt), (Status::Running, "one", 1));
+    assert_eq!(end.epoch, 1);
+    // The creation, and the end of each stage.
+    let after = bench.store.stats();
+    assert_eq!((after.batches - before.batches, after.one_by_one - before.one_by_one), (8, 0));
+    assert!(tasks.shutdown(SHORT).await);
+}
+
+async fn is_found_by_the_sweeper_when_the_wake_up_is_lost(bench: Bench) {
+    let (_engine, starter, tasks) = started(&bench, seven(&bench.ledger), true).await;
+    let (id, ws, begun) = creation(&bench, &starter, &SEVEN, "e1");
+    assert!(begun.is_some());
+    bench.store.commit(ws).await.unwrap();
+    bench.advance(Duration::from_secs(2));
+    let end = bench.until(&id, |f| f.status == Status::Done).await;
+    assert_eq!(end.epoch, 1);
+    assert!(tasks.shutdown(SHORT).await);
+}
+
+async fn is_only_enqueued_where_no_engine_runs_or_has_room(bench: Bench) {
+    let (id, ws, begun) = creation(&bench, &Starter::default(), &JOB, "e0");
+    assert!(begun.is_none());
+    bench.store.commit(ws).await.unwrap();
+    assert_eq!(bench.flow(&id).await.status, Status::Ready);
+
+    let (_engine, starter, tasks) =
+        started(&bench, job(|_| Box::pin(async { Outcome::done() })), false).await;
+    bench.until(&id, |f| f.status == Status::Done).await;
+    // The limit of the kind is two.
+    let flows: Vec<_> = (1..=3).map(|n| creation(&bench, &starter, &JOB, &format!("e{n}"))).collect();
+    let begun: Vec<bool> = flows.iter().map(|(_, _, begun)| begun.is_some()).collect();
+    assert_eq!(begun, [true, true, false]);
+    for (id, ws, _) in flows {
+        bench.store.commit(ws).await.unwrap();
+        bench.until(&id, |f| f.status == Status::Done).await;
+    }
+    assert!(tasks.shutdown(SHORT).await);
+}
+
+async fn a_commit_that_never_comes_takes_its_room_for_seconds_only(bench: Bench) {
+    let (_engine, starter, tasks) =
+        started(&bench, job(|_| Box::pin(async { Outcome::done() })), false).await;
+    for n in 0..2 {
+        let (_, mut ws, begun) = creation(&bench, &starter, &JOB, &format!("e{n}"));
+        assert!(begun.is_some());
+        ws.guard(Guard::exists(&ENTITIES, &[("entity_id", "absent".into())]));
+        bench.store.commit(ws).await.unwrap_err();
+    }
+    let (id, ws, begun) = creation(&bench, &starter, &JOB, "e2");
+    assert!(begun.is_none(), "there is room");
+    bench.store.commit(ws).await.unwrap();
+    bench.until(&id, |f| f.status == Status::Done).await;
+    bench.advance(Duration::from_secs(9));
+    // The sweeper looks for what may have come.
+    let roomy = async {
+        while creation(&bench, &starter, &JOB, "e3").2.is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), roomy).await.unwrap();
+    assert!(tasks.shutdown(SHORT).await);
+}
+
+async fn goes_on_in_the_next_process_when_this_one_dies_before_it_began(bench: Bench) {
+    let (_engine, starter, tasks) = started(&bench, seven(&bench.ledger), false).await;
+    let (id, ws, begun) = creation(&bench, &starter, &SEVEN, "e1");
+    assert!(begun.is_some());
+    assert!(tasks.shutdown(SHORT).await);
+    bench.store.commit(ws).await.unwrap();
+    let next = bench.engine(vec![seven(&bench.ledger)]);
+    next.recover(&OwnedDataDirectory::held_by(&())).await.unwrap();
+    assert_eq!(next.run_until_idle().await.unwrap(), 1);
+    let end = bench.flow(&id).await;
+    assert_eq!((end.status, end.epoch), (Status::Done, 3));
+}
