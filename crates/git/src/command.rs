@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::process::Command;
 
-use crate::process::{self, Input, Sink};
+use crate::process::{self, Input, Piped, Sink};
 use crate::{GitError, GitErrorKind, Output, Result, RunLimits};
 
 /// The oldest git that has everything used here (`http.curloptResolve`, `cat-file -z`).
@@ -269,16 +269,28 @@ impl GitCommand {
         succeeded(what, self.start(sink).await?).map(drop)
     }
 
+    /// Starts it, with the bytes as its standard input; the output is taken piece by piece. `keeps` is removed after
+    /// the process has ended.
+    pub(crate) fn pipe(self, input: &[u8], keeps: Option<tempfile::TempDir>) -> Result<Piped> {
+        let (what, limits) = (self.subcommand, self.limits);
+        self.make_home()?;
+        process::pipe(what, self.build(), input, limits, keeps)
+    }
+
     async fn start(mut self, sink: &mut Sink<'_>) -> Result<Output> {
         let (what, limits) = (self.subcommand, self.limits);
         let input = std::mem::replace(&mut self.input, Input::Nothing);
-        let home = self.git.0.home.path();
-        if !home.is_dir() {
-            // A cleaner of temporary files may have deleted it.
-            std::fs::create_dir_all(home)
-                .map_err(|e| GitError::io("cannot create an empty home directory", &e))?;
-        }
+        self.make_home()?;
         process::run(what, self.build(), input, limits, sink).await
+    }
+
+    /// A cleaner of temporary files may have deleted it.
+    fn make_home(&self) -> Result<()> {
+        let home = self.git.0.home.path();
+        if home.is_dir() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(home).map_err(|e| GitError::io("cannot create an empty home directory", &e))
     }
 
     fn build(self) -> Command {

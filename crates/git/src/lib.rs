@@ -22,12 +22,13 @@ pub use clone::CloneSpec;
 pub use command::{Git, GitCommand, GitVersion};
 pub use error::{GitError, GitErrorKind};
 pub use mirror::{
-    Branch, Branches, ChangeKind, EntryKind, FetchReport, FileChange, FileContent, ImportLimits,
-    ImportedWork, Mirror, MirrorLimits, Object, ObjectKind, Patch, Revision, TreeEntry, TreePage,
+    Branch, Branches, ChangeKind, EntryKind, FetchProtocol, FetchReport, FileChange, FileContent,
+    ImportLimits, ImportedWork, Mirror, MirrorLimits, Object, ObjectKind, Patch, Revision, ServedRefs,
+    ServedWork, TreeEntry, TreePage,
 };
 pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
 pub use path::{PathError, RepoPath};
-pub use process::{Output, RunLimits};
+pub use process::{Output, Piped, RunLimits};
 pub use remote::{RemoteUrl, UrlError, UrlPolicy};
 pub use work_bundle::{WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleExit};
 

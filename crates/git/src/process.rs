@@ -2,6 +2,7 @@
 //! left when the future is dropped.
 
 use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use crate::{GitError, GitErrorKind, Result};
 
 /// How much of standard error is kept (its end).
 const STDERR_TAIL: usize = 8 * 1024;
+/// How much of the output is taken at once.
+const PIECE: usize = 32 << 10;
 
 /// The limits of one process.
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +163,96 @@ async fn read_tail(from: Option<impl AsyncRead + Unpin>) -> Result<String> {
         tail.extend_from_slice(&buf[..n]);
         if tail.len() > STDERR_TAIL {
             tail.drain(..tail.len() - STDERR_TAIL);
+        }
+    }
+}
+
+/// A running process whose output is taken piece by piece, at the pace of whoever takes it. Dropping it kills the
+/// process and everything that it started.
+pub struct Piped {
+    what: &'static str,
+    child: tokio::process::Child,
+    group: ProcessGroup,
+    stdout: tokio::process::ChildStdout,
+    /// Standard error goes to a file without a name, so that nothing has to read along.
+    stderr: File,
+    left: u64,
+    maximum: u64,
+    /// A directory that the process reads; removed after it has ended.
+    _keeps: Option<tempfile::TempDir>,
+}
+
+/// Starts a command. Of the limits, the wall clock is the caller's to keep.
+pub(crate) fn pipe(
+    what: &'static str,
+    mut command: Command,
+    input: &[u8],
+    limits: RunLimits,
+    keeps: Option<tempfile::TempDir>,
+) -> Result<Piped> {
+    let failed = |e: &std::io::Error| GitError::io("cannot start git", e);
+    // Requests are small, and a file needs nobody who feeds it while the output is taken.
+    let stdin = stored(input).map_err(|e| failed(&e))?;
+    let stderr = tempfile::tempfile().map_err(|e| failed(&e))?;
+    let errors = stderr.try_clone().map_err(|e| failed(&e))?;
+    command.stdin(Stdio::from(stdin)).stdout(Stdio::piped()).stderr(Stdio::from(errors));
+    let (mut child, group) = ProcessGroup::spawn(&mut command).map_err(|e| failed(&e))?;
+    confine(&group, limits);
+    let stdout = child.stdout.take().ok_or_else(|| GitError::failed("git has no output"))?;
+    let (left, maximum) = (limits.stdout, limits.stdout);
+    Ok(Piped { what, child, group, stdout, stderr, left, maximum, _keeps: keeps })
+}
+
+fn stored(input: &[u8]) -> std::io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(input)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+impl Piped {
+    /// The next piece of the output, at most 32 KiB; `None` at its end, when the process has succeeded.
+    ///
+    /// # Errors
+    /// When the process failed, or wrote more than its limit.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        let mut piece = BytesMut::with_capacity(PIECE);
+        let read = self.stdout.read_buf(&mut piece).await;
+        let read = read.map_err(|e| GitError::io("cannot read from git", &e))? as u64;
+        if read == 0 {
+            return self.ended().await.map(|()| None);
+        }
+        self.left = self.left.checked_sub(read).ok_or_else(|| {
+            GitError::too_large(&format!("output of git {}", self.what), "it", self.maximum)
+        })?;
+        Ok(Some(piece.freeze()))
+    }
+
+    async fn ended(&mut self) -> Result<()> {
+        let status = self.child.wait().await.map_err(|e| GitError::io("cannot wait for git", &e))?;
+        self.group.let_go();
+        if status.success() {
+            return Ok(());
+        }
+        let said = self.said();
+        Err(match status.code() {
+            Some(code) => GitError::from_exit(self.what, &format!("exit {code}"), said),
+            None => GitError::from_signal(self.what, status.signal().unwrap_or(0), said),
+        })
+    }
+
+    /// The end of what the process wrote to standard error.
+    fn said(&mut self) -> String {
+        let mut tail = Vec::new();
+        let length = self.stderr.metadata().map_or(0, |m| m.len());
+        let from = length.saturating_sub(STDERR_TAIL as u64);
+        let read = self
+            .stderr
+            .seek(SeekFrom::Start(from))
+            .and_then(|_| (&self.stderr).take(STDERR_TAIL as u64).read_to_end(&mut tail));
+        match read {
+            Ok(_) => String::from_utf8_lossy(&tail).into_owned(),
+            Err(error) => format!("standard error cannot be read: {error}"),
         }
     }
 }

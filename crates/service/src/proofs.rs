@@ -57,7 +57,9 @@ pub async fn answers_for_each_watch_that_users_may_open(
         let path = &method.path;
         let ours = path.starts_with(&format!("/{package}."));
         let Some(policy) = &method.policy else { panic!("{path}: it has no policy") };
-        let expected = ours && method.server_streaming && policy.access != Access::Service as i32;
+        // Other streams, such as a fetch, are no watches.
+        let is_watch = method.server_streaming && path.contains("/Watch");
+        let expected = ours && is_watch && policy.access != Access::Service as i32;
         let asked = AuthorizeWatchRequest { method: path.clone(), ..Default::default() };
         let answered = match authorize(rpc, caller, asked).await {
             Ok(_) => true,

@@ -207,9 +207,25 @@ pub enum Task {
     Diff {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,
-        /// Print a patch for `git apply`.
+        /// Print the whole patch, for `git apply --index`.
         #[arg(long)]
         patch: bool,
+    },
+    /// Fetch a task's work into a branch of the clone in this directory.
+    Fetch {
+        /// Id of the task, as `foundry task list` prints it.
+        task_id: String,
+        /// Local branch to make or move; default: the task's branch. One with commits of yours is left alone.
+        #[arg(long, value_name = "BRANCH")]
+        into: Option<String>,
+    },
+    /// Save a task's work as a git bundle, with its whole history.
+    Bundle {
+        /// Id of the task, as `foundry task list` prints it.
+        task_id: String,
+        /// The file to write.
+        #[arg(long, short = 'f', value_name = "FILE")]
+        file: PathBuf,
     },
     /// List a directory in a task's work tree.
     Files {

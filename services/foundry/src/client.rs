@@ -36,6 +36,8 @@ impl tonic::service::Interceptor for Bearer {
 #[derive(Clone)]
 pub struct Gateway {
     channel: Authorized,
+    address: String,
+    token: String,
     organization: Option<String>,
 }
 
@@ -47,6 +49,8 @@ impl Gateway {
     pub fn anonymous(global: &Global) -> Result<Self, Failure> {
         Ok(Self {
             channel: InterceptedService::new(channel(&global.address)?, Bearer(None)),
+            address: global.address.clone(),
+            token: String::new(),
             organization: None,
         })
     }
@@ -75,6 +79,8 @@ impl Gateway {
         let organization = global.organization.clone().or_else(|| remembered.map(|c| c.organization_id));
         Ok(Self {
             channel: InterceptedService::new(channel(&global.address)?, Bearer(Some(value))),
+            address: global.address.clone(),
+            token,
             organization,
         })
     }
@@ -107,6 +113,16 @@ impl Gateway {
     /// Files of messages and agents, served by the provisioner.
     pub fn attachments(&self) -> AttachmentServiceClient<Authorized> {
         AttachmentServiceClient::new(self.channel.clone())
+    }
+
+    /// The token of the caller, for programs that call the gateway by themselves.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The address from which git fetches a repository.
+    pub fn git_url(&self, organization_id: &str, repository_id: &str) -> String {
+        format!("{}/git/{organization_id}/{repository_id}", self.address.trim_end_matches('/'))
     }
 
     /// Id of the chosen organization, or of the caller's only one.

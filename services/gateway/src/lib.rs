@@ -13,6 +13,7 @@ mod cut;
 mod edge;
 mod exchange;
 mod forward;
+mod git;
 mod headers;
 mod health;
 mod page;
@@ -94,9 +95,10 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
         watch: watch.clone(),
     });
     // Around everything that is served, so that no cookie is accepted without its key.
-    let edge = SessionService::new(edge, sessions, routes.clone(), callers);
+    let edge = BoxCloneSyncService::new(SessionService::new(edge, sessions, routes.clone(), callers));
+    let git = git::routes(edge.clone());
     let served = routes.services().into_iter().chain([WatchEdge::SERVICE.to_owned()]);
-    let service = Service::forwarding("gateway", served, BoxCloneSyncService::new(edge));
+    let service = Service::forwarding("gateway", served, edge);
     let health = service.health();
     health::watch_over(&routes, &deps.upstreams, &health, config.health_interval, &deps.env, &deps.tasks)
         .await;
@@ -104,7 +106,7 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     Ok(service
         .takes_seats()
         .grpc_web()
-        .plain_routes(web::plain_routes(health, Page::embedded(&deps.env)))
+        .plain_routes(web::plain_routes(health, Page::embedded(&deps.env)).merge(git))
         .edge_layer(web::edge_layer(&config.allowed_origins)?)
         .phases(Phases::default().drain_watches(move |spread| async move {
             tokio::join!(cut.all(spread, &*clock), watch.drain(spread));

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::domain::repository::Repository;
 use crate::domain::work::Work;
+use crate::serving::Serving;
 use crate::store::{repositories, works};
 
 /// Concurrent reads of mirrors on behalf of requests.
@@ -40,6 +41,8 @@ pub struct Context {
     pub max_bundle_bytes: u64,
     /// Permits for requests that read a mirror; each runs git once or twice, briefly.
     pub reads: Semaphore,
+    /// Serves long answers from mirrors.
+    pub serving: Serving,
     /// Checks whether a watcher may keep watching.
     pub authenticator: Arc<Authenticator>,
 }
@@ -55,8 +58,16 @@ impl Context {
     /// # Errors
     /// When the mirror cannot be opened.
     pub async fn mirror_of(&self, work: &Work) -> Result<Mirror> {
+        self.mirror(&work.repository_id).await
+    }
+
+    /// The mirror of a repository, as [`Context::mirror_of`].
+    ///
+    /// # Errors
+    /// When the mirror cannot be opened.
+    pub async fn mirror(&self, repository: &RepositoryId) -> Result<Mirror> {
         let limits = MirrorLimits { local_wall: READ_LIMIT, ..MirrorLimits::default() };
-        Ok(Mirror::open(&self.git, self.mirror_path(&work.repository_id), limits).await?)
+        Ok(Mirror::open(&self.git, self.mirror_path(repository), limits).await?)
     }
 
     /// The repository, for a caller with at least `role` in its organization.

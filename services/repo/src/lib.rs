@@ -1,13 +1,15 @@
 //! The repo service: mirrors of Git repositories, and the work of tasks in them.
 //!
 //! Handlers read and write rows; git runs in background flows, never in a tree that an agent can write. What
-//! handlers read from a mirror (a directory, a file) are single objects by id, bounded and few at a time.
+//! handlers read from a mirror (a directory, a file) are single objects by id, bounded and few at a time; fetches and whole
+//! patches are streamed in a bulkhead of their own.
 
 mod context;
 mod domain;
 mod flow;
 mod ops;
 mod rpc;
+mod serving;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -28,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
 use context::Context;
+use serving::Serving;
 pub use store::ENCODED;
 
 /// Settings of the service.
@@ -79,8 +82,9 @@ pub struct Dependencies<'a> {
 /// When the database cannot be opened or git is missing.
 pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     let dir = deps.data.path();
-    let (mirrors, incoming) = (dir.join("mirrors"), dir.join("incoming"));
-    for path in [&mirrors, &incoming] {
+    let (mirrors, incoming, scratch) = (dir.join("mirrors"), dir.join("incoming"), dir.join("serving"));
+    clear(&scratch)?;
+    for path in [&mirrors, &incoming, &scratch] {
         std::fs::create_dir_all(path).map_err(Error::internal)?;
     }
     let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
@@ -106,6 +110,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         incoming,
         max_bundle_bytes: config.max_bundle_bytes,
         reads: tokio::sync::Semaphore::new(context::CONCURRENT_READS),
+        serving: Serving::new(scratch, deps.tasks.clone()),
         authenticator: deps.authenticator.clone(),
     });
     sweep_incoming(&cx).await?;
@@ -118,6 +123,14 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     let service = served("repo", &names, routes, rpc::Rpc(cx.clone()), deps.authenticator);
     let finish = |limit| finish_flows(engine, limit);
     Ok(on_database(service, &cx.store, &cx.hub, &deps.env, deps.tasks, finish))
+}
+
+/// Removes what answers to fetches have left in a process that was killed.
+fn clear(scratch: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(scratch) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::internal(e)),
+        _ => Ok(()),
+    }
 }
 
 /// Removes leftovers of broken streams and of finished imports.

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use foundry_authn::Caller;
 use foundry_proto::repo::v1::*;
-use tonic::Streaming;
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::context::Context;
 use crate::ops;
+use crate::serving::Answers;
 
 /// Implements the generated server trait.
 pub struct Rpc(pub Arc<Context>);
@@ -32,6 +34,28 @@ foundry_service::rpcs! {
     watches {
         watch_repositories: WatchRepositoriesRequest => WatchRepositoriesStream, "WatchRepositories";
         watch_repository: WatchRepositoryRequest => WatchRepositoryStream, "WatchRepository";
+    }
+    also {
+        type ServeFetchStream = Answers<ServeFetchResponse>;
+
+        async fn serve_fetch(
+            &self,
+            request: Request<ServeFetchRequest>,
+        ) -> Result<Response<Self::ServeFetchStream>, Status> {
+            let caller = Caller::of(&request)?;
+            foundry_service::answer(ops::serve_fetch::serve_fetch(&self.0, &caller, request.into_inner()).await)
+        }
+
+        type StreamWorkPatchStream = Answers<StreamWorkPatchResponse>;
+
+        async fn stream_work_patch(
+            &self,
+            request: Request<StreamWorkPatchRequest>,
+        ) -> Result<Response<Self::StreamWorkPatchStream>, Status> {
+            let caller = Caller::of(&request)?;
+            let request = request.into_inner();
+            foundry_service::answer(ops::stream_work_patch::stream_work_patch(&self.0, &caller, request).await)
+        }
     }
 }
 

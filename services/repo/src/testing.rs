@@ -18,6 +18,7 @@ use foundry_testkit::{TestEnv, test_env};
 use foundry_watch_hub::{Hub, HubConfig};
 
 use crate::context::Context;
+use crate::serving::Serving;
 use crate::{flow, ops, store};
 
 /// The service, its flow engine, and callers; `stranger` is of another organization.
@@ -30,6 +31,7 @@ pub struct Fixture {
     pub origin: PathBuf,
     pub env: TestEnv,
     dir: tempfile::TempDir,
+    serving_tasks: Tasks,
     _tasks: Tasks,
 }
 
@@ -77,10 +79,10 @@ impl Fixture {
         let database =
             Database::open_with(options, &url, dir.path(), "repo", &migrations, &env.env).await.unwrap();
         let store = database.store.clone();
-        let (tasks, _) = Tasks::new();
+        let ((tasks, _), (serving_tasks, _)) = (Tasks::new(), Tasks::new());
         let keys = KeyRing::new(Arc::new(StaticKeys(Vec::new())), env.env.clock.clone());
         let authenticator = Authenticator::new("repo", keys, Revocations::none(), &env.env).unwrap();
-        for sub in ["data/mirrors", "data/incoming"] {
+        for sub in ["data/mirrors", "data/incoming", "data/serving"] {
             std::fs::create_dir_all(dir.path().join(sub)).unwrap();
         }
         let cx = Arc::new(Context {
@@ -93,13 +95,21 @@ impl Fixture {
             incoming: dir.path().join("data/incoming"),
             max_bundle_bytes: 1 << 20,
             reads: tokio::sync::Semaphore::new(crate::context::CONCURRENT_READS),
+            serving: Serving::new(dir.path().join("data/serving"), serving_tasks.clone()),
             authenticator: Arc::new(authenticator),
         });
         let flows = flow::bindings(&cx);
         let engine = Engine::new(store, env.env.clone(), flows, foundry_flow::Options::default()).unwrap();
         let (organization, other) = (OrganizationId::generate(&env.env), OrganizationId::generate(&env.env));
         let (member, stranger) = (member_of(&env, &organization), member_of(&env, &other));
-        Self { cx, engine, organization, member, stranger, origin, env, dir, _tasks: tasks }
+        Self { cx, engine, organization, member, stranger, origin, env, dir, serving_tasks, _tasks: tasks }
+    }
+
+    /// Waits until no answer from a mirror is being made.
+    pub async fn tasks_end(&self) {
+        while !self.serving_tasks.is_empty() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The temporary directory, removed with the fixture.
@@ -166,6 +176,7 @@ impl Fixture {
             head_commit: head.to_owned(),
             bundle_size: i64::try_from(bundle.len()).unwrap(),
             request_id: String::new(),
+            branch: "feat/work".to_owned(),
         };
         let mut parts = vec![ImportWorkRequest { part: Some(Part::Header(header)) }];
         parts.extend(

@@ -11,6 +11,7 @@ mod counters;
 mod crash;
 mod disconnects;
 mod drain;
+mod fetching;
 mod hanging_provider;
 mod hostile_input;
 mod limits;

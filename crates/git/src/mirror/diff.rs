@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::Mirror;
 use super::patch_split::{Section, Splitter};
-use crate::{CommitId, GitCommand, GitError, ObjectId, RepoPath, Result};
+use crate::{CommitId, GitCommand, GitError, ObjectId, Piped, RepoPath, Result, RunLimits};
 
 const EMPTY_TREE_SHA1: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 const EMPTY_TREE_SHA256: &str = "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321";
@@ -101,6 +101,14 @@ impl Mirror {
     pub async fn full_patch(&self, base: &CommitId, head: &CommitId) -> Result<Bytes> {
         let limits = self.local(self.limits.max_patch_bytes);
         Ok(self.diff(base, head, &[]).args(PATCH_ARGS).limits(limits).run().await?.stdout)
+    }
+
+    /// The same patch, piece by piece and of any size.
+    ///
+    /// # Errors
+    /// When git cannot be started.
+    pub fn stream_patch(&self, base: &CommitId, head: &CommitId, limits: RunLimits) -> Result<Piped> {
+        self.diff(base, head, &[]).args(PATCH_ARGS).limits(limits).pipe(&[], None)
     }
 
     async fn changes(

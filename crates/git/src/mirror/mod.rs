@@ -10,7 +10,9 @@ mod import;
 mod patch_split;
 mod quarantine;
 mod refs;
+mod serve;
 mod tree;
+mod wants;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +21,7 @@ pub use diff::{ChangeKind, FileChange, Patch};
 pub use fetch::FetchReport;
 pub use import::{ImportLimits, ImportedWork};
 pub use refs::{Branch, Branches, Revision};
+pub use serve::{FetchProtocol, ServedRefs, ServedWork};
 pub use tree::{EntryKind, FileContent, Object, ObjectKind, TreeEntry, TreePage};
 
 use crate::lock::Lock;

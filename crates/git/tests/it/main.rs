@@ -9,5 +9,6 @@ mod diffs;
 mod lab;
 mod limits;
 mod mirrors;
+mod serving;
 mod trees;
 mod work;

@@ -3,6 +3,7 @@
 mod agents;
 mod attachment;
 mod checks;
+mod fetch;
 mod files;
 mod follow;
 pub mod internal;

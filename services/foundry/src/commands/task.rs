@@ -4,14 +4,13 @@ use std::process::ExitCode;
 
 use foundry_proto::common::v1::{PermissionPolicy, StageState};
 use foundry_proto::task::v1::{
-    ArchiveTaskRequest, CreateTaskRequest, ExplainTaskRequest, FileChange, GetFileDiffRequest,
-    GetTaskRequest, KillTaskRequest, ListFileChangesRequest, ListTasksRequest, RetryTaskRequest,
-    Task as TaskEntity, TaskSummary,
+    ArchiveTaskRequest, CreateTaskRequest, ExplainTaskRequest, FileChange, GetTaskRequest, KillTaskRequest,
+    ListFileChangesRequest, ListTasksRequest, RetryTaskRequest, Task as TaskEntity, TaskSummary,
 };
 
 use crate::cli::{CreateTask, Output, Task};
 use crate::client::{Gateway, request_id};
-use crate::commands::{attachment, checks, files, follow, repo, text_or_stdin};
+use crate::commands::{attachment, checks, fetch, files, follow, repo, text_or_stdin};
 use crate::failure::Failure;
 use crate::output;
 
@@ -24,6 +23,8 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
         Task::Watch { task_id: None } => return follow::organization(gateway, output).await,
         Task::Show { task_id } => show(gateway, output, task_id).await?,
         Task::Diff { task_id, patch } => diff(gateway, output, task_id, patch).await?,
+        Task::Fetch { task_id, into } => fetch::fetch(gateway, output, &task_id, into).await?,
+        Task::Bundle { task_id, file } => fetch::bundle(gateway, &task_id, &file).await?,
         Task::Files { task_id, path } => files::list(gateway, output, task_id, path).await?,
         Task::Cat { task_id, path } => files::print(gateway, output, task_id, path).await?,
         Task::Explain { task_id } => explain(gateway, output, task_id).await?,
@@ -172,8 +173,8 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
     })
 }
 
-/// The number of the newest version of a task's work, and all its changed files.
-async fn changed_files(gateway: &Gateway, task_id: &str) -> Result<(i64, Vec<FileChange>), Failure> {
+/// All changed files of a task.
+async fn changed_files(gateway: &Gateway, task_id: &str) -> Result<Vec<FileChange>, Failure> {
     let mut files: Vec<FileChange> = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -182,16 +183,16 @@ async fn changed_files(gateway: &Gateway, task_id: &str) -> Result<(i64, Vec<Fil
         files.extend(page.files);
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            return Ok((page.changes.map_or(0, |c| c.version), files));
+            return Ok(files);
         }
     }
 }
 
 async fn diff(gateway: &Gateway, output: Output, task_id: String, patch: bool) -> Result<(), Failure> {
-    let (version, files) = changed_files(gateway, &task_id).await?;
     if patch {
-        return print_patch(gateway, &task_id, version, &files).await;
+        return fetch::print_patch(gateway, task_id).await;
     }
+    let files = changed_files(gateway, &task_id).await?;
     if output == Output::Json {
         return files.iter().try_for_each(|f| output::json(f).map(|text| output::line(&text)));
     }
@@ -202,30 +203,6 @@ async fn diff(gateway: &Gateway, output: Output, task_id: String, patch: bool) -
         vec![f.kind.clone(), size, name]
     });
     output::table(&["change", "lines", "file"], rows.collect());
-    Ok(())
-}
-
-/// Prints all patches in order. Refuses if one of them is incomplete.
-async fn print_patch(
-    gateway: &Gateway,
-    task_id: &str,
-    version: i64,
-    files: &[FileChange],
-) -> Result<(), Failure> {
-    use std::io::Write as _;
-    if let Some(large) = files.iter().find(|f| f.too_large) {
-        return Err(Failure::new(format!(
-            "the patch of {} is larger than 1 MiB and was not stored",
-            large.path
-        )));
-    }
-    let mut out = std::io::stdout();
-    for file in files {
-        let request = GetFileDiffRequest { task_id: task_id.to_owned(), path: file.path.clone(), version };
-        let answer = gateway.task().get_file_diff(request).await?.into_inner();
-        out.write_all(&answer.patch)?;
-    }
-    out.flush()?;
     Ok(())
 }
 

@@ -212,6 +212,7 @@ async fn import(
         head_commit: head.to_owned(),
         bundle_size: i64::try_from(size).unwrap_or(i64::MAX),
         request_id: format!("{}/{head}", sandbox.sandbox_id),
+        branch: sandbox.branch.clone(),
     };
     let first = ImportWorkRequest { part: Some(Part::Header(header)) };
     let bundle = match size {

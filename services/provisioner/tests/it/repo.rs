@@ -157,6 +157,23 @@ impl RepoService for FakeRepo {
         absent()
     }
 
+    type ServeFetchStream = BoxStream<'static, Result<p::ServeFetchResponse, Status>>;
+    type StreamWorkPatchStream = BoxStream<'static, Result<p::StreamWorkPatchResponse, Status>>;
+
+    async fn serve_fetch(
+        &self,
+        _: Request<p::ServeFetchRequest>,
+    ) -> Result<Response<Self::ServeFetchStream>, Status> {
+        absent()
+    }
+
+    async fn stream_work_patch(
+        &self,
+        _: Request<p::StreamWorkPatchRequest>,
+    ) -> Result<Response<Self::StreamWorkPatchStream>, Status> {
+        absent()
+    }
+
     type WatchRepositoriesStream = BoxStream<'static, Result<Frame, Status>>;
     type WatchRepositoryStream = BoxStream<'static, Result<Frame, Status>>;
 

@@ -1,6 +1,8 @@
 //! A repository and the state of its mirror.
 
-use foundry_core::{OrganizationId, RepositoryId, Timestamp};
+use std::time::Duration;
+
+use foundry_core::{Error, OrganizationId, RepositoryId, Result, Timestamp};
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1;
 
@@ -70,6 +72,26 @@ pub struct Repository {
 }
 
 impl Repository {
+    /// Whether there is a mirror to read.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` before the first synchronization, and during the deletion.
+    pub fn require_mirror(&self) -> Result<()> {
+        let id = self.repository_id.as_str();
+        if self.state == State::Deleting {
+            return Err(Error::precondition("REPOSITORY_DELETING", id, "the repository is being deleted"));
+        }
+        if self.sync_time.is_some() {
+            return Ok(());
+        }
+        let why = match self.condition.message.as_str() {
+            "" => "it is being mirrored",
+            why => why,
+        };
+        let text = format!("the repository has no mirror yet: {why}");
+        Err(Error::precondition("REPOSITORY_NOT_READY", id, text).retry_after(Duration::from_secs(1)))
+    }
+
     /// The wire form.
     pub fn to_proto(&self) -> v1::Repository {
         v1::Repository {

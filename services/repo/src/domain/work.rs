@@ -51,6 +51,8 @@ pub struct Work {
     pub repository_id: RepositoryId,
     /// Revision of its last change.
     pub rev: i64,
+    /// The branch of the task; empty when it was imported before this was recorded.
+    pub branch: String,
     /// State of the newest import.
     pub state: State,
     /// Why it is in this state.

@@ -9,7 +9,7 @@ use foundry_proto::repo::v1::{GetCloneSourceRequest, GetCloneSourceResponse};
 use foundry_store::{Guard, WriteSet};
 
 use crate::context::Context;
-use crate::domain::repository::{Repository, State as RepositoryState};
+use crate::domain::repository::Repository;
 use crate::domain::work::State;
 use crate::store::repositories::REPOSITORIES;
 use crate::store::{branches, clones, works};
@@ -59,22 +59,7 @@ async fn repository(cx: &Context, caller: &Caller, request: &GetCloneSourceReque
     if repository.organization_id != organization {
         return Err(Error::not_found("repository", id));
     }
-    if repository.state == RepositoryState::Deleting {
-        return Err(Error::precondition("REPOSITORY_DELETING", id, "the repository is being deleted"));
-    }
-    if repository.sync_time.is_none() {
-        let why = if repository.condition.message.is_empty() {
-            "it is being mirrored"
-        } else {
-            &repository.condition.message
-        };
-        return Err(Error::precondition(
-            "REPOSITORY_NOT_READY",
-            id,
-            format!("the repository has no mirror yet: {why}"),
-        )
-        .retry_after(Duration::from_secs(1)));
-    }
+    repository.require_mirror()?;
     Ok(repository)
 }
 

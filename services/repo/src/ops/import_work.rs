@@ -75,6 +75,7 @@ impl Drop for Temporary {
 struct Arrival {
     organization: OrganizationId,
     task: TaskId,
+    branch: String,
     repository: foundry_core::RepositoryId,
     base: String,
     size: u64,
@@ -103,6 +104,7 @@ impl Arrival {
         Ok(Self {
             organization,
             task,
+            branch: header.branch,
             repository: repository.repository_id,
             unchanged: base == head,
             base: base.to_string(),
@@ -154,6 +156,7 @@ async fn record(
                 return Err(Error::not_found("task", arrived.task.as_str()));
             }
             work.base_commit.clone_from(&arrived.base);
+            work.branch.clone_from(&arrived.branch);
             work.received += 1;
             let mut ws = WriteSet::new();
             let there = [("repository_id", arrived.repository.as_str().into())];
@@ -202,6 +205,7 @@ fn new_work(arrived: &Arrival) -> Work {
         organization_id: arrived.organization.clone(),
         repository_id: arrived.repository.clone(),
         rev: 0,
+        branch: arrived.branch.clone(),
         state: State::Importing,
         condition: Condition::default(),
         base_commit: arrived.base.clone(),

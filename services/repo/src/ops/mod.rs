@@ -14,5 +14,7 @@ pub mod list_work_changes;
 pub mod list_work_tree;
 pub mod release_clone;
 pub mod request_repository_refresh;
+pub mod serve_fetch;
+pub mod stream_work_patch;
 pub mod watch_repositories;
 pub mod watch_repository;

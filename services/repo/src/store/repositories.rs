@@ -79,6 +79,20 @@ pub async fn find(store: &Store, id: &RepositoryId) -> Result<Option<Repository>
         .transpose()
 }
 
+/// The organization's repository of this name, without regard to case.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn find_by_name(
+    store: &Store,
+    organization: &OrganizationId,
+    name: &str,
+) -> Result<Option<Repository>> {
+    let params = [organization.as_str().into(), name.to_lowercase().into()];
+    let rows = store.query(select!("WHERE organization_id = $1 AND name_key = $2"), &params).await?;
+    rows.first().map(read).transpose()
+}
+
 /// A page of an organization's repositories, sorted by name.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! Table `works`: the work of each task and the state of its import.
 
-use foundry_core::{Result, TaskId};
+use foundry_core::{RepositoryId, Result, TaskId};
 use foundry_service::stored_condition;
 use foundry_store::{Reader, RevRef, Row, Table, Value, WriteSet};
 use prost::Message as _;
@@ -14,6 +14,7 @@ pub const WORKS: Table = Table::new(
         "organization_id",
         "repository_id",
         "rev",
+        "branch",
         "state",
         "condition",
         "base_commit",
@@ -31,7 +32,7 @@ pub const WORKS: Table = Table::new(
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT task_id, organization_id, repository_id, rev, state, condition, base_commit, head_commit, version, ",
+            "SELECT task_id, organization_id, repository_id, rev, branch, state, condition, base_commit, head_commit, version, ",
             "received, files_changed, additions, deletions, import_time FROM works ",
             $rest
         )
@@ -51,6 +52,7 @@ pub fn read(row: &Row) -> Result<Work> {
         organization_id: row.text("organization_id")?.parse()?,
         repository_id: row.text("repository_id")?.parse()?,
         rev: row.int("rev")?,
+        branch: row.text("branch")?.to_owned(),
         state: State::parse(row.text("state")?),
         condition: stored_condition(row, "condition", row.text("task_id")?)?,
         base_commit: row.text("base_commit")?.to_owned(),
@@ -80,10 +82,29 @@ pub async fn waiting(from: &impl Reader) -> Result<Vec<Work>> {
     from.query(select!("WHERE received <> version"), &[]).await?.iter().map(read).collect()
 }
 
+/// The task, branch and commit of each imported work of a repository.
+///
+/// # Errors
+/// `INTERNAL` when a row is damaged.
+pub async fn heads(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<(TaskId, String, String)>> {
+    let sql = "SELECT task_id, branch, head_commit FROM works \
+               WHERE repository_id = $1 AND head_commit <> '' ORDER BY task_id";
+    let rows = from.query(sql, &[repository.as_str().into()]).await?;
+    let head = |row: &Row| {
+        Ok((
+            row.text("task_id")?.parse()?,
+            row.text("branch")?.to_owned(),
+            row.text("head_commit")?.to_owned(),
+        ))
+    };
+    rows.iter().map(head).collect()
+}
+
 /// Writes a whole row: a new one if `w.rev` is 0; otherwise it fails if the revision is no longer that one.
 pub fn save(ws: &mut WriteSet, rev: RevRef, w: &Work) {
     let set: Vec<(&'static str, Value)> = vec![
         ("rev", rev.into()),
+        ("branch", w.branch.as_str().into()),
         ("state", w.state.as_str().into()),
         ("condition", w.condition.encode_to_vec().into()),
         ("base_commit", w.base_commit.as_str().into()),

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::upstream::Items;
 
 type Answer<T> = Result<Response<T>, Status>;
+type Empty<T> = futures::stream::Empty<Result<T, Status>>;
 
 #[derive(Clone)]
 pub struct FakeRepo {
@@ -83,6 +84,8 @@ pub(crate) use not_needed;
 impl RepoService for FakeRepo {
     type WatchRepositoriesStream = FrameStream;
     type WatchRepositoryStream = FrameStream;
+    type ServeFetchStream = Empty<ServeFetchResponse>;
+    type StreamWorkPatchStream = Empty<StreamWorkPatchResponse>;
 
     async fn get_repository(&self, request: Request<GetRepositoryRequest>) -> Answer<GetRepositoryResponse> {
         self.up()?;
@@ -163,5 +166,7 @@ impl RepoService for FakeRepo {
         release_clone: ReleaseCloneRequest => ReleaseCloneResponse;
         import_work: Streaming<ImportWorkRequest> => ImportWorkResponse;
         get_work: GetWorkRequest => GetWorkResponse;
+        serve_fetch: ServeFetchRequest => Empty<ServeFetchResponse>;
+        stream_work_patch: StreamWorkPatchRequest => Empty<StreamWorkPatchResponse>;
     }
 }

@@ -14,29 +14,51 @@ export interface CallSession {
 }
 
 type UnaryCall = (request: unknown, options?: CallOptions) => Promise<unknown>;
+type StreamCall = (request: unknown, options?: CallOptions) => AsyncIterable<unknown>;
 
-/** A client of a service whose unary calls carry the session key and fail with `FoundryError`. */
+/** A client of a service whose calls carry the session key and fail with `FoundryError`. Watches go another way. */
 export function sessionClient<S extends DescService>(service: S, transport: Transport, session: CallSession): Client<S> {
   const client = createClient(service, transport);
   const wrapped: Record<string, unknown> = {};
   for (const { localName, methodKind } of service.methods) {
-    if (methodKind !== 'unary') continue;
-    // Clients are mapped types over the methods of a service; each unary one has this shape.
-    const call = client[localName as keyof typeof client] as unknown as UnaryCall;
-    wrapped[localName] = (request: unknown, options?: CallOptions) => callOnce(call, request, options, session);
+    // Clients are mapped types over the methods of a service; those of one kind have one shape.
+    const call: unknown = client[localName as keyof typeof client];
+    if (methodKind === 'unary')
+      wrapped[localName] = (request: unknown, options?: CallOptions) => callOnce(call as UnaryCall, request, options, session);
+    if (methodKind === 'server_streaming')
+      wrapped[localName] = (request: unknown, options?: CallOptions) => answers(call as StreamCall, request, options, session);
   }
   return { ...client, ...wrapped };
 }
 
 async function callOnce(call: UnaryCall, request: unknown, options: CallOptions = {}, session: CallSession): Promise<unknown> {
-  const key = session.key();
-  const headers = new Headers(options.headers);
-  if (key !== undefined) headers.set(SESSION_KEY_HEADER, key);
+  const { key, headers } = authorized(options, session);
   try {
     return await call(request, { timeoutMs: TIMEOUT_MS, ...options, headers });
   } catch (thrown) {
-    const error = FoundryError.from(thrown);
-    if (error.code === Code.Unauthenticated && key !== undefined) session.refused(key, error);
-    throw error;
+    throw failed(thrown, key, session);
   }
+}
+
+/** The answers of a call in their order. It has no timeout: its end depends on how much there is. */
+async function* answers(call: StreamCall, request: unknown, options: CallOptions = {}, session: CallSession): AsyncIterable<unknown> {
+  const { key, headers } = authorized(options, session);
+  try {
+    yield* call(request, { ...options, headers });
+  } catch (thrown) {
+    throw failed(thrown, key, session);
+  }
+}
+
+function authorized(options: CallOptions, session: CallSession): { key: string | undefined; headers: Headers } {
+  const key = session.key();
+  const headers = new Headers(options.headers);
+  if (key !== undefined) headers.set(SESSION_KEY_HEADER, key);
+  return { key, headers };
+}
+
+function failed(thrown: unknown, key: string | undefined, session: CallSession): FoundryError {
+  const error = FoundryError.from(thrown);
+  if (error.code === Code.Unauthenticated && key !== undefined) session.refused(key, error);
+  return error;
 }

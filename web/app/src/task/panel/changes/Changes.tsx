@@ -127,7 +127,7 @@ function Toolbar({ task, choice, choose, loading, onReload }: ToolbarProps) {
           <IconRefresh size={16} />
         </ActionIcon>
       </Tooltip>
-      <Tooltip label={patch.progress === undefined ? 'Download patch' : `${patch.progress.done} of ${patch.progress.all} files`}>
+      <Tooltip label={patch.progress ?? 'Download patch'}>
         <ActionIcon aria-label="Download patch" loading={patch.busy} onClick={patch.download}>
           <IconDownload size={16} />
         </ActionIcon>

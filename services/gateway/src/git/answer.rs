@@ -1,0 +1,90 @@
+//! What git is sent: the pieces of a fetch, or a refusal in words that its user sees.
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use foundry_core::{Code, Error};
+use foundry_proto::repo::v1::ServeFetchResponse;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use tonic::{Status, Streaming};
+use tonic_types::StatusExt as _;
+
+/// Before a list in the first version of the protocol; protocol 2 has none.
+const SERVICE: &[u8] = b"001e# service=git-upload-pack\n0000";
+
+/// Where a fetch is: git shows its user the text of a refused list, and of later requests only an error line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Listing,
+    Fetching,
+}
+
+/// The response of a fetch, sent as it is made.
+pub(super) fn pieces(pieces: Streaming<ServeFetchResponse>, advertise: bool, is_v2: bool) -> Response {
+    let head = (advertise && !is_v2).then(|| Ok::<_, Status>(Bytes::from_static(SERVICE)));
+    let body = stream::iter(head).chain(pieces.map_ok(|piece| piece.data));
+    let kind = if advertise { "advertisement" } else { "result" };
+    let kind = format!("application/x-git-upload-pack-{kind}");
+    ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-cache".to_owned())], Body::from_stream(body)).into_response()
+}
+
+/// The refusal of a repository that is not there, or not the caller's: one text for both.
+pub(super) fn absent() -> Status {
+    Error::new(Code::NotFound, "NOT_FOUND", "there is no such repository, or it is not yours").into_status()
+}
+
+/// A refusal.
+pub(super) fn refusal(status: &Status, step: Step) -> Response {
+    if status.code() == tonic::Code::NotFound {
+        return said(StatusCode::NOT_FOUND, &words(&absent()));
+    }
+    let details = status.get_error_details();
+    let code = match status.code() {
+        tonic::Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        tonic::Code::PermissionDenied => StatusCode::FORBIDDEN,
+        _ if step == Step::Fetching => return error_line(&words(status)),
+        tonic::Code::InvalidArgument => StatusCode::BAD_REQUEST,
+        tonic::Code::FailedPrecondition => StatusCode::CONFLICT,
+        tonic::Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        tonic::Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        tonic::Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let mut response = said(code, &words(status));
+    if code == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Foundry\""));
+    }
+    if let Some(after) = details.retry_info().and_then(|info| info.retry_delay) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    }
+    response
+}
+
+fn said(code: StatusCode, text: &str) -> Response {
+    // Only the text of this content type is shown by git.
+    (code, [(CONTENT_TYPE, "text/plain"), (CACHE_CONTROL, "no-cache")], format!("{text}\n")).into_response()
+}
+
+/// In answer to a later request git shows only what is in an error line of its own protocol.
+fn error_line(text: &str) -> Response {
+    let line = format!("ERR {text}");
+    let line: String = line.chars().take(900).collect();
+    let body = format!("{:04x}{line}", line.len() + 4);
+    let kind = [(CONTENT_TYPE, "application/x-git-upload-pack-result"), (CACHE_CONTROL, "no-cache")];
+    (kind, body).into_response()
+}
+
+/// Reason, what is wrong, and what to do.
+fn words(status: &Status) -> String {
+    let details = status.get_error_details();
+    let info = details.error_info();
+    let reason = info.map(|info| info.reason.clone()).filter(|reason| !reason.is_empty());
+    let next = info.and_then(|info| info.metadata.get("next_action")).filter(|next| !next.is_empty());
+    let mut text = reason.map(|reason| format!("{reason}: ")).unwrap_or_default() + status.message();
+    if let Some(next) = next {
+        text = format!("{text}; {next}");
+    }
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

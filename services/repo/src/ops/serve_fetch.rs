@@ -1,0 +1,162 @@
+//! Serves one request of a `git fetch`: the exception to law 1 with a bulkhead of its own (ADR 0018).
+
+use foundry_authn::Caller;
+use foundry_core::{OrganizationId, RepositoryId, Result};
+use foundry_git::{BranchName, CommitId, FetchProtocol, ServedWork, WorkName};
+use foundry_proto::common::v1::Role;
+use foundry_proto::repo::v1::{ServeFetchRequest, ServeFetchResponse};
+use futures::StreamExt as _;
+
+use crate::context::Context;
+use crate::domain::repository::Repository;
+use crate::serving::{Answers, Serving};
+use crate::store::{repositories, works};
+
+/// Starts `git upload-pack` on what the caller may see of the mirror. The answer ends when it does.
+///
+/// # Errors
+/// `NOT_FOUND` for the repository; `FAILED_PRECONDITION` while there is no mirror; `INVALID_ARGUMENT` for a request
+/// that no client of git sends, or that wants other objects than those served; `UNAVAILABLE` when too many are served.
+pub async fn serve_fetch(
+    cx: &Context,
+    caller: &Caller,
+    request: ServeFetchRequest,
+) -> Result<Answers<ServeFetchResponse>> {
+    let repository = find(cx, caller, &request).await?;
+    repository.require_mirror()?;
+    let place = cx.serving.place(&repository.organization_id).await?;
+    let mirror = cx.mirror(&repository.repository_id).await?;
+    let served = mirror.served_refs(&works_of(cx, &repository.repository_id).await?).await?;
+    let protocol = FetchProtocol::offered(&request.protocol);
+    let (scratch, limits) = (&cx.serving.scratch, Serving::limits());
+    let piped = if request.advertise {
+        mirror.advertise(&served, protocol, scratch, limits).await?
+    } else {
+        mirror.answer_fetch(&served, protocol, &request.body, scratch, limits).await?
+    };
+    let pieces = cx.serving.answer(place, piped);
+    Ok(pieces.map(|piece| piece.map(|data| ServeFetchResponse { data })).boxed())
+}
+
+/// The repository, by id or by name.
+async fn find(cx: &Context, caller: &Caller, request: &ServeFetchRequest) -> Result<Repository> {
+    let organization: OrganizationId = request.organization_id.parse()?;
+    let named = &request.repository;
+    caller.require_for(&organization, Role::Viewer, "repository", named)?;
+    let by_id = match named.parse::<RepositoryId>() {
+        Ok(id) => repositories::find(&cx.store, &id).await?.filter(|r| r.organization_id == organization),
+        Err(_) => None,
+    };
+    let found = match by_id {
+        Some(found) => Some(found),
+        None => repositories::find_by_name(&cx.store, &organization, named).await?,
+    };
+    found.ok_or_else(|| foundry_core::Error::not_found("repository", named))
+}
+
+async fn works_of(cx: &Context, repository: &RepositoryId) -> Result<Vec<ServedWork>> {
+    let heads = works::heads(&cx.store, repository).await?;
+    let served = |(task, branch, head): &(foundry_core::TaskId, String, String)| {
+        let head = CommitId::parse(head).ok()?;
+        Some(ServedWork { name: WorkName::from(task), branch: BranchName::parse(branch).ok(), head })
+    };
+    Ok(heads.iter().filter_map(served).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use foundry_core::{Code, TaskId};
+
+    use super::*;
+    use crate::ops::import_work::import_work;
+    use crate::testing::{Fixture, git, stream};
+
+    fn line(text: &str) -> String {
+        format!("{:04x}{text}", text.len() + 4)
+    }
+
+    fn listing() -> Bytes {
+        Bytes::from(format!("{}0001{}0000", line("command=ls-refs"), line("symrefs")))
+    }
+
+    fn wanting(id: &str) -> Bytes {
+        let want = line(&format!("want {id}"));
+        Bytes::from(format!("{}0001{want}{}0000", line("command=fetch"), line("done")))
+    }
+
+    async fn ask(f: &Fixture, caller: &Caller, named: &str, body: Bytes) -> Result<Vec<u8>> {
+        let request = ServeFetchRequest {
+            organization_id: f.organization.to_string(),
+            repository: named.to_owned(),
+            protocol: "version=2".to_owned(),
+            advertise: body.is_empty(),
+            body,
+        };
+        let mut answers = serve_fetch(&f.cx, caller, request).await?;
+        let mut out = Vec::new();
+        while let Some(answer) = answers.next().await {
+            out.extend_from_slice(&answer.unwrap().data);
+        }
+        Ok(out)
+    }
+
+    #[tokio::test]
+    async fn serves_branches_and_the_work_of_tasks_by_the_repositorys_id_and_by_its_name() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let parts = f.work(&repository, &task, &[("a.txt", "a\n")]);
+        import_work(&f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let head = f.cx.work(&f.member, task.as_str(), Role::Viewer).await.unwrap().head_commit;
+        for named in [repository.repository_id.as_str(), "origin", "Origin"] {
+            let listed = ask(&f, &f.member, named, listing()).await.unwrap();
+            let listed = String::from_utf8(listed).unwrap();
+            assert!(listed.contains(&format!("{head} refs/foundry/tasks/{task}")), "{listed}");
+            assert!(listed.contains(&format!("{head} refs/heads/feat/work")), "{listed}");
+            assert!(listed.contains("refs/heads/main"), "{listed}");
+        }
+        assert!(ask(&f, &f.member, "origin", Bytes::new()).await.unwrap().starts_with(b"000eversion 2"));
+        let pack = ask(&f, &f.member, "origin", wanting(&head)).await.unwrap();
+        assert!(pack.windows(4).any(|w| w == b"PACK"));
+        let hidden = git(&f.origin, &["commit-tree", "-m", "elsewhere", "HEAD^{tree}"]);
+        let refused = ask(&f, &f.member, "origin", wanting(&hidden)).await.unwrap_err();
+        assert_eq!(refused.reason(), "OBJECT_NOT_ADVERTISED");
+    }
+
+    #[tokio::test]
+    async fn a_foreign_repository_is_no_different_from_an_absent_one() {
+        let f = Fixture::new().await;
+        f.mirrored().await;
+        let foreign = ask(&f, &f.stranger, "origin", listing()).await.unwrap_err();
+        let absent = ask(&f, &f.member, "other", listing()).await.unwrap_err();
+        assert_eq!((foreign.code(), absent.code()), (Code::NotFound, Code::NotFound));
+        assert_eq!(foreign.message().replace("origin", "other"), absent.message());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_goes_away_leaves_no_process_and_no_file() {
+        let f = Fixture::new().await;
+        // More than what the channel and the pipe hold.
+        let noise: String =
+            (0..200_000u32).map(|n| format!("{:x}\n", n.wrapping_mul(2_654_435_761))).collect();
+        std::fs::write(f.origin.join("noise"), noise).unwrap();
+        git(&f.origin, &["add", "."]);
+        git(&f.origin, &["commit", "-q", "-m", "noise"]);
+        f.mirrored().await;
+        let head = git(&f.origin, &["rev-parse", "HEAD"]);
+        let request = ServeFetchRequest {
+            organization_id: f.organization.to_string(),
+            repository: "origin".to_owned(),
+            protocol: "version=2".to_owned(),
+            advertise: false,
+            body: wanting(&head),
+        };
+        let mut answers = serve_fetch(&f.cx, &f.member, request).await.unwrap();
+        assert!(answers.next().await.unwrap().is_ok());
+        assert_eq!(std::fs::read_dir(&f.cx.serving.scratch).unwrap().count(), 1);
+        drop(answers);
+        f.tasks_end().await;
+        assert_eq!(std::fs::read_dir(&f.cx.serving.scratch).unwrap().count(), 0);
+    }
+}

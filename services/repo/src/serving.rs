@@ -1,0 +1,225 @@
+//! Long answers from mirrors: what a `git fetch` transfers, and whole patches. They have a bulkhead of their own, so that
+//! they delay no other request, and each is bounded in time, in size, and by how slowly its reader may take it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use foundry_core::{Error, OrganizationId, Result, Tasks};
+use foundry_git::{GitError, GitErrorKind, Piped, RunLimits};
+use futures::Stream;
+use futures::stream::BoxStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tonic::Status;
+
+/// Answers at a time.
+const PLACES: usize = 4;
+/// Of those, for one organization: the others always find one.
+const PLACES_OF_ONE: usize = 3;
+/// Requests that wait for a place, and how long.
+const WAITING: usize = 32;
+const WAITING_OF_ONE: usize = 8;
+const WAIT: Duration = Duration::from_secs(10);
+/// How long one answer may take.
+const WALL: Duration = Duration::from_secs(10 * 60);
+/// How long a reader may leave a piece before the answer ends.
+const STALLED: Duration = Duration::from_secs(60);
+/// Largest answer in bytes, as large as the largest mirror.
+const MAX_BYTES: u64 = 4 << 30;
+/// Memory of one process.
+const MEMORY: u64 = 1 << 30;
+/// Pieces that wait for the reader.
+const BUFFERED: usize = 2;
+
+/// A stream of answers to one request.
+pub type Answers<T> = BoxStream<'static, Result<T, Status>>;
+
+/// The bulkhead.
+pub struct Serving {
+    places: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    organizations: Mutex<HashMap<OrganizationId, Shares>>,
+    /// Directory of files that last as long as one answer.
+    pub scratch: PathBuf,
+    wait: Duration,
+    tasks: Tasks,
+}
+
+#[derive(Clone)]
+struct Shares {
+    places: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
+
+impl Shares {
+    fn are_unused(&self) -> bool {
+        // Permits hold it too.
+        Arc::strong_count(&self.places) == 1 && Arc::strong_count(&self.waiting) == 1
+    }
+}
+
+/// A place, held until the answer has ended.
+pub struct Place(#[allow(dead_code)] [OwnedSemaphorePermit; 2]);
+
+impl Serving {
+    /// A bulkhead with all places free.
+    pub fn new(scratch: PathBuf, tasks: Tasks) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(PLACES)),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+            organizations: Mutex::default(),
+            scratch,
+            wait: WAIT,
+            tasks,
+        }
+    }
+
+    /// The limits of one process; its wall clock is kept by [`Serving::answer`].
+    pub fn limits() -> RunLimits {
+        RunLimits { wall: WALL, stdout: MAX_BYTES, file: None, memory: Some(MEMORY) }
+    }
+
+    /// Waits for a place.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when too many wait already, or none became free in time.
+    pub async fn place(&self, organization: &OrganizationId) -> Result<Place> {
+        let shares = self.shares(organization);
+        let _waiting = (
+            shares.waiting.try_acquire_owned().map_err(|_| busy())?,
+            self.waiting.clone().try_acquire_owned().map_err(|_| busy())?,
+        );
+        let both = async {
+            let of_one = shares.places.acquire_owned().await.map_err(Error::internal)?;
+            let of_all = self.places.clone().acquire_owned().await.map_err(Error::internal)?;
+            Ok(Place([of_one, of_all]))
+        };
+        tokio::time::timeout(self.wait, both).await.map_err(|_| busy())?
+    }
+
+    fn shares(&self, organization: &OrganizationId) -> Shares {
+        let mut all = foundry_core::lock(&self.organizations);
+        all.retain(|_, shares| !shares.are_unused());
+        let fresh = || Shares {
+            places: Arc::new(Semaphore::new(PLACES_OF_ONE)),
+            waiting: Arc::new(Semaphore::new(WAITING_OF_ONE)),
+        };
+        all.entry(organization.clone()).or_insert_with(fresh).clone()
+    }
+
+    /// The process's output as answers, at the pace of their reader. The process ends with its output, at a limit, or
+    /// when the reader is gone.
+    pub fn answer(&self, place: Place, piped: Piped) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
+        let (pieces, taken) = mpsc::channel(BUFFERED);
+        let (end, ended) = oneshot::channel();
+        let stop = self.tasks.cancellation().clone();
+        self.tasks.spawn("answer from a mirror", async move {
+            let outcome = tokio::select! {
+                // The reader is gone, so nobody asks for the reason.
+                () = pieces.closed() => return,
+                () = stop.cancelled() => Err(draining()),
+                outcome = tokio::time::timeout(WALL, pump(piped, &pieces)) => {
+                    outcome.unwrap_or_else(|_| Err(slow()))
+                }
+            };
+            drop(place);
+            // Not through the channel of the pieces: a slow reader has left no room in it.
+            let _ = end.send(outcome);
+        });
+        futures::stream::unfold(Some((taken, ended)), |state| async move {
+            let (mut taken, ended) = state?;
+            if let Some(piece) = taken.recv().await {
+                return Some((Ok(piece), Some((taken, ended))));
+            }
+            // Without a word the task has panicked.
+            match ended.await.unwrap_or_else(|e| Err(Error::internal(e))) {
+                Ok(()) => None,
+                Err(error) => Some((Err(error.into_status()), None)),
+            }
+        })
+    }
+}
+
+async fn pump(mut piped: Piped, to: &mpsc::Sender<Bytes>) -> Result<()> {
+    while let Some(piece) = piped.next().await? {
+        match to.send_timeout(piece, STALLED).await {
+            Ok(()) => {}
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => return Err(slow()),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+fn busy() -> Error {
+    let text = "too many fetches and patches are being served";
+    Error::unavailable("FETCH_BUSY", text, Duration::from_secs(5)).next_action("try again in some seconds")
+}
+
+fn slow() -> Error {
+    let text = format!(
+        "it took longer than {} minutes, or its reader took nothing for {} s",
+        WALL.as_secs() / 60,
+        STALLED.as_secs()
+    );
+    GitError::new(GitErrorKind::Timeout, "GIT_TIMEOUT", text).into()
+}
+
+fn draining() -> Error {
+    let text = "the service is stopping";
+    Error::unavailable("DRAINING", text, Duration::from_secs(1)).next_action("try again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serving() -> Serving {
+        let (tasks, _) = Tasks::new();
+        Serving { wait: Duration::from_millis(50), ..Serving::new(std::env::temp_dir(), tasks) }
+    }
+
+    /// Ids of different organizations.
+    fn organizations<const N: usize>() -> [OrganizationId; N] {
+        let test = foundry_testkit::test_env();
+        std::array::from_fn(|_| OrganizationId::generate(&test.env))
+    }
+
+    #[tokio::test]
+    async fn one_organization_leaves_a_place_to_others_and_waits_a_bounded_time() {
+        let (serving, [one, other, third]) = (serving(), organizations());
+        let mut held = Vec::new();
+        for _ in 0..PLACES_OF_ONE {
+            held.push(serving.place(&one).await.unwrap());
+        }
+        let refused = serving.place(&one).await.err().unwrap();
+        assert_eq!((refused.reason(), refused.code()), ("FETCH_BUSY", foundry_core::Code::Unavailable));
+        let _theirs = serving.place(&other).await.unwrap();
+        assert!(serving.place(&third).await.is_err(), "all places are taken");
+        held.pop();
+        assert!(serving.place(&one).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_crowd_is_refused_at_once() {
+        let (serving, [one]) = (serving(), organizations());
+        let mut held = Vec::new();
+        for _ in 0..PLACES_OF_ONE {
+            held.push(serving.place(&one).await.unwrap());
+        }
+        let mut waiting: Vec<_> = (0..WAITING_OF_ONE).map(|_| Box::pin(serving.place(&one))).collect();
+        for wait in &mut waiting {
+            assert!(futures::poll!(wait).is_pending());
+        }
+        let mut last = Box::pin(serving.place(&one));
+        assert!(matches!(futures::poll!(&mut last), std::task::Poll::Ready(Err(_))));
+        drop(waiting);
+        let mut next = Box::pin(serving.place(&one));
+        assert!(futures::poll!(&mut next).is_pending(), "those that gave up do not count");
+        drop((held, next));
+        let _ = serving.place(&one).await.unwrap();
+        assert_eq!(foundry_core::lock(&serving.organizations).len(), 1);
+    }
+}
