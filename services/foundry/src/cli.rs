@@ -210,6 +210,9 @@ pub enum Task {
         /// Print a patch for `git apply`.
         #[arg(long)]
         patch: bool,
+        /// Include what the work has merged from other branches, so that the patch applies to the base.
+        #[arg(long)]
+        merged: bool,
     },
     /// List a directory in a task's work tree.
     Files {

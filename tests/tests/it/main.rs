@@ -20,3 +20,4 @@ mod start;
 mod story;
 mod tenants;
 mod watches;
+mod work;

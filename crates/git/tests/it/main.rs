@@ -8,6 +8,8 @@ mod clones;
 mod diffs;
 mod lab;
 mod limits;
+mod merged;
 mod mirrors;
+mod notices;
 mod trees;
 mod work;

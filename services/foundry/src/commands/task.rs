@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use foundry_proto::common::v1::{PermissionPolicy, StageState};
 use foundry_proto::task::v1::{
-    ArchiveTaskRequest, CreateTaskRequest, ExplainTaskRequest, FileChange, GetFileDiffRequest,
+    ArchiveTaskRequest, Changes, CreateTaskRequest, ExplainTaskRequest, FileChange, GetFileDiffRequest,
     GetTaskRequest, KillTaskRequest, ListFileChangesRequest, ListTasksRequest, RetryTaskRequest,
     Task as TaskEntity, TaskSummary,
 };
@@ -18,12 +18,12 @@ use crate::output;
 /// Runs one command of the group.
 pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<ExitCode, Failure> {
     match command {
-        Task::Create(args) => return create(gateway, output, *args).await,
+        Task::Create(args) => return Box::pin(create(gateway, output, *args)).await,
         Task::List { all } => list(gateway, output, all).await?,
         Task::Watch { task_id: Some(id) } => return follow::task(gateway, output, &id).await,
         Task::Watch { task_id: None } => return follow::organization(gateway, output).await,
         Task::Show { task_id } => show(gateway, output, task_id).await?,
-        Task::Diff { task_id, patch } => diff(gateway, output, task_id, patch).await?,
+        Task::Diff { task_id, patch, merged } => diff(gateway, output, task_id, patch, merged).await?,
         Task::Files { task_id, path } => files::list(gateway, output, task_id, path).await?,
         Task::Cat { task_id, path } => files::print(gateway, output, task_id, path).await?,
         Task::Explain { task_id } => explain(gateway, output, task_id).await?,
@@ -37,7 +37,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
                 gateway.task().kill_task(KillTaskRequest { request_id: request_id(), task_id }).await?;
             scheduled(output, answer.into_inner().task)?;
         }
-        Task::Retry { task_id, detach } => return retry(gateway, output, task_id, detach).await,
+        Task::Retry { task_id, detach } => return Box::pin(retry(gateway, output, task_id, detach)).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -146,6 +146,7 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
         if let Some(c) = &task.changes {
             let files = foundry_core::counted(c.files_changed, "file");
             output::line(&format!("  changes {files}, +{} -{}", c.additions, c.deletions));
+            follow::about_work(c).iter().for_each(|text| output::line(&format!("          {text}")));
         }
         let stages = task.stages.iter().map(|s| {
             let state = StageState::try_from(s.state).unwrap_or_default();
@@ -172,25 +173,42 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
     })
 }
 
-/// The number of the newest version of a task's work, and all its changed files.
-async fn changed_files(gateway: &Gateway, task_id: &str) -> Result<(i64, Vec<FileChange>), Failure> {
+/// A task's work in its newest version, and all its changed files.
+async fn changed_files(
+    gateway: &Gateway,
+    task_id: &str,
+    whole: bool,
+) -> Result<(Changes, Vec<FileChange>), Failure> {
     let mut files: Vec<FileChange> = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = ListFileChangesRequest { task_id: task_id.to_owned(), page_size: 500, page_token };
+        let request =
+            ListFileChangesRequest { task_id: task_id.to_owned(), page_size: 500, page_token, whole };
         let page = gateway.task().list_file_changes(request).await?.into_inner();
         files.extend(page.files);
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            return Ok((page.changes.map_or(0, |c| c.version), files));
+            return Ok((page.changes.unwrap_or_default(), files));
         }
     }
 }
 
-async fn diff(gateway: &Gateway, output: Output, task_id: String, patch: bool) -> Result<(), Failure> {
-    let (version, files) = changed_files(gateway, &task_id).await?;
+async fn diff(
+    gateway: &Gateway,
+    output: Output,
+    task_id: String,
+    patch: bool,
+    whole: bool,
+) -> Result<(), Failure> {
+    let (changes, files) = changed_files(gateway, &task_id, whole).await?;
+    if changes.version == 0 && changes.not_saved.is_none() {
+        eprintln!("no work has been imported yet");
+    }
+    if output == Output::Table || patch {
+        follow::about_work(&changes).iter().for_each(|text| eprintln!("{text}"));
+    }
     if patch {
-        return print_patch(gateway, &task_id, version, &files).await;
+        return print_patch(gateway, &task_id, (changes.version, whole), &files).await;
     }
     if output == Output::Json {
         return files.iter().try_for_each(|f| output::json(f).map(|text| output::line(&text)));
@@ -209,7 +227,7 @@ async fn diff(gateway: &Gateway, output: Output, task_id: String, patch: bool) -
 async fn print_patch(
     gateway: &Gateway,
     task_id: &str,
-    version: i64,
+    (version, whole): (i64, bool),
     files: &[FileChange],
 ) -> Result<(), Failure> {
     use std::io::Write as _;
@@ -221,7 +239,8 @@ async fn print_patch(
     }
     let mut out = std::io::stdout();
     for file in files {
-        let request = GetFileDiffRequest { task_id: task_id.to_owned(), path: file.path.clone(), version };
+        let request =
+            GetFileDiffRequest { task_id: task_id.to_owned(), path: file.path.clone(), version, whole };
         let answer = gateway.task().get_file_diff(request).await?.into_inner();
         out.write_all(&answer.patch)?;
     }
