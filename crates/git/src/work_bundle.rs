@@ -50,7 +50,7 @@ const MAX_WORK_FILES: u64 = 40_000;
 /// Most notices of a work.
 pub const MAX_NOTICES: usize = 50;
 /// Bytes of the texts of all notices of a work.
-pub const MAX_NOTICE_BYTES: usize = 6 << 10;
+pub const MAX_NOTICE_BYTES: usize = 4 << 10;
 
 /// What a notice is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

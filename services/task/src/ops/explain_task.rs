@@ -44,6 +44,9 @@ fn explain(
     {
         summary.push_str(" Retry the task to make the next attempt now.");
     }
+    if view.changes.as_ref().is_some_and(|c| c.not_saved.is_some()) {
+        summary.push_str(" Its newest work is not saved.");
+    }
     let mut findings = vec![finding(&format!("task {}", view.task_id), &state, &condition)];
     findings.extend(current_stage(aggregate));
     if let Some(sandbox) = aggregate.sandbox.as_ref().map(|s| &s.entity) {
