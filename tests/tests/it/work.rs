@@ -74,8 +74,8 @@ async fn what_a_hand_over_leaves_out_is_shown_with_the_work() {
 #[tokio::test(flavor = "multi_thread")]
 async fn work_that_cannot_be_saved_and_work_without_news_are_known_at_the_end_of_the_turn() {
     let (mesh, _) = mesh_with_branches();
-    // The file is handed over during the turn, and its end brings nothing new. A second of the agent takes 50 ms here.
-    let (printed, _, _) = follow(&mesh, "write a.txt: x\nwait 80 seconds");
+    // The file is handed over during the turn, and its end brings nothing new.
+    let (printed, _, _) = follow(&mesh, "write a.txt: x\nwait 5 seconds");
     assert_has(&printed, &["changes: 1 file"]);
 
     let (printed, task, session) =
