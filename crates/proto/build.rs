@@ -11,6 +11,7 @@ const FILES: &[&str] = &[
     "foundry/common/v1/offer.proto",
     "foundry/common/v1/elicitation.proto",
     "foundry/common/v1/transcript.proto",
+    "foundry/common/v1/work.proto",
     "foundry/options/v1/options.proto",
     "foundry/watch/v1/watch.proto",
     "foundry/watch/v1/raw.proto",

@@ -263,8 +263,11 @@ pub fn words(entries: &[TranscriptEntry]) -> String {
 /// # Panics
 /// When it cannot be read.
 pub async fn patch(caller: &Caller, task_id: &str) -> Vec<u8> {
-    let request =
-        ListFileChangesRequest { task_id: task_id.to_owned(), page_size: 500, page_token: String::new() };
+    let request = ListFileChangesRequest {
+        task_id: task_id.to_owned(),
+        page_size: 500,
+        ..ListFileChangesRequest::default()
+    };
     let listed = until_answered("changes", || {
         let (mut client, request) = (caller.task(), request.clone());
         async move { client.list_file_changes(request).await }
@@ -273,7 +276,8 @@ pub async fn patch(caller: &Caller, task_id: &str) -> Vec<u8> {
     let version = listed.changes.expect("changes").version;
     let mut patch = Vec::new();
     for file in listed.files {
-        let request = GetFileDiffRequest { task_id: task_id.to_owned(), path: file.path, version };
+        let request =
+            GetFileDiffRequest { task_id: task_id.to_owned(), path: file.path, version, whole: false };
         let diff = until_answered("diff", || {
             let (mut client, request) = (caller.task(), request.clone());
             async move { client.get_file_diff(request).await }

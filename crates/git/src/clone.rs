@@ -10,6 +10,9 @@ use crate::{BranchName, CommitId, GitCommand, GitError, GitErrorKind, Result, Ru
 /// Written last, inside `.git`, to mark a complete clone. Only its presence is checked; it is never run.
 const MARKER: &str = "foundry-clone";
 
+/// The e-mail address that agents commit under, unless they choose another.
+pub const AGENT_EMAIL: &str = "agent@foundry.invalid";
+
 /// What to clone and where to.
 #[derive(Clone, Debug)]
 pub struct CloneSpec {

@@ -18,19 +18,22 @@ mod process;
 mod remote;
 mod work_bundle;
 
-pub use clone::CloneSpec;
+pub use clone::{AGENT_EMAIL, CloneSpec};
 pub use command::{Git, GitCommand, GitVersion};
 pub use error::{GitError, GitErrorKind};
 pub use mirror::{
     Branch, Branches, ChangeKind, EntryKind, FetchProtocol, FetchReport, FileChange, FileContent,
-    ImportLimits, ImportedWork, Mirror, MirrorLimits, Object, ObjectKind, Patch, Revision, ServedRefs,
-    ServedWork, TreeEntry, TreePage,
+    ImportLimits, ImportedWork, Merged, MergedBase, Mirror, MirrorLimits, Object, ObjectKind, Patch, Revision,
+    ServedRefs, ServedWork, TreeEntry, TreePage,
 };
 pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
 pub use path::{PathError, RepoPath};
 pub use process::{Output, Piped, RunLimits};
 pub use remote::{RemoteUrl, UrlError, UrlPolicy};
-pub use work_bundle::{WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleExit};
+pub use work_bundle::{
+    MAX_NOTICE_BYTES, MAX_NOTICES, MAX_WORK_FILE, Notice, NoticeKind, WORK_BUNDLE_SCRIPT, WorkBundle,
+    WorkBundleExit, WorkBundleOutput,
+};
 
 /// A result with this crate's error.
 pub type Result<T, E = GitError> = std::result::Result<T, E>;

@@ -3,20 +3,26 @@
 # are: all is written to a repository of our own that borrows the agent's objects.
 #
 # In (environment): FOUNDRY_TREE work tree, FOUNDRY_BASE recorded base commit, FOUNDRY_REF ref in
-# the bundle, FOUNDRY_BUNDLE file to write, FOUNDRY_DATE seconds since the epoch.
-# Out: the head commit on standard output; it equals the base when nothing changed (no bundle then).
-# Exit: 0, 64 bad parameters, 65 no git, 66 repository gone, 67 base gone, 70 git failed.
+# the bundle, FOUNDRY_BUNDLE file to write, FOUNDRY_DATE seconds since the epoch, FOUNDRY_MAX_FILE
+# bytes of the largest file to take, FOUNDRY_MAX_FILES most new files to take.
+# Out: the head commit on the first line of standard output; it equals the base when nothing changed
+# (no bundle then). A line for each notice follows: kind, count, branch, path and detail, separated
+# by tabs. What a name contains beyond printable bytes is replaced.
+# Exit: 0, 64 bad parameters, 65 no git, 66 work tree gone, 70 git failed.
 set -u
 umask 077
 say() { printf '%s\n' "$*" >&2; }
 fail() { code=$1; shift; say "$*"; exit "$code"; }
 
-: "${FOUNDRY_TREE:=}" "${FOUNDRY_BASE:=}" "${FOUNDRY_REF:=}" "${FOUNDRY_BUNDLE:=}" "${FOUNDRY_DATE:=}"
+: "${FOUNDRY_TREE:=}" "${FOUNDRY_BASE:=}" "${FOUNDRY_REF:=}" "${FOUNDRY_BUNDLE:=}" "${FOUNDRY_DATE:=}" "${FOUNDRY_MAX_FILE:=}" \
+    "${FOUNDRY_MAX_FILES:=}"
 case $FOUNDRY_TREE in /*) ;; *) fail 64 'FOUNDRY_TREE is not an absolute path' ;; esac
 case $FOUNDRY_BUNDLE in /*) ;; *) fail 64 'FOUNDRY_BUNDLE is not an absolute path' ;; esac
 case $FOUNDRY_REF in refs/foundry/work/?*) ;; *) fail 64 'FOUNDRY_REF is not a work ref' ;; esac
 case $FOUNDRY_BASE in '' | *[!0-9a-f]*) fail 64 'FOUNDRY_BASE is not a commit id' ;; esac
 case $FOUNDRY_DATE in '' | *[!0-9]*) fail 64 'FOUNDRY_DATE is not a number of seconds' ;; esac
+case $FOUNDRY_MAX_FILE in '' | *[!0-9]*) fail 64 'FOUNDRY_MAX_FILE is not a number of bytes' ;; esac
+case $FOUNDRY_MAX_FILES in '' | *[!0-9]*) fail 64 'FOUNDRY_MAX_FILES is not a number' ;; esac
 command -v git >/dev/null 2>&1 || fail 65 'git is not installed in the sandbox'
 
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR \
@@ -27,37 +33,147 @@ export LC_ALL=C GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_ATTR_NOSYS
 export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory 'GIT_CONFIG_VALUE_0=*'
 
 cd "$FOUNDRY_TREE" 2>/dev/null || fail 66 'the work tree is gone'
-[ -e .git ] || fail 66 'the repository (.git) is gone from the work tree'
 # Never a repository further up.
 GIT_CEILING_DIRECTORIES=$(dirname "$(pwd -P)")
 export GIT_CEILING_DIRECTORIES
-common=$(git rev-parse --path-format=absolute --git-common-dir 2>/dev/null) || fail 66 'the repository (.git) is damaged'
-index=$(git rev-parse --path-format=absolute --git-path index) || fail 66 'the repository (.git) is damaged'
-format=$(git rev-parse --show-object-format) || fail 66 'the repository (.git) is damaged'
-git cat-file -e "$FOUNDRY_BASE^{commit}" 2>/dev/null || fail 67 'the base commit is gone from the repository'
-# On an unborn branch the work hangs on the base.
-parent=$(git rev-parse --verify --quiet 'HEAD^{commit}') || parent=$FOUNDRY_BASE
 
 # Beside the bundle, so that it is renamed into place; what a killed run left behind goes, its locks too.
 rm -rf -- "$FOUNDRY_BUNDLE".?*
 own=$(mktemp -d "$FOUNDRY_BUNDLE.XXXXXX") || fail 70 'cannot create a temporary directory'
 trap 'rm -rf "$own"' EXIT
 trap 'exit 70' HUP INT TERM
+: >"$own/notices"
+
+# note KIND COUNT BRANCH PATH DETAIL; also for the shells that this one starts.
+FOUNDRY_NOTE='
+plain() { printf %s "$1" | tr "\000-\037\177" "?" | cut -b "1-$2"; }
+note() {
+    [ "$(wc -l <"$own/notices")" -lt 60 ] || return 0
+    printf "%s\t%s\t%s\t%s\t%s\n" "$1" "${2:-0}" "$(plain "$3" 200)" "$(plain "$4" 400)" "$(plain "$5" 100)" >>"$own/notices"
+}'
+export FOUNDRY_NOTE own
+eval "$FOUNDRY_NOTE"
+
+# Without its repository, or without the base in it, the tree is compared as it is.
+common=
+agent_dir=
+index=
+lost=
+if [ ! -e .git ]; then
+    lost=missing
+elif ! common=$(git rev-parse --path-format=absolute --git-common-dir 2>/dev/null) ||
+    ! agent_dir=$(git rev-parse --absolute-git-dir 2>/dev/null) ||
+    ! index=$(git rev-parse --path-format=absolute --git-path index 2>/dev/null) ||
+    ! format=$(git rev-parse --show-object-format 2>/dev/null); then
+    lost=damaged
+elif ! git cat-file -e "$FOUNDRY_BASE^{tree}" 2>/dev/null; then
+    lost=replaced
+elif parent=$(git rev-parse --verify --quiet 'HEAD^{commit}') && ! git cat-file -e "$parent^{tree}" 2>/dev/null; then
+    lost=damaged
+fi
+if [ -n "$lost" ]; then
+    [ "$lost" = replaced ] || common=$own/none
+    format=sha1
+    [ ${#FOUNDRY_BASE} -eq 40 ] || format=sha256
+fi
+export common
+
 git init --quiet --bare --template= --object-format="$format" "$own/repo" >/dev/null || fail 70 'git init failed'
-printf '%s\n' "$common/objects" >"$own/repo/objects/info/alternates" || fail 70 'cannot write'
-[ ! -f "$common/shallow" ] || cp "$common/shallow" "$own/repo/shallow" || fail 70 'cannot copy'
+if [ -z "$lost" ]; then
+    printf '%s\n' "$common/objects" >"$own/repo/objects/info/alternates" || fail 70 'cannot write'
+    [ ! -f "$common/shallow" ] || cp "$common/shallow" "$own/repo/shallow" || fail 70 'cannot copy'
+    # On an unborn branch the work hangs on the base.
+    parent=$(git rev-parse --verify --quiet 'HEAD^{commit}') || parent=$FOUNDRY_BASE
+else
+    parent=$FOUNDRY_BASE
+fi
+
+# Refs and reflogs of the agent, read before our own repository takes its place; none of its programs is run.
+of_agent() { GIT_DIR=$common git -c core.fsmonitor=false -c core.hooksPath=/dev/null "$@" 2>/dev/null; }
+
+# What only the agent's repository has: other branches, stashes, worktrees, unfinished operations.
+look_around() {
+    operation=
+    if [ -d "$agent_dir/rebase-merge" ]; then operation=rebase
+    elif [ -f "$agent_dir/rebase-apply/applying" ]; then operation=am
+    elif [ -d "$agent_dir/rebase-apply" ]; then operation=rebase
+    elif [ -f "$agent_dir/MERGE_HEAD" ]; then operation=merge
+    elif [ -f "$agent_dir/CHERRY_PICK_HEAD" ]; then operation=cherry-pick
+    elif [ -f "$agent_dir/REVERT_HEAD" ]; then operation=revert
+    elif [ -f "$agent_dir/BISECT_LOG" ]; then operation=bisect
+    fi
+    rebased=
+    if [ -n "$operation" ]; then
+        conflicts=0
+        [ ! -f "$index" ] || conflicts=$(GIT_INDEX_FILE=$index of_agent ls-files --unmerged | cut -f 2 | sort -u | wc -l)
+        note operation $((conflicts)) '' '' "$operation"
+        for file in "$agent_dir/rebase-merge/head-name" "$agent_dir/rebase-apply/head-name"; do
+            [ ! -f "$file" ] || rebased=$(head -c 1000 "$file")
+        done
+    fi
+    of_agent for-each-ref --count=100 --format='%(objectname) %(refname)' --no-merged="$parent" refs/heads/ |
+        while read -r id ref; do
+            [ "$ref" != "$rebased" ] || continue
+            count=$(of_agent rev-list --count --max-count=10000 "$id" --not "$parent" "$FOUNDRY_BASE" --remotes) || continue
+            [ "$count" = 0 ] || note other_branch "$count" "${ref#refs/heads/}" '' "$id"
+        done
+    stashes=$(of_agent rev-list --walk-reflogs --count refs/stash) && note stash "$stashes" '' '' ''
+    here=$(pwd -P)
+    for entry in "$common"/worktrees/*/; do
+        [ -f "${entry}gitdir" ] || continue
+        tree_of=$(head -c 5000 "${entry}gitdir"); tree_of=${tree_of%/.git}
+        tree_of=$(cd "$common" && cd "$tree_of" 2>/dev/null && pwd -P) || continue
+        [ "$tree_of" != "$here" ] || continue
+        on=
+        [ ! -f "${entry}HEAD" ] || on=$(head -c 1000 "${entry}HEAD")
+        case $on in 'ref: refs/heads/'*) on=${on#ref: refs/heads/} ;; *) on= ;; esac
+        note linked_worktree 0 "$on" "${tree_of#"$here/"}" ''
+    done
+}
+[ -n "$lost" ] || look_around
 
 export GIT_DIR="$own/repo" GIT_WORK_TREE="$PWD"
 export GIT_AUTHOR_NAME=Foundry GIT_AUTHOR_EMAIL=foundry@localhost GIT_AUTHOR_DATE="@$FOUNDRY_DATE +0000"
 export GIT_COMMITTER_NAME=Foundry GIT_COMMITTER_EMAIL=foundry@localhost GIT_COMMITTER_DATE="@$FOUNDRY_DATE +0000"
+FOUNDRY_EXCLUDES=$own/excludes
+export FOUNDRY_EXCLUDES
 g() {
     git -c core.bare=false -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false \
-        -c core.attributesFile=/dev/null -c core.excludesFile="$common/info/exclude" -c core.splitIndex=false \
+        -c core.attributesFile=/dev/null -c core.excludesFile="$FOUNDRY_EXCLUDES" -c core.splitIndex=false \
         -c gc.auto=0 -c advice.addEmbeddedRepo=false -c submodule.recurse=false "$@"
 }
 
-# Starts from a copy of the agent's index, which saves hashing unchanged files and knows files that
-# were added in spite of .gitignore; -p keeps its time, by which git tells what is racy. An index
+# Files over the limit would have the whole work refused. They are excluded before git reads them, and taken out
+# again where a `.gitignore` includes them; one that git already has stays as it was.
+find . -name .git -prune -o -type f -size "+$((FOUNDRY_MAX_FILE / 512))" -print0 2>/dev/null >"$own/large"
+{
+    cat "$common/info/exclude" 2>/dev/null || :
+    printf '\n'
+    xargs -0 -n 1 sh -c '
+        [ $# -gt 0 ] || exit 0
+        printf "%s\n" "$(printf %s "${1#.}" | tr "\n" "\001" | sed "s/[][\\\\*?!# ]/\\\\&/g" | tr "\001" "?")"' sh <"$own/large"
+} >"$FOUNDRY_EXCLUDES"
+without_large() {
+    [ -s "$own/large" ] || return 0
+    xargs -0 -n 1 sh -c '
+        set -u
+        path=${1#./}
+        # Ignored for another reason: as little a part of the work as any ignored file.
+        GIT_LITERAL_PATHSPECS=0 git -c core.excludesFile="$common/info/exclude" check-ignore -q --no-index -- "./$path" &&
+            ! git ls-files --error-unmatch -- "$path" >/dev/null 2>&1 && exit 0
+        eval "$FOUNDRY_NOTE"
+        entry=$(git ls-tree "$parent" -- "$path" 2>/dev/null | cut -f 1)
+        staged=$(git ls-files --stage -- "$path" | cut -d " " -f 2)
+        [ -z "$staged" ] || [ "$staged" != "${entry##* }" ] || exit 0
+        note too_large "$(wc -c <"$path")" "" "$path" ""
+        git update-index --force-remove -- "$path"
+        case $entry in
+            *" blob "*) git update-index --add --cacheinfo "${entry%% *},${entry##* },$path" ;;
+        esac' sh <"$own/large"
+}
+
+# Starts from a copy of the agent's index, which saves hashing unchanged files and contains files that
+# were added in spite of .gitignore; -p keeps its time, by which git finds what is racy. An index
 # that cannot be used is rebuilt from the commit.
 seed_from_index() {
     [ -f "$index" ] && cp -p "$index" "$own/index" 2>/dev/null && chmod u+w "$own/index" &&
@@ -67,11 +183,26 @@ seed_from_commit() {
     rm -f "$own/index" "$own/index.lock"
     g read-tree "$parent" && stage && tree=$(g write-tree)
 }
+# Without the base, files that it has in spite of .gitignore are in a list that an earlier run left behind.
+seed_from_nothing() {
+    rm -f "$own/index" "$own/index.lock"
+    stage || return 1
+    if [ -f "${FOUNDRY_BUNDLE%.bundle}.forced" ]; then
+        xargs -0 sh -c 'for path do [ ! -f "$path" ] || printf "%s\0" "$path"; done' sh \
+            <"${FOUNDRY_BUNDLE%.bundle}.forced" | g update-index -z --add --stdin
+    fi
+    tree=$(g write-tree)
+}
 
-# `git add` takes a repository inside the tree for a submodule, or fails when it has no commit. Its
-# files are part of the work, so they are added as files; real submodules stay what they are.
 stage() {
     g add --all --ignore-errors -- . 2>"$own/add.log" || cat "$own/add.log" >&2
+    nested_repositories && without_large
+}
+
+# `git add` takes a repository inside the tree for a submodule, or fails when it has no commit. Its
+# files are part of the work, so they are added as files; real submodules stay what they are, and
+# linked worktrees are copies of the tree, which are left out.
+nested_repositories() {
     rm -f "$own/nested"
     find . -mindepth 2 -name .git -prune -exec sh -c '
         for dot_git do
@@ -79,49 +210,187 @@ stage() {
             printf "%s\0" "$nested"
         done' sh {} + >"$own/nested" 2>/dev/null
     [ -s "$own/nested" ] || return 0
-    export own parent common
+    export parent
     xargs -0 -n 1 sh -c '
         nested=$1
         set -u
-        is_link() { git ls-tree "$1" -- "$nested" | grep -q "^160000 "; }
+        eval "$FOUNDRY_NOTE"
+        is_link() { git ls-tree "$1" -- "$nested" 2>/dev/null | grep -q "^160000 "; }
         if is_link "$FOUNDRY_BASE" || is_link "$parent"; then exit 0; fi
+        is_worktree() {
+            [ -f "$1/.git" ] && [ ! -L "$1/.git" ] || return 1
+            to=$(head -c 5000 "$1/.git"); to=${to#gitdir: }
+            to=$(cd "$1" 2>/dev/null && cd "$to" 2>/dev/null && pwd -P) || return 1
+            case $to in "$common"/worktrees/*) return 0 ;; esac
+            return 1
+        }
+        above=$nested
+        while [ "$above" != "${above%/*}" ]; do
+            above=${above%/*}
+            ! is_worktree "$above" || exit 0
+        done
         # This command knows no literal pathspecs; with ./ in front no name is magic.
-        GIT_LITERAL_PATHSPECS=0 git -c core.excludesFile="$common/info/exclude" \
+        GIT_LITERAL_PATHSPECS=0 git -c core.excludesFile="$FOUNDRY_EXCLUDES" \
             check-ignore -q --no-index -- "./$nested" && exit 0
-        printf "%s\n" "a repository inside the tree is taken as plain files: $nested" >&2
         git update-index --force-remove -- "$nested"
-        git -c core.excludesFile="$common/info/exclude" rm -r -q --cached --ignore-unmatch -- "$nested" >/dev/null
+        git -c core.excludesFile="$FOUNDRY_EXCLUDES" rm -r -q --cached --ignore-unmatch -- "$nested" >/dev/null
+        ! is_worktree "$nested" || exit 0
+        note nested_repository 0 "" "$nested" ""
         rm -f "$own/sub"
         sub=$(
             cd "./$nested" && GIT_WORK_TREE=$(pwd) GIT_INDEX_FILE="$own/sub" && export GIT_WORK_TREE GIT_INDEX_FILE &&
                 git -c core.bare=false -c core.fsmonitor=false -c core.hooksPath=/dev/null \
-                    -c core.excludesFile="$common/info/exclude" add --all --ignore-errors -- . >&2
+                    -c core.excludesFile="$FOUNDRY_EXCLUDES" add --all --ignore-errors -- . >&2
             git write-tree
         ) || exit 255
         [ "$(git cat-file -s "$sub")" = 0 ] || git read-tree --prefix="$nested/" "$sub" || exit 255
     ' sh <"$own/nested" || return 1
 }
 
-export GIT_INDEX_FILE="$own/index"
-tree=
-seed_from_index || seed_from_commit || fail 70 'git could not read the work tree'
+# Changed files whose difference from tree $1 is in line endings alone, as `mode blob path`.
+line_endings() {
+    g -c core.bigFileThreshold=4m diff-tree -r --diff-filter=M --numstat --ignore-cr-at-eol "$1" "$tree" |
+        cut -f 3- >"$own/differ" || return 1
+    g diff-tree -r --diff-filter=M --raw "$1" "$tree" | awk -F '\t' -v differ="$own/differ" '
+        BEGIN { while ((getline line <differ) > 0) other[line] = 1 }
+        { split($1, of, " "); path = substr($0, length($1) + 2) }
+        of[1] == ":" of[2] && of[3] != of[4] && !(path in other) && path !~ /^"/ { print of[2], of[3], path }'
+}
 
-# An agent that went back behind the base leaves a tree that differs from the base.
-if [ "$parent" != "$FOUNDRY_BASE" ] && g merge-base --is-ancestor "$parent" "$FOUNDRY_BASE"; then
-    parent=$FOUNDRY_BASE
-fi
-if [ "$tree" = "$(g rev-parse "$parent^{tree}")" ]; then
-    head=$parent
-else
-    head=$(printf 'Work in progress\n' | g commit-tree -p "$parent" "$tree") || fail 70 'git commit-tree failed'
-fi
-if [ "$head" = "$FOUNDRY_BASE" ]; then
-    rm -f "$FOUNDRY_BUNDLE"
-else
-    g update-ref "$FOUNDRY_REF" "$head" || fail 70 'git update-ref failed'
-    # Renamed into place, so that nobody reads a half-written bundle.
-    g -c pack.threads=1 bundle create --quiet "$own/bundle" "$FOUNDRY_REF" "^$FOUNDRY_BASE" >&2 ||
-        fail 70 'git bundle failed'
+# A file that is as a checkout would write it is no change, even if git would now store other line endings.
+as_checked_out() {
+    line_endings "$parent" | head -n 1000 >"$own/endings"
+    while read -r mode blob path; do
+        g cat-file --filters "$parent:$path" 2>/dev/null | cmp -s - "./$path" || continue
+        g update-index --cacheinfo "$mode,$blob,$path" || return 1
+    done <"$own/endings"
+    [ ! -s "$own/endings" ] || tree=$(g write-tree)
+}
+
+# Submodules are links to commits of other repositories; what is below them is not part of the work.
+submodules() {
+    g -c core.quotePath=false ls-files --stage | sed -n 's/^160000 [0-9a-f]* 0.//p' | head -n 20 |
+        while read -r path; do
+            if [ ! -e "$path/.git" ]; then
+                count=$(find "./$path" -type f 2>/dev/null | head -n 1000 | wc -l)
+                if [ $((count)) = 0 ]; then note submodule_absent 0 '' "$path" ''
+                else note submodule_changed $((count)) '' "$path" ''; fi
+                continue
+            fi
+            its_index=$(unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE; cd "./$path" && git -c core.fsmonitor=false \
+                rev-parse --path-format=absolute --git-path index 2>/dev/null) || continue
+            rm -f "$own/sub"
+            [ ! -f "$its_index" ] || cp -p "$its_index" "$own/sub" 2>/dev/null || continue
+            count=$(cd "./$path" && GIT_WORK_TREE=$(pwd) GIT_INDEX_FILE=$own/sub g ls-files -m -o --exclude-standard \
+                2>/dev/null | head -n 1000 | wc -l)
+            link=$(g ls-files --stage -- "$path" | cut -d ' ' -f 2)
+            [ $((count)) = 0 ] && [ "$link" = "$(g rev-parse --verify --quiet "$parent:$path")" ] ||
+                note submodule_changed $((count)) '' "$path" ''
+        done
+}
+
+# Directories with very many new files; of nested ones the innermost that has nearly all. With more files than an
+# import takes, they are left as they were in the base, so that everything else arrives.
+many_files() {
+    g diff-tree -r --diff-filter=A --name-only "$FOUNDRY_BASE" "$tree" >"$own/added" || return 1
+    leave=
+    [ "$(wc -l <"$own/added")" -le "$FOUNDRY_MAX_FILES" ] || leave='left out'
+    awk -F / '
+        { sub(/^"/, ""); path = ""
+          for (i = 1; i < NF && i <= 8; i++) {
+              above = path; path = i == 1 ? $i : path "/" $i; files[path]++; parent[path] = above
+          } }
+        function inner(dir,    below, next_one) {
+            for (below in files)
+                if (parent[below] == dir && files[below] >= 0.9 * files[dir]) next_one = below
+            if (next_one != "") inner(next_one); else print files[dir], dir
+        }
+        END { for (dir in files) if (parent[dir] == "" && files[dir] >= 1000) inner(dir) }' "$own/added" |
+        sort -rn | head -n 10 |
+        while read -r count path; do
+            note many_files "$count" '' "$path" "$leave"
+            [ -n "$leave" ] || continue
+            g rm -r -q --cached --ignore-unmatch -- "$path" >/dev/null
+            g ls-tree -r -z "$FOUNDRY_BASE" -- "$path/" | g update-index -z --index-info
+        done
+    [ -z "$leave" ] || tree=$(g write-tree)
+}
+
+unreadable() {
+    sed -n "s/^error: open(\"\(.*\)\"): .*\$/\1/p; s/^warning: could not open directory '\(.*\)': .*\$/\1/p" \
+        "$own/add.log" | sort -u | head -n 20 |
+        while read -r path; do note unreadable 0 '' "$path" ''; done
+}
+
+# Renamed into place, so that nobody reads a half-written bundle.
+bundle() {
+    g update-ref "$FOUNDRY_REF" "$head" || return 1
+    g -c pack.threads=1 bundle create --quiet "$own/bundle" "$FOUNDRY_REF" "$@" >&2 || return 1
     mv -f "$own/bundle" "$FOUNDRY_BUNDLE" || fail 70 'cannot move the bundle into place'
+}
+
+# An import refuses a commit with a file over the limit, and with it everything else. Then only the tree is taken.
+without_large_commits() {
+    [ "$parent" != "$FOUNDRY_BASE" ] || return 0
+    {
+        printf '%s\n^%s\n' "$parent" "$FOUNDRY_BASE"
+        of_agent for-each-ref --format='^%(objectname)' refs/remotes/
+    } | g rev-list --objects --no-object-names --stdin | g cat-file --batch-check='%(objecttype) %(objectsize)' |
+        awk -v most="$FOUNDRY_MAX_FILE" '$1 == "blob" && $2 > most { exit 1 }' && return 0
+    note history_left_out 0 '' '' ''
+    parent=$FOUNDRY_BASE
+    without_large && tree=$(g write-tree)
+}
+
+with_history() {
+    seed_from_index || { cp "$own/notices.before" "$own/notices" && seed_from_commit; } || return 1
+    as_checked_out && without_large_commits && many_files || return 1
+    unreadable
+    submodules
+    # For a later run that has no repository.
+    g ls-files -i -c -z --exclude-standard >"$own/forced" 2>/dev/null &&
+        mv -f "$own/forced" "${FOUNDRY_BUNDLE%.bundle}.forced"
+    # An agent that went back behind the base leaves a tree that differs from the base.
+    if [ "$parent" != "$FOUNDRY_BASE" ] && g merge-base --is-ancestor "$parent" "$FOUNDRY_BASE"; then
+        parent=$FOUNDRY_BASE
+    fi
+    if [ "$tree" = "$(g rev-parse "$parent^{tree}")" ]; then
+        head=$parent
+    else
+        head=$(printf 'Work in progress\n' | g commit-tree -p "$parent" "$tree") || return 1
+    fi
+    line_endings "$FOUNDRY_BASE" >"$own/endings"
+    [ ! -s "$own/endings" ] ||
+        note line_endings $(($(wc -l <"$own/endings"))) '' "$(head -n 1 "$own/endings" | cut -d ' ' -f 3-)" ''
+    if [ "$head" = "$FOUNDRY_BASE" ]; then
+        rm -f "$FOUNDRY_BUNDLE"
+        return 0
+    fi
+    g merge-base --is-ancestor "$FOUNDRY_BASE" "$head" || note history_rewritten 0 '' '' ''
+    bundle "^$FOUNDRY_BASE"
+}
+
+# The commit names the base as its parent without having it, as the first one of a shallow repository.
+without_history() {
+    note repository_lost 0 '' '' "$lost"
+    rm -f "$own/repo/objects/info/alternates" "$own/repo/shallow"
+    parent=$FOUNDRY_BASE
+    seed_from_nothing || return 1
+    unreadable
+    head=$(printf 'tree %s\nparent %s\nauthor %s <%s> %s +0000\ncommitter %s <%s> %s +0000\n\nWork in progress\n' \
+        "$tree" "$FOUNDRY_BASE" "$GIT_AUTHOR_NAME" "$GIT_AUTHOR_EMAIL" "$FOUNDRY_DATE" \
+        "$GIT_COMMITTER_NAME" "$GIT_COMMITTER_EMAIL" "$FOUNDRY_DATE" | g hash-object -t commit -w --stdin) || return 1
+    printf '%s\n' "$head" >"$own/repo/shallow" || return 1
+    bundle
+}
+
+export GIT_INDEX_FILE="$own/index" parent
+tree=
+cp "$own/notices" "$own/notices.before"
+if [ -z "$lost" ] && ! with_history; then
+    lost=damaged
+    cp "$own/notices.before" "$own/notices"
 fi
+[ -z "$lost" ] || without_history || fail 70 'git could not read the work tree'
 printf '%s\n' "$head"
+cat "$own/notices"

@@ -5,6 +5,7 @@ mod assembly;
 mod command;
 mod damage;
 mod database;
+mod notice;
 mod phases;
 pub mod proofs;
 mod rpc;
@@ -17,6 +18,7 @@ pub use damage::{
     Damage, Stored, damaged_condition, damaged_name, readable, readable_rows, stored_condition, stored_part,
 };
 pub use database::Database;
+pub use notice::{merged_words, notice_words};
 pub use phases::finish_flows;
 pub use rpc::{WatchStream, answer, method_of, open_watch};
 pub use upstream::reason_of;

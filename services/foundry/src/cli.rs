@@ -210,6 +210,9 @@ pub enum Task {
         /// Print the whole patch, for `git apply --index`.
         #[arg(long)]
         patch: bool,
+        /// Include what the work has merged from other branches, so that the patch applies to the base.
+        #[arg(long)]
+        merged: bool,
     },
     /// Fetch a task's work into a branch of the clone in this directory.
     Fetch {

@@ -143,9 +143,23 @@ impl Fixture {
         task: &TaskId,
         files: &[(&str, &str)],
     ) -> Vec<ImportWorkRequest> {
+        self.work_merging(repository, task, None, files)
+    }
+
+    /// The same, after a merge of a branch.
+    pub fn work_merging(
+        &self,
+        repository: &Repository,
+        task: &TaskId,
+        branch: Option<&str>,
+        files: &[(&str, &str)],
+    ) -> Vec<ImportWorkRequest> {
         let tree = tempfile::tempdir_in(self.path()).unwrap();
         git(tree.path(), &["clone", "-q", self.origin.to_str().unwrap(), "."]);
         let base = git(tree.path(), &["rev-parse", "HEAD"]);
+        if let Some(branch) = branch {
+            git(tree.path(), &["merge", "-q", "--no-edit", "--no-ff", &format!("origin/{branch}")]);
+        }
         for (name, text) in files {
             std::fs::write(tree.path().join(name), text).unwrap();
         }
@@ -175,8 +189,8 @@ impl Fixture {
             base_commit: base.to_owned(),
             head_commit: head.to_owned(),
             bundle_size: i64::try_from(bundle.len()).unwrap(),
-            request_id: String::new(),
             branch: "feat/work".to_owned(),
+            ..ImportWorkHeader::default()
         };
         let mut parts = vec![ImportWorkRequest { part: Some(Part::Header(header)) }];
         parts.extend(

@@ -21,3 +21,4 @@ mod start;
 mod story;
 mod tenants;
 mod watches;
+mod work;

@@ -154,10 +154,9 @@ impl Mirror {
     }
 
     fn diff(&self, base: &CommitId, head: &CommitId, paths: &[&RepoPath]) -> GitCommand {
-        let empty_tree = if base.as_str().len() == 64 { EMPTY_TREE_SHA256 } else { EMPTY_TREE_SHA1 };
         self.command("diff-tree")
             // Read by git 2.41 and newer; a bare repository has no other attributes before that.
-            .env("GIT_ATTR_SOURCE", empty_tree)
+            .env("GIT_ATTR_SOURCE", empty_tree(base))
             .config("core.bigFileThreshold", "32m")
             .args(["-r", "-M", "-l2000", "--no-ext-diff", "--no-textconv", "--no-color", "--full-index"])
             .args([
@@ -169,6 +168,11 @@ impl Mirror {
             .operands([base.as_str(), head.as_str()])
             .paths(paths.iter().map(|p| p.as_os_str()))
     }
+}
+
+/// The id of the empty tree in the object format of a commit.
+pub(super) fn empty_tree(of: &CommitId) -> &'static str {
+    if of.as_str().len() == 64 { EMPTY_TREE_SHA256 } else { EMPTY_TREE_SHA1 }
 }
 
 const PATCH_ARGS: [&str; 5] = ["--patch", "--binary", "--unified=3", "--src-prefix=a/", "--dst-prefix=b/"];

@@ -7,6 +7,7 @@
 mod diff;
 mod fetch;
 mod import;
+mod merged;
 mod patch_split;
 mod quarantine;
 mod refs;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use diff::{ChangeKind, FileChange, Patch};
 pub use fetch::FetchReport;
 pub use import::{ImportLimits, ImportedWork};
+pub use merged::{Merged, MergedBase};
 pub use refs::{Branch, Branches, Revision};
 pub use serve::{FetchProtocol, ServedRefs, ServedWork};
 pub use tree::{EntryKind, FileContent, Object, ObjectKind, TreeEntry, TreePage};
@@ -42,7 +44,7 @@ pub struct MirrorLimits {
     pub max_refs: u64,
     /// Memory of one process that reads what an agent made. Default 2 GiB.
     pub memory: u64,
-    /// Changed files in one diff. Default 20,000.
+    /// Changed files in one diff. Default 50,000, more than a sandbox hands over.
     pub max_changed_files: u64,
     /// One file's patch or content. Default 1 MiB.
     pub max_file_bytes: u64,
@@ -59,7 +61,7 @@ impl Default for MirrorLimits {
             max_bytes: 4 << 30,
             max_refs: 20_000,
             memory: 2 << 30,
-            max_changed_files: 20_000,
+            max_changed_files: 50_000,
             max_file_bytes: 1 << 20,
             max_patch_bytes: 64 << 20,
         }

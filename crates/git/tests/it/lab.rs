@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 
 use foundry_core::Timestamp;
 use foundry_git::{
-    BranchName, CloneSpec, CommitId, Git, ImportLimits, ImportedWork, Mirror, MirrorLimits, RemoteUrl,
-    Result, Revision, UrlPolicy, WORK_BUNDLE_SCRIPT, WorkBundle, WorkName,
+    BranchName, CloneSpec, CommitId, Git, ImportLimits, ImportedWork, Mirror, MirrorLimits, Notice,
+    RemoteUrl, Result, Revision, UrlPolicy, WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleOutput, WorkName,
 };
 
 pub struct Lab {
@@ -144,9 +144,19 @@ impl Sandbox<'_> {
 
     /// Commits the tree as the sandbox does and returns the head.
     pub fn hand_over(&self) -> CommitId {
-        let out = self.run_script();
+        self.output(&[]).head
+    }
+
+    /// The head and the notices of a hand-over, with additional environment variables.
+    pub fn output(&self, more: &[(&str, String)]) -> WorkBundleOutput {
+        let out = self.run_script_with(more);
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        CommitId::parse(String::from_utf8_lossy(&out.stdout).trim()).unwrap()
+        WorkBundleOutput::parse(&String::from_utf8_lossy(&out.stdout)).unwrap()
+    }
+
+    /// The notices of a hand-over, as `Kind count branch path detail` without what is empty.
+    pub fn notices(&self) -> Vec<String> {
+        self.output(&[]).notices.iter().map(in_words).collect()
     }
 
     pub async fn try_import(&self) -> Result<ImportedWork> {
@@ -193,4 +203,11 @@ pub fn snapshot(dir: &Path) -> Vec<(Vec<u8>, u32, Vec<u8>)> {
     visit(dir, dir, &mut out);
     out.sort();
     out
+}
+
+fn in_words(notice: &Notice) -> String {
+    let count = if notice.count == 0 { String::new() } else { notice.count.to_string() };
+    let words = [format!("{:?}", notice.kind), count];
+    let words = words.iter().chain([&notice.branch, &notice.path, &notice.detail]);
+    words.filter(|word| !word.is_empty()).cloned().collect::<Vec<_>>().join(" ")
 }

@@ -192,13 +192,13 @@ impl Drop for Unfinished {
     }
 }
 
-/// Prints the whole patch of a task as it is made.
+/// Prints the patch of a task as it is made; `whole`: with what was merged from other branches.
 ///
 /// # Errors
 /// The service's error, also in the middle of the patch.
-pub async fn print_patch(gateway: &Gateway, task_id: String) -> Result<(), Failure> {
-    let mut parts =
-        gateway.repo().stream_work_patch(StreamWorkPatchRequest { task_id, version: 0 }).await?.into_inner();
+pub async fn print_patch(gateway: &Gateway, task_id: String, whole: bool) -> Result<(), Failure> {
+    let request = StreamWorkPatchRequest { task_id, version: 0, whole };
+    let mut parts = gateway.repo().stream_work_patch(request).await?.into_inner();
     let mut out = std::io::stdout();
     while let Some(answer) = parts.message().await? {
         if let Some(Part::Chunk(piece)) = answer.part {

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use foundry_proto::common::v1::{PermissionPolicy, StageState};
 use foundry_proto::task::v1::{
-    ArchiveTaskRequest, CreateTaskRequest, ExplainTaskRequest, FileChange, GetTaskRequest, KillTaskRequest,
-    ListFileChangesRequest, ListTasksRequest, RetryTaskRequest, Task as TaskEntity, TaskSummary,
+    ArchiveTaskRequest, Changes, CreateTaskRequest, ExplainTaskRequest, FileChange, GetTaskRequest,
+    KillTaskRequest, ListFileChangesRequest, ListTasksRequest, RetryTaskRequest, Task as TaskEntity, TaskSummary,
 };
 
 use crate::cli::{CreateTask, Output, Task};
@@ -17,12 +17,12 @@ use crate::output;
 /// Runs one command of the group.
 pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<ExitCode, Failure> {
     match command {
-        Task::Create(args) => return create(gateway, output, *args).await,
+        Task::Create(args) => return Box::pin(create(gateway, output, *args)).await,
         Task::List { all } => list(gateway, output, all).await?,
         Task::Watch { task_id: Some(id) } => return follow::task(gateway, output, &id).await,
         Task::Watch { task_id: None } => return follow::organization(gateway, output).await,
         Task::Show { task_id } => show(gateway, output, task_id).await?,
-        Task::Diff { task_id, patch } => diff(gateway, output, task_id, patch).await?,
+        Task::Diff { task_id, patch, merged } => diff(gateway, output, task_id, patch, merged).await?,
         Task::Fetch { task_id, into } => fetch::fetch(gateway, output, &task_id, into).await?,
         Task::Bundle { task_id, file } => fetch::bundle(gateway, &task_id, &file).await?,
         Task::Files { task_id, path } => files::list(gateway, output, task_id, path).await?,
@@ -38,7 +38,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
                 gateway.task().kill_task(KillTaskRequest { request_id: request_id(), task_id }).await?;
             scheduled(output, answer.into_inner().task)?;
         }
-        Task::Retry { task_id, detach } => return retry(gateway, output, task_id, detach).await,
+        Task::Retry { task_id, detach } => return Box::pin(retry(gateway, output, task_id, detach)).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -147,6 +147,7 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
         if let Some(c) = &task.changes {
             let files = foundry_core::counted(c.files_changed, "file");
             output::line(&format!("  changes {files}, +{} -{}", c.additions, c.deletions));
+            follow::about_work(c).iter().for_each(|text| output::line(&format!("          {text}")));
         }
         let stages = task.stages.iter().map(|s| {
             let state = StageState::try_from(s.state).unwrap_or_default();
@@ -173,26 +174,43 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
     })
 }
 
-/// All changed files of a task.
-async fn changed_files(gateway: &Gateway, task_id: &str) -> Result<Vec<FileChange>, Failure> {
+/// A task's work in its newest version, and all its changed files.
+async fn changed_files(
+    gateway: &Gateway,
+    task_id: &str,
+    whole: bool,
+) -> Result<(Changes, Vec<FileChange>), Failure> {
     let mut files: Vec<FileChange> = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = ListFileChangesRequest { task_id: task_id.to_owned(), page_size: 500, page_token };
+        let request =
+            ListFileChangesRequest { task_id: task_id.to_owned(), page_size: 500, page_token, whole };
         let page = gateway.task().list_file_changes(request).await?.into_inner();
         files.extend(page.files);
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            return Ok(files);
+            return Ok((page.changes.unwrap_or_default(), files));
         }
     }
 }
 
-async fn diff(gateway: &Gateway, output: Output, task_id: String, patch: bool) -> Result<(), Failure> {
-    if patch {
-        return fetch::print_patch(gateway, task_id).await;
+async fn diff(
+    gateway: &Gateway,
+    output: Output,
+    task_id: String,
+    patch: bool,
+    whole: bool,
+) -> Result<(), Failure> {
+    let (changes, files) = changed_files(gateway, &task_id, whole).await?;
+    if changes.version == 0 && changes.not_saved.is_none() {
+        eprintln!("no work has been imported yet");
     }
-    let files = changed_files(gateway, &task_id).await?;
+    if output == Output::Table || patch {
+        follow::about_work(&changes).iter().for_each(|text| eprintln!("{text}"));
+    }
+    if patch {
+        return fetch::print_patch(gateway, task_id, whole).await;
+    }
     if output == Output::Json {
         return files.iter().try_for_each(|f| output::json(f).map(|text| output::line(&text)));
     }

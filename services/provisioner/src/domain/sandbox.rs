@@ -1,7 +1,7 @@
 //! A sandbox as recorded in the ledger.
 
 use foundry_core::{OrganizationId, SandboxId, Timestamp};
-use foundry_proto::common::v1::{Condition, Stage};
+use foundry_proto::common::v1::{Condition, Stage, WorkNotices};
 use foundry_proto::provisioner::v1 as proto;
 use foundry_sandbox::{LimitKind, ReachedLimit, RuntimeFacts};
 
@@ -147,6 +147,12 @@ pub struct Sandbox {
     pub work_time: Timestamp,
     /// The head of the newest work that repo has taken over.
     pub work_head: String,
+    /// When the newest hand-over began whose work was sent; the later ones found the same.
+    pub work_sent_time: Timestamp,
+    /// The notices that were sent with it.
+    pub work_notices: WorkNotices,
+    /// Why newer work is not saved; empty when it is.
+    pub work_not_saved: Condition,
     /// Progress of [`SANDBOX_STAGES`](super::SANDBOX_STAGES), in that order.
     pub stages: Vec<Stage>,
     /// Revision in the organization.
@@ -182,6 +188,11 @@ impl Sandbox {
                 .map(reached_condition)
                 .collect(),
             network: self.network.clone(),
+            work_time: Some(self.work_time).filter(|t| *t != Timestamp::default()).map(Timestamp::to_proto),
+            work_sent_time: Some(self.work_sent_time)
+                .filter(|t| *t != Timestamp::default())
+                .map(Timestamp::to_proto),
+            work_not_saved: Some(self.work_not_saved.clone()).filter(|c| !c.reason.is_empty()),
         }
     }
 }

@@ -47,7 +47,7 @@ pub fn bindings(shared: &Arc<Shared>) -> Vec<Binding> {
         permission::ANSWER.bind(shared),
         decline::DECLINE.bind(shared),
         option::OPTION.bind(shared),
-        work::WORK.bind(shared),
+        work::WORK.bind(shared).projection(work::project),
         destroy::DESTROY.bind(shared).projection(destroy::project),
         close::CLOSE.bind(shared),
         release::RELEASE.bind(shared),

@@ -7,12 +7,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foundry_core::{Error, SandboxId, Timestamp};
-use foundry_flow::{Flow, NewFlow, Outcome, Stage, StageContext, enqueue, stage, unfinished};
-use foundry_git::{CommitId, WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleExit, WorkName};
+use foundry_flow::{
+    Flow, FlowStatus, NewFlow, Outcome, Stage, StageContext, Transition, enqueue, stage, unfinished,
+};
+use foundry_git::{
+    CommitId, Notice, NoticeKind, WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleExit, WorkBundleOutput, WorkName,
+};
+use foundry_proto::common::v1::{Condition, WorkNotice, WorkNoticeKind, WorkNotices};
 use foundry_proto::repo::v1::{ImportWorkHeader, ImportWorkRequest, import_work_request::Part};
 use foundry_runtime_client::ExecSpec;
 use foundry_sandbox::{Class, ProviderError};
 use foundry_store::WriteSet;
+use prost::Message as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::OwnedMutexGuard;
 
@@ -20,7 +26,7 @@ use super::sandbox::ready_key;
 use super::{StageError, UNTIL_DONE};
 use crate::domain::{Sandbox, SandboxState, Session};
 use crate::shared::{Shared, facts_of};
-use crate::store::{sandboxes, sandboxes::SANDBOXES};
+use crate::store::{Set, condition_value, sandboxes};
 
 /// Hands over work.
 pub static WORK: Flow<Shared> = Flow::new(
@@ -124,38 +130,64 @@ pub async fn hand_over(
     {
         return Ok(());
     }
-    let head = bundle(shared, sandbox).await?;
+    let (head, notices) = bundle(shared, sandbox).await?;
     let sandbox =
         sandboxes::find(&shared.store, &sandbox.sandbox_id).await?.unwrap_or_else(|| sandbox.clone());
-    if head != sandbox.work_head {
+    let mut set: Set =
+        vec![("work_time", began.into()), ("work_not_saved", condition_value(&Condition::default()))];
+    if !is_known(&sandbox, &head, &notices) {
         let file = shared.bundles.join(format!("{}.bundle", sandbox.sandbox_id));
         let size = if head == sandbox.base_commit {
             0
         } else {
             shared.client(&sandbox)?.sandbox().take_file(BUNDLE, &file, MAX_BUNDLE).await?
         };
-        let imported = import(shared, &sandbox, &head, &file, size).await;
+        let header = header(&sandbox, &head, size, &notices, began);
+        let imported = import(shared, header, &file).await;
         if size > 0
             && let Err(e) = tokio::fs::remove_file(&file).await
         {
             tracing::warn!(file = %file.display(), error = %e, "a bundle was left behind");
         }
         imported?;
+        set.push(("work_head", head.into()));
+        set.push(("work_sent_time", began.into()));
+        set.push(("work_notices", notices.encode_to_vec().into()));
     }
-    // Not shown anywhere, so no new revision.
     let mut ws = WriteSet::new();
-    ws.update(
-        &SANDBOXES,
-        &[(&sandbox.sandbox_id).into()],
-        &[("work_time", began.into()), ("work_head", head.into())],
-        &[],
-    );
+    sandboxes::update_work(&mut ws, &sandbox.organization_id, sandbox.sandbox_id.as_str(), set);
     shared.store.commit(ws).await.map_err(Error::from)?;
     Ok(())
 }
 
-/// Runs the bundle script in the sandbox and returns the head commit.
-async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<String, StageError> {
+/// Whether the repo service has this work with these notices already.
+fn is_known(sandbox: &Sandbox, head: &str, notices: &WorkNotices) -> bool {
+    let sent = sandbox.work_sent_time != Timestamp::default();
+    sent && head == sandbox.work_head && *notices == sandbox.work_notices
+}
+
+/// Shows in the sandbox why its newest work is not saved. The next hand-over that succeeds clears it.
+pub fn project(flow: &FlowStatus) -> WriteSet {
+    let mut ws = WriteSet::new();
+    let (Some(organization), Some(Transition::Failed | Transition::Retrying)) =
+        (&flow.organization_id, &flow.transition)
+    else {
+        return ws;
+    };
+    let mut condition = super::condition(&WORK, flow);
+    condition.waiting_on.clear();
+    condition.attempt_time = Some(flow.status_time.to_proto());
+    if flow.transition == Some(Transition::Failed) {
+        "the next turn saves the work again; check the sandbox if that fails too"
+            .clone_into(&mut condition.next_action);
+    }
+    let set = vec![("work_not_saved", condition_value(&condition))];
+    sandboxes::update_work(&mut ws, organization, &flow.subject_id, set);
+    ws
+}
+
+/// Runs the bundle script in the sandbox and returns the head commit with its notices.
+async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<(String, WorkNotices), StageError> {
     let (client, facts) = (shared.client(sandbox)?, facts_of(sandbox)?);
     let invalid = |e: foundry_git::GitError| {
         ProviderError::new(Class::Provider, e.reason(), e.message().to_owned()).caused_by(e)
@@ -172,7 +204,7 @@ async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<String, StageError
         argv: ["sh", "-c", WORK_BUNDLE_SCRIPT].map(str::to_owned).to_vec(),
         env: parameters.env().into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
         limit: SCRIPT,
-        max_output: 16 << 10,
+        max_output: 64 << 10,
         ..ExecSpec::default()
     };
     let output = client.exec(&spec).await?;
@@ -183,8 +215,8 @@ async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<String, StageError
     let said = crate::domain::tail(output.stderr.trim(), 500).0;
     match output.exit_code.map(WorkBundleExit::from_code) {
         Some(WorkBundleExit::Done) => {
-            let head = CommitId::parse(output.stdout.trim()).map_err(invalid)?;
-            Ok(head.to_string())
+            let output = WorkBundleOutput::parse(&output.stdout).map_err(invalid)?;
+            Ok((output.head.to_string(), to_proto(output.notices)))
         }
         Some(WorkBundleExit::Failed) | None => {
             let text = format!("the work could not be bundled: {said}");
@@ -197,14 +229,45 @@ async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<String, StageError
     }
 }
 
-async fn import(
-    shared: &Shared,
+fn to_proto(notices: Vec<Notice>) -> WorkNotices {
+    let shown = |n: Notice| WorkNotice {
+        kind: kind_to_proto(n.kind).into(),
+        path: n.path,
+        branch: n.branch,
+        count: n.count,
+        detail: n.detail,
+    };
+    WorkNotices { notices: notices.into_iter().map(shown).collect() }
+}
+
+fn kind_to_proto(kind: NoticeKind) -> WorkNoticeKind {
+    match kind {
+        NoticeKind::LinkedWorktree => WorkNoticeKind::LinkedWorktree,
+        NoticeKind::SubmoduleAbsent => WorkNoticeKind::SubmoduleAbsent,
+        NoticeKind::SubmoduleChanged => WorkNoticeKind::SubmoduleChanged,
+        NoticeKind::OtherBranch => WorkNoticeKind::OtherBranch,
+        NoticeKind::Stash => WorkNoticeKind::Stash,
+        NoticeKind::Unreadable => WorkNoticeKind::Unreadable,
+        NoticeKind::TooLarge => WorkNoticeKind::TooLarge,
+        NoticeKind::Operation => WorkNoticeKind::Operation,
+        NoticeKind::RepositoryLost => WorkNoticeKind::RepositoryLost,
+        NoticeKind::NestedRepository => WorkNoticeKind::NestedRepository,
+        NoticeKind::HistoryRewritten => WorkNoticeKind::HistoryRewritten,
+        NoticeKind::HistoryLeftOut => WorkNoticeKind::HistoryLeftOut,
+        NoticeKind::ManyFiles => WorkNoticeKind::ManyFiles,
+        NoticeKind::LineEndings => WorkNoticeKind::LineEndings,
+        NoticeKind::More => WorkNoticeKind::More,
+    }
+}
+
+fn header(
     sandbox: &Sandbox,
     head: &str,
-    file: &Path,
     size: u64,
-) -> Result<(), StageError> {
-    let header = ImportWorkHeader {
+    notices: &WorkNotices,
+    began: Timestamp,
+) -> ImportWorkHeader {
+    ImportWorkHeader {
         organization_id: sandbox.organization_id.to_string(),
         task_id: sandbox.task_id.clone(),
         repository_id: sandbox.repository_id.clone(),
@@ -213,7 +276,13 @@ async fn import(
         bundle_size: i64::try_from(size).unwrap_or(i64::MAX),
         request_id: format!("{}/{head}", sandbox.sandbox_id),
         branch: sandbox.branch.clone(),
-    };
+        notices: notices.notices.clone(),
+        hand_over_time: Some(began.to_proto()),
+    }
+}
+
+async fn import(shared: &Shared, header: ImportWorkHeader, file: &Path) -> Result<(), StageError> {
+    let size = header.bundle_size;
     let first = ImportWorkRequest { part: Some(Part::Header(header)) };
     let bundle = match size {
         0 => None,
@@ -276,7 +345,12 @@ mod tests {
         f.run().await;
         let session = f.made_ready(&f.session(&made).await).await;
         f.run().await;
-        set(f, &session, vec![("work_head", HEAD.into())]).await;
+        set(
+            f,
+            &session,
+            vec![("work_head", HEAD.into()), ("work_sent_time", Timestamp::from_micros(1).into())],
+        )
+        .await;
         (agent, session)
     }
 
@@ -352,5 +426,45 @@ mod tests {
         f.run().await;
         assert_eq!(waiting(&f, &session).await, 0);
         assert_ne!(work_time(&f, &session).await, Timestamp::default());
+    }
+
+    #[tokio::test]
+    async fn a_hand_over_that_fails_is_shown_in_the_sandbox_until_one_succeeds() {
+        let f = Fixture::new().await;
+        let (agent, session) = handed_over(&f).await;
+        let not_saved = async || f.sandbox(session.sandbox_id.as_str()).await.to_proto().work_not_saved;
+        assert_eq!(not_saved().await, None);
+        agent.says(70, "");
+        ask(&f, &session).await;
+        f.run().await;
+        let why = not_saved().await.unwrap();
+        assert_eq!((why.reason.as_str(), why.next_attempt_time.is_some()), ("WORK_BUNDLE_FAILED", true));
+        agent.says(66, "");
+        f.env.clock.advance(Duration::from_secs(60));
+        f.run().await;
+        let why = not_saved().await.unwrap();
+        assert_eq!((why.reason.as_str(), why.waiting_on.as_str()), ("WORK_BUNDLE_REFUSED", ""));
+        assert!(!why.next_action.is_empty());
+        agent.says(0, HEAD);
+        ask(&f, &session).await;
+        f.run().await;
+        assert_eq!(not_saved().await, None);
+    }
+
+    #[tokio::test]
+    async fn the_same_work_is_sent_again_when_its_notices_change_and_not_otherwise() {
+        let f = Fixture::new().await;
+        let (_, session) = handed_over(&f).await;
+        let sandbox = f.sandbox(session.sandbox_id.as_str()).await;
+        let stash = || {
+            to_proto(WorkBundleOutput::parse(&format!("{HEAD}\nstash\t2\t\t\t\nrubbish")).unwrap().notices)
+        };
+        assert!(is_known(&sandbox, HEAD, &WorkNotices::default()));
+        assert!(!is_known(&sandbox, &"1".repeat(40), &WorkNotices::default()));
+        assert!(!is_known(&sandbox, HEAD, &stash()));
+        assert!(is_known(&Sandbox { work_notices: stash(), ..sandbox.clone() }, HEAD, &stash()));
+        // An older version did not send when it began.
+        let old = Sandbox { work_sent_time: Timestamp::default(), ..sandbox };
+        assert!(!is_known(&old, HEAD, &WorkNotices::default()));
     }
 }

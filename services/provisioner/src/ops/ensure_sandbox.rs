@@ -3,7 +3,7 @@
 use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, RepositoryId, SandboxId, TaskId, Timestamp};
 use foundry_git::BranchName;
-use foundry_proto::common::v1::{Condition, Role};
+use foundry_proto::common::v1::{Condition, Role, WorkNotices};
 use foundry_proto::provisioner::v1::{EnsureSandboxRequest, EnsureSandboxResponse};
 use foundry_server::RequestContext;
 use foundry_store::WriteSet;
@@ -131,6 +131,9 @@ fn fresh(
         destroy_time: None,
         work_time: Timestamp::default(),
         work_head: String::new(),
+        work_sent_time: Timestamp::default(),
+        work_notices: WorkNotices::default(),
+        work_not_saved: Condition::default(),
         stages: Vec::new(),
         rev: 0,
     }

@@ -18,7 +18,9 @@ pub mod stages;
 pub mod turns;
 
 use foundry_core::Error;
-use foundry_proto::common::v1::{Condition, ElicitationRequest, PermissionRequest, TranscriptPart};
+use foundry_proto::common::v1::{
+    Condition, ElicitationRequest, PermissionRequest, TranscriptPart, WorkNotices,
+};
 use foundry_proto::provisioner::v1 as proto;
 use foundry_sandbox::{ReachedLimit, RuntimeFacts};
 use foundry_store::{Encoded, Migrations, Value, step};
@@ -28,10 +30,12 @@ use crate::domain::Offer;
 use crate::domain::fold::Fold;
 
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 17] = [
+pub static ENCODED: [Encoded; 19] = [
     Encoded::message::<Condition>(&sandboxes::SANDBOXES, "condition"),
     Encoded::json::<RuntimeFacts>(&sandboxes::SANDBOXES, "facts"),
     Encoded::json::<Vec<ReachedLimit>>(&sandboxes::SANDBOXES, "reached_limits"),
+    Encoded::message::<WorkNotices>(&sandboxes::SANDBOXES, "work_notices"),
+    Encoded::message::<Condition>(&sandboxes::SANDBOXES, "work_not_saved"),
     Encoded::message::<Condition>(&sessions::SESSIONS, "condition"),
     Encoded::message::<Condition>(&sessions::SESSIONS, "model_condition"),
     Encoded::json::<foundry_sandbox::TapCursor>(&sessions::SESSIONS, "cursor"),
@@ -64,6 +68,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0010_estimated_usage"),
         step!("0011_output"),
         step!("0012_released"),
+        step!("0013_hand_overs"),
     ],
 };
 

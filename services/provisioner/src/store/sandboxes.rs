@@ -98,6 +98,9 @@ fn stored(row: &Row) -> Result<Stored<Sandbox>, Error> {
             destroy_time: row.opt_time("destroy_time")?,
             work_time: row.time("work_time")?,
             work_head: text("work_head")?,
+            work_sent_time: row.time("work_sent_time")?,
+            work_notices: damage.part(row.message("work_notices"))?,
+            work_not_saved: stored_condition(row, "work_not_saved", row.text("sandbox_id")?)?,
             profile_id: text("profile_id")?,
             network: text("network")?,
             stages: stages::read(row.opt_text("stages")?, &SANDBOX_STAGES)?,
@@ -165,6 +168,13 @@ pub fn update_as(ws: &mut WriteSet, organization: &OrganizationId, id: &str, flo
     let rev = ws.scope(Scope::organization(organization));
     set.push(("rev", rev.into()));
     ws.update_where(&SANDBOXES, &[("sandbox_id", id.into()), ("flow_id", flow.into())], &set);
+}
+
+/// Changes what is known about the work in a sandbox, in whatever state it is.
+pub fn update_work(ws: &mut WriteSet, organization: &OrganizationId, id: &str, mut set: Set) {
+    let rev = ws.scope(Scope::organization(organization));
+    set.push(("rev", rev.into()));
+    ws.update_where(&SANDBOXES, &[("sandbox_id", id.into())], &set);
 }
 
 /// The sandbox with this id, in any organization; the caller checks access.

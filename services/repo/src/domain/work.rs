@@ -2,7 +2,7 @@
 
 use foundry_core::{OrganizationId, RepositoryId, Result, TaskId, Timestamp};
 use foundry_git::CommitId;
-use foundry_proto::common::v1::Condition;
+use foundry_proto::common::v1::{Condition, MergedFrom, WorkNotice};
 use foundry_proto::repo::v1;
 
 /// State of the newest import.
@@ -73,6 +73,24 @@ pub struct Work {
     pub deletions: i64,
     /// When the readable version was imported; none before the first import.
     pub import_time: Option<Timestamp>,
+    /// What the newest received hand-over left out.
+    pub notices: Vec<WorkNotice>,
+    /// When it began, by the clock of the provisioner.
+    pub hand_over_time: Option<Timestamp>,
+    /// What the readable version has merged from other branches.
+    pub merged_from: Vec<MergedFrom>,
+}
+
+/// Bounds the notices of a caller: more than these do not fit on a watch.
+pub fn bounded(notices: Vec<WorkNotice>) -> Vec<WorkNotice> {
+    let mut left = foundry_git::MAX_NOTICE_BYTES;
+    let fits = move |n: &WorkNotice| {
+        let size = n.path.len() + n.branch.len() + n.detail.len();
+        let fits = size <= left;
+        left -= if fits { size } else { 0 };
+        fits
+    };
+    notices.into_iter().take(foundry_git::MAX_NOTICES).filter(fits).collect()
 }
 
 impl Work {
@@ -100,6 +118,9 @@ impl Work {
             additions: self.additions,
             deletions: self.deletions,
             import_time: self.import_time.map(Timestamp::to_proto),
+            notices: self.notices.clone(),
+            hand_over_time: self.hand_over_time.map(Timestamp::to_proto),
+            merged_from: self.merged_from.clone(),
         }
     }
 }

@@ -9,7 +9,7 @@ use foundry_store::{Scope, WriteSet};
 
 use crate::context::Context;
 use crate::store::branches::BRANCHES;
-use crate::store::changes::WORK_CHANGES;
+use crate::store::changes;
 use crate::store::clones::CLONES;
 use crate::store::repositories::{self, REPOSITORIES};
 use crate::store::works::WORKS;
@@ -38,7 +38,7 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
     let rev = ws.scope(Scope::organization(&repository.organization_id));
     for row in &works {
         let task = row.text("task_id")?;
-        ws.delete_where(&WORK_CHANGES, &[("task_id", task.into())]);
+        changes::forget_all(&mut ws, task);
         ws.remove(&WORKS, &[task.into()]);
         ws.tombstone(rev, WORK, task);
     }

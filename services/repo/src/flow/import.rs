@@ -9,16 +9,17 @@ use foundry_flow::{
     Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage,
 };
 use foundry_git::{
-    ChangeKind, CommitId, FileChange, GitError, GitErrorKind, ImportLimits, Mirror, MirrorLimits, Patch,
-    WorkName,
+    ChangeKind, CommitId, FileChange, GitError, GitErrorKind, ImportLimits, Merged, Mirror, MirrorLimits,
+    Patch, WorkName,
 };
-use foundry_proto::common::v1::Condition;
+use foundry_proto::common::v1::{Condition, MergedFrom};
 use foundry_proto::repo::v1::{self, FileChangeKind};
 use foundry_store::{CommitError, Scope, WriteSet};
 
 use crate::context::Context;
 use crate::domain::work::{State, Work};
-use crate::store::{changes, repositories, works};
+use crate::store::changes::{self, Against};
+use crate::store::{repositories, works};
 
 /// Key and subject are the task's id.
 pub static IMPORT: Flow<Context> = Flow::new(
@@ -97,7 +98,8 @@ async fn import(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         }
     };
     flow.progress(format!("storing {} files", imported.files.len())).await;
-    store_changes(cx, task, version, &imported.files).await?;
+    store_changes(cx, Against::Merged, (task, version), &imported.files).await?;
+    store_changes(cx, Against::Base, (task, version), &imported.whole).await?;
     show(cx, task, version, imported).await
 }
 
@@ -113,6 +115,9 @@ fn is_the_bundle_s_fault(e: &GitError, failures: u32) -> bool {
 struct Imported {
     head: String,
     files: Vec<(v1::FileChange, Bytes)>,
+    /// What was merged from other branches, and then all files that differ from the base.
+    merged: Vec<MergedFrom>,
+    whole: Vec<(v1::FileChange, Bytes)>,
 }
 
 async fn examine(cx: &Context, work: &Work, bundle: &Path) -> std::result::Result<Imported, GitError> {
@@ -121,9 +126,30 @@ async fn examine(cx: &Context, work: &Work, bundle: &Path) -> std::result::Resul
     let name = WorkName::from(&work.task_id);
     let limits = ImportLimits { bundle_bytes: cx.max_bundle_bytes, ..ImportLimits::default() };
     let imported = mirror.import_bundle(&name, bundle, &base, &limits).await?;
-    let files = mirror.file_patches(&base, &imported.head).await?;
-    let files = files.into_iter().map(|(change, patch)| stored(&change, patch)).collect();
-    Ok(Imported { head: imported.head.to_string(), files })
+    let merged = match mirror.merged_base(&base, &imported.head).await {
+        Ok(merged) => merged,
+        Err(e) if e.retryable() => return Err(e),
+        Err(e) => {
+            // Everything counts as the work's own then.
+            tracing::warn!(task = %work.task_id, reason = e.reason(), stderr = e.stderr(), "merges not separated");
+            None
+        }
+    };
+    let against = async |commit: &CommitId| -> std::result::Result<_, GitError> {
+        let files = mirror.file_patches(commit, &imported.head).await?;
+        Ok(files.into_iter().map(|(change, patch)| stored(&change, patch)).collect())
+    };
+    let (files, whole) = match &merged {
+        Some(merged) => (against(&merged.commit).await?, against(&base).await?),
+        None => (against(&base).await?, Vec::new()),
+    };
+    let shown = |m: Merged| MergedFrom {
+        branch: m.branch.to_string(),
+        commit: m.commit.to_string(),
+        files_changed: i32::try_from(m.files).unwrap_or(i32::MAX),
+    };
+    let merged = merged.map(|m| m.merged.into_iter().map(shown).collect()).unwrap_or_default();
+    Ok(Imported { head: imported.head.to_string(), files, merged, whole })
 }
 
 fn stored(change: &FileChange, patch: Patch) -> (v1::FileChange, Bytes) {
@@ -155,15 +181,15 @@ fn stored(change: &FileChange, patch: Patch) -> (v1::FileChange, Bytes) {
 /// Stores the changes in bounded commits. They become visible when the work's row names their version.
 async fn store_changes(
     cx: &Context,
-    task: &TaskId,
-    version: i64,
+    against: Against,
+    of: (&TaskId, i64),
     files: &[(v1::FileChange, Bytes)],
 ) -> Result<()> {
     let mut ws = WriteSet::new();
     let (mut rows, mut bytes) = (0, 0);
     for (position, (change, patch)) in files.iter().enumerate() {
         let position = i64::try_from(position).map_err(Error::internal)?;
-        changes::put(&mut ws, task, version, position, change, patch.clone());
+        changes::put(&mut ws, against, of, position, (change, patch.clone()));
         rows += 1;
         bytes += patch.len();
         if rows == FILES_PER_COMMIT || bytes >= BYTES_PER_COMMIT {
@@ -203,6 +229,7 @@ async fn show(cx: &Context, task: &TaskId, version: i64, imported: Imported) -> 
     work.additions = imported.files.iter().map(|(c, _)| c.additions).sum();
     work.deletions = imported.files.iter().map(|(c, _)| c.deletions).sum();
     work.import_time = Some(now);
+    work.merged_from = imported.merged;
     works::save(&mut ws, rev, &work);
     let outcome = if newer { Outcome::goto(IMPORTING) } else { Outcome::done() };
     Ok(outcome.recording(ws))
@@ -312,6 +339,53 @@ mod tests {
         f.engine.run_until_idle().await.unwrap();
         let work = works::find(&f.cx.store, &task).await.unwrap().unwrap().to_proto();
         assert_eq!((work.state(), work.version, work.files_changed), (WorkState::Ready, 3, 1));
+    }
+
+    #[tokio::test]
+    async fn what_was_merged_is_listed_apart_from_the_works_own_files() {
+        use foundry_proto::repo::v1::{GetWorkPatchRequest, ListWorkChangesRequest};
+
+        use crate::ops::{get_work_patch::get_work_patch, list_work_changes::list_work_changes};
+
+        let f = Fixture::new().await;
+        git(&f.origin, &["checkout", "-q", "-b", "develop"]);
+        std::fs::write(f.origin.join("theirs.txt"), "theirs\n").unwrap();
+        git(&f.origin, &["add", "-A"]);
+        git(&f.origin, &["commit", "-q", "-m", "theirs"]);
+        git(&f.origin, &["checkout", "-q", "-"]);
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let service = Caller::service("provisioner");
+        let parts = f.work_merging(&repository, &task, Some("develop"), &[("mine.txt", "mine\n")]);
+        import_work(&f.cx, &service, stream(parts)).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let list = async |whole: bool| {
+            let request = ListWorkChangesRequest {
+                task_id: task.to_string(),
+                whole,
+                ..ListWorkChangesRequest::default()
+            };
+            let listed = list_work_changes(&f.cx, &f.member, request).await.unwrap();
+            let paths: Vec<_> = listed.changes.iter().map(|c| c.path.clone()).collect();
+            (listed.work.unwrap(), paths)
+        };
+        let (work, own) = list(false).await;
+        assert_eq!((work.files_changed, own), (1, vec!["mine.txt".to_owned()]));
+        assert_eq!((work.merged_from[0].branch.as_str(), work.merged_from[0].files_changed), ("develop", 1));
+        assert_eq!(list(true).await.1, ["mine.txt", "theirs.txt"]);
+        let patch = |whole| GetWorkPatchRequest {
+            task_id: task.to_string(),
+            path: "theirs.txt".to_owned(),
+            whole,
+            ..GetWorkPatchRequest::default()
+        };
+        assert!(!get_work_patch(&f.cx, &f.member, patch(true)).await.unwrap().patch.is_empty());
+        get_work_patch(&f.cx, &f.member, patch(false)).await.unwrap_err();
+        // A work without merges is the same in both.
+        let parts = f.work(&repository, &task, &[("mine.txt", "mine\n")]);
+        import_work(&f.cx, &service, stream(parts)).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let (work, own) = list(true).await;
+        assert!(work.merged_from.is_empty() && own == ["mine.txt"], "{own:?}");
     }
 
     #[tokio::test]

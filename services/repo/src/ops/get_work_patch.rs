@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{GetWorkPatchRequest, GetWorkPatchResponse};
 
 use crate::context::Context;
-use crate::store::changes;
+use crate::store::changes::{self, Against};
 
 /// A stored read.
 ///
@@ -21,7 +21,9 @@ pub async fn get_work_patch(
     if request.version != 0 && request.version != work.version {
         return Err(changes::replaced(&work.task_id, request.version, work.version));
     }
-    let found = changes::find(&moment, &work.task_id, work.version, &request.path).await?;
+    let found =
+        changes::find(&moment, Against::of(&work, request.whole), &work.task_id, work.version, &request.path)
+            .await?;
     let (change, patch) = found.ok_or_else(|| Error::not_found("changed file", &request.path))?;
     Ok(GetWorkPatchResponse { change: Some(change), patch, version: work.version })
 }

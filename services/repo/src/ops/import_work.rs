@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use foundry_authn::Caller;
-use foundry_core::{Error, FlowId, OrganizationId, Result, TaskId};
+use foundry_core::{Error, FlowId, OrganizationId, Result, TaskId, Timestamp};
 use foundry_flow::{NewFlow, Status};
 use foundry_git::CommitId;
-use foundry_proto::common::v1::{Condition, Role};
+use foundry_proto::common::v1::{Condition, Role, WorkNotice};
 use foundry_proto::repo::v1::{
     ImportWorkHeader, ImportWorkRequest, ImportWorkResponse, import_work_request::Part,
 };
@@ -16,7 +16,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::context::Context;
-use crate::domain::work::{State, Work};
+use crate::domain::work::{State, Work, bounded};
 use crate::flow::import;
 use crate::store::{repositories, works};
 
@@ -80,6 +80,8 @@ struct Arrival {
     base: String,
     size: u64,
     unchanged: bool,
+    notices: Vec<WorkNotice>,
+    began: Option<Timestamp>,
 }
 
 impl Arrival {
@@ -109,6 +111,8 @@ impl Arrival {
             unchanged: base == head,
             base: base.to_string(),
             size,
+            began: header.hand_over_time.as_ref().map(Timestamp::from_proto),
+            notices: bounded(header.notices),
         })
     }
 }
@@ -158,6 +162,8 @@ async fn record(
             work.base_commit.clone_from(&arrived.base);
             work.branch.clone_from(&arrived.branch);
             work.received += 1;
+            work.notices.clone_from(&arrived.notices);
+            work.hand_over_time = arrived.began;
             let mut ws = WriteSet::new();
             let there = [("repository_id", arrived.repository.as_str().into())];
             ws.guard(Guard::exists(&repositories::REPOSITORIES, &there));
@@ -188,6 +194,7 @@ async fn record(
                 work.version = work.received;
                 (work.files_changed, work.additions, work.deletions) = (0, 0, 0);
                 work.import_time = Some(now);
+                work.merged_from.clear();
             }
             works::save(&mut ws, rev, &work);
             Ok((ws, work))
@@ -216,6 +223,9 @@ fn new_work(arrived: &Arrival) -> Work {
         additions: 0,
         deletions: 0,
         import_time: None,
+        notices: Vec::new(),
+        hand_over_time: None,
+        merged_from: Vec::new(),
     }
 }
 
@@ -249,7 +259,7 @@ mod tests {
 
     async fn changes(f: &Fixture, task: &TaskId) -> foundry_proto::repo::v1::ListWorkChangesResponse {
         let request =
-            ListWorkChangesRequest { task_id: task.to_string(), page_size: 0, page_token: String::new() };
+            ListWorkChangesRequest { task_id: task.to_string(), ..ListWorkChangesRequest::default() };
         list_work_changes::list_work_changes(&f.cx, &f.member, request).await.unwrap()
     }
 
@@ -271,6 +281,7 @@ mod tests {
                 task_id: task.to_string(),
                 path: change.path.clone(),
                 version: work.version,
+                ..GetWorkPatchRequest::default()
             };
             patch.extend(get_work_patch::get_work_patch(&f.cx, &f.member, request).await.unwrap().patch);
         }
@@ -301,6 +312,36 @@ mod tests {
         let listed = changes(&f, &task).await;
         let work = listed.work.unwrap();
         assert_eq!((work.state(), work.version, listed.changes.len()), (WorkState::Ready, 2, 0));
+    }
+
+    #[tokio::test]
+    async fn notices_arrive_with_the_work_bounded_and_also_when_nothing_changed() {
+        use foundry_proto::common::v1::WorkNoticeKind;
+
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let service = Caller::service("provisioner");
+        let notice = |path: String| WorkNotice {
+            kind: WorkNoticeKind::Stash.into(),
+            count: 1,
+            path,
+            ..WorkNotice::default()
+        };
+        let base = git(&f.origin, &["rev-parse", "HEAD"]);
+        let mut parts = f.handed_over(&repository, &task, &base, &base, Vec::new());
+        let Some(Part::Header(header)) = &mut parts[0].part else { panic!("no header") };
+        header.notices = vec![notice(String::new()), notice("x".repeat(10_000))];
+        header.notices.extend((0..100).map(|_| notice(String::new())));
+        header.hand_over_time = Some(Timestamp::from_micros(7_000_000).to_proto());
+        import_work(&f.cx, &service, stream(parts)).await.unwrap();
+        let work = changes(&f, &task).await.work.unwrap();
+        assert_eq!(work.notices.len(), foundry_git::MAX_NOTICES - 1, "the one that is too long is dropped");
+        assert_eq!(work.hand_over_time.unwrap().seconds, 7);
+        // The next hand-over has none.
+        let parts = f.work(&repository, &task, &[("a.txt", "a\n")]);
+        import_work(&f.cx, &service, stream(parts)).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        assert!(changes(&f, &task).await.work.unwrap().notices.is_empty());
     }
 
     #[tokio::test]

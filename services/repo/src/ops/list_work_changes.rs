@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{ListWorkChangesRequest, ListWorkChangesResponse};
 
 use crate::context::Context;
-use crate::store::changes;
+use crate::store::changes::{self, Against};
 
 /// A stored read of the newest complete version.
 ///
@@ -19,7 +19,8 @@ pub async fn list_work_changes(
 ) -> Result<ListWorkChangesResponse> {
     let (work, moment) = cx.work_and_moment(caller, &request.task_id, Role::Viewer).await?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
-    let (found, next) = changes::list(&moment, &work.task_id, work.version, &page).await?;
+    let (found, next) =
+        changes::list(&moment, Against::of(&work, request.whole), &work.task_id, work.version, &page).await?;
     Ok(ListWorkChangesResponse {
         work: Some(work.to_proto()),
         changes: found,
@@ -45,7 +46,8 @@ mod tests {
             f.engine.run_until_idle().await.unwrap();
         };
         let list = async |page_token: String| {
-            let request = ListWorkChangesRequest { task_id: task.to_string(), page_size: 1, page_token };
+            let request =
+                ListWorkChangesRequest { task_id: task.to_string(), page_size: 1, page_token, whole: false };
             list_work_changes(&f.cx, &f.member, request).await
         };
         import(&[("a.txt", "a\n"), ("b.txt", "b\n")]).await;

@@ -33,13 +33,18 @@ pub async fn stream_work_patch(
         let text = "the task's first work is being imported";
         return Err(Error::new(Code::NotFound, "WORK_NOT_FOUND", text).retry_after(Duration::from_secs(1)));
     }
-    let (base, head) = (CommitId::parse(&work.base_commit)?, CommitId::parse(&work.head_commit)?);
+    let (mut base, head) = (CommitId::parse(&work.base_commit)?, CommitId::parse(&work.head_commit)?);
     let place = cx.serving.place(&work.organization_id).await?;
-    let piped = cx.mirror_of(&work).await?.stream_patch(&base, &head, Serving::limits())?;
+    let mirror = cx.mirror_of(&work).await?;
+    if !request.whole && !work.merged_from.is_empty() {
+        // As the list of the work's own files.
+        base = mirror.merged_base(&base, &head).await?.map_or(base, |merged| merged.commit);
+    }
+    let piped = mirror.stream_patch(&base, &head, Serving::limits())?;
     let part = |part| StreamWorkPatchResponse { part: Some(part) };
     let header = WorkPatchHeader {
         version: work.version,
-        base_commit: work.base_commit,
+        base_commit: base.to_string(),
         head_commit: work.head_commit,
         files_changed: work.files_changed,
     };
@@ -65,7 +70,7 @@ mod tests {
         let parts = f.work(&repository, &task, &[("lock.json", &large), ("README.md", "x\n")]);
         import_work(&f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
         f.engine.run_until_idle().await.unwrap();
-        let ask = |version| StreamWorkPatchRequest { task_id: task.to_string(), version };
+        let ask = |version| StreamWorkPatchRequest { task_id: task.to_string(), version, whole: false };
         let mut answers = stream_work_patch(&f.cx, &f.member, ask(1)).await.unwrap();
         let Some(Part::Header(header)) = answers.next().await.unwrap().unwrap().part else {
             panic!("no header")

@@ -1,4 +1,4 @@
-//! Table `work_changes`: the changed files of each version of a work, with their patches.
+//! Tables `work_changes` and `work_whole_changes`: the changed files of each version of a work, with their patches.
 
 use bytes::Bytes;
 use foundry_core::{Error, PageRequest, PageToken, Result, TaskId};
@@ -7,11 +7,43 @@ use foundry_service::readable;
 use foundry_store::{Row, Snapshot, Table, WriteSet};
 use prost::Message as _;
 
+use crate::domain::work::Work;
+
 pub const WORK_CHANGES: Table = Table::new(
     "work_changes",
     &["task_id", "version", "path", "position", "change", "patch"],
     &["task_id", "version", "path"],
 );
+
+/// All files that differ from the base, for a work that has merged other branches.
+pub const WORK_WHOLE_CHANGES: Table = Table::new(
+    "work_whole_changes",
+    &["task_id", "version", "path", "position", "change", "patch"],
+    &["task_id", "version", "path"],
+);
+
+/// What a work is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// The base with what was merged from other branches: what is left is the work's own.
+    Merged,
+    /// The base alone.
+    Base,
+}
+
+impl Against {
+    /// The comparison that a caller asks for; both are the same for a work that has merged nothing.
+    pub fn of(work: &Work, whole: bool) -> Self {
+        if whole && !work.merged_from.is_empty() { Self::Base } else { Self::Merged }
+    }
+
+    fn table(self) -> &'static Table {
+        match self {
+            Self::Merged => &WORK_CHANGES,
+            Self::Base => &WORK_WHOLE_CHANGES,
+        }
+    }
+}
 
 /// One that cannot be decoded is shown with its path alone.
 fn change(row: &Row) -> Result<FileChange> {
@@ -44,6 +76,7 @@ fn position(text: &str) -> Option<(i64, i64)> {
 /// version.
 pub async fn list(
     moment: &Snapshot,
+    against: Against,
     task: &TaskId,
     version: i64,
     page: &PageRequest,
@@ -52,8 +85,16 @@ pub async fn list(
     if of != version {
         return Err(replaced(task, of, version));
     }
-    let sql = "SELECT path, position, change FROM work_changes \
-               WHERE task_id = $1 AND version = $2 AND position > $3 ORDER BY position LIMIT $4";
+    let sql = match against {
+        Against::Merged => {
+            "SELECT path, position, change FROM work_changes \
+             WHERE task_id = $1 AND version = $2 AND position > $3 ORDER BY position LIMIT $4"
+        }
+        Against::Base => {
+            "SELECT path, position, change FROM work_whole_changes \
+             WHERE task_id = $1 AND version = $2 AND position > $3 ORDER BY position LIMIT $4"
+        }
+    };
     let params = [task.as_str().into(), version.into(), after.into(), page.limit().into()];
     let rows = moment.query(sql, &params).await?;
     let found =
@@ -68,18 +109,32 @@ pub async fn list(
 /// `INTERNAL` when the database fails.
 pub async fn find(
     moment: &Snapshot,
+    against: Against,
     task: &TaskId,
     version: i64,
     path: &str,
 ) -> Result<Option<(FileChange, Bytes)>> {
-    let sql =
-        "SELECT path, change, patch FROM work_changes WHERE task_id = $1 AND version = $2 AND path = $3";
+    let sql = match against {
+        Against::Merged => {
+            "SELECT path, change, patch FROM work_changes WHERE task_id = $1 AND version = $2 AND path = $3"
+        }
+        Against::Base => {
+            "SELECT path, change, patch FROM work_whole_changes \
+             WHERE task_id = $1 AND version = $2 AND path = $3"
+        }
+    };
     let rows = moment.query(sql, &[task.as_str().into(), version.into(), path.into()]).await?;
     rows.first().map(|row| Ok((change(row)?, row.blob("patch")?))).transpose()
 }
 
-/// Adds a changed file; adding it again changes nothing.
-pub fn put(ws: &mut WriteSet, task: &TaskId, version: i64, position: i64, change: &FileChange, patch: Bytes) {
+/// Adds a changed file at its position; adding it again changes nothing.
+pub fn put(
+    ws: &mut WriteSet,
+    against: Against,
+    (task, version): (&TaskId, i64),
+    position: i64,
+    (change, patch): (&FileChange, Bytes),
+) {
     let values = vec![
         task.as_str().into(),
         version.into(),
@@ -88,10 +143,19 @@ pub fn put(ws: &mut WriteSet, task: &TaskId, version: i64, position: i64, change
         change.encode_to_vec().into(),
         patch.into(),
     ];
-    ws.upsert(&WORK_CHANGES, values);
+    ws.upsert(against.table(), values);
 }
 
 /// Removes the changed files of a version.
 pub fn forget(ws: &mut WriteSet, task: &TaskId, version: i64) {
-    ws.delete_where(&WORK_CHANGES, &[("task_id", task.as_str().into()), ("version", version.into())]);
+    for table in [&WORK_CHANGES, &WORK_WHOLE_CHANGES] {
+        ws.delete_where(table, &[("task_id", task.as_str().into()), ("version", version.into())]);
+    }
+}
+
+/// Removes the changed files of a task.
+pub fn forget_all(ws: &mut WriteSet, task: &str) {
+    for table in [&WORK_CHANGES, &WORK_WHOLE_CHANGES] {
+        ws.delete_where(table, &[("task_id", task.into())]);
+    }
 }

@@ -6,21 +6,24 @@ pub mod clones;
 pub mod repositories;
 pub mod works;
 
-use foundry_proto::common::v1::Condition;
+use foundry_proto::common::v1::{Condition, MergedParts, WorkNotices};
 use foundry_proto::repo::v1::FileChange;
 use foundry_store::{Encoded, Migrations, step};
 
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 3] = [
+pub static ENCODED: [Encoded; 6] = [
     Encoded::message::<Condition>(&repositories::REPOSITORIES, "condition"),
     Encoded::message::<Condition>(&works::WORKS, "condition"),
+    Encoded::message::<WorkNotices>(&works::WORKS, "notices"),
+    Encoded::message::<MergedParts>(&works::WORKS, "merged_from"),
     Encoded::message::<FileChange>(&changes::WORK_CHANGES, "change"),
+    Encoded::message::<FileChange>(&changes::WORK_WHOLE_CHANGES, "change"),
 ];
 
 /// The service's schema.
 pub const MIGRATIONS: Migrations = Migrations {
     owner: "repo",
-    steps: &[step!("0001_repo"), step!("0002_clones"), step!("0004_work_branches")],
+    steps: &[step!("0001_repo"), step!("0002_clones"), step!("0003_notices"), step!("0004_work_branches")],
 };
 
 #[cfg(test)]

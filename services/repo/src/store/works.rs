@@ -1,7 +1,8 @@
 //! Table `works`: the work of each task and the state of its import.
 
 use foundry_core::{RepositoryId, Result, TaskId};
-use foundry_service::stored_condition;
+use foundry_proto::common::v1::{MergedParts, WorkNotices};
+use foundry_service::{readable, stored_condition};
 use foundry_store::{Reader, RevRef, Row, Table, Value, WriteSet};
 use prost::Message as _;
 
@@ -25,6 +26,9 @@ pub const WORKS: Table = Table::new(
         "additions",
         "deletions",
         "import_time",
+        "notices",
+        "hand_over_time",
+        "merged_from",
     ],
     &["task_id"],
 );
@@ -33,7 +37,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT task_id, organization_id, repository_id, rev, branch, state, condition, base_commit, head_commit, version, ",
-            "received, files_changed, additions, deletions, import_time FROM works ",
+            "received, files_changed, additions, deletions, import_time, notices, hand_over_time, merged_from FROM works ",
             $rest
         )
     };
@@ -63,6 +67,11 @@ pub fn read(row: &Row) -> Result<Work> {
         additions: row.int("additions")?,
         deletions: row.int("deletions")?,
         import_time: row.opt_time("import_time")?,
+        notices: readable::<WorkNotices>(row, "notices", row.text("task_id")?)?.unwrap_or_default().notices,
+        hand_over_time: row.opt_time("hand_over_time")?,
+        merged_from: readable::<MergedParts>(row, "merged_from", row.text("task_id")?)?
+            .unwrap_or_default()
+            .parts,
     })
 }
 
@@ -115,6 +124,9 @@ pub fn save(ws: &mut WriteSet, rev: RevRef, w: &Work) {
         ("additions", w.additions.into()),
         ("deletions", w.deletions.into()),
         ("import_time", w.import_time.into()),
+        ("notices", WorkNotices { notices: w.notices.clone() }.encode_to_vec().into()),
+        ("hand_over_time", w.hand_over_time.into()),
+        ("merged_from", MergedParts { parts: w.merged_from.clone() }.encode_to_vec().into()),
     ];
     let key: Value = w.task_id.as_str().into();
     if w.rev == 0 {

@@ -6,13 +6,14 @@ use foundry_core::{Code, Error, Result, Timestamp};
 use foundry_proto::common::v1::{Condition, PermissionPolicy};
 use foundry_proto::provisioner::v1::{AgentSession, AgentSessionState, Sandbox, SandboxState};
 use foundry_proto::repo::v1::Work;
-use foundry_proto::task::v1::{Changes, SessionState, TaskState};
+use foundry_proto::task::v1::{SessionState, TaskState};
 use foundry_service::damaged_condition;
 
 use super::session::{Message, MessageState, Session};
 use super::stages;
 use super::task::{Lifecycle, Task};
 use super::validate::prefix;
+use super::work;
 
 /// The last known copy of another service's entity.
 #[derive(Clone, Debug, PartialEq)]
@@ -188,7 +189,7 @@ impl Aggregate {
         let agent = self.agent(self.task.first_session_id.as_str());
         let failure = (state == TaskState::Error).then_some(&condition);
         let stages = stages::fold(sandbox, agent, failure);
-        let changes = self.work.as_ref().map(|w| changes(&w.entity));
+        let changes = work::shown(self.work.as_ref().map(|w| &w.entity), sandbox);
         let open = self.sessions.iter().filter(|s| !s.closed).count();
         let mut view = self.task.view.clone();
         view.set_state(state);
@@ -467,18 +468,4 @@ fn retryable(condition: Condition) -> Condition {
     };
     let reason = if condition.reason.is_empty() { "FAILED".to_owned() } else { condition.reason.clone() };
     Condition { retryable: true, next_action, reason, waiting_on: String::new(), ..condition }
-}
-
-/// A work as the task's view shows it.
-pub fn changes(work: &Work) -> Changes {
-    Changes {
-        version: work.version,
-        base_commit: work.base_commit.clone(),
-        head_commit: work.head_commit.clone(),
-        files_changed: work.files_changed,
-        additions: work.additions,
-        deletions: work.deletions,
-        import_time: work.import_time,
-        condition: work.condition.clone(),
-    }
 }

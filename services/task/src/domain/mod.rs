@@ -7,3 +7,4 @@ pub mod session;
 pub mod stages;
 pub mod task;
 pub mod validate;
+pub mod work;

@@ -4,7 +4,10 @@ use foundry_authn::Caller;
 use foundry_core::{Result, SessionId, counted};
 use foundry_proto::common::v1::{Condition, Role, StageState};
 use foundry_proto::repo::v1::Repository;
-use foundry_proto::task::v1::{ExplainTaskRequest, ExplainTaskResponse, Finding, SessionState, TaskState};
+use foundry_proto::task::v1::{
+    Changes, ExplainTaskRequest, ExplainTaskResponse, Finding, SessionState, TaskState,
+};
+use foundry_service::{merged_words, notice_words};
 
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
@@ -41,6 +44,9 @@ fn explain(
     {
         summary.push_str(" Retry the task to make the next attempt now.");
     }
+    if view.changes.as_ref().is_some_and(|c| c.not_saved.is_some()) {
+        summary.push_str(" Its newest work is not saved.");
+    }
     let mut findings = vec![finding(&format!("task {}", view.task_id), &state, &condition)];
     findings.extend(current_stage(aggregate));
     if let Some(sandbox) = aggregate.sandbox.as_ref().map(|s| &s.entity) {
@@ -59,7 +65,15 @@ fn explain(
         let subject = format!("transcript of session {}", session.session_id);
         findings.extend(stalled(&session.session_id).map(|why| finding(&subject, "stalled", &why)));
     }
-    if let Some(changes) = &view.changes {
+    findings.extend(view.changes.iter().flat_map(work_findings));
+    findings.push(repository_finding(repository, &view.repository_id));
+    ExplainTaskResponse { summary, findings }
+}
+
+/// The imported work, why newer work is not saved, and what was left out.
+fn work_findings(changes: &Changes) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if changes.version > 0 {
         let mut found = finding("work", "imported", &changes.condition.clone().unwrap_or_default());
         found.explanation = format!(
             "Version {}: {} changed, {} added, {} removed.",
@@ -68,10 +82,27 @@ fn explain(
             counted(changes.additions, "line"),
             changes.deletions
         );
+        for merged in &changes.merged_from {
+            found.explanation.push_str(&format!(" Not counted: {}.", merged_words(merged)));
+        }
         findings.push(found);
     }
-    findings.push(repository_finding(repository, &view.repository_id));
-    ExplainTaskResponse { summary, findings }
+    if let Some(why) = &changes.not_saved {
+        let mut found = finding("work", "not saved", why);
+        found.explanation = sentence("The newest work is not saved", why);
+        findings.push(found);
+    }
+    findings.extend(changes.notices.iter().map(|notice| {
+        let (what, next) = notice_words(notice);
+        let condition = Condition { message: what, next_action: next, ..Condition::default() };
+        Finding {
+            subject: "work".to_owned(),
+            state: "notice".to_owned(),
+            explanation: sentence("A notice", &condition),
+            condition: Some(condition),
+        }
+    }));
+    findings
 }
 
 /// The first stage that is unfinished or failed.
@@ -287,6 +318,45 @@ mod tests {
             "It is installing and is waiting for agent installing (AGENT_INSTALL_FAILED). \
              Attempt 3 of 10 failed; the next is at 2025-11-25T11:38:16Z."
         );
+    }
+
+    #[test]
+    fn the_work_is_explained_with_what_was_left_out_and_why_it_is_not_saved() {
+        use foundry_proto::common::v1::{MergedFrom, WorkNotice, WorkNoticeKind};
+
+        let merged = MergedFrom { branch: "develop".to_owned(), files_changed: 30, ..MergedFrom::default() };
+        let notice = WorkNotice {
+            kind: WorkNoticeKind::Operation.into(),
+            detail: "rebase".to_owned(),
+            count: 1,
+            ..WorkNotice::default()
+        };
+        let why = Condition {
+            reason: "WORK_BUNDLE_FAILED".to_owned(),
+            message: "git failed".to_owned(),
+            ..Condition::default()
+        };
+        let changes = Changes {
+            version: 2,
+            files_changed: 1,
+            notices: vec![notice],
+            not_saved: Some(why.clone()),
+            merged_from: vec![merged],
+            ..Changes::default()
+        };
+        let told: Vec<_> = work_findings(&changes).into_iter().map(|f| f.explanation).collect();
+        assert_eq!(
+            told,
+            [
+                "Version 2: 1 file changed, 0 lines added, 0 removed. Not counted: 30 files merged from develop.",
+                "The newest work is not saved: git failed (WORK_BUNDLE_FAILED).",
+                "A notice: rebase in progress, 1 file in conflict. Next step: ask the agent to finish or abort it; \
+                 until then the work is the tree as it is.",
+            ]
+        );
+        // Also before the first import.
+        let told = work_findings(&Changes { not_saved: Some(why), ..Changes::default() });
+        assert_eq!(told.len(), 1);
     }
 
     #[test]

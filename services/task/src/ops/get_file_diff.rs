@@ -27,7 +27,12 @@ pub async fn get_file_diff(
         return Err(no_such_path(&request.task_id, "changed file", &request.path));
     }
     let (task, path) = (request.task_id.clone(), request.path.clone());
-    let read = GetWorkPatchRequest { task_id: request.task_id, path: request.path, version: request.version };
+    let read = GetWorkPatchRequest {
+        task_id: request.task_id,
+        path: request.path,
+        version: request.version,
+        whole: request.whole,
+    };
     let answer = cx.read_repo(cx.repo.clone().get_work_patch(read)).await.map_err(|e| match e.code {
         tonic::Code::NotFound => no_such_path(&task, "changed file", &path),
         _ => e.of_repo(),

@@ -4,7 +4,7 @@ use foundry_authn::Caller;
 use foundry_core::{PageRequest, Result};
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::ListWorkChangesRequest;
-use foundry_proto::task::v1::{ListFileChangesRequest, ListFileChangesResponse};
+use foundry_proto::task::v1::{Changes, ListFileChangesRequest, ListFileChangesResponse};
 
 use crate::context::Context;
 use crate::view::files::file_change;
@@ -28,9 +28,17 @@ pub async fn list_file_changes(
         task_id: request.task_id,
         page_size: request.page_size,
         page_token: request.page_token,
+        whole: request.whole,
     };
     let answer = cx.read_repo(cx.repo.clone().list_work_changes(read)).await.map_err(|e| e.of_repo())?;
-    let changes = answer.work.as_ref().map_or(changes, crate::domain::derive::changes);
+    let changes = match &answer.work {
+        Some(work) => Changes {
+            as_of_time: changes.as_of_time,
+            not_saved: changes.not_saved,
+            ..crate::domain::work::changes(work)
+        },
+        None => changes,
+    };
     Ok(ListFileChangesResponse {
         changes: Some(changes),
         files: answer.changes.into_iter().map(file_change).collect(),

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::process::ExitCode;
 
-use foundry_core::{Timestamp, counted};
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::common::v1::{Stage, StageState, TranscriptPart, TurnOutcome};
 use foundry_proto::task::v1::{Session, Task, TaskItem, TaskState, task_item::Item};
@@ -14,9 +13,6 @@ use crate::cli::Output;
 use crate::client::Gateway;
 use crate::failure::Failure;
 use crate::output;
-
-/// How long to wait for the import of the work after a turn.
-const WORK_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Exit code for the end of a turn: 0, or 6 when the turn failed.
 pub fn exit_code(part: &TranscriptPart) -> ExitCode {
@@ -71,7 +67,7 @@ async fn first_turn(
     provisioned(gateway, output, task_id, None).await?;
     let (code, end) = super::conversation::follow(gateway, output, session_id, 0, Until::FirstTurn).await?;
     if let Some(end) = end {
-        work(gateway, output, task_id, &end).await?;
+        super::work::imported(gateway, output, task_id, &end).await?;
     }
     Ok(code)
 }
@@ -91,52 +87,6 @@ pub(super) async fn provisioned(
         Followed::Enough => Ok(()),
         Followed::Ended(state) => Err(Failure::new(format!("the task is {state}")).exit(6)),
     }
-}
-
-/// Waits until the work of a turn is imported, so that the next command finds it, and prints its size.
-pub(super) async fn work(
-    gateway: &Gateway,
-    output: Output,
-    task_id: &str,
-    end: &TranscriptPart,
-) -> Result<(), Failure> {
-    let ended = end.create_time.as_ref().map(Timestamp::from_proto).unwrap_or_default();
-    let imported = |t: &Task| {
-        let time = t.changes.as_ref().and_then(|c| c.import_time.as_ref()).map(Timestamp::from_proto);
-        time.is_some_and(|t| t >= ended)
-    };
-    let tasks = super::tasks();
-    let mut watch = super::watch_task(gateway, &tasks, task_id);
-    let wait = async {
-        loop {
-            let event = watch.next().await?;
-            let (Event::Snapshot { rows: changes, .. } | Event::Delta { changes, .. }) = event else {
-                continue;
-            };
-            for change in changes {
-                if let Op::Upsert(TaskItem { item: Some(Item::Task(task)) }) = change.op
-                    && imported(&task)
-                {
-                    return Ok::<_, Failure>(task.changes.unwrap_or_default());
-                }
-            }
-        }
-    };
-    match tokio::time::timeout(WORK_LIMIT, wait).await {
-        Ok(changes) => {
-            let c = changes?;
-            if output == Output::Table {
-                output::line(&format!(
-                    "changes: {}, +{} -{}",
-                    counted(c.files_changed, "file"),
-                    c.additions,
-                    c.deletions
-                ));
-            }
-        }
-        Err(_) => eprintln!("the work is still being imported; see `foundry task diff {task_id}`"),
-    }
-    Ok(())
 }
 
 async fn follow_task(

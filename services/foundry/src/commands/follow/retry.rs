@@ -40,7 +40,7 @@ async fn follow(gateway: &Gateway, output: Output, before: &GetTaskResponse) -> 
     let (id, last) = (&session.session_id, session.last_offset);
     let (code, end) = super::conversation::follow(gateway, output, id, last, Until::FirstTurn).await?;
     if let Some(end) = end {
-        super::creation::work(gateway, output, &task.task_id, &end).await?;
+        super::work::imported(gateway, output, &task.task_id, &end).await?;
     }
     Ok(code)
 }

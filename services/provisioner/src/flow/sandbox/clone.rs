@@ -68,7 +68,7 @@ pub async fn clone_to(
         branch,
         destination,
         origin,
-        identity: ("Foundry agent".to_owned(), "agent@foundry.invalid".to_owned()),
+        identity: ("Foundry agent".to_owned(), foundry_git::AGENT_EMAIL.to_owned()),
     };
     mirror.clone_into(&spec).await.map_err(refused)
 }

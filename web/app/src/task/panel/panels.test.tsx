@@ -3,7 +3,8 @@ import { Code, FoundryError, topics } from '@foundry/client'
 import { FoundryProvider } from '@foundry/client/react'
 import { ConditionSchema } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { SandboxItemSchema, SandboxState } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
-import { FileChangeSchema, FileTreeEntrySchema } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { MergedFromSchema, WorkNoticeKind, WorkNoticeSchema } from '@foundry/client/gen/foundry/common/v1/work_pb'
+import { ChangesSchema, FileChangeSchema, FileTreeEntrySchema } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { MantineProvider } from '@mantine/core'
 import { act, fireEvent, render, screen, waitFor } from '@testing-library/react'
 import type { ReactNode } from 'react'
@@ -86,6 +87,38 @@ describe('the changes', () => {
     expect(screen.getByText(/too large to store \(2.9 MiB/)).toBeTruthy()
     expect(screen.getByText(/Binary file/)).toBeTruthy()
     expect(made(world, 'getFileDiff')).toEqual([])
+  })
+
+  it('show what the work left out, what it merged and why it is not saved, inert', async () => {
+    const world = new FakeTask({ task: { listFileChanges: () => ({ files: [file('a.rs')], nextPageToken: '' }) } })
+    const notices = [
+      create(WorkNoticeSchema, { kind: WorkNoticeKind.OTHER_BRANCH, branch: 'other\u202E', count: 1n }),
+      create(WorkNoticeSchema, { kind: 99 as WorkNoticeKind, path: 'x' }),
+    ]
+    const mergedFrom = [create(MergedFromSchema, { branch: 'develop', filesChanged: 30 })]
+    const notSaved = create(ConditionSchema, { reason: 'WORK_BUNDLE_FAILED', message: 'git failed' })
+    const changes = create(ChangesSchema, { version: 1n, filesChanged: 1, notices, mergedFrom, notSaved })
+    show(world, <Changes task={aTask({ changes })} />)
+    const list = await screen.findByRole('list', { name: 'Notices about the work' })
+    expect(list.textContent).toContain('1 commit on branch other⟦RLO⟧ is not part of the work')
+    expect(list.textContent).toContain('30 files merged from develop')
+    expect(list.textContent).toContain('A notice about x')
+    expect(screen.getByText('WORK_BUNDLE_FAILED')).toBeTruthy()
+  })
+
+  it('list what was merged only when that is wanted', async () => {
+    const listFileChanges = ({ whole }: { whole: boolean }) => ({
+      files: whole ? [file('mine.rs'), file('theirs.rs')] : [file('mine.rs')],
+      nextPageToken: '',
+    })
+    const world = new FakeTask({ task: { listFileChanges, getFileDiff: () => patch('-old\n+new') } })
+    const mergedFrom = [create(MergedFromSchema, { branch: 'develop', filesChanged: 1 })]
+    show(world, <Changes task={aTask({ changes: create(ChangesSchema, { version: 1n, filesChanged: 1, mergedFrom }) })} />)
+    await screen.findByText('mine.rs')
+    expect(screen.queryByText('theirs.rs')).toBeNull()
+    fireEvent.click(screen.getByRole('checkbox', { name: /merged from other branches/ }))
+    fireEvent.click(await screen.findByRole('button', { name: /theirs\.rs/, expanded: false }))
+    await waitFor(() => expect(made(world, 'getFileDiff').at(-1)?.request).toMatchObject({ path: 'theirs.rs', whole: true }))
   })
 
   it('draw a long diff step by step', async () => {

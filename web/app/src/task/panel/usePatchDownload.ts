@@ -14,15 +14,15 @@ export interface PatchDownload {
   readonly download: () => void
 }
 
-/** Takes the whole patch, whatever its size, and offers it as a file to save. */
-export function usePatchDownload(task: Task): PatchDownload {
+/** Takes the patch, whatever its size, and offers it as a file to save; `whole`: with what was merged from other branches. */
+export function usePatchDownload(task: Task, whole = false): PatchDownload {
   const client = useFoundry()
   const [bytes, setBytes] = useState<number | undefined>(undefined)
   const { taskId } = task
   const download = async () => {
     setBytes(0)
     try {
-      const patch = await wholePatch(client.repo.streamWorkPatch({ taskId }), setBytes)
+      const patch = await wholePatch(client.repo.streamWorkPatch({ taskId, whole }), setBytes)
       saveAs(fileName(task), patch.content)
       toastDone('Patch downloaded', `${counted(patch.files, 'file')}. Apply it with git apply --index.`)
     } catch (error) {

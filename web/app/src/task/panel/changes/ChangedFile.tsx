@@ -15,6 +15,8 @@ interface Props {
   taskId: string
   file: FileChange
   version: bigint
+  /** Whether it is compared with the base alone, merged branches included. */
+  whole: boolean
   choice: DiffChoice
   startsOpen: boolean
 }
@@ -28,7 +30,7 @@ const kinds: Readonly<Record<string, { letter: string; word: string }>> = {
 }
 
 /** A changed file; its diff is loaded and rendered when it is opened. */
-export const ChangedFile = memo(function ChangedFile({ taskId, file, version, choice, startsOpen }: Props) {
+export const ChangedFile = memo(function ChangedFile({ taskId, file, version, whole, choice, startsOpen }: Props) {
   const [open, setOpen] = useState(startsOpen)
   const kind = kinds[file.kind] ?? { letter: '?', word: file.kind }
   return (
@@ -44,7 +46,7 @@ export const ChangedFile = memo(function ChangedFile({ taskId, file, version, ch
         <DiffStat additions={file.additions} deletions={file.deletions} />
         <CopyButton value={file.path} label="Copy path" />
       </div>
-      {open && <Opened taskId={taskId} file={file} version={version} choice={choice} />}
+      {open && <Opened taskId={taskId} file={file} version={version} whole={whole} choice={choice} />}
     </li>
   )
 })
@@ -64,7 +66,7 @@ function Path({ file }: { file: FileChange }) {
   )
 }
 
-function Opened({ taskId, file, version, choice }: Omit<Props, 'startsOpen'>) {
+function Opened({ taskId, file, version, whole, choice }: Omit<Props, 'startsOpen'>) {
   if (file.binary) return <p className={classes.note}>Binary file; its content is not shown.</p>
   if (file.tooLarge) {
     return (
@@ -73,13 +75,15 @@ function Opened({ taskId, file, version, choice }: Omit<Props, 'startsOpen'>) {
       </p>
     )
   }
-  return <Loaded taskId={taskId} file={file} version={version} choice={choice} />
+  return <Loaded taskId={taskId} file={file} version={version} whole={whole} choice={choice} />
 }
 
-function Loaded({ taskId, file, version, choice }: Omit<Props, 'startsOpen'>) {
+function Loaded({ taskId, file, version, whole, choice }: Omit<Props, 'startsOpen'>) {
   const client = useFoundry()
   const { path } = file
-  const diff = useRead(`${taskId}:${path}@${version}`, (signal) => client.task.getFileDiff({ taskId, path, version }, { signal }))
+  const diff = useRead(`${taskId}:${path}@${version}${whole ? '/whole' : ''}`, (signal) =>
+    client.task.getFileDiff({ taskId, path, version, whole }, { signal }),
+  )
   if (diff.data === undefined) {
     if (diff.error !== undefined)
       return <ErrorState error={diff.error} title="The diff could not be loaded" onRetry={diff.reload} compact />

@@ -10,6 +10,7 @@ import { useRead } from '../../../state/read'
 import { counted } from '../../../ui/text/size'
 import { usePatchDownload } from '../usePatchDownload'
 import { ChangedFile } from './ChangedFile'
+import { Notices } from './Notices'
 import classes from './changes.module.css'
 import { useDiffChoice, type DiffChoice } from './useDiffChoice'
 
@@ -22,12 +23,14 @@ function Changes({ task }: { task: Task }) {
   const version = task.changes?.version ?? 0n
   const [choice, choose] = useDiffChoice()
   const [shown, setShown] = useState(PAGE)
-  const list = useRead(`${taskId}@${version}/${shown}`, async (signal) => {
+  const [merged, setMerged] = useState(false)
+  const whole = merged && (task.changes?.mergedFrom.length ?? 0) > 0
+  const list = useRead(`${taskId}@${version}/${shown}${whole ? '/whole' : ''}`, async (signal) => {
     const files: FileChange[] = []
     let pageToken = ''
     let changes: ListFileChangesResponse['changes']
     do {
-      const page = await client.task.listFileChanges({ taskId, pageSize: PAGE, pageToken }, { signal })
+      const page = await client.task.listFileChanges({ taskId, pageSize: PAGE, pageToken, whole }, { signal })
       files.push(...page.files)
       changes = page.changes
       pageToken = page.nextPageToken
@@ -43,22 +46,38 @@ function Changes({ task }: { task: Task }) {
   const { files, changes, more } = list.data
   if (files.length === 0)
     return (
-      <EmptyState icon={IconFileDiff} title="No files changed" level={3}>
-        The work has no differences from its base commit.
-      </EmptyState>
+      <div>
+        <Notices changes={task.changes} />
+        <EmptyState icon={IconFileDiff} title="No files changed" level={3}>
+          The work has no differences from its base commit.
+        </EmptyState>
+      </div>
     )
   return (
     <div className={classes.changes}>
-      <Toolbar task={task} choice={choice} choose={choose} loading={list.loading} onReload={list.reload} />
+      <Toolbar task={task} whole={whole} choice={choice} choose={choose} loading={list.loading} onReload={list.reload} />
       {list.error !== undefined && (
         <ErrorState error={list.error} title="The newest changes could not be loaded" onRetry={list.reload} compact />
       )}
-      {saysSomething(task.changes?.condition) && <ConditionLine condition={task.changes.condition} />}
+      {saysSomething(task.changes?.condition) && task.changes?.notSaved === undefined && (
+        <ConditionLine condition={task.changes.condition} />
+      )}
+      <Notices changes={task.changes} />
+      {(task.changes?.mergedFrom.length ?? 0) > 0 && (
+        <Checkbox
+          size="xs"
+          className={classes.merged}
+          label="List what was merged from other branches too"
+          checked={merged}
+          onChange={(event) => setMerged(event.currentTarget.checked)}
+        />
+      )}
       <ul className={classes.files} aria-label="Changed files">
         {files.map((file, at) => (
           <ChangedFile
-            key={file.path}
+            key={`${whole ? 'whole ' : ''}${file.path}`}
             taskId={taskId}
+            whole={whole}
             file={file}
             version={changes?.version ?? version}
             choice={choice}
@@ -80,6 +99,7 @@ function NothingYet({ task }: { task: Task }) {
   return (
     <div>
       {saysSomething(condition) && <ConditionLine condition={condition} />}
+      <Notices changes={task.changes} />
       <EmptyState icon={IconFileDiff} title="No changes yet" level={3}>
         The agent's changes are saved here at the end of each turn, and from time to time during one.
       </EmptyState>
@@ -89,14 +109,15 @@ function NothingYet({ task }: { task: Task }) {
 
 interface ToolbarProps {
   task: Task
+  whole: boolean
   choice: DiffChoice
   choose: (choice: DiffChoice) => void
   loading: boolean
   onReload: () => void
 }
 
-function Toolbar({ task, choice, choose, loading, onReload }: ToolbarProps) {
-  const patch = usePatchDownload(task)
+function Toolbar({ task, whole, choice, choose, loading, onReload }: ToolbarProps) {
+  const patch = usePatchDownload(task, whole)
   const { changes } = task
   return (
     <div className={classes.toolbar}>
@@ -104,7 +125,7 @@ function Toolbar({ task, choice, choose, loading, onReload }: ToolbarProps) {
         {counted(changes?.filesChanged ?? 0, 'file')}{' '}
         {changes !== undefined && <DiffStat additions={changes.additions} deletions={changes.deletions} />}{' '}
         <span className="fd-muted">
-          <RelativeTime time={changes?.importTime} prefix="saved" ago />
+          <RelativeTime time={changes?.asOfTime ?? changes?.importTime} prefix="saved" ago />
         </span>
       </span>
       <Checkbox

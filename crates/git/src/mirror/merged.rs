@@ -1,0 +1,151 @@
+//! What a work has merged from other branches of the repository, so that it is not counted as the work's own.
+
+use std::collections::HashSet;
+
+use super::diff::empty_tree;
+use super::{Mirror, Revision};
+use crate::{BranchName, CommitId, GitError, Result};
+
+/// Most merges that are followed; with more, everything counts as the work's own.
+const MAX_POINTS: usize = 10;
+/// Most commits at which the work's own history meets the repository's.
+const MAX_BOUNDARIES: usize = 200;
+
+/// Committers in sandboxes: agents, and the script that hands over what they have not committed.
+const OWN: [&str; 2] = [crate::AGENT_EMAIL, "foundry@localhost"];
+
+/// What came from one branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// A branch that contains the commit.
+    pub branch: BranchName,
+    /// The newest commit of it that is part of the work.
+    pub commit: CommitId,
+    /// Files that came with it.
+    pub files: u64,
+}
+
+/// The base of a work together with everything that was merged into the work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergedBase {
+    /// The commit to compare the work with.
+    pub commit: CommitId,
+    /// What it contains besides the base; never empty.
+    pub merged: Vec<Merged>,
+}
+
+impl Mirror {
+    /// The base with what the work has merged from the mirror's branches; none when that is nothing, or when it cannot
+    /// be separated because base and branch are in conflict. Commits made in sandboxes are the work's own, also once a
+    /// branch contains them.
+    pub async fn merged_base(&self, base: &CommitId, head: &CommitId) -> Result<Option<MergedBase>> {
+        let points = self.merged_points(base, head).await?;
+        if points.is_empty() || points.len() > MAX_POINTS {
+            return Ok(None);
+        }
+        let (mut commit, mut merged) = (base.clone(), Vec::new());
+        for point in points {
+            let Some(branch) = self.branch_with(&point).await? else { continue };
+            let Some(next) = self.merge(&commit, &point).await? else { return Ok(None) };
+            let files = self.diff_stat(&commit, &next).await?.len() as u64;
+            merged.push(Merged { branch, commit: point, files });
+            commit = next;
+        }
+        Ok((!merged.is_empty()).then_some(MergedBase { commit, merged }))
+    }
+
+    /// The commits of branches that the history of the work contains and its base does not, without their ancestors.
+    async fn merged_points(&self, base: &CommitId, head: &CommitId) -> Result<Vec<CommitId>> {
+        let listed = self
+            .command("rev-list")
+            .args(["--boundary", head.as_str(), "--not", base.as_str(), "--branches"])
+            .limits(self.local(64 << 20))
+            .run()
+            .await?;
+        let listed = String::from_utf8_lossy(&listed.stdout);
+        let mut meets: HashSet<&str> = listed.lines().filter_map(|line| line.strip_prefix('-')).collect();
+        if listed.trim().is_empty() {
+            meets.insert(head.as_str());
+        }
+        meets.remove(base.as_str());
+        if meets.is_empty() || meets.len() > MAX_BOUNDARIES {
+            return Ok(Vec::new());
+        }
+        // With the base among them, its ancestors go too.
+        let newest = self
+            .command("merge-base")
+            .args(["--independent", base.as_str()])
+            .args(&meets)
+            .limits(self.local(1 << 20))
+            .run()
+            .await?;
+        let newest = String::from_utf8_lossy(&newest.stdout);
+        let newest: Vec<&str> = newest.lines().filter(|id| *id != base.as_str()).collect();
+        if newest.is_empty() {
+            return Ok(Vec::new());
+        }
+        let committers = self
+            .command("log")
+            .args(["--no-walk=unsorted", "--format=%H %ce"])
+            .args(&newest)
+            .limits(self.local(1 << 20))
+            .run()
+            .await?;
+        let committers = String::from_utf8_lossy(&committers.stdout);
+        let foreign =
+            committers.lines().filter_map(|line| line.split_once(' ')).filter(|(_, who)| !OWN.contains(who));
+        foreign.map(|(id, _)| CommitId::parse(id)).collect()
+    }
+
+    /// The branch at a commit, or else the first one that contains it.
+    async fn branch_with(&self, commit: &CommitId) -> Result<Option<BranchName>> {
+        for which in ["--points-at", "--contains"] {
+            let found = self
+                .command("for-each-ref")
+                .args(["--count=50", "--format=%(refname:lstrip=2)", which, commit.as_str(), "refs/heads/"])
+                .run()
+                .await?;
+            let found = String::from_utf8_lossy(&found.stdout);
+            if let Some(branch) = found.lines().find_map(|name| BranchName::parse(name).ok()) {
+                return Ok(Some(branch));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A commit with the merge of two; none when they are in conflict. It has no ref: it is compared with at once.
+    async fn merge(&self, ours: &CommitId, theirs: &CommitId) -> Result<Option<CommitId>> {
+        if self.is_ancestor(ours, theirs).await? {
+            return Ok(Some(theirs.clone()));
+        }
+        let merged = self
+            .command("merge-tree")
+            // No attribute of the work applies.
+            .env("GIT_ATTR_SOURCE", empty_tree(ours))
+            .args(["--write-tree", "--no-messages"])
+            .operands([ours.as_str(), theirs.as_str()])
+            .limits(self.local(64 << 20))
+            .run_any()
+            .await?;
+        match merged.code {
+            0 => {}
+            1 => return Ok(None),
+            _ => return Err(GitError::from_exit("merge-tree", "failed", merged.stderr)),
+        }
+        let tree = CommitId::parse(String::from_utf8_lossy(&merged.stdout).trim())?;
+        let mut commit = self.command("commit-tree");
+        for (name, email, date) in [
+            ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_AUTHOR_DATE"),
+            ("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "GIT_COMMITTER_DATE"),
+        ] {
+            commit = commit.env(name, "Foundry").env(email, "foundry@localhost").env(date, "@0 +0000");
+        }
+        let commit = commit
+            .args(["-p", ours.as_str(), "-p", theirs.as_str(), "-m", "Merged"])
+            .operands([tree.as_str()])
+            .run()
+            .await?;
+        let commit = CommitId::parse(String::from_utf8_lossy(&commit.stdout).trim())?;
+        self.resolve(&Revision::Commit(commit)).await.map(Some)
+    }
+}

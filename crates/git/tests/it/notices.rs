@@ -1,0 +1,244 @@
+//! Work that is left out, and trees that have lost their history: nothing is dropped without a notice, and nothing that
+//! nobody touched is listed.
+
+use foundry_git::{ImportedWork, MAX_NOTICE_BYTES, MAX_NOTICES, NoticeKind, WorkBundleOutput};
+
+use crate::lab::Lab;
+
+fn paths(imported: &ImportedWork) -> Vec<String> {
+    imported.changes.iter().map(|c| c.path.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_tree_without_its_repository_is_compared_as_it_is() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "mkdir ignored; echo f > ignored/forced; git add -f ignored; git commit -q -m forced",
+    );
+    let s = lab.sandbox().await;
+    // An earlier hand-over lists what the base has in spite of `.gitignore`.
+    s.hand_over();
+    let ways = [
+        ("rm -rf .git", "missing"),
+        ("mkdir .git", "damaged"),
+        ("rm -r .git; git init -q .; git add -A; git commit -q -m anew", "replaced"),
+    ];
+    for (way, word) in ways {
+        s.sh(&format!("{way}; echo x > gone.txt; rm -f plain"));
+        let imported = s.import().await;
+        assert_eq!(paths(&imported), ["gone.txt", "plain"], "{way}");
+        assert!(imported.descends_from_base, "{way}");
+        assert_eq!(s.notices(), [format!("RepositoryLost {word}")]);
+        lab.sh(s.mirror.dir(), "git fsck --strict --no-progress");
+    }
+    // Even below another repository, only the tree's own is used.
+    lab.sh(&lab.path(""), "git init -q .");
+    s.sh("rm -rf .git");
+    assert_eq!(paths(&s.import().await), ["gone.txt", "plain"]);
+}
+
+#[tokio::test]
+async fn a_repository_that_lost_objects_hands_over_its_tree() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo new > new; git add new; git commit -q -m one; echo more >> text; git commit -q -am two");
+    for lost in ["HEAD~1", "HEAD^{tree}"] {
+        s.sh(&format!("rm -f .git/objects/$(git rev-parse '{lost}' | sed 's,^..,&/,')"));
+        assert_eq!(paths(&s.import().await), ["new", "text"], "{lost}");
+        assert_eq!(s.notices(), ["RepositoryLost damaged"], "{lost}");
+    }
+}
+
+#[tokio::test]
+async fn a_linked_worktree_is_left_out_with_its_branch() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("git worktree add -q .claude/worktrees/agent-1 -b wt/a1
+          echo mine > .claude/worktrees/agent-1/mine; git init -q .claude/worktrees/agent-1/inner
+          echo i > .claude/worktrees/agent-1/inner/i; echo x > .claude/settings");
+    let imported = s.import().await;
+    assert_eq!(paths(&imported), [".claude/settings"]);
+    assert_eq!(s.notices(), ["LinkedWorktree wt/a1 .claude/worktrees/agent-1"]);
+    s.sh("git worktree add -q --detach ../beside");
+    let beside = lab.path("beside");
+    assert_eq!(s.notices()[1], format!("LinkedWorktree {}", beside.display()));
+    s.sh("git worktree remove --force .claude/worktrees/agent-1; git worktree remove ../beside");
+    assert!(s.notices().is_empty());
+}
+
+#[tokio::test]
+async fn commits_of_other_branches_and_stashes_are_named() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "git checkout -q -b theirs; echo t > t; git add t; git commit -q -m t; git checkout -q main",
+    );
+    let s = lab.sandbox().await;
+    s.sh("git checkout -q -b other; echo w > w; git add w; git commit -q -m w; git checkout -q -
+          git branch theirs origin/theirs; echo stashed >> text; git stash -q; echo again >> text; git stash -q");
+    let other = lab.rev(&s.tree, "other");
+    assert_eq!(s.hand_over(), s.base);
+    assert_eq!(s.notices(), [format!("OtherBranch 1 other {other}"), "Stash 2".to_owned()]);
+    s.sh("git merge -q other; git stash drop -q; git stash drop -q");
+    assert!(s.notices().is_empty(), "merged into the work");
+}
+
+#[tokio::test]
+async fn unfinished_operations_are_named_with_their_conflicts() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "git checkout -q -b develop; sed -i s/two/theirs/ text; git commit -q -am theirs; git checkout -q main",
+    );
+    let s = lab.sandbox().await;
+    s.sh("sed -i s/two/mine/ text; git commit -q -am mine");
+    let ways = [
+        ("git rebase -q origin/develop", "git rebase --abort", "Operation 1 rebase"),
+        ("git merge -q origin/develop", "git merge --abort", "Operation 1 merge"),
+        ("git cherry-pick origin/develop", "git cherry-pick --abort", "Operation 1 cherry-pick"),
+        ("git bisect start -q HEAD HEAD~1", "git bisect reset", "Operation bisect"),
+        ("git revert -n HEAD", "git revert --abort", "Operation revert"),
+    ];
+    for (begin, end, notice) in ways {
+        s.sh(&format!("{begin} >/dev/null 2>&1 || :"));
+        assert_eq!(s.notices(), [notice], "{begin}");
+        s.import().await;
+        s.sh(&format!("{end} >/dev/null 2>&1"));
+        assert!(s.notices().is_empty(), "{end}");
+    }
+}
+
+#[tokio::test]
+async fn submodules_that_are_not_checked_out_are_named_with_what_is_below_them() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "git update-index --add --cacheinfo 160000,$(git rev-parse HEAD),vendor/lib; git commit -q -m sub",
+    );
+    let s = lab.sandbox().await;
+    assert_eq!(s.hand_over(), s.base);
+    assert_eq!(s.notices(), ["SubmoduleAbsent vendor/lib"]);
+    s.sh("mkdir -p vendor/lib; echo hello > vendor/lib/new.txt; echo x > x");
+    assert_eq!(paths(&s.import().await), ["x"]);
+    assert_eq!(s.notices(), ["SubmoduleChanged 1 vendor/lib"]);
+    s.sh("rm vendor/lib/new.txt; git fetch -q .; git clone -q . vendor/lib; git -C vendor/lib checkout -q --detach
+          git update-index --cacheinfo 160000,$(git -C vendor/lib rev-parse HEAD),vendor/lib; git commit -q -m moved");
+    assert!(s.notices().is_empty(), "checked out as its link says");
+    s.sh("echo y > vendor/lib/y; echo z >> vendor/lib/text");
+    assert_eq!(s.notices(), ["SubmoduleChanged 2 vendor/lib"]);
+}
+
+#[tokio::test]
+async fn files_over_the_limit_are_left_out_and_everything_else_arrives() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    // `text` is in the base, and stays as it was there; an ignored file is no part of any work.
+    s.sh("mkdir -p 'out [1]' ignored; head -c 2000 /dev/zero > 'out [1]/big!'; head -c 2000 /dev/zero > ignored/big
+          echo '!*' > 'out [1]/.gitignore'; head -c 1500 /dev/zero > text; head -c 1024 /dev/zero > fits; echo x > x");
+    s.sh("git init -q inner; head -c 2000 /dev/zero > inner/big; echo i > inner/i");
+    let limit = [("FOUNDRY_MAX_FILE", "1024".to_owned())];
+    let output = s.output(&limit);
+    let imported = s.try_import().await.unwrap();
+    assert_eq!(paths(&imported), ["fits", "inner/i", "out [1]/.gitignore", "x"]);
+    let large = output.notices.iter().filter(|n| n.kind == NoticeKind::TooLarge);
+    let mut notices: Vec<_> = large.map(|n| (n.path.as_str(), n.count)).collect();
+    notices.sort_unstable();
+    let sizes = [("inner/big", 2000), ("out [1]/big!", 2000), ("text", 1500)];
+    assert_eq!(notices, sizes, "`blob` of the base is over this limit, but nobody touched it");
+}
+
+#[tokio::test]
+async fn a_committed_file_over_the_limit_costs_the_commits_and_not_the_tree() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("head -c 2000 /dev/zero > big; git add big; git commit -q -m big; echo more >> text; git commit -q -am more");
+    let output = s.output(&[("FOUNDRY_MAX_FILE", "1024".to_owned())]);
+    assert_eq!(paths(&s.try_import().await.unwrap()), ["text"]);
+    let kinds: Vec<_> = output.notices.iter().map(|n| n.kind).collect();
+    assert_eq!(kinds, [NoticeKind::HistoryLeftOut, NoticeKind::TooLarge]);
+    // Also when a later commit removes the file.
+    s.sh("git rm -q big; git commit -q -m removed");
+    let output = s.output(&[("FOUNDRY_MAX_FILE", "1024".to_owned())]);
+    assert_eq!(paths(&s.try_import().await.unwrap()), ["text"]);
+    assert_eq!(output.notices.iter().map(|n| n.kind).collect::<Vec<_>>(), [NoticeKind::HistoryLeftOut]);
+}
+
+#[tokio::test]
+async fn build_output_beside_a_change_is_named_with_the_directory_to_ignore() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("mkdir -p web/node_modules/a web/src; cd web/node_modules/a; seq 1 1100 | xargs touch; cd -; echo s > web/src/s
+          echo more >> text");
+    let imported = s.import().await;
+    assert_eq!(imported.changes.len(), 1102);
+    assert!(paths(&imported).contains(&"text".to_owned()));
+    assert_eq!(s.notices(), ["ManyFiles 1100 web/node_modules/a"]);
+    // With more than an import takes, the directory is left out.
+    let output = s.output(&[("FOUNDRY_MAX_FILES", "1000".to_owned())]);
+    assert_eq!(paths(&s.try_import().await.unwrap()), ["text", "web/src/s"]);
+    assert_eq!(output.notices[0].detail, "left out");
+}
+
+#[tokio::test]
+async fn what_equals_the_checkout_is_no_change_and_other_line_endings_are_named() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "git config core.autocrlf false; printf 'a\\r\\nb\\r\\n' > w.txt; cp w.txt v.txt; git add .; git commit -q -m crlf
+         echo '*.txt text eol=crlf' > .gitattributes; git add .gitattributes; git commit -q -m attributes",
+    );
+    let s = lab.sandbox().await;
+    s.sh("echo x > x; touch w.txt");
+    assert_eq!(paths(&s.import().await), ["x"]);
+    assert!(s.notices().is_empty());
+    s.sh("printf 'a\\nb\\n' > w.txt; printf 'one\\r\\ntwo\\r\\nthree\\r\\n' > text");
+    assert_eq!(paths(&s.import().await), ["text", "w.txt", "x"]);
+    assert_eq!(s.notices(), ["LineEndings 2 text"]);
+}
+
+#[tokio::test]
+async fn rewritten_histories_and_repositories_inside_the_tree_are_named() {
+    let lab = Lab::new().await;
+    lab.sh(&lab.real(), "echo 2 >> text; git commit -q -am second");
+    let s = lab.sandbox().await;
+    s.sh("git commit -q --amend -m amended; git init -q inner; echo i > inner/i");
+    assert_eq!(s.notices(), ["NestedRepository inner", "HistoryRewritten"]);
+}
+
+#[tokio::test]
+async fn names_in_notices_are_data_and_bounded() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("d=$(printf 'a\\n\\tother_branch\\t1\\033[31m'); mkdir \"$d\"; git init -q \"./$d\"; echo x > \"./$d/f\"
+          for n in $(seq 1 70); do git init -q n$n; echo x > n$n/f; done");
+    let output = s.output(&[]);
+    assert_eq!(output.notices.len(), MAX_NOTICES);
+    assert!(output.notices.iter().take(MAX_NOTICES - 1).all(|n| n.kind == NoticeKind::NestedRepository));
+    assert_eq!(output.notices.last().map(|n| n.kind), Some(NoticeKind::More));
+}
+
+#[test]
+fn output_that_a_hostile_sandbox_wrote_is_cut_and_never_refused_for_its_notices() {
+    let head = "ab".repeat(20);
+    let long = "ü".repeat(5000);
+    let hostile = [
+        head.clone(),
+        "rubbish".to_owned(),
+        "stash\t-1\t\t\t".to_owned(),
+        "stash\tmany\t\t\t".to_owned(),
+        "unknown\t1\t\t\t".to_owned(),
+        format!("other_branch\t3\ta\u{1b}[31m{long}\t{long}\t{long}"),
+    ];
+    let many = (0..100).map(|n| format!("unreadable\t0\t\t{n}{long}\t"));
+    let text = hostile.into_iter().chain(many).collect::<Vec<_>>().join("\n");
+    let output = WorkBundleOutput::parse(&text).unwrap();
+    assert_eq!(output.head.as_str(), head);
+    let first = &output.notices[0];
+    assert_eq!((first.kind, first.count), (NoticeKind::OtherBranch, 3));
+    assert!(first.branch.starts_with("a?[31m") && first.branch.len() <= 200 && first.path.len() <= 400);
+    let size: usize = output.notices.iter().map(|n| n.branch.len() + n.path.len() + n.detail.len()).sum();
+    assert!(size <= MAX_NOTICE_BYTES && output.notices.len() <= MAX_NOTICES);
+    assert_eq!(output.notices.last().map(|n| n.kind), Some(NoticeKind::More));
+    WorkBundleOutput::parse("not a commit\n").unwrap_err();
+}

@@ -1,0 +1,149 @@
+//! The words for notices about a work, the same in the CLI and in an explanation.
+
+use foundry_core::counted;
+use foundry_proto::common::v1::{MergedFrom, WorkNotice, WorkNoticeKind};
+
+/// What a notice says, and what to do about it; nothing to do is empty. Both contain texts of the agent, so they are
+/// made inert before they are printed.
+pub fn notice_words(notice: &WorkNotice) -> (String, String) {
+    let WorkNotice { path, branch, count, detail, .. } = notice;
+    let count = *count;
+    match notice.kind() {
+        WorkNoticeKind::RepositoryLost => {
+            let next = "continue in a new task if the agent needs the history";
+            (lost_words(detail), next.to_owned())
+        }
+        WorkNoticeKind::LinkedWorktree => {
+            let on = if branch.is_empty() { String::new() } else { format!(" on branch `{branch}`") };
+            let merge = "ask the agent to commit there and merge it into the task's branch";
+            (format!("the linked worktree `{path}`{on} is not part of the work"), merge.to_owned())
+        }
+        WorkNoticeKind::SubmoduleAbsent => (
+            format!("the submodule `{path}` is not checked out in the sandbox"),
+            "what is written below it is not part of the work".to_owned(),
+        ),
+        WorkNoticeKind::SubmoduleChanged => {
+            let next =
+                "ask the agent to push them to the submodule's own repository, or to copy them elsewhere";
+            let what = if count == 0 { "new commits".to_owned() } else { counted(count, "changed file") };
+            let are = if count == 1 { "is" } else { "are" };
+            (format!("{what} below the submodule `{path}` {are} not part of the work"), next.to_owned())
+        }
+        WorkNoticeKind::OtherBranch => {
+            let is = if count == 1 { "is" } else { "are" };
+            let text = format!("{} on branch `{branch}` {is} not part of the work", counted(count, "commit"));
+            (text, format!("ask the agent to merge `{branch}` into the task's branch"))
+        }
+        WorkNoticeKind::Stash => {
+            let what = if count == 1 { "1 stash is".to_owned() } else { format!("{count} stashes are") };
+            (format!("{what} not part of the work"), "ask the agent to apply what it has stashed".to_owned())
+        }
+        WorkNoticeKind::Unreadable => (
+            format!("`{path}` cannot be read, so its changes are not part of the work"),
+            "ask the agent to make it readable".to_owned(),
+        ),
+        WorkNoticeKind::TooLarge => (
+            format!("`{path}` is too large ({}) and not part of the work", size(count)),
+            "ignore it in `.gitignore`, or ask the agent to make it smaller".to_owned(),
+        ),
+        WorkNoticeKind::Operation => {
+            let conflicts = match count {
+                0 => String::new(),
+                n => format!(", {} in conflict", counted(n, "file")),
+            };
+            (
+                format!("{detail} in progress{conflicts}"),
+                "ask the agent to finish or abort it; until then the work is the tree as it is".to_owned(),
+            )
+        }
+        WorkNoticeKind::NestedRepository => {
+            (format!("the repository inside the tree, `{path}`, is taken as plain files"), String::new())
+        }
+        WorkNoticeKind::HistoryRewritten => {
+            ("the history was rewritten: the work does not descend from its base".to_owned(), String::new())
+        }
+        WorkNoticeKind::HistoryLeftOut => (
+            "the tree is part of the work, but not the agent's own commits: one contains a file that is too large"
+                .to_owned(),
+            "ask the agent to remove the file from its commits".to_owned(),
+        ),
+        WorkNoticeKind::ManyFiles => {
+            let left_out = if detail.is_empty() { "" } else { ", which are not part of the work" };
+            let text = format!("`{path}` has {}{left_out}", counted(count, "new file"));
+            (text, format!("if it is build output, ignore it with the line `/{path}/` in `.gitignore`"))
+        }
+        WorkNoticeKind::LineEndings if count == 1 => {
+            (format!("`{path}` differs in line endings alone"), String::new())
+        }
+        WorkNoticeKind::LineEndings => {
+            let files = counted(count, "file");
+            (format!("{files} differ in line endings alone, the first is `{path}`"), String::new())
+        }
+        WorkNoticeKind::More => (format!("{} not shown", counted(count, "further notice")), String::new()),
+        // From a newer version.
+        WorkNoticeKind::Unspecified => (format!("a notice about `{path}{branch}`"), String::new()),
+    }
+}
+
+fn lost_words(how: &str) -> String {
+    let lost = match how {
+        "missing" => "the repository (.git) is missing",
+        "replaced" => "the repository (.git) was replaced by one without the base commit",
+        _ => "the repository (.git) is damaged",
+    };
+    format!(
+        "{lost}: the tree is compared with the base, and the agent's own commits are not part of the work"
+    )
+}
+
+/// What a work has merged, as in `30 files merged from develop`.
+pub fn merged_words(merged: &MergedFrom) -> String {
+    format!("{} merged from {}", counted(merged.files_changed, "file"), merged.branch)
+}
+
+fn size(bytes: i64) -> String {
+    match bytes {
+        0..=1023 => counted(bytes, "byte"),
+        1024..=1_048_575 => format!("{} KiB", bytes / 1024),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(kind: WorkNoticeKind, count: i64) -> (String, String) {
+        notice_words(&WorkNotice {
+            kind: kind.into(),
+            path: "vendor/lib".into(),
+            branch: "other".into(),
+            count,
+            detail: "rebase".into(),
+        })
+    }
+
+    #[test]
+    fn a_notice_says_what_is_left_out_and_what_to_do() {
+        assert_eq!(
+            words(WorkNoticeKind::OtherBranch, 1),
+            (
+                "1 commit on branch `other` is not part of the work".to_owned(),
+                "ask the agent to merge `other` into the task's branch".to_owned()
+            )
+        );
+        assert_eq!(words(WorkNoticeKind::Operation, 1).0, "rebase in progress, 1 file in conflict");
+        assert_eq!(words(WorkNoticeKind::Stash, 2).0, "2 stashes are not part of the work");
+        assert_eq!(
+            words(WorkNoticeKind::TooLarge, 70 << 20).0,
+            "`vendor/lib` is too large (70 MiB) and not part of the work"
+        );
+    }
+
+    #[test]
+    fn every_kind_has_words_of_its_own() {
+        let kinds = (1..).map_while(|n| WorkNoticeKind::try_from(n).ok());
+        let texts: std::collections::HashSet<_> = kinds.clone().map(|kind| words(kind, 3).0).collect();
+        assert_eq!(texts.len(), kinds.count());
+    }
+}

@@ -1,0 +1,130 @@
+//! The work of a turn: waiting until it is imported, and what there is to know about it.
+
+use foundry_core::{Timestamp, counted};
+use foundry_proto::common::v1::TranscriptPart;
+use foundry_proto::task::v1::{Changes, TaskItem, task_item::Item};
+use foundry_service::{merged_words, notice_words};
+use foundry_watch::{Event, Op};
+
+use crate::cli::Output;
+use crate::client::Gateway;
+use crate::failure::Failure;
+use crate::output;
+
+/// How long to wait for the import of the work after a turn.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Waits until the work of a turn is imported, so that the next command finds it, and prints its size.
+pub(super) async fn imported(
+    gateway: &Gateway,
+    output: Output,
+    task_id: &str,
+    end: &TranscriptPart,
+) -> Result<(), Failure> {
+    let ended = end.create_time.as_ref().map(Timestamp::from_proto).unwrap_or_default();
+    let tasks = super::tasks();
+    let mut watch = super::watch_task(gateway, &tasks, task_id);
+    let wait = async {
+        loop {
+            let event = watch.next().await?;
+            let (Event::Snapshot { rows: changes, .. } | Event::Delta { changes, .. }) = event else {
+                continue;
+            };
+            for change in changes {
+                if let Op::Upsert(TaskItem { item: Some(Item::Task(task)) }) = change.op
+                    && let Some(changes) = task.changes.filter(|c| is_settled(c, ended))
+                {
+                    return Ok::<_, Failure>(changes);
+                }
+            }
+        }
+    };
+    match tokio::time::timeout(LIMIT, wait).await {
+        Ok(changes) => {
+            let c = changes?;
+            if output == Output::Table {
+                let files = counted(c.files_changed, "file");
+                output::line(&format!("changes: {files}, +{} -{}", c.additions, c.deletions));
+                about_work(&c).iter().for_each(|text| output::line(&format!("  {text}")));
+            }
+        }
+        Err(_) => eprintln!("the work is still being imported; see `foundry task diff {task_id}`"),
+    }
+    Ok(())
+}
+
+/// Whether the work of a turn that ended then is imported, or is known not to be saved.
+fn is_settled(changes: &Changes, ended: Timestamp) -> bool {
+    let failed = changes.not_saved.as_ref().and_then(|why| why.attempt_time);
+    [changes.as_of_time, failed].iter().flatten().any(|t| Timestamp::from_proto(t) >= ended)
+}
+
+/// What there is to know about a work besides its size: why it is not saved, what it left out, and what it merged.
+pub fn about_work(changes: &Changes) -> Vec<String> {
+    let mut lines: Vec<String> =
+        changes.merged_from.iter().map(|m| format!("and {}, shown with --merged", merged_words(m))).collect();
+    if let Some(why) = &changes.not_saved {
+        let since = output::time(why.since_time.as_ref());
+        lines.push(format!("the work since {since} is not saved: {} ({})", why.message, why.reason));
+        lines.extend((!why.next_action.is_empty()).then(|| format!("  next: {}", why.next_action)));
+    }
+    for notice in &changes.notices {
+        let (what, next) = notice_words(notice);
+        lines.push(format!("notice: {what}"));
+        lines.extend((!next.is_empty()).then(|| format!("  {next}")));
+    }
+    lines.iter().map(|text| output::inert(text)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_proto::common::v1::{Condition, WorkNotice, WorkNoticeKind};
+
+    use super::*;
+
+    fn at(seconds: i64) -> Option<prost_types::Timestamp> {
+        Some(prost_types::Timestamp { seconds, nanos: 0 })
+    }
+
+    #[test]
+    fn a_hand_over_that_found_nothing_new_settles_the_work_of_a_turn() {
+        let ended = Timestamp::from_micros(10_000_000);
+        // The import is older than the turn, and yet the work is complete.
+        let unchanged = Changes { import_time: at(5), as_of_time: at(10), ..Changes::default() };
+        assert!(is_settled(&unchanged, ended));
+        assert!(!is_settled(&Changes { as_of_time: at(9), ..unchanged.clone() }, ended));
+        // An import that began before the end of the turn does not contain all of it.
+        assert!(!is_settled(&Changes { import_time: at(11), as_of_time: None, ..unchanged }, ended));
+        let failed = |time| Changes {
+            not_saved: Some(Condition { attempt_time: time, ..Condition::default() }),
+            ..Changes::default()
+        };
+        assert!(is_settled(&failed(at(10)), ended));
+        // An attempt during the turn may be followed by one that succeeds.
+        assert!(!is_settled(&failed(at(9)), ended));
+    }
+
+    #[test]
+    fn tells_what_is_not_saved_and_what_was_left_out_without_escapes() {
+        let notice = WorkNotice {
+            kind: WorkNoticeKind::OtherBranch.into(),
+            branch: "a\u{1b}[31m".into(),
+            count: 1,
+            ..WorkNotice::default()
+        };
+        let not_saved = Some(Condition {
+            reason: "WORK_BUNDLE_FAILED".into(),
+            message: "git failed".into(),
+            next_action: "look".into(),
+            since_time: at(0),
+            ..Condition::default()
+        });
+        let lines = about_work(&Changes { notices: vec![notice], not_saved, ..Changes::default() });
+        assert!(lines[0].contains("is not saved: git failed (WORK_BUNDLE_FAILED)"), "{lines:?}");
+        assert_eq!(lines[1], "  next: look");
+        assert!(
+            lines[2].starts_with("notice: 1 commit on branch `a") && !lines[2].contains('\u{1b}'),
+            "{lines:?}"
+        );
+    }
+}

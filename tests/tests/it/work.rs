@@ -1,0 +1,100 @@
+//! What becomes of the work of a task when the agent does more to the repository than edit files.
+
+use foundry_tests::origin::git;
+use foundry_tests::{Mesh, Origin, Shape};
+
+/// A mesh with a repository that has two more branches: `develop`, which changes the same line as the tasks here, and
+/// `more`, with 30 files.
+fn mesh_with_branches() -> (Mesh, Origin) {
+    let mesh = Mesh::start(Shape::Embedded, &[]);
+    let origin = Origin::create(mesh.dir());
+    let write = |name: &str, text: &str| std::fs::write(origin.path().join(name), text).unwrap();
+    git(origin.path(), &["checkout", "-q", "-b", "develop"]);
+    write("src/lib.rs", "pub fn one() -> u32 {\n    3\n}\n");
+    git(origin.path(), &["commit", "-q", "-am", "three"]);
+    git(origin.path(), &["checkout", "-q", "-b", "more", "main"]);
+    (0..30).for_each(|n| write(&format!("new{n}"), "new\n"));
+    git(origin.path(), &["add", "."]);
+    git(origin.path(), &["commit", "-q", "-m", "more"]);
+    git(origin.path(), &["checkout", "-q", "main"]);
+    mesh.cli_ok(&["login", "--login", "ada"]);
+    mesh.cli_ok(&["repo", "add", &origin.path().display().to_string(), "--name", "demo"]);
+    (mesh, origin)
+}
+
+/// Creates a task and follows its first turn; returns what was printed, and the ids of the task and its session.
+fn follow(mesh: &Mesh, prompt: &str) -> (String, String, String) {
+    let printed = mesh.cli_ok(&["task", "create", prompt, "--allow"]);
+    let task = printed.split_whitespace().find(|word| word.starts_with("task_")).unwrap().to_owned();
+    let shown = mesh.cli_ok(&["task", "show", &task]);
+    let session = shown.split_whitespace().find(|word| word.starts_with("ses_")).unwrap().to_owned();
+    (printed, task, session)
+}
+
+fn assert_has(printed: &str, texts: &[&str]) {
+    texts.iter().for_each(|text| assert!(printed.contains(text), "{text:?} is missing: {printed}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_hand_over_leaves_out_is_shown_with_the_work() {
+    let (mesh, origin) = mesh_with_branches();
+
+    let lost = "the repository (.git) is missing";
+    let (printed, task, _) = follow(&mesh, "run rm -rf .git\nwrite gone.txt: x");
+    assert_has(&printed, &["changes: 1 file", lost]);
+    for command in ["show", "explain"] {
+        assert_has(&mesh.cli_ok(&["task", command, &task]), &[lost]);
+    }
+    let patch = mesh.cli_ok(&["task", "diff", &task, "--patch"]);
+    assert!(origin.apply(patch.as_bytes()).path().join("gone.txt").exists());
+
+    let (printed, task, session) = follow(
+        &mesh,
+        "replace 1 with 2 in src/lib.rs\nrun git commit -qam mine\nrun git rebase -q origin/develop\n\
+         run git stash list",
+    );
+    assert_has(&printed, &["rebase in progress, 1 file in conflict"]);
+    mesh.cli_ok(&["session", "send", &session, "run git rebase --abort"]);
+    mesh.cli_ok(&["session", "send", &session, "run git checkout -q -b other\nwrite w: w\nrun git add w"]);
+    mesh.cli_ok(&["session", "send", &session, "run git commit -qm w\nrun git checkout -q -\nwrite x: x"]);
+    let shown = shown_until(&mesh, &task, "1 commit on branch `other` is not part of the work");
+    assert!(!shown.contains("rebase"), "{shown}");
+
+    let (printed, task, _) = follow(
+        &mesh,
+        "append src/lib.rs: // mine\nrun git commit -qam mine\nrun git merge -q --no-edit origin/more",
+    );
+    assert_has(&printed, &["changes: 1 file", "30 files merged from more"]);
+    assert_eq!(mesh.cli_ok(&["task", "diff", &task]).matches("src/lib.rs").count(), 1);
+    assert_eq!(mesh.cli_ok(&["task", "diff", &task, "--merged"]).matches("new").count(), 30);
+    let patch = mesh.cli_ok(&["task", "diff", &task, "--merged", "--patch"]);
+    assert!(origin.apply(patch.as_bytes()).path().join("new29").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_cannot_be_saved_and_work_without_news_are_known_at_the_end_of_the_turn() {
+    let (mesh, _) = mesh_with_branches();
+    // The file is handed over during the turn, and its end brings nothing new.
+    let (printed, _, _) = follow(&mesh, "write a.txt: x\nwait 5 seconds");
+    assert_has(&printed, &["changes: 1 file"]);
+
+    let (printed, task, session) =
+        follow(&mesh, "run mkdir -p ~/.foundry/work.bundle/in-the-way\nwrite a.txt: x");
+    assert_has(&printed, &["is not saved"]);
+    assert_has(&mesh.cli_ok(&["task", "explain", &task]), &["The newest work is not saved"]);
+    mesh.cli_ok(&["session", "send", &session, "run rm -r ~/.foundry/work.bundle"]);
+    let shown = shown_until(&mesh, &task, "changes 1 file");
+    assert!(!shown.contains("not saved"), "{shown}");
+}
+
+/// Shows a task until a text appears, for up to 30 seconds.
+fn shown_until(mesh: &Mesh, task: &str, text: &str) -> String {
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let shown = mesh.cli_ok(&["task", "show", task]);
+        if shown.contains(text) {
+            return shown;
+        }
+        assert!(std::time::Instant::now() < limit, "{text:?} does not appear: {shown}");
+    }
+}

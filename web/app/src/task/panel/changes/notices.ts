@@ -1,0 +1,77 @@
+import { WorkNoticeKind, type MergedFrom, type WorkNotice } from '@foundry/client/gen/foundry/common/v1/work_pb'
+import { counted, sizeText } from '../../../ui/text/size'
+
+/** What a notice says, and what to do about it. Both contain texts of the agent. */
+export interface NoticeText {
+  readonly what: string
+  readonly next?: string
+}
+
+const lost: Readonly<Record<string, string>> = {
+  missing: 'The repository (.git) is missing',
+  replaced: 'The repository (.git) was replaced by one without the base commit',
+}
+
+const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>> = {
+  [WorkNoticeKind.UNSPECIFIED]: ({ path, branch }) => ({ what: `A notice about ${path}${branch}` }),
+  [WorkNoticeKind.LINKED_WORKTREE]: ({ path, branch }) => ({
+    what: `The linked worktree ${path}${branch === '' ? '' : ` on branch ${branch}`} is not part of the work`,
+    next: "Ask the agent to commit there and merge it into the task's branch.",
+  }),
+  [WorkNoticeKind.SUBMODULE_ABSENT]: ({ path }) => ({
+    what: `The submodule ${path} is not checked out in the sandbox`,
+    next: 'What is written below it is not part of the work.',
+  }),
+  [WorkNoticeKind.SUBMODULE_CHANGED]: ({ path, count }) => ({
+    what: `${count === 0n ? 'New commits' : counted(count, 'changed file')} below the submodule ${path} ${count === 1n ? 'is' : 'are'} not part of the work`,
+    next: "Ask the agent to push them to the submodule's own repository, or to copy them elsewhere.",
+  }),
+  [WorkNoticeKind.OTHER_BRANCH]: ({ branch, count }) => ({
+    what: `${counted(count, 'commit')} on branch ${branch} ${count === 1n ? 'is' : 'are'} not part of the work`,
+    next: `Ask the agent to merge ${branch} into the task's branch.`,
+  }),
+  [WorkNoticeKind.STASH]: ({ count }) => ({
+    what: `${counted(count, 'stash', 'stashes')} ${count === 1n ? 'is' : 'are'} not part of the work`,
+    next: 'Ask the agent to apply what it has stashed.',
+  }),
+  [WorkNoticeKind.UNREADABLE]: ({ path }) => ({
+    what: `${path} cannot be read, so its changes are not part of the work`,
+    next: 'Ask the agent to make it readable.',
+  }),
+  [WorkNoticeKind.TOO_LARGE]: ({ path, count }) => ({
+    what: `${path} is too large (${sizeText(count)}) and not part of the work`,
+    next: 'Ignore it in .gitignore, or ask the agent to make it smaller.',
+  }),
+  [WorkNoticeKind.OPERATION]: ({ detail, count }) => ({
+    what: `A ${detail} is in progress${count === 0n ? '' : `, ${counted(count, 'file')} in conflict`}`,
+    next: 'Ask the agent to finish or abort it; until then the work is the tree as it is.',
+  }),
+  [WorkNoticeKind.REPOSITORY_LOST]: ({ detail }) => ({
+    what: `${lost[detail] ?? 'The repository (.git) is damaged'}: the tree is compared with the base, and the agent's own commits are not part of the work`,
+    next: 'Continue in a new task if the agent needs the history.',
+  }),
+  [WorkNoticeKind.NESTED_REPOSITORY]: ({ path }) => ({ what: `The repository inside the tree, ${path}, is taken as plain files` }),
+  [WorkNoticeKind.HISTORY_REWRITTEN]: () => ({ what: 'The history was rewritten: the work does not descend from its base' }),
+  [WorkNoticeKind.HISTORY_LEFT_OUT]: () => ({
+    what: "The tree is part of the work, but not the agent's own commits: one contains a file that is too large",
+    next: 'Ask the agent to remove the file from its commits.',
+  }),
+  [WorkNoticeKind.MANY_FILES]: ({ path, count, detail }) => ({
+    what: `${path} has ${counted(count, 'new file')}${detail === '' ? '' : ', which are not part of the work'}`,
+    next: `If it is build output, ignore it with the line /${path}/ in .gitignore.`,
+  }),
+  [WorkNoticeKind.LINE_ENDINGS]: ({ path, count }) => ({
+    what: count === 1n ? `${path} differs in line endings alone` : `${count} files differ in line endings alone, the first is ${path}`,
+  }),
+  [WorkNoticeKind.MORE]: ({ count }) => ({ what: `${counted(count, 'further notice')} not shown` }),
+}
+
+/** The words for a notice; one of a newer version has only a general text. */
+export function noticeText(notice: WorkNotice): NoticeText {
+  return (texts[notice.kind] ?? texts[WorkNoticeKind.UNSPECIFIED])(notice)
+}
+
+/** What a work has merged, as in `30 files merged from develop`. */
+export function mergedText(merged: MergedFrom): string {
+  return `${counted(merged.filesChanged, 'file')} merged from ${merged.branch}`
+}
