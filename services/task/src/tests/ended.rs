@@ -39,6 +39,8 @@ async fn releases_the_events_of_a_killed_task_alone_whose_transcript_is_complete
     released.wait_for(|all| !all.is_empty()).await.unwrap();
     let agent = world.provisioner.session(&session).unwrap();
     assert_eq!(*world.provisioner.released.borrow(), [(session.clone(), agent.last_offset)]);
+    let left = crate::store::tasks::unreleased(&running.cx.store, "", 100).await.unwrap();
+    assert!(left.is_empty(), "it is looked at no more: {left:?}");
     let kept = ["user: two", "agent: done", "end: Completed"].map(str::to_owned);
     let kept: Vec<_> = (1..).zip(kept).collect();
     assert_eq!(transcript(&running, &tenant, &session).await, kept);
