@@ -18,8 +18,10 @@ pub static ENCODED: [Encoded; 3] = [
 ];
 
 /// The service's schema.
-pub const MIGRATIONS: Migrations =
-    Migrations { owner: "repo", steps: &[step!("0001_repo"), step!("0002_clones")] };
+pub const MIGRATIONS: Migrations = Migrations {
+    owner: "repo",
+    steps: &[step!("0001_repo"), step!("0002_clones"), step!("0006_clone_mark")],
+};
 
 #[cfg(test)]
 mod tests {
