@@ -52,9 +52,10 @@ test-agents: tools-checks build
 	$(RUST_ENV) \
 		cargo nextest run --locked --workspace --test all_agents --profile agents
 
-# 100,000 flows while wake-ups are lost and processes crash.
-test-long: tools-checks
+# 100,000 flows while wake-ups are lost and processes crash; and 64 MiB of an agent's output in several ways.
+test-long: tools-checks build
 	cargo nextest run --locked -p foundry-flow --test long --profile long
+	$(RUST_ENV) cargo nextest run --locked --workspace --test flood --profile long
 
 # The client's and the page's tests, then the stories in a real browser; all run even if one fails.
 test-web: test-web-beside test-web-alone
@@ -99,7 +100,7 @@ lint: tools-checks
 	cargo deny --log-level error check bans licenses sources
 	scripts/no-warnings.sh cargo build --workspace --bins --locked
 	scripts/no-warnings.sh cargo nextest run --workspace --locked --no-run
-	scripts/no-warnings.sh cargo nextest run --workspace --test all_agents --test long --locked --no-run
+	scripts/no-warnings.sh cargo nextest run --workspace --test all_agents --test long --test flood --locked --no-run
 	cd proto && buf lint
 
 lint-web: web

@@ -31,6 +31,8 @@ const QUEUE: usize = 1024;
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// How often [`Store::retry_on_conflict`] decides again.
 const MAX_DECISIONS: u32 = 5;
+/// Parameters that a SQLite URL may have.
+const USUAL: [&str; 3] = ["mode=rwc", "cache=private", "immutable=0"];
 
 /// Options of a store.
 #[derive(Clone)]
@@ -91,7 +93,8 @@ enum Readers {
 }
 
 impl Store {
-    /// Opens `sqlite:<path>` or `postgres://…`, migrates the schema and starts the writer.
+    /// Opens `sqlite:<path>` or `postgres://…`, migrates the schema and starts the writer. A SQLite URL may have the
+    /// parameters `mode=rwc`, `cache=private` and `immutable=0`, which change nothing.
     ///
     /// # Errors
     /// `INTERNAL` when the database cannot be opened or a migration fails, `INVALID_ARGUMENT` for
@@ -117,9 +120,7 @@ impl Store {
                 "must name a file: each connection has its own memory",
             ));
         }
-        if url.starts_with("sqlite:") && url.contains('?') {
-            return Err(Error::invalid_field("store.url", "must have no parameters after the path"));
-        }
+        check_parameters(url)?;
         let shared =
             Shared { hub: Arc::clone(&hub), stats: Arc::clone(&stats), storage: Arc::clone(&storage) };
         let readers = if url.starts_with("sqlite:") {
@@ -403,5 +404,22 @@ impl Inner {
             inner.incarnation = text;
         }
         Ok(store)
+    }
+}
+
+/// Accepts those parameters of a SQLite URL that ask for what is done anyway. With others, the connections that read
+/// would open something else than the one that writes, or it could not write.
+fn check_parameters(url: &str) -> Result<(), Error> {
+    let parameters = url.strip_prefix("sqlite:").and_then(|rest| rest.split_once('?'));
+    let other = parameters.into_iter().flat_map(|(_, all)| all.split('&')).find(|one| !USUAL.contains(one));
+    match other {
+        Some(other) => Err(Error::invalid_field(
+            "store.url",
+            format!(
+                "cannot have the parameter \"{other}\"; after the path only {} are allowed",
+                USUAL.join(", ")
+            ),
+        )),
+        None => Ok(()),
     }
 }

@@ -34,6 +34,20 @@ const SNAPSHOT_IDLE: Duration = Duration::from_secs(10);
 
 type SharedBuffer = Result<Arc<SnapshotBuffer>, Status>;
 
+/// After failing for this long, a feed counts as stalled.
+const STALLED: Duration = Duration::from_secs(10);
+
+/// A feed that has not been able to read its view for 10 s: its watchers get nothing new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StalledFeed {
+    /// When its first attempt failed.
+    pub since: Timestamp,
+    /// Failed attempts since then.
+    pub attempts: i32,
+    /// Why the last one failed.
+    pub cause: String,
+}
+
 /// The result of reading the database for a watcher that is older than the ring.
 #[derive(Clone, Debug)]
 pub(crate) enum Page {
@@ -64,6 +78,8 @@ pub(crate) struct Feed {
     slot: Mutex<Slot>,
     /// The last page read, with its start and its head: after a restart, many watchers need the same one.
     page: Mutex<Option<(i64, i64, Page)>>,
+    /// The failures since the last read.
+    failing: Mutex<Option<StalledFeed>>,
     /// Cancelled when the last watcher has left.
     pub(crate) unwatched: CancellationToken,
 }
@@ -80,6 +96,7 @@ impl Feed {
             head_awaited: AtomicBool::new(false),
             slot: Mutex::default(),
             page: Mutex::default(),
+            failing: Mutex::default(),
             unwatched: CancellationToken::new(),
         }
     }
@@ -121,7 +138,10 @@ impl Feed {
         loop {
             hint.mark_seen();
             match self.advance(&hub).await {
-                Ok(()) => stall.progressed(),
+                Ok(()) => {
+                    stall.progressed();
+                    lock(&self.failing).take();
+                }
                 Err(error) => self.note_failure(&hub, &mut stall, &error),
             }
             if !self.rest(&hub, &mut hint, stall.is_failing()).await {
@@ -132,8 +152,12 @@ impl Feed {
 
     /// Reports the first failure, and those that last.
     fn note_failure(&self, hub: &Inner, stall: &mut Stall, error: &Error) {
-        let first = !stall.is_failing();
-        let lasted = stall.failed(hub.env.clock.now());
+        let (now, first) = (hub.env.clock.now(), !stall.is_failing());
+        let lasted = stall.failed(now);
+        let mut failing = lock(&self.failing);
+        let failing = failing.get_or_insert(StalledFeed { since: now, attempts: 0, cause: String::new() });
+        failing.attempts = failing.attempts.saturating_add(1);
+        error.message().clone_into(&mut failing.cause);
         if first || lasted.is_some() {
             tracing::warn!(view = self.view.name(), scope = %self.view.scope(), ?lasted, ?error,
                 "a feed cannot read its view and keeps trying");
@@ -141,6 +165,11 @@ impl Feed {
         if lasted.is_some() {
             hub.config.observer.stalled(self.view.name(), error.code());
         }
+    }
+
+    /// How it fails, once that has lasted for 10 s.
+    pub(crate) fn stalled(&self, now: Timestamp) -> Option<StalledFeed> {
+        lock(&self.failing).as_ref().filter(|failing| now.since(failing.since) >= STALLED).cloned()
     }
 
     /// Waits for a reason to read. False when there will be none.

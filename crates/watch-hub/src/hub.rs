@@ -6,7 +6,7 @@ use std::time::Duration;
 use foundry_core::{Env, Result, Tasks, lock};
 use foundry_frame::Frame;
 use foundry_proto::watch::v1::WatchOptions;
-use foundry_store::Store;
+use foundry_store::{Scope, Store};
 use foundry_watch::{Drain, Observer, StreamAuthorization};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::View;
+use crate::feed::StalledFeed;
 use crate::inner::{HubConfig, Inner};
 use crate::metrics::{Counters, WatchMetrics, count};
 use crate::snapshot::Budget;
@@ -85,6 +86,26 @@ impl Hub {
     /// How many watches are open.
     pub fn watches(&self) -> usize {
         self.inner.drain.open_streams()
+    }
+
+    /// The views of a scope whose watchers have got nothing new for 10 s, since their feeds cannot read them: the name of
+    /// each, and why. Of views that are the same but for their filters, the one that has failed for longest.
+    pub fn stalled(
+        &self,
+        scope: &Scope,
+        concerns: impl Fn(&dyn View) -> bool,
+    ) -> Vec<(&'static str, StalledFeed)> {
+        let now = self.inner.env.clock.now();
+        let feeds: Vec<_> = lock(&self.inner.feeds)
+            .iter()
+            .filter(|((of, _), (feed, _))| of == scope && concerns(&*feed.view))
+            .map(|(_, (feed, _))| Arc::clone(feed))
+            .collect();
+        let mut stalled: Vec<_> =
+            feeds.iter().filter_map(|feed| Some((feed.view.name(), feed.stalled(now)?))).collect();
+        stalled.sort_by_key(|(name, stalled)| (*name, stalled.since));
+        stalled.dedup_by_key(|(name, _)| *name);
+        stalled
     }
 
     /// The observer of the watches.

@@ -19,6 +19,7 @@ mod token;
 mod view;
 mod watcher;
 
+pub use feed::StalledFeed;
 pub use grant::{Granted, asked, unknown_watch};
 pub use hub::{FrameStream, Hub};
 pub use inner::HubConfig;

@@ -30,9 +30,10 @@ pub struct Fixture {
     pub stranger: Caller,
     pub origin: PathBuf,
     pub env: TestEnv,
+    url: String,
     dir: tempfile::TempDir,
     serving_tasks: Tasks,
-    _tasks: Tasks,
+    tasks: Tasks,
 }
 
 /// Runs git in a directory and returns its trimmed output.
@@ -57,6 +58,34 @@ fn member_of(env: &TestEnv, organization: &OrganizationId) -> Caller {
     })
 }
 
+/// What one process has.
+async fn context(
+    dir: &Path,
+    url: &str,
+    env: &TestEnv,
+    (tasks, serving_tasks): (&Tasks, &Tasks),
+) -> Arc<Context> {
+    let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
+    let options = StoreOptions { clock: Some(env.env.clock.clone()), ..StoreOptions::default() };
+    let database = Database::open_with(options, url, dir, "repo", &migrations, &env.env).await.unwrap();
+    let store = database.store;
+    let keys = KeyRing::new(Arc::new(StaticKeys(Vec::new())), env.env.clock.clone());
+    let authenticator = Authenticator::new("repo", keys, Revocations::none(), &env.env).unwrap();
+    Arc::new(Context {
+        hub: Hub::new(store.clone(), env.env.clone(), tasks.clone(), HubConfig::default()),
+        store,
+        env: env.env.clone(),
+        git: Git::detect().await.unwrap(),
+        urls: UrlPolicy::embedded(dir.join("data")),
+        mirrors: dir.join("data/mirrors"),
+        incoming: dir.join("data/incoming"),
+        max_bundle_bytes: 1 << 20,
+        reads: tokio::sync::Semaphore::new(crate::context::CONCURRENT_READS),
+        serving: Serving::new(dir.join("data/serving"), serving_tasks.clone()),
+        authenticator: Arc::new(authenticator),
+    })
+}
+
 impl Fixture {
     /// Starts a service with an origin of one commit on `main`.
     pub async fn new() -> Self {
@@ -75,34 +104,17 @@ impl Fixture {
                 .unwrap();
         })
         .await;
-        let options = StoreOptions { clock: Some(env.env.clock.clone()), ..StoreOptions::default() };
-        let database =
-            Database::open_with(options, &url, dir.path(), "repo", &migrations, &env.env).await.unwrap();
-        let store = database.store.clone();
-        let ((tasks, _), (serving_tasks, _)) = (Tasks::new(), Tasks::new());
-        let keys = KeyRing::new(Arc::new(StaticKeys(Vec::new())), env.env.clock.clone());
-        let authenticator = Authenticator::new("repo", keys, Revocations::none(), &env.env).unwrap();
         for sub in ["data/mirrors", "data/incoming", "data/serving"] {
             std::fs::create_dir_all(dir.path().join(sub)).unwrap();
         }
-        let cx = Arc::new(Context {
-            hub: Hub::new(store.clone(), env.env.clone(), tasks.clone(), HubConfig::default()),
-            store: store.clone(),
-            env: env.env.clone(),
-            git: Git::detect().await.unwrap(),
-            urls: UrlPolicy::embedded(dir.path().join("data")),
-            mirrors: dir.path().join("data/mirrors"),
-            incoming: dir.path().join("data/incoming"),
-            max_bundle_bytes: 1 << 20,
-            reads: tokio::sync::Semaphore::new(crate::context::CONCURRENT_READS),
-            serving: Serving::new(dir.path().join("data/serving"), serving_tasks.clone()),
-            authenticator: Arc::new(authenticator),
-        });
+        let ((tasks, _), (serving_tasks, _)) = (Tasks::new(), Tasks::new());
+        let cx = context(dir.path(), &url, &env, (&tasks, &serving_tasks)).await;
         let flows = flow::bindings(&cx);
+        let store = cx.store.clone();
         let engine = Engine::new(store, env.env.clone(), flows, foundry_flow::Options::default()).unwrap();
         let (organization, other) = (OrganizationId::generate(&env.env), OrganizationId::generate(&env.env));
         let (member, stranger) = (member_of(&env, &organization), member_of(&env, &other));
-        Self { cx, engine, organization, member, stranger, origin, env, dir, serving_tasks, _tasks: tasks }
+        Self { cx, engine, organization, member, stranger, origin, env, url, dir, serving_tasks, tasks }
     }
 
     /// Waits until no answer from a mirror is being made.
@@ -110,6 +122,11 @@ impl Fixture {
         while !self.serving_tasks.is_empty() {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// The service of another process on the same database.
+    pub async fn beside(&self) -> Arc<Context> {
+        context(self.path(), &self.url, &self.env, (&self.tasks, &self.serving_tasks)).await
     }
 
     /// The temporary directory, removed with the fixture.

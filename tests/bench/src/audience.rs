@@ -1,7 +1,7 @@
 //! Many watchers of one server. Messages are read as bytes: only the time stamps in them are parsed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
@@ -22,9 +22,23 @@ use crate::world::settle;
 pub const PUBLISHERS: usize = 16;
 /// Number of published entities; each is changed by one publisher only.
 pub const SLOTS: usize = 64;
-/// Begins a stamp: microseconds since the start in twelve digits, then the slot in two.
+/// Begins a stamp: microseconds since the epoch in twelve digits, then the slot in two.
 const MARK: u8 = b'~';
 const DIGITS: usize = 14;
+/// No stamp is that late: nothing is counted.
+const NEVER: u64 = u64::MAX;
+/// What all stamps of this process count from: entities keep the stamps of earlier audiences.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Microseconds since the epoch.
+fn now() -> u64 {
+    u64::try_from(EPOCH.elapsed().as_micros()).unwrap_or(NEVER)
+}
+
+/// The stamp of a change of the entity in a slot that is published now.
+fn stamp(slot: usize) -> String {
+    format!("~{:012}{slot:02}", now())
+}
 
 /// A codec that encodes requests and returns answers as undecoded bytes.
 pub struct Undecoded<T>(std::marker::PhantomData<T>);
@@ -121,8 +135,7 @@ pub type Publish = Arc<dyn Fn(usize, String) -> BoxFuture<'static, Result<(), St
 
 /// All watchers of one server.
 pub struct Audience {
-    begun: Instant,
-    /// Start of the current slice, in microseconds since the start; older events are ignored.
+    /// Start of the current slice in microseconds since the epoch, [`NEVER`] between slices; older events are ignored.
     after: Arc<AtomicU64>,
     heard: Arc<AtomicU64>,
     collected: mpsc::UnboundedSender<Vec<u32>>,
@@ -137,8 +150,7 @@ impl Audience {
     pub fn new(ears: Vec<Ears>) -> Self {
         let (collected, collecting) = mpsc::unbounded_channel();
         let mut audience = Self {
-            begun: Instant::now(),
-            after: Arc::default(),
+            after: Arc::new(AtomicU64::new(NEVER)),
             heard: Arc::default(),
             collected,
             collecting,
@@ -152,7 +164,7 @@ impl Audience {
 
     fn join(&mut self, mut ears: Ears) {
         self.watchers += ears.watchers;
-        let (begun, after, heard) = (self.begun, Arc::clone(&self.after), Arc::clone(&self.heard));
+        let (after, heard) = (Arc::clone(&self.after), Arc::clone(&self.heard));
         let (collected, mut slice) = (self.collected.clone(), self.slice.subscribe());
         self.watching.spawn(async move {
             let mut latencies = Vec::new();
@@ -161,7 +173,7 @@ impl Audience {
                 tokio::select! {
                     message = ears.messages.next() => {
                         let Some((watcher, message)) = message else { return };
-                        let now = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                        let now = now();
                         let from = after.load(Ordering::Relaxed);
                         let before = latencies.len();
                         latencies.extend(watchers[watcher].hear(&message, from, now));
@@ -186,11 +198,10 @@ impl Audience {
     ) -> (Figures, usize) {
         let meter = Meter::start(servers);
         let begun = meter.begun();
-        let start = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.after.store(start, Ordering::Relaxed);
+        self.after.store(now(), Ordering::Relaxed);
         let mut publishers = JoinSet::new();
         for publisher in 0..PUBLISHERS {
-            let (publish, epoch) = (Arc::clone(publish), self.begun);
+            let publish = Arc::clone(publish);
             let period = Duration::from_secs(1) * u32::try_from(PUBLISHERS).unwrap_or(1) / rate;
             publishers.spawn(async move {
                 let first = begun + period * u32::try_from(publisher).unwrap_or(0) / 16;
@@ -198,8 +209,7 @@ impl Audience {
                 let (mut sent, mut failed) = (0, None);
                 while ticks.tick().await.duration_since(begun.into()) < length {
                     let slot = publisher + PUBLISHERS * (sent % (SLOTS / PUBLISHERS));
-                    let stamp = format!("~{:012}{slot:02}", epoch.elapsed().as_micros());
-                    match publish(slot, stamp).await {
+                    match publish(slot, stamp(slot)).await {
                         Ok(()) => sent += 1,
                         Err(e) => failed = Some(e),
                     }
@@ -218,6 +228,8 @@ impl Audience {
         self.all_heard(sent).await;
         all.elapsed = begun.elapsed();
         all.rested(meter.until_rest(patience).await);
+        // What arrives from now on is counted neither here nor in the next slice.
+        self.after.store(NEVER, Ordering::Relaxed);
         self.slice.send_modify(|n| *n += 1);
         for _ in 0..self.watching.len() {
             let latencies = tokio::time::timeout(Duration::from_secs(5), self.collecting.recv()).await;
@@ -245,6 +257,11 @@ impl Audience {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use tokio::sync::broadcast;
+    use tokio_stream::wrappers::BroadcastStream;
+
     use super::*;
 
     #[test]
@@ -262,5 +279,31 @@ mod tests {
         assert_eq!(hear(b"~00000000096007", 100), [40], "the next change of the same entity");
         assert!(hear(b"~00000000098009", 990).is_empty(), "before the slice");
         assert!(hear(b"~00000000099999", 100).is_empty(), "no slot");
+    }
+
+    /// A watcher, who first gets the newest stamps of all entities, as in a snapshot, and then each change.
+    fn watcher(titles: &Mutex<Vec<String>>, changes: &broadcast::Sender<String>) -> Ears {
+        let changes = BroadcastStream::new(changes.subscribe()).filter_map(|c| std::future::ready(c.ok()));
+        let all = futures::stream::iter([titles.lock().unwrap().concat()]).chain(changes);
+        Ears { watchers: 1, messages: all.map(|text| (0, Bytes::from(text))).boxed() }
+    }
+
+    #[tokio::test]
+    async fn an_audience_does_not_count_what_an_earlier_one_heard() {
+        let titles = Arc::new(Mutex::new(vec![String::new(); SLOTS]));
+        let changes = broadcast::Sender::new(1_000);
+        let (known, sender) = (Arc::clone(&titles), changes.clone());
+        let publish: Publish = Arc::new(move |slot, stamp| {
+            known.lock().unwrap()[slot].clone_from(&stamp);
+            let sent = sender.send(stamp).map(|_| ()).map_err(|e| e.to_string());
+            Box::pin(async move { sent })
+        });
+        let unmeasured = (&[][..], Duration::from_secs(10));
+        let mut earlier = Audience::new(vec![watcher(&titles, &changes)]);
+        earlier.slice(unmeasured, 500, Duration::from_millis(300), &publish).await;
+        let mut audience = Audience::new(vec![watcher(&titles, &changes)]);
+        let (figures, sent) = audience.slice(unmeasured, 500, Duration::from_millis(100), &publish).await;
+        assert!(sent > 0 && figures.failed.0 == 0, "{sent}, {figures:?}");
+        assert_eq!(figures.count(), sent, "each change is counted once");
     }
 }

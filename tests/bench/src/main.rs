@@ -16,6 +16,7 @@ mod load;
 mod options;
 mod peers;
 mod raw;
+mod reconnect;
 mod report;
 mod rest;
 mod result;
@@ -51,6 +52,8 @@ pub struct Plan {
     pub many: usize,
     /// Tasks with living sandboxes.
     pub living: usize,
+    /// Streams that come back at once.
+    pub streams: usize,
 }
 
 /// What is measured, running.
@@ -153,6 +156,16 @@ async fn measure(mut bed: Bed, builds: &[Build], options: &RunOptions, report: &
             at_rest::all_idle(&world).await;
             let load = format!("{tasks} tasks with sandboxes");
             at_rest::at_rest(&bed.plan, &world, &load, Some(without), report).await;
+            end(world);
+        }
+    }
+    if options.wants(Part::Reconnect) {
+        let streams = bed.plan.streams;
+        report.section(&format!("{streams} streams that come back at once with valid positions"));
+        for build in builds {
+            let mut world = World::start(build, &bed.databases, Provider::Hangs).await;
+            world.populate(TASKS).await;
+            reconnect::reconnect(&mut world, streams, report).await;
             end(world);
         }
     }

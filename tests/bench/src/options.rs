@@ -73,6 +73,8 @@ pub enum Part {
     ManyTasks,
     /// At rest with 50 living sandboxes
     Living,
+    /// 5,000 streams that come back at once after a kill
+    Reconnect,
 }
 
 impl Part {
@@ -124,10 +126,11 @@ impl RunOptions {
     pub fn plan(&self) -> Plan {
         if self.quick {
             let short = Duration::from_millis(200);
-            return Plan { pairs: 2, slice: short, idle: Duration::from_secs(2), many: 100, living: 2 };
+            let idle = Duration::from_secs(2);
+            return Plan { pairs: 2, slice: short, idle, many: 100, living: 2, streams: 300 };
         }
         let slice = Duration::from_secs_f64((self.seconds / 10.0).clamp(0.1, 4.0));
-        Plan { pairs: 5, slice, idle: slice * 10, many: 1_000, living: 50 }
+        Plan { pairs: 5, slice, idle: slice * 10, many: 1_000, living: 50, streams: 5_000 }
     }
 
     /// Whether to measure a part.

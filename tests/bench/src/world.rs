@@ -85,17 +85,23 @@ impl World {
             .collect()
             .await;
         for login in WATCHERS {
-            let person = self.mesh.sign_in(login).await;
-            let request = SetMemberRequest {
-                request_id: String::new(),
-                organization_id: self.owner.organization_id.clone(),
-                login: login.to_owned(),
-                role: MemberRole::Member.into(),
-            };
-            self.owner.auth().set_member(request).await.expect("membership");
+            let person = self.member(login).await;
             self.people.push(person);
         }
         self.repository = Some(repository);
+    }
+
+    /// A user who is a member of the organization.
+    async fn member(&self, login: &str) -> Caller {
+        let person = self.mesh.sign_in(login).await;
+        let request = SetMemberRequest {
+            request_id: String::new(),
+            organization_id: self.owner.organization_id.clone(),
+            login: login.to_owned(),
+            role: MemberRole::Member.into(),
+        };
+        self.owner.auth().set_member(request).await.expect("membership");
+        person
     }
 
     /// The repository of the tasks.
@@ -127,6 +133,15 @@ impl World {
         let mut tokens = Vec::new();
         for person in &self.people {
             tokens.push(self.exchanged(person).await);
+        }
+        tokens
+    }
+
+    /// Access tokens of so many further users who watch.
+    pub async fn more_watching_tokens(&self, users: usize) -> Vec<String> {
+        let mut tokens = Vec::new();
+        for user in 0..users {
+            tokens.push(self.exchanged(&self.member(&format!("watcher-{user}")).await).await);
         }
         tokens
     }

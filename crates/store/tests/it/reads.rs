@@ -5,6 +5,7 @@ use std::error::Error as _;
 use bytes::Bytes;
 use foundry_core::Code;
 use foundry_store::{DialectSql, Row, Store, StoreOptions, Value, WriteSet};
+use foundry_testkit::test_env;
 
 use crate::backends::{Fixture, ITEMS, MIGRATIONS, item, scope, sqlite};
 
@@ -107,4 +108,22 @@ async fn a_url_with_parameters_is_refused() {
     let url = format!("{}?cache=shared", f.url);
     let opened = Store::connect(&url, &[&MIGRATIONS], &f.time.env, StoreOptions::default()).await;
     assert_eq!(opened.err().unwrap().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_sqlite_url_may_ask_for_what_is_done_anyway_and_a_refusal_names_what_is_allowed() {
+    let (directory, time) = (tempfile::tempdir().unwrap(), test_env());
+    let connect = async |parameters: &str| {
+        let url = format!("sqlite:{}?{parameters}", directory.path().join("x.db").display());
+        Store::connect(&url, &[], &time.env, StoreOptions::default()).await.map(|_| ())
+    };
+    for harmless in ["mode=rwc", "cache=private&mode=rwc", "immutable=0"] {
+        connect(harmless).await.unwrap();
+    }
+    for other in ["mode=ro", "mode=memory", "mode=rwc&cache=shared", "immutable=1", "vfs=unix-none", ""] {
+        let refused = connect(other).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{other}");
+        let text = refused.to_string();
+        assert!(text.contains("only mode=rwc, cache=private, immutable=0 are allowed"), "{other}: {text}");
+    }
 }

@@ -159,6 +159,18 @@ async fn is_told_of_a_feed_that_cannot_read_its_view_for_ten_seconds() {
     assert!((10..15).contains(&passed.as_secs()), "{passed:?}");
     assert_eq!(record.take(), ["WatchThings stalled Internal"]);
     assert_eq!(log.count(failing), 2, "the first failure and the report: {}", log.text());
+    let stalled = hub.stalled(&world.scope, |_| true);
+    let [("WatchThings", stalled)] = stalled.as_slice() else { panic!("{stalled:?}") };
+    let lasted = world.env.clock.now().since(stalled.since);
+    assert!(lasted >= Duration::from_secs(10) && stalled.attempts > 1, "{stalled:?} for {lasted:?}");
+    assert!(!stalled.cause.is_empty());
+    assert!(hub.stalled(&world.scope, |_| false).is_empty());
+
+    const SHOW: &str = "ALTER TABLE hidden RENAME TO things";
+    world.store.write(DialectSql { sqlite: SHOW, postgres: SHOW }, &[]).await.unwrap();
+    let reads = || hub.stalled(&world.scope, |_| true).is_empty();
+    world.clock.advance_until(step, most, sleepers, reads).await;
+    assert!(reads(), "it reads again");
 }
 
 async fn until(consumer: &mut foundry_watch::Consumer<Thing>, wanted: &str) {

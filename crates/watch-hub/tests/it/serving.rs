@@ -216,3 +216,35 @@ async fn shows_nothing_below_the_head_at_which_a_page_left_newer_rows_out() {
     assert!(keys.contains("thing/k0"), "the state shown lacks a row that was there all the time");
     assert_eq!(keys.len(), 300);
 }
+
+#[tokio::test]
+async fn five_hundred_streams_that_come_back_at_once_resume_without_a_snapshot_and_miss_nothing() {
+    const STREAMS: usize = 500;
+    let world = World::new().await;
+    let hub = world.hub();
+    let (mut positions, mut revs) = (Vec::new(), Vec::new());
+    for thing in ["a", "b", "c", "d", "e"] {
+        revs.push(world.put(&[(thing, Some("red"), b"")]).await);
+        let mut stream = world.watch(&hub, None);
+        let reached = bookmark(until_caught_up(&mut stream).await.pop().unwrap());
+        positions.push((reached.resume_token, reached.rev));
+    }
+    // The process is another one, and more was written since.
+    drop(hub);
+    for thing in ["f", "g"] {
+        revs.push(world.put(&[(thing, Some("red"), b"")]).await);
+    }
+    let hub = world.hub();
+    let back = (0..STREAMS).map(async |n| {
+        let (token, from) = &positions[n % positions.len()];
+        let mut stream = world.watch(&hub, Some((token, *from)));
+        let bodies = until_caught_up(&mut stream).await;
+        let deltas = bodies.iter().filter(|body| matches!(body, RawBody::Delta(_)));
+        let versions: Vec<_> = deltas.flat_map(changes).map(|(_, version, _)| version).collect();
+        let missed: Vec<_> = revs.iter().copied().filter(|rev| rev > from).collect();
+        assert_eq!(versions, missed, "each change once and in order, from {from}");
+    });
+    futures::future::join_all(back).await;
+    let metrics = hub.metrics();
+    assert_eq!((metrics.resumed, metrics.snapshots, metrics.snapshot_reads, metrics.resets), (500, 0, 0, 0));
+}

@@ -26,6 +26,11 @@ impl OutputLimit {
         full(stored.1, limits.1).then_some(Self::Organization(limits.1))
     }
 
+    /// Whether a condition reports one of them.
+    pub fn is_shown_by(condition: &Condition) -> bool {
+        [Self::Task(0), Self::Organization(0)].iter().any(|limit| limit.reason() == condition.reason)
+    }
+
     /// The reason of the condition.
     pub const fn reason(self) -> &'static str {
         match self {

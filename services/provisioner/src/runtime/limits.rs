@@ -6,8 +6,11 @@ use foundry_proto::common::v1::{Condition, NoticeKind, TranscriptPart};
 use foundry_sandbox::{LimitReport, ReachedLimit};
 use foundry_store::WriteSet;
 
+use super::output;
 use crate::domain::fold::notice;
-use crate::domain::{Sandbox, SandboxState, Session, SessionState, reached_condition, says_limit};
+use crate::domain::{
+    OutputLimit, Sandbox, SandboxState, Session, SessionState, reached_condition, says_limit,
+};
 use crate::shared::Shared;
 use crate::store::{Set, cleared, condition_value, events, sandboxes, sessions};
 
@@ -40,7 +43,13 @@ pub async fn take_in(shared: &Shared, seen: &Sandbox, report: &LimitReport) -> R
         for session in all.iter().filter(|s| s.state.is_living()) {
             let concerned = !any_runs || session.state == SessionState::Running;
             let notices = if concerned { new.as_slice() } else { &[] };
-            write(&mut ws, session, notices, change(session, &report.reached), now);
+            let mut condition = change(session, &report.reached);
+            if let Some(none) = condition.as_mut().filter(|c| c.reason.is_empty())
+                && let Some(limited) = output::standing(shared, session).await?
+            {
+                *none = Condition { waiting_on: std::mem::take(&mut none.waiting_on), ..limited };
+            }
+            write(&mut ws, session, notices, condition, now);
         }
         Ok((ws, ()))
     };
@@ -59,13 +68,12 @@ fn is_reported(sandbox: &Sandbox, reached: &ReachedLimit) -> bool {
     sandbox.reached.iter().any(|r| (r.kind, r.since) == (reached.kind, reached.since))
 }
 
-/// The condition that a session gets from this; none = it keeps its own. Any other condition has precedence.
+/// The condition that a session gets from this; none = it keeps its own. Any other condition has precedence, but for a
+/// limit of stored output: the turn goes on beyond it, and fails at a limit of the sandbox.
 fn change(session: &Session, reached: &[ReachedLimit]) -> Option<Condition> {
     let says = says_limit(&session.condition);
-    if !session.state.is_living()
-        || session.pending_permission.is_some()
-        || !(says || session.condition.reason.is_empty())
-    {
+    let gives_way = session.condition.reason.is_empty() || OutputLimit::is_shown_by(&session.condition);
+    if !session.state.is_living() || session.pending_permission.is_some() || !(says || gives_way) {
         return None;
     }
     match reached.first() {

@@ -110,6 +110,18 @@ pub async fn limit(
     Ok(LeftOut { bytes, limit: (noticed || bytes > 0).then_some(limit) })
 }
 
+/// The condition of a session whose latest turn is not stored as a whole; none when it is, or the limit has room again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn standing(shared: &Shared, session: &Session) -> Result<Option<Condition>, Error> {
+    if session.left_out_bytes == 0 || session.fold.limit_noticed.as_ref() != Some(&session.message_id) {
+        return Ok(None);
+    }
+    let left_out = LeftOut { bytes: 0, limit: reached(shared, session).await? };
+    Ok(left_out.condition(session, shared.env.clock.now()))
+}
+
 async fn reached(shared: &Shared, session: &Session) -> Result<Option<OutputLimit>, Error> {
     let (limits, now) = (&shared.config.output, shared.env.clock.now());
     let stored = match shared.stored_output.of(session, now) {

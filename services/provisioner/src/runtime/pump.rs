@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foundry_core::{Error, SessionId};
+use foundry_proto::common::v1::Condition;
 use foundry_runtime_client::{LogFollower, RuntimeClient};
 use foundry_sandbox::{TapBatch, TapCursor, TapReadError, TapReader};
+use foundry_store::WriteSet;
 use foundry_watch::Stall;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +16,7 @@ use super::news::USAGE_PACE;
 use super::record::{Recorded, record, record_hole};
 use crate::domain::{Session, SessionState};
 use crate::shared::{Shared, acp_of};
-use crate::store::{sandboxes, sessions};
+use crate::store::{cleared, condition_value, sandboxes, sessions};
 
 /// Pause between looks at the log, in case a wake-up by the runtime was lost.
 const POLL: Duration = Duration::from_millis(500);
@@ -78,7 +80,7 @@ async fn run(shared: &Arc<Shared>, id: &SessionId, stop: &CancellationToken) {
         match followed {
             Ok(Followed::End) => return,
             Ok(Followed::Again) => continue,
-            Err(e) => note_failure(shared, id, &mut stall, &e),
+            Err(e) => note_failure(shared, id, &mut stall, &e).await,
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -87,16 +89,51 @@ async fn run(shared: &Arc<Shared>, id: &SessionId, stop: &CancellationToken) {
     }
 }
 
-/// Reports the first failure, and those that last.
-fn note_failure(shared: &Shared, id: &SessionId, stall: &mut Stall, error: &Error) {
+/// The reason of a session whose log is not recorded.
+const fn stalled_reason() -> &'static str {
+    "AGENT_LOG_STALLED"
+}
+
+/// Reports the first failure, and those that last, which the session shows.
+async fn note_failure(shared: &Shared, id: &SessionId, stall: &mut Stall, error: &Error) {
     let first = !stall.is_failing();
     let lasted = stall.failed(shared.env.clock.now());
     if first || lasted.is_some() {
         tracing::warn!(session = %id, ?lasted, ?error, "the agent's log was not recorded; retrying");
     }
-    if lasted.is_some() {
-        shared.hub.observer().stalled(LOG, error.code());
+    let Some(lasted) = lasted else { return };
+    shared.hub.observer().stalled(LOG, error.code());
+    if let Err(e) = show(shared, id, Some((lasted, error))).await {
+        tracing::debug!(session = %id, error = ?e, "the session does not show that its log is not recorded");
     }
+}
+
+/// Shows on a session that its log is not recorded, unless it has something else to show, or that it is again.
+async fn show(shared: &Shared, id: &SessionId, failing: Option<(Duration, &Error)>) -> Result<(), Error> {
+    let decide = || async {
+        let mut ws = WriteSet::new();
+        let Some(session) = sessions::find(&shared.store, id).await? else { return Ok((ws, ())) };
+        let (shows, now) = (session.condition.reason == stalled_reason(), shared.env.clock.now());
+        let free = session.condition.reason.is_empty() && !session.waits_for_person();
+        let condition = match failing {
+            Some((lasted, error)) if shows || free => Condition {
+                reason: stalled_reason().to_owned(),
+                message: format!("what the agent says and does cannot be stored: {}", error.message()),
+                since_time: Some(now.minus(lasted).to_proto()),
+                retryable: true,
+                next_action: "none needed: it is retried automatically; if it persists, see the log"
+                    .to_owned(),
+                ..Condition::default()
+            },
+            None if shows => cleared(now),
+            _ => return Ok((ws, ())),
+        };
+        let condition = Condition { waiting_on: session.condition.waiting_on.clone(), ..condition };
+        sessions::update(&mut ws, &session, vec![("condition", condition_value(&condition))]);
+        Ok((ws, ()))
+    };
+    shared.store.retry_on_conflict(decide).await?;
+    Ok(())
 }
 
 /// Where one session's log is and how it is read.
@@ -129,6 +166,7 @@ async fn source(shared: &Shared, id: &SessionId) -> Result<Option<Source>, Error
 async fn follow(shared: &Arc<Shared>, id: &SessionId, stall: &mut Stall) -> Result<Followed, Error> {
     let Some(source) = source(shared, id).await? else { return Ok(Followed::End) };
     let mut cursor = source.session.cursor.clone();
+    let mut shows = source.session.condition.reason == stalled_reason();
     let mut follower = LogFollower::new(
         source.reader,
         source.acp,
@@ -152,6 +190,9 @@ async fn follow(shared: &Arc<Shared>, id: &SessionId, stall: &mut Stall) -> Resu
         let recorded = record(shared, id, &source.workspace, &cursor, &batch).await?;
         owing = recorded == Recorded::Owing;
         stall.progressed();
+        if std::mem::take(&mut shows) {
+            show(shared, id, None).await?;
+        }
         match recorded {
             Recorded::Stored | Recorded::Owing => cursor = batch.next,
             Recorded::Stale => return Ok(Followed::Again),
@@ -224,6 +265,7 @@ mod tests {
 
     use super::*;
     use crate::testing::Fixture;
+    use crate::testing::agent::FakeAgent;
 
     #[derive(Debug, Default)]
     struct Stalls(Mutex<Vec<(&'static str, Code)>>);
@@ -249,5 +291,47 @@ mod tests {
         assert_eq!(*stalls.0.lock().unwrap(), [(LOG, Code::DataLoss)]);
         let lines = log.count("the agent's log was not recorded");
         assert_eq!(lines, 2, "the first failure and the report: {}", log.text());
+    }
+
+    #[tokio::test]
+    async fn a_session_shows_that_its_log_cannot_be_recorded_until_it_can() {
+        let f = Fixture::new().await;
+        let agent = FakeAgent::serve(&f).await;
+        let sandbox = f.ensure().await;
+        f.run().await;
+        let session = f.session(&sandbox).await;
+        f.run().await;
+        let alter = async |statement: &'static str| {
+            let sql = DialectSql { sqlite: statement, postgres: statement };
+            f.shared.store.write(sql, &[]).await.unwrap();
+        };
+        let known = f.again(&session).await.last_offset;
+        alter("ALTER TABLE agent_events RENAME TO hidden").await;
+        agent.logs(&session.session_id, words("hello"));
+        Pumps::ensure(&f.shared, &session.session_id);
+        let until = async |wanted: &str| {
+            for _ in 0..200 {
+                let shown = f.again(&session).await;
+                if shown.condition.reason == wanted {
+                    return shown;
+                }
+                let begun = f.env.env.clock.now();
+                f.env.clock.advance_until(PAUSE / 4, PAUSE, 1, || f.env.env.clock.now() > begun).await;
+            }
+            panic!("{:?}", f.again(&session).await.condition);
+        };
+        let shown = until(stalled_reason()).await;
+        assert!(shown.condition.message.contains("cannot be stored"), "{:?}", shown.condition);
+        assert_eq!(shown.last_offset, known);
+        alter("ALTER TABLE hidden RENAME TO agent_events").await;
+        let shown = until("").await;
+        assert!(shown.last_offset > known, "nothing is lost");
+    }
+
+    fn words(text: &str) -> serde_json::Value {
+        let content = serde_json::json!({"type": "text", "text": text});
+        let update = serde_json::json!({"sessionUpdate": "agent_message_chunk", "content": content});
+        let params = serde_json::json!({"sessionId": "s1", "update": update});
+        serde_json::json!({"method": "session/update", "params": params})
     }
 }

@@ -129,6 +129,11 @@ impl FakeAgent {
         drain_log(&self.0.shared, session).await.unwrap();
     }
 
+    /// The agent sends a message, which only its pump will read.
+    pub fn logs(&self, session: &SessionId, message: Value) {
+        self.log(session.as_str(), json!({"kind": "message", "dir": "from_agent", "msg": message}));
+    }
+
     /// The agent's process ends, and the log is read.
     pub async fn exits(&self, session: &SessionId) {
         self.log(session.as_str(), json!({"kind": "exit", "code": 1}));

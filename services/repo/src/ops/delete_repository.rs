@@ -7,12 +7,12 @@ use foundry_proto::common::v1::{Condition, Role};
 use foundry_proto::repo::v1::{DeleteRepositoryRequest, DeleteRepositoryResponse};
 use foundry_server::RequestContext;
 use foundry_service::{RequestKey, audit};
-use foundry_store::{Guard, Scope, WriteSet};
+use foundry_store::{Scope, WriteSet};
 
 use crate::context::Context;
 use crate::domain::repository::{Repository, State};
 use crate::flow::{delete, sync};
-use crate::store::clones::{self, CLONES};
+use crate::store::clones;
 use crate::store::repositories;
 
 /// How many of the tasks that use a repository a refusal names.
@@ -46,11 +46,12 @@ pub async fn delete_repository(
             let id = repository.repository_id.to_string();
             let mut ws = WriteSet::new();
             if !request.force && repository.state != State::Deleting {
+                let mark = clones::mark(&cx.store, &repository.repository_id).await?;
                 let tasks = clones::tasks_of(&cx.store, &repository.repository_id).await?;
                 if !tasks.is_empty() {
                     return Err(in_use(&repository, &tasks));
                 }
-                ws.guard(Guard::absent(&CLONES, &[("repository_id", id.as_str().into())]));
+                clones::none_since(&mut ws, &repository.repository_id, &mark);
             }
             let rev = ws.scope(Scope::organization(&repository.organization_id));
             repository.state = State::Deleting;
@@ -110,6 +111,7 @@ mod tests {
     use foundry_authn::Caller;
     use foundry_core::{SandboxId, TaskId};
     use foundry_proto::repo::v1::{GetCloneSourceRequest, ReleaseCloneRequest};
+    use foundry_store::DialectSql;
 
     use super::*;
     use crate::ops::get_clone_source::get_clone_source;
@@ -160,6 +162,46 @@ mod tests {
         f.engine.run_until_idle().await.unwrap();
         assert!(repositories::find(&f.cx.store, &id.parse().unwrap()).await.unwrap().is_none());
         assert_eq!(clones::tasks_of(&f.cx.store, &id.parse().unwrap()).await.unwrap(), [""; 0]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_clone_and_a_deletion_at_the_same_moment_in_two_processes_do_not_both_succeed() {
+        let f = Fixture::new().await;
+        let other = f.beside().await;
+        let id = f.mirrored().await.repository_id;
+        let mut refused = (0, 0);
+        for _ in 0..100 {
+            let sandbox = SandboxId::generate(&f.env.env);
+            let clone = GetCloneSourceRequest {
+                organization_id: f.organization.to_string(),
+                repository_id: id.clone(),
+                task_id: TaskId::generate(&f.env.env).to_string(),
+                sandbox_id: sandbox.to_string(),
+                ..GetCloneSourceRequest::default()
+            };
+            let delete = DeleteRepositoryRequest { repository_id: id.clone(), ..Default::default() };
+            let provisioner = Caller::service("provisioner");
+            let (cloned, deleted) = tokio::join!(
+                get_clone_source(&other, &provisioner, clone),
+                delete_repository(&f.cx, &f.member, delete),
+            );
+            match (cloned, deleted) {
+                (Ok(_), Err(e)) => {
+                    assert_eq!(e.reason(), "REPOSITORY_IN_USE");
+                    refused.0 += 1;
+                }
+                (Err(e), Ok(_)) => {
+                    assert_eq!(e.reason(), "REPOSITORY_DELETING");
+                    refused.1 += 1;
+                }
+                (cloned, deleted) => panic!("{cloned:?}, {:?}", deleted.map(|_| ())),
+            }
+            for again in ["DELETE FROM clones", "UPDATE repositories SET state = 'ready'"] {
+                let sql = DialectSql { sqlite: again, postgres: again };
+                f.cx.store.write(sql, &[]).await.unwrap();
+            }
+        }
+        println!("{} deletions and {} clones were refused", refused.0, refused.1);
     }
 
     #[tokio::test]

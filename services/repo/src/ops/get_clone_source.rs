@@ -6,12 +6,11 @@ use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, Result, SandboxId, TaskId};
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{GetCloneSourceRequest, GetCloneSourceResponse};
-use foundry_store::{Guard, WriteSet};
+use foundry_store::WriteSet;
 
 use crate::context::Context;
 use crate::domain::repository::Repository;
 use crate::domain::work::State;
-use crate::store::repositories::REPOSITORIES;
 use crate::store::{branches, clones, works};
 
 /// The branch as of the last synchronization, and what the task has produced before. A task whose sandbox was destroyed so
@@ -43,11 +42,7 @@ async fn held(cx: &Context, repository: &Repository, request: &GetCloneSourceReq
     let (sandbox, task): (SandboxId, TaskId) = (request.sandbox_id.parse()?, request.task_id.parse()?);
     let id = &repository.repository_id;
     if !clones::is_held(&cx.store, &sandbox, id).await? {
-        ws.guard(Guard::exists(
-            &REPOSITORIES,
-            &[("repository_id", id.as_str().into()), ("state", repository.state.as_str().into())],
-        ));
-        clones::hold(&mut ws, &sandbox, &task, id);
+        clones::hold(&mut ws, &sandbox, &task, repository);
     }
     Ok(ws)
 }

@@ -3,6 +3,9 @@
 use foundry_core::{RepositoryId, Result, SandboxId, TaskId};
 use foundry_store::{Reader, Table, WriteSet};
 
+use super::repositories::REPOSITORIES;
+use crate::domain::repository::Repository;
+
 pub const CLONES: Table = Table::new("clones", &["sandbox_id", "task_id", "repository_id"], &["sandbox_id"]);
 
 /// Whether a sandbox is recorded with a clone of this repository.
@@ -25,7 +28,28 @@ pub async fn tasks_of(from: &impl Reader, repository: &RepositoryId) -> Result<V
     rows.iter().map(|row| Ok(row.text("task_id")?.to_owned())).collect()
 }
 
-/// Records that a sandbox of the task is given a clone.
-pub fn hold(ws: &mut WriteSet, sandbox: &SandboxId, task: &TaskId, repository: &RepositoryId) {
-    ws.upsert(&CLONES, vec![sandbox.as_str().into(), task.as_str().into(), repository.as_str().into()]);
+/// What [`hold`] last wrote to the row of a repository; read it before [`tasks_of`].
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn mark(from: &impl Reader, repository: &RepositoryId) -> Result<String> {
+    const SQL: &str = "SELECT clone_mark FROM repositories WHERE repository_id = $1";
+    let rows = from.query(SQL, &[repository.as_str().into()]).await?;
+    rows.first().map_or(Ok(String::new()), |row| Ok(row.text("clone_mark")?.to_owned()))
+}
+
+/// Records that a sandbox of the task is given a clone; fails if the repository has changed its state since it was read.
+/// It writes the row of the repository too: on PostgreSQL, two transactions that only read what the other one writes
+/// would both succeed.
+pub fn hold(ws: &mut WriteSet, sandbox: &SandboxId, task: &TaskId, repository: &Repository) {
+    let id = repository.repository_id.as_str();
+    let guards = [("state", repository.state.as_str().into())];
+    ws.update(&REPOSITORIES, &[id.into()], &[("clone_mark", sandbox.as_str().into())], &guards);
+    ws.upsert(&CLONES, vec![sandbox.as_str().into(), task.as_str().into(), id.into()]);
+}
+
+/// Fails the write set if a sandbox was given a clone of the repository since its mark was read.
+pub fn none_since(ws: &mut WriteSet, repository: &RepositoryId, mark: &str) {
+    let (set, guards) = ([("clone_mark", "".into())], [("clone_mark", mark.into())]);
+    ws.update(&REPOSITORIES, &[repository.as_str().into()], &set, &guards);
 }

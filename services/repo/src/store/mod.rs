@@ -23,7 +23,13 @@ pub static ENCODED: [Encoded; 6] = [
 /// The service's schema.
 pub const MIGRATIONS: Migrations = Migrations {
     owner: "repo",
-    steps: &[step!("0001_repo"), step!("0002_clones"), step!("0003_notices"), step!("0004_work_branches")],
+    steps: &[
+        step!("0001_repo"),
+        step!("0002_clones"),
+        step!("0003_notices"),
+        step!("0004_work_branches"),
+        step!("0006_clone_mark"),
+    ],
 };
 
 #[cfg(test)]

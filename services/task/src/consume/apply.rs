@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use foundry_core::{Env, Result, Timestamp};
+use foundry_core::{Env, Result, Timestamp, counted};
 use foundry_proto::common::v1::transcript_part::Body;
-use foundry_proto::common::v1::{TranscriptPart, TurnOutcome, UserMessage};
+use foundry_proto::common::v1::{Notice, NoticeKind, TranscriptPart, TurnOutcome, UserMessage};
 use foundry_proto::provisioner::v1::{AgentEvent, AgentSession, AgentSessionState, Sandbox, SandboxState};
 use foundry_store::{Scope, WriteSet};
 
@@ -161,6 +161,26 @@ pub fn events(ws: &mut WriteSet, session: &mut Session, events: &[AgentEvent], t
         transcript::insert(ws, feed, &session.session_id, session.view.last_offset, part);
     }
     session.event_offset
+}
+
+/// Leaves out events that do not exist any more, with a notice in their place, unless the transcript holds them.
+pub fn deleted(ws: &mut WriteSet, now: Timestamp, session: &mut Session, upto: i64) {
+    if upto <= session.event_offset {
+        return;
+    }
+    let lost = counted(upto - session.event_offset, "event");
+    session.event_offset = upto;
+    session.view.last_offset += 1;
+    let message = format!(
+        "agent events are missing here: {lost} deleted by the provisioner after this older copy of the database was made"
+    );
+    let part = TranscriptPart {
+        create_time: Some(now.to_proto()),
+        body: Some(Body::Notice(Notice { kind: NoticeKind::EventsLost.into(), message })),
+        ..TranscriptPart::default()
+    };
+    let feed = ws.scope(Scope::session(&session.session_id));
+    transcript::insert(ws, feed, &session.session_id, session.view.last_offset, &part);
 }
 
 /// A person's message as transcript entries of at most [`PART`] bytes each.

@@ -17,7 +17,7 @@ use crate::domain::derive::Aggregate;
 use crate::flow::change_damaged_too;
 use crate::flow::provisioner_call::{self, ProvisionerCall};
 use crate::store::aggregate::ENDED_TOPIC;
-use crate::store::{sessions, tasks, transcript};
+use crate::store::{tasks, transcript};
 
 /// Pause between two rounds, unless a task ends: nobody waits for the space.
 const PAUSE: Duration = Duration::from_secs(300);
@@ -54,12 +54,9 @@ pub(super) async fn run(cx: Arc<Context>, stop: CancellationToken) {
 pub(crate) async fn release(cx: &Context) -> Result<()> {
     let mut after = String::new();
     loop {
-        let found = sessions::unreleased(&cx.store, &after, AT_A_TIME).await?;
-        let Some((last, _)) = found.last() else { return Ok(()) };
+        let ended = tasks::unreleased(&cx.store, &after, AT_A_TIME).await?;
+        let Some(last) = ended.last() else { return Ok(()) };
         after = last.to_string();
-        let mut ended: Vec<_> = found.into_iter().map(|(_, task)| task).collect();
-        ended.sort();
-        ended.dedup();
         for task in &ended {
             let decide = |aggregate: &mut Aggregate, ws: &mut WriteSet| complete(ws, &cx.env, aggregate);
             // One task that cannot be written must not block the others.
@@ -89,6 +86,9 @@ fn complete(ws: &mut WriteSet, env: &Env, aggregate: &mut Aggregate) -> Result<(
             stored_offset: agent.last_offset,
         };
         provisioner_call::send(ws, env, &session.organization_id, &agent.session_id, "", &call)?;
+    }
+    if aggregate.sessions.iter().all(|session| session.released) {
+        tasks::events_released(ws, &aggregate.task.task_id);
     }
     Ok(())
 }

@@ -11,15 +11,18 @@ use std::time::Duration;
 use foundry_core::{Result, SessionId, TaskId, Tasks};
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::provisioner::v1::agent_session_item::Item;
-use foundry_proto::provisioner::v1::{AgentEvent, AgentSessionItem, WatchAgentSessionRequest};
+use foundry_proto::provisioner::v1::{
+    AgentEvent, AgentSessionItem, AgentSessionState, WatchAgentSessionRequest,
+};
 use foundry_store::is_damaged;
 use foundry_watch::{Consumer, Event};
 use prost::Message as _;
 
 use super::append::append;
-use super::apply::Texts;
+use super::apply::{self, Texts};
 use super::{Batch, PAUSE, REFUSED, config, pause, retry_until_applied};
 use crate::context::Context;
+use crate::flow::change;
 use crate::store::aggregate::FOLLOW_TOPIC;
 use crate::store::sessions::EventCursor;
 use crate::store::{messages, sessions};
@@ -185,7 +188,13 @@ async fn follow(
             Event::CaughtUp { .. } => cx.stalls.progressed(session),
             _ => {}
         }
-        let events = Batch::of(event).map(events).unwrap_or_default();
+        let batch = Batch::of(event);
+        if let Some(upto) = batch.as_ref().and_then(|batch| deleted(batch, after))
+            && pass_over(cx, tasks, session, task, upto).await.is_none()
+        {
+            return Ended::Stopping;
+        }
+        let events = batch.map(events).unwrap_or_default();
         let mut left = events.as_slice();
         while !left.is_empty() {
             let (part, rest) = left.split_at(together(left));
@@ -209,6 +218,40 @@ async fn follow(
             Err(e) => tracing::warn!(%session, error = ?e, "a session could not be read"),
         }
     }
+}
+
+/// The offset up to which events after `after` do not exist any more. The provisioner deletes them once the task has
+/// ended and its transcript holds them all; a database that was restored since then lacks them for ever.
+fn deleted(batch: &Batch<AgentSessionItem>, after: i64) -> Option<i64> {
+    // A part of the truth cannot show what is missing, and an open agent side may have more to come.
+    let items = || batch.rows.iter().filter_map(|(_, _, item)| item.as_ref()?.item.as_ref());
+    let closed = items().find_map(|item| match item {
+        Item::AgentSession(agent) => (agent.state() == AgentSessionState::Closed).then_some(agent),
+        Item::Event(_) => None,
+    });
+    let last = closed.filter(|_| batch.whole)?.last_offset;
+    let offsets = items().filter_map(|item| match item {
+        Item::Event(event) => Some(event.offset),
+        Item::AgentSession(_) => None,
+    });
+    let upto = offsets.min().map_or(last, |first| first - 1);
+    (upto > after).then_some(upto)
+}
+
+/// Goes on after deleted events, with a notice in their place; none when the process stops.
+async fn pass_over(cx: &Context, tasks: &Tasks, session: &SessionId, task: &TaskId, upto: i64) -> Option<()> {
+    let pass = || async {
+        let passed = change(cx, task, |aggregate, ws| {
+            let found = aggregate.session_mut(session.as_str());
+            found.into_iter().for_each(|found| apply::deleted(ws, cx.env.clock.now(), found, upto));
+            Ok(())
+        });
+        match passed.await {
+            Err(e) if !is_damaged(&e) => Err(e),
+            _ => Ok(()),
+        }
+    };
+    retry_until_applied(tasks, &cx.env, &**cx.hub.observer(), VIEW, 1, pass).await
 }
 
 /// The events of a batch in their order.

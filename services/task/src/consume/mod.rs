@@ -21,10 +21,12 @@ use foundry_core::{Env, OrganizationId, Result, Tasks};
 use foundry_frame::Frame;
 use foundry_proto::watch::v1::WatchOptions;
 use foundry_watch::{Backoff, Consumer, ConsumerConfig, Event, Observer, Position, Stall};
+use futures::TryFutureExt as _;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use crate::context::Context;
+use crate::stalls::Followed;
 use crate::store::{positions, tasks};
 #[cfg(test)]
 pub(crate) use ended::{delete_transcripts, release};
@@ -34,6 +36,8 @@ pub(crate) use stale::freshen;
 use repositories::Repositories;
 use sandboxes::Sandboxes;
 
+/// The watches of other services that are followed for each organization.
+pub const OF_ORGANIZATION: [&str; 2] = [Sandboxes::VIEW, Repositories::VIEW];
 /// Shortest delay before a retry after an internal failure.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often an update of one task is tried before it is skipped.
@@ -145,6 +149,7 @@ trait Source {
 /// Applies a source's updates of an organization until the process stops.
 async fn take_in<S: Source>(cx: Arc<Context>, tasks: Tasks, organization: OrganizationId) {
     let stream = format!("{}/{organization}", S::STREAM);
+    let watch = Followed::Watch(organization.clone(), S::VIEW);
     loop {
         let position = positions::find(&cx.store, &stream).await.unwrap_or_else(|e| {
             tracing::warn!(error = ?e, "a position could not be read; the stream starts with a snapshot");
@@ -161,11 +166,13 @@ async fn take_in<S: Source>(cx: Arc<Context>, tasks: Tasks, organization: Organi
                 None => return,
                 Some(Err(status)) => break status,
                 Some(Ok(event)) => {
+                    note(&cx, &watch, &event);
                     let Some(batch) = Batch::of(event) else { continue };
                     let mut tries = 0;
                     let take = || {
                         tries += 1;
-                        S::take(&cx, &organization, &stream, &batch, tries >= TRIES)
+                        let take = S::take(&cx, &organization, &stream, &batch, tries >= TRIES);
+                        take.inspect_err(|e| cx.stalls.failed(watch.clone(), cx.env.clock.now(), e.message()))
                     };
                     let observer = &**cx.hub.observer();
                     let applied =
@@ -173,13 +180,22 @@ async fn take_in<S: Source>(cx: Arc<Context>, tasks: Tasks, organization: Organi
                     if applied.await.is_none() {
                         return;
                     }
+                    cx.stalls.progressed(watch.clone());
                 }
             }
         };
+        cx.stalls.failed(watch.clone(), cx.env.clock.now(), refused.message());
         tracing::warn!(%organization, view = S::VIEW, status = %refused, "the watch was rejected; retrying");
         if !pause(&tasks, &cx.env, REFUSED).await {
             return;
         }
+    }
+}
+
+/// Notes a lost stream, which counts as stalled if it stays lost, for explanations.
+fn note<T>(cx: &Context, watch: &Followed, event: &Event<T>) {
+    if let Event::Disconnected { status, .. } = event {
+        cx.stalls.failed(watch.clone(), cx.env.clock.now(), status.message());
     }
 }
 

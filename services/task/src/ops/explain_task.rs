@@ -8,10 +8,15 @@ use foundry_proto::task::v1::{
     Changes, ExplainTaskRequest, ExplainTaskResponse, Finding, SessionState, TaskState,
 };
 use foundry_service::{merged_words, notice_words};
+use foundry_store::Scope;
+use foundry_watch_hub::View;
 
+use crate::consume;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
+use crate::stalls::{self, Followed};
 use crate::store::{aggregate, upstream};
+use crate::view;
 
 /// # Errors
 /// `NOT_FOUND`.
@@ -26,7 +31,28 @@ pub async fn explain_task(
     let aggregate = cx.found(caller, aggregate, Role::Viewer, "task", &request.task_id)?;
     let repository = upstream::repository(&moment, &aggregate.task.repository_id).await?.map(|t| t.entity);
     let now = cx.env.clock.now();
-    Ok(explain(&aggregate, repository.as_ref(), |session| cx.stalls.condition(session, now)))
+    let mut explained = explain(&aggregate, repository.as_ref(), |session| cx.stalls.condition(session, now));
+    explained.findings.extend(stalled_watches(cx, &aggregate));
+    Ok(explained)
+}
+
+/// The watches that make no progress, of those that show the task or that it follows.
+fn stalled_watches(cx: &Context, aggregate: &Aggregate) -> Vec<Finding> {
+    let (task, now) = (&aggregate.task, cx.env.clock.now());
+    let mut found = Vec::new();
+    for watch in consume::OF_ORGANIZATION {
+        let condition = cx.stalls.condition(Followed::Watch(task.organization_id.clone(), watch), now);
+        found.extend(condition.map(|why| finding(&format!("consumer of {watch}"), "stalled", &why)));
+    }
+    let own = view::task::of_task(&task.organization_id, &task.task_id).fingerprint();
+    let concerns = |view: &dyn View| view.name() == view::organization::NAME || view.fingerprint() == own;
+    let mut feeds = cx.hub.stalled(&Scope::organization(&task.organization_id), concerns);
+    for session in &aggregate.sessions {
+        feeds.extend(cx.hub.stalled(&Scope::session(&session.session_id), |_| true));
+    }
+    let feeds = feeds.iter().map(|(name, why)| (format!("feed of {name}"), stalls::feed_condition(why)));
+    found.extend(feeds.map(|(subject, why)| finding(&subject, "stalled", &why)));
+    found
 }
 
 fn explain(
@@ -251,10 +277,13 @@ fn word(name: &str, prefix: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use foundry_proto::provisioner::v1::SandboxState;
     use foundry_proto::repo::v1::RepositoryState;
 
     use super::*;
+    use crate::testing::World;
 
     /// Words that can follow "is".
     const PLAIN: [&str; 9] =
@@ -363,5 +392,29 @@ mod tests {
     fn a_time_is_told_to_the_second() {
         let at = prost_types::Timestamp { seconds: 1_764_070_696, nanos: 667_749_000 };
         assert_eq!(to_the_second(&at).to_string(), "2025-11-25T11:38:16Z");
+    }
+
+    #[tokio::test]
+    async fn names_what_it_follows_that_makes_no_progress_for_ten_seconds_and_why() {
+        let world = World::new().await;
+        let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+        let created = running.create(&tenant, "one").await;
+        let id = created.task.unwrap().task_id.parse().unwrap();
+        let aggregate = aggregate::load(&running.cx.store, &id).await.unwrap().unwrap();
+        let now = running.cx.env.clock.now();
+        for (seconds, named) in [(9, false), (10, true)] {
+            let watch = Followed::Watch(tenant.organization.clone(), "WatchSandboxes");
+            running.cx.stalls.progressed(watch.clone());
+            running.cx.stalls.failed(watch, now.minus(Duration::from_secs(seconds)), "no connection");
+            // Nothing is awaited in between, so that the consumer does not go on.
+            let found = stalled_watches(&running.cx, &aggregate);
+            let subjects: Vec<_> = found.iter().map(|f| f.subject.as_str()).collect();
+            let expected = if named { vec!["consumer of WatchSandboxes"] } else { vec![] };
+            assert_eq!(subjects, expected, "after {seconds} s");
+            let why = "It is stalled: what WatchSandboxes reports cannot be taken in, and is shown as it was before: \
+                       no connection (WATCH_STALLED).";
+            assert!(found.iter().all(|f| f.explanation.starts_with(why)), "{found:?}");
+        }
+        running.stop().await;
     }
 }

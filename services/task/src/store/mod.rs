@@ -47,6 +47,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0005_attachments"),
         step!("0006_released"),
         step!("0007_transcript_deletion"),
+        step!("0010_ended_tasks"),
     ],
 };
 

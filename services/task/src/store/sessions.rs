@@ -166,19 +166,6 @@ pub async fn followed(store: &Store, limit: u32) -> Result<Vec<(SessionId, TaskI
     rows.iter().map(|r| Ok((r.text("session_id")?.parse()?, r.text("task_id")?.parse()?))).collect()
 }
 
-/// The tasks that have ended with sessions whose events the provisioner still stores, from after an id of a session on:
-/// each session with its task, in the order of their ids.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
-pub async fn unreleased(store: &Store, after: &str, limit: u32) -> Result<Vec<(SessionId, TaskId)>> {
-    const SQL: &str = "SELECT s.session_id, s.task_id FROM sessions s JOIN tasks t ON t.task_id = s.task_id \
-         WHERE s.released = 0 AND s.session_id > $1 AND t.lifecycle IN ('archived', 'killed') \
-         ORDER BY s.session_id LIMIT $2";
-    let rows = store.query(SQL, &[after.into(), limit.into()]).await?;
-    rows.iter().map(|r| Ok((r.text("session_id")?.parse()?, r.text("task_id")?.parse()?))).collect()
-}
-
 /// A map with text keys always serializes to JSON.
 fn asked(s: &Session) -> Value {
     serde_json::to_string(&s.asked).unwrap_or_else(|_| "{}".to_owned()).into()

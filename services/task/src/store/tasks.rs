@@ -44,6 +44,9 @@ const FIND: &str = "SELECT task_id, organization_id, repository_id, branch, firs
      fence, stale, lifecycle, lifecycle_time, flow_id, flow_stage, flow_status, flow_condition, destroy_sent, retry_rev, \
      transcript_deletion, view FROM tasks WHERE task_id = $1";
 
+const UNRELEASED: &str = "SELECT task_id FROM tasks WHERE lifecycle IN ('archived', 'killed') AND events_released = 0 \
+     AND task_id > $1 ORDER BY task_id LIMIT $2";
+
 fn read(row: &Row) -> Result<Task> {
     let view = view(row)?;
     Ok(Task {
@@ -183,6 +186,20 @@ pub async fn with_old_transcripts(store: &Store, before: Timestamp, limit: u32) 
     rows.iter().map(|r| r.text("task_id")?.parse()).collect()
 }
 
+/// The tasks that have ended with events that the provisioner still stores, after an id, in the order of their ids.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn unreleased(store: &Store, after: &str, limit: u32) -> Result<Vec<TaskId>> {
+    let rows = store.query(UNRELEASED, &[after.into(), limit.into()]).await?;
+    rows.iter().map(|r| r.text("task_id")?.parse()).collect()
+}
+
+/// Notes that the events of all sessions of an ended task are released. No view shows it.
+pub fn events_released(ws: &mut WriteSet, id: &TaskId) {
+    ws.update(&TASKS, &[id.into()], &[("events_released", 1.into())], &[]);
+}
+
 /// Notes that the transcripts of a task, which were being deleted, are deleted. No view shows it.
 pub fn transcripts_deleted(ws: &mut WriteSet, id: &TaskId) {
     let (set, guards) = ([("transcript_deletion", 2.into())], [("transcript_deletion", 1.into())]);
@@ -253,4 +270,26 @@ pub fn update(ws: &mut WriteSet, rev: Option<RevRef>, before: &Task, task: &Task
 /// the write set.
 pub fn update_fence(ws: &mut WriteSet, id: &TaskId, before: i64, fence: i64) {
     ws.update(&TASKS, &[id.into()], &[("fence", fence.into())], &[("fence", before.into())]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn what_ended_tasks_have_to_release_is_read_without_the_tasks_that_live() {
+        let world = World::new().await;
+        if !world.url.starts_with("sqlite:") {
+            return;
+        }
+        let running = world.start().await;
+        const PLAN: &str = "EXPLAIN QUERY PLAN SELECT task_id FROM tasks WHERE lifecycle IN ('archived', 'killed') \
+             AND events_released = 0 AND task_id > $1 ORDER BY task_id LIMIT $2";
+        assert!(PLAN.ends_with(UNRELEASED));
+        let plan = running.cx.store.query(PLAN, &["".into(), 100.into()]).await.unwrap();
+        let steps: Vec<_> = plan.iter().map(|row| row.text("detail").unwrap()).collect();
+        assert!(matches!(&steps[..], [one] if one.contains("tasks_unreleased")), "{steps:?}");
+        running.stop().await;
+    }
 }

@@ -190,6 +190,8 @@ impl FakeProvisioner {
     async fn put_session(&self, session: AgentSession) -> i64 {
         self.state.lock().unwrap().sessions.insert(session.session_id.clone(), session.clone());
         let (scope, key) = (session.organization_id.clone(), format!("session/{}", session.session_id));
+        let item = AgentSessionItem { item: Some(agent_session_item::Item::AgentSession(session.clone())) };
+        self.items.put(&session.session_id, &[("session".to_owned(), 0, item)]).await;
         let item = SandboxItem { item: Some(sandbox_item::Item::AgentSession(session)) };
         self.items.put(&scope, &[(key, 0, item)]).await
     }
@@ -218,6 +220,13 @@ impl FakeProvisioner {
         let item = AgentSessionItem { item: Some(agent_session_item::Item::Event(event)) };
         let key = format!("event/{:012}", session.last_offset);
         self.items.put(&session.session_id, &[(key, session.last_offset, item)]).await;
+    }
+
+    /// Deletes the events of a session, as after a release.
+    pub async fn delete_events(&self, session_id: &str) {
+        for offset in 1..=self.session(session_id).unwrap().last_offset {
+            self.items.delete(session_id, &format!("event/{offset:012}")).await;
+        }
     }
 
     /// Emits an agent message.

@@ -39,6 +39,8 @@ async fn releases_the_events_of_a_killed_task_alone_whose_transcript_is_complete
     released.wait_for(|all| !all.is_empty()).await.unwrap();
     let agent = world.provisioner.session(&session).unwrap();
     assert_eq!(*world.provisioner.released.borrow(), [(session.clone(), agent.last_offset)]);
+    let left = crate::store::tasks::unreleased(&running.cx.store, "", 100).await.unwrap();
+    assert!(left.is_empty(), "it is looked at no more: {left:?}");
     let kept = ["user: two", "agent: done", "end: Completed"].map(str::to_owned);
     let kept: Vec<_> = (1..).zip(kept).collect();
     assert_eq!(transcript(&running, &tenant, &session).await, kept);
@@ -54,6 +56,39 @@ async fn releases_the_events_by_itself_when_a_task_ends() {
     let mut released = world.provisioner.released.subscribe();
     kill(&running, &tenant, &task).await;
     released.wait_for(|all| all.iter().any(|(id, _)| *id == session)).await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_restored_database_goes_on_after_events_that_were_deleted_since() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    for text in ["a", "b"] {
+        world.provisioner.say(&session, text).await;
+    }
+    running.until_session(&tenant, &task, &session, |s| s.last_offset == 3).await;
+    let mut released = world.provisioner.released.subscribe();
+    kill(&running, &tenant, &task).await;
+    released.wait_for(|all| all.iter().any(|(id, _)| *id == session)).await.unwrap();
+    world.provisioner.delete_events(&session).await;
+
+    // As if it had last been saved before the events arrived.
+    const OLDER: &str =
+        "UPDATE sessions SET event_offset = 0, follows = 1, released = 0 WHERE session_id = $1";
+    let sql = DialectSql { sqlite: OLDER, postgres: OLDER };
+    running.cx.store.write(sql, &[session.as_str().into()]).await.unwrap();
+    let mut wake = WriteSet::new();
+    wake.wake(crate::store::aggregate::FOLLOW_TOPIC);
+    running.cx.store.commit(wake).await.unwrap();
+    running.until_session(&tenant, &task, &session, |s| s.last_offset == 4).await;
+    let shown = transcript(&running, &tenant, &session).await;
+    assert!(shown[3].1.contains("agent events are missing here"), "{shown:?}");
+    let id = session.parse().unwrap();
+    let cursor = crate::store::sessions::event_cursor(&running.cx.store, &id).await.unwrap().unwrap();
+    let last = world.provisioner.session(&session).unwrap().last_offset;
+    assert_eq!((cursor.offset, cursor.follows), (last, false), "nothing is waited for");
     running.stop().await;
 }
 

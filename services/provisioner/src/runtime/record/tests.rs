@@ -6,6 +6,7 @@ use foundry_core::{MessageId, OrganizationId};
 use foundry_flow::{Engine, Options};
 use foundry_proto::common::v1::{AgentMessage, Notice};
 use foundry_proto::provisioner::v1 as p;
+use foundry_sandbox::{LimitKind, LimitReport, ReachedLimit};
 use serde_json::{Value, json};
 
 use super::*;
@@ -231,4 +232,35 @@ async fn checks_the_limits_without_a_commit_and_with_one_statement_in_ten_second
     f.env.clock.advance(Duration::from_secs(10));
     assert_eq!(cost().await, (1, statements + 1));
     assert_eq!(cost().await, (1, statements));
+}
+
+#[tokio::test]
+async fn a_limit_of_the_sandbox_is_shown_above_one_of_output_which_comes_back_after_it() {
+    let limits = OutputSection { task_bytes: 1_000, ..OutputSection::default() };
+    let (f, agent, session) = ready_within(limits).await;
+    agent.ignore_prompts();
+    agent.says(1, ""); // the hand-over that follows a turn
+    let message = begin_turn(&f, &session).await;
+    for _ in 0..2 {
+        agent.says_all(&session.session_id, [words(&"x".repeat(1_000))]).await;
+    }
+    let end = json!({"jsonrpc": "2.0", "id": message, "result": {"stopReason": "end_turn"}});
+    agent.says_all(&session.session_id, [end]).await;
+    let limited = f.again(&session).await.condition;
+    assert_eq!(limited.reason, "TASK_OUTPUT_LIMIT");
+
+    let memory = ReachedLimit {
+        kind: LimitKind::Memory,
+        used: 9 << 20,
+        limit: 8 << 20,
+        since: Timestamp::from_micros(5),
+        ended: true,
+    };
+    for (reached, shown) in [(vec![memory], "SANDBOX_MEMORY_LIMIT"), (vec![], "TASK_OUTPUT_LIMIT")] {
+        f.provider.host().limits = LimitReport { limits: String::new(), reached };
+        crate::runtime::check_all(&f.shared).await;
+        assert_eq!(f.again(&session).await.condition.reason, shown);
+    }
+    let again = f.again(&session).await.condition;
+    assert_eq!(again.message, limited.message);
 }
