@@ -9,5 +9,6 @@ mod diffs;
 mod lab;
 mod limits;
 mod mirrors;
+mod sources;
 mod trees;
 mod work;

@@ -89,3 +89,4 @@ fn refused(e: GitError) -> ProviderError {
     let retryable = e.retryable() || e.kind() == GitErrorKind::Failed;
     if retryable { error.retryable().caused_by(e) } else { error.caused_by(e) }
 }
+        | GitErrorKind::Partial
