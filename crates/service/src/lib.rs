@@ -19,4 +19,4 @@ pub use damage::{
 pub use database::Database;
 pub use phases::finish_flows;
 pub use rpc::{WatchStream, answer, method_of, open_watch};
-pub use upstream::reason_of;
+pub use upstream::{reason_of, retry_after_of};

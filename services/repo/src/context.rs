@@ -12,6 +12,7 @@ use foundry_store::{Snapshot, Store};
 use foundry_watch_hub::Hub;
 use tokio::sync::Semaphore;
 
+use crate::AllowedFindings;
 use crate::domain::repository::Repository;
 use crate::domain::work::Work;
 use crate::store::{repositories, works};
@@ -38,6 +39,10 @@ pub struct Context {
     pub incoming: PathBuf,
     /// Largest bundle in bytes.
     pub max_bundle_bytes: u64,
+    /// The checks that objects of a repository may fail.
+    pub allow_findings: Vec<AllowedFindings>,
+    /// How long a sandbox waits until its base is fetched.
+    pub base_wait: Duration,
     /// Permits for requests that read a mirror; each runs git once or twice, briefly.
     pub reads: Semaphore,
     /// Checks whether a watcher may keep watching.

@@ -92,6 +92,8 @@ impl Fixture {
             mirrors: dir.path().join("data/mirrors"),
             incoming: dir.path().join("data/incoming"),
             max_bundle_bytes: 1 << 20,
+            allow_findings: Vec::new(),
+            base_wait: std::time::Duration::from_secs(15),
             reads: tokio::sync::Semaphore::new(crate::context::CONCURRENT_READS),
             authenticator: Arc::new(authenticator),
         });

@@ -18,7 +18,7 @@ pub mod stages;
 pub mod turns;
 
 use foundry_core::Error;
-use foundry_proto::common::v1::{Condition, ElicitationRequest, PermissionRequest, TranscriptPart};
+use foundry_proto::common::v1::{Base, Condition, ElicitationRequest, PermissionRequest, TranscriptPart};
 use foundry_proto::provisioner::v1 as proto;
 use foundry_sandbox::{ReachedLimit, RuntimeFacts};
 use foundry_store::{Encoded, Migrations, Value, step};
@@ -28,8 +28,9 @@ use crate::domain::Offer;
 use crate::domain::fold::Fold;
 
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 17] = [
+pub static ENCODED: [Encoded; 18] = [
     Encoded::message::<Condition>(&sandboxes::SANDBOXES, "condition"),
+    Encoded::message::<Base>(&sandboxes::SANDBOXES, "base"),
     Encoded::json::<RuntimeFacts>(&sandboxes::SANDBOXES, "facts"),
     Encoded::json::<Vec<ReachedLimit>>(&sandboxes::SANDBOXES, "reached_limits"),
     Encoded::message::<Condition>(&sessions::SESSIONS, "condition"),
@@ -64,6 +65,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0010_estimated_usage"),
         step!("0011_output"),
         step!("0012_released"),
+        step!("0014_base"),
     ],
 };
 

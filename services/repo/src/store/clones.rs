@@ -3,16 +3,32 @@
 use foundry_core::{RepositoryId, Result, SandboxId, TaskId};
 use foundry_store::{Reader, Table, WriteSet};
 
-pub const CLONES: Table = Table::new("clones", &["sandbox_id", "task_id", "repository_id"], &["sandbox_id"]);
+pub const CLONES: Table =
+    Table::new("clones", &["sandbox_id", "task_id", "repository_id", "base_commit"], &["sandbox_id"]);
 
-/// Whether a sandbox is recorded with a clone of this repository.
+/// The commit from which a sandbox starts that is recorded with a clone of this repository.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn is_held(from: &impl Reader, sandbox: &SandboxId, repository: &RepositoryId) -> Result<bool> {
-    const SQL: &str = "SELECT sandbox_id FROM clones WHERE sandbox_id = $1 AND repository_id = $2";
+pub async fn held(
+    from: &impl Reader,
+    sandbox: &SandboxId,
+    repository: &RepositoryId,
+) -> Result<Option<String>> {
+    const SQL: &str = "SELECT base_commit FROM clones WHERE sandbox_id = $1 AND repository_id = $2";
     let rows = from.query(SQL, &[sandbox.as_str().into(), repository.as_str().into()]).await?;
-    Ok(!rows.is_empty())
+    rows.first().map(|row| Ok(row.text("base_commit")?.to_owned())).transpose()
+}
+
+/// The commits from which the tasks with a clone of the repository start.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn bases_of(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<(TaskId, String)>> {
+    const SQL: &str =
+        "SELECT task_id, base_commit FROM clones WHERE repository_id = $1 AND base_commit <> ''";
+    let rows = from.query(SQL, &[repository.as_str().into()]).await?;
+    rows.iter().map(|row| Ok((row.text("task_id")?.parse()?, row.text("base_commit")?.to_owned()))).collect()
 }
 
 /// Ids of the tasks that have a sandbox with a clone of the repository, oldest task first.
@@ -25,7 +41,8 @@ pub async fn tasks_of(from: &impl Reader, repository: &RepositoryId) -> Result<V
     rows.iter().map(|row| Ok(row.text("task_id")?.to_owned())).collect()
 }
 
-/// Records that a sandbox of the task is given a clone.
-pub fn hold(ws: &mut WriteSet, sandbox: &SandboxId, task: &TaskId, repository: &RepositoryId) {
-    ws.upsert(&CLONES, vec![sandbox.as_str().into(), task.as_str().into(), repository.as_str().into()]);
+/// Records that a sandbox of the task is given a clone, which starts from this commit.
+pub fn hold(ws: &mut WriteSet, sandbox: &SandboxId, task: &TaskId, repository: &RepositoryId, base: &str) {
+    let values = vec![sandbox.as_str().into(), task.as_str().into(), repository.as_str().into(), base.into()];
+    ws.upsert(&CLONES, values);
 }

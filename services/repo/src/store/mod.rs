@@ -1,5 +1,6 @@
 //! The service's tables, one file each.
 
+pub mod base_requests;
 pub mod branches;
 pub mod changes;
 pub mod clones;
@@ -18,8 +19,10 @@ pub static ENCODED: [Encoded; 3] = [
 ];
 
 /// The service's schema.
-pub const MIGRATIONS: Migrations =
-    Migrations { owner: "repo", steps: &[step!("0001_repo"), step!("0002_clones")] };
+pub const MIGRATIONS: Migrations = Migrations {
+    owner: "repo",
+    steps: &[step!("0001_repo"), step!("0002_clones"), step!("0005_fresh_base")],
+};
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,9 @@ use foundry_authn::Caller;
 use foundry_core::{Result, SessionId, counted};
 use foundry_proto::common::v1::{Condition, Role, StageState};
 use foundry_proto::repo::v1::Repository;
-use foundry_proto::task::v1::{ExplainTaskRequest, ExplainTaskResponse, Finding, SessionState, TaskState};
+use foundry_proto::task::v1::{
+    ExplainTaskRequest, ExplainTaskResponse, Finding, SessionState, Task, TaskState,
+};
 
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
@@ -54,6 +56,7 @@ fn explain(
     } else if view.state() != TaskState::Queued {
         findings.push(finding("sandbox", "none", &aggregate.task.flow.condition));
     }
+    findings.extend(base_findings(view));
     for session in aggregate.sessions.iter().filter(|s| !s.closed) {
         findings.push(session_finding(aggregate, session));
         let subject = format!("transcript of session {}", session.session_id);
@@ -72,6 +75,15 @@ fn explain(
     }
     findings.push(repository_finding(repository, &view.repository_id));
     ExplainTaskResponse { summary, findings }
+}
+
+/// What was unusual about the start of the work.
+fn base_findings(view: &Task) -> impl Iterator<Item = Finding> {
+    view.base.iter().flat_map(|base| &base.notices).map(|notice| match notice.reason.as_str() {
+        "BRANCH_CONFLICT" => finding(&format!("branch {}", view.branch), "taken", notice),
+        "REPOSITORY_EMPTY" => finding("base", "empty", notice),
+        _ => finding(&format!("base {}", view.base_branch), "outdated", notice),
+    })
 }
 
 /// The first stage that is unfinished or failed.
