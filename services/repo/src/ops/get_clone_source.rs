@@ -188,19 +188,19 @@ async fn source(
 ) -> Result<GetCloneSourceResponse> {
     let wanted =
         if request.base_branch.is_empty() { &repository.default_branch } else { &request.base_branch };
-    let branch = branches::find(&cx.store, &repository.repository_id, wanted).await?;
-    let empty = branch.is_none() && wanted.is_empty() && !repository.empty_commit.is_empty();
-    let tip = match branch {
-        Some(branch) => branch.commit_id,
-        None if empty => repository.empty_commit.clone(),
-        None => return Err(no_branch(wanted)),
-    };
-    if empty && work.is_none() {
-        notices.push(base::is_empty(cx.env.clock.now()));
-    }
+    let mut empty = false;
     let (base_commit, work_commit) = match work {
+        // Its base is recorded, although the branch may be gone.
         Some(work) => (work.base_commit, work.head_commit),
-        None => (tip, String::new()),
+        None => match branches::find(&cx.store, &repository.repository_id, wanted).await? {
+            Some(branch) => (branch.commit_id, String::new()),
+            None if wanted.is_empty() && !repository.empty_commit.is_empty() => {
+                empty = true;
+                notices.push(base::is_empty(cx.env.clock.now()));
+                (repository.empty_commit.clone(), String::new())
+            }
+            None => return Err(no_branch(wanted)),
+        },
     };
     let as_of = repository.sync_time.filter(|_| work_commit.is_empty()).map(Timestamp::to_proto);
     Ok(GetCloneSourceResponse {
@@ -256,6 +256,25 @@ mod tests {
         let mirror = std::path::Path::new(&continued.mirror_path);
         assert_eq!(git(mirror, &["show", &format!("{}:new.txt", continued.work_commit)]), "kept");
         assert_eq!(source("").await.unwrap().work_commit, "");
+
+        // Its branch may be deleted at the remote.
+        git(&f.origin, &["branch", "-m", "main", "trunk"]);
+        let refresh = foundry_proto::repo::v1::RequestRepositoryRefreshRequest {
+            repository_id: repository.repository_id.clone(),
+            ..Default::default()
+        };
+        let refreshed = crate::ops::request_repository_refresh::request_repository_refresh;
+        refreshed(&f.cx, &f.member, refresh).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let on_main = |task_id: &str| GetCloneSourceRequest {
+            base_branch: "main".into(),
+            task_id: task_id.into(),
+            sandbox_id: String::new(),
+            ..asking(&f, &repository)
+        };
+        assert_eq!(ask(&f, &on_main("")).await.unwrap_err().reason(), "BRANCH_NOT_FOUND");
+        let answer = ask(&f, &on_main(task.as_str())).await.unwrap();
+        assert_eq!(answer.work_commit, continued.work_commit);
     }
 
     /// A request for a sandbox of a new task.
