@@ -12,7 +12,6 @@ use foundry_store::{Snapshot, Store};
 use foundry_watch_hub::Hub;
 use tokio::sync::Semaphore;
 
-use crate::AllowedFindings;
 use crate::domain::repository::Repository;
 use crate::domain::work::Work;
 use crate::store::{repositories, works};
@@ -39,8 +38,8 @@ pub struct Context {
     pub incoming: PathBuf,
     /// Largest bundle in bytes.
     pub max_bundle_bytes: u64,
-    /// The checks that objects of a repository may fail.
-    pub allow_findings: Vec<AllowedFindings>,
+    /// Checks of `git fsck` that the objects of a repository may fail, as `URL CHECK`.
+    pub allow_findings: Vec<String>,
     /// How long a sandbox waits until its base is fetched.
     pub base_wait: Duration,
     /// Permits for requests that read a mirror; each runs git once or twice, briefly.

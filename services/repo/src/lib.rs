@@ -44,8 +44,9 @@ pub struct Config {
     pub allow_private_addresses: bool,
     /// Largest bundle of work, in bytes.
     pub max_bundle_bytes: u64,
-    /// Objects of old histories that `git fsck` refuses, and that an operator allows.
-    pub allow_findings: Vec<AllowedFindings>,
+    /// Checks of `git fsck` that the objects of a repository may fail, as `URL CHECK`: the URL or path as it is
+    /// registered, and the name of the check as in the error, such as `https://example.org/old.git missingEmail`.
+    pub allow_findings: Vec<String>,
     /// How long the start of a task waits until the newest commit of its base is fetched. After that it starts on what
     /// the mirror has, and shows how old that is.
     #[serde(with = "duration")]
@@ -63,16 +64,6 @@ impl Default for Config {
             base_wait: Duration::from_secs(15),
         }
     }
-}
-
-/// Checks of `git fsck` that the objects of one repository may fail.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AllowedFindings {
-    /// The repository's URL or path, as it is registered.
-    pub url: String,
-    /// Names of checks as in the error, such as `missingEmail`.
-    pub checks: Vec<String>,
 }
 
 /// What the binary provides to the service.

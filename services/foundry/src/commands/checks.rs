@@ -216,7 +216,7 @@ mod tests {
         let refused = no_branch(&repository, "mian", &names);
         assert!(refused.message.contains("BRANCH_NOT_FOUND); it has: b0, b1"), "{}", refused.message);
         assert!(
-            refused.message.ends_with("and 2 more") && refused.next_action.contains("repo refresh widgets")
+            refused.message.ends_with("and 2 more") && refused.next_action.contains("one of its branches")
         );
     }
 }

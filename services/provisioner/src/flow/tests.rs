@@ -229,7 +229,7 @@ async fn a_sandbox_waits_as_long_as_it_is_told_for_its_base_and_shows_how_new_it
     for _ in 0..2 {
         f.run().await;
         let waits = f.sandbox(made.sandbox_id.as_str()).await;
-        assert_eq!((waits.state, waits.condition.reason.as_str()), (SandboxState::PreparingRepo, ""));
+        assert_eq!((waits.state, waits.condition.reason.as_str()), (SandboxState::PreparingRepo, "WAITING"));
         f.env.clock.advance(Duration::from_millis(40));
     }
     f.run().await;

@@ -78,9 +78,9 @@ async fn mirror(
     repository: &Repository,
     flow: &StageContext,
 ) -> std::result::Result<Found, GitError> {
-    let allowed = cx.allow_findings.iter().filter(|a| a.url == repository.url);
-    let remote = RemoteUrl::parse(&repository.url, &cx.urls)?;
-    let remote = remote.allowing(allowed.flat_map(|a| &a.checks).map(String::as_str));
+    let allowed = cx.allow_findings.iter().filter_map(|entry| entry.rsplit_once(' '));
+    let allowed = allowed.filter(|(url, _)| *url == repository.url).map(|(_, check)| check);
+    let remote = RemoteUrl::parse(&repository.url, &cx.urls)?.allowing(allowed);
     let path = cx.mirror_path(&repository.repository_id);
     flow.progress("fetching").await;
     let limits = MirrorLimits::default();
