@@ -29,7 +29,7 @@ pub struct CloneSpec {
 }
 
 impl Mirror {
-    /// Makes the clone: all branches under `refs/remotes/origin`, objects copied, no link or alternate into the mirror,
+    /// Makes the clone: all branches under `refs/remotes/origin`, the mirror's tags, objects copied, no link or alternate into the mirror,
     /// no path of the host. Succeeds at once if the clone is complete already; the remains of a crash are removed
     /// first.
     pub async fn clone_into(&self, spec: &CloneSpec) -> Result<()> {
@@ -87,6 +87,7 @@ impl Mirror {
             .args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
             .args(["--no-auto-maintenance", "--update-shallow"])
             .operands([self.dir().as_os_str(), "+refs/heads/*:refs/remotes/origin/*".as_ref()])
+            .operands(["+refs/tags/*:refs/tags/*", "^refs/tags/-*"])
             .operands([spec.base.as_str()])
             .run()
             .await?;

@@ -23,6 +23,8 @@ pub enum GitErrorKind {
     Auth,
     /// Objects or a bundle are damaged or hostile.
     Corrupt,
+    /// The source lacks objects that it would have to fetch itself: it is a partial clone.
+    Partial,
     /// A size or count limit was reached.
     TooLarge,
     /// The remote host could not be reached.
@@ -166,6 +168,7 @@ fn summary(kind: GitErrorKind) -> &'static str {
         GitErrorKind::NotFound => ": not found",
         GitErrorKind::Auth => ": access denied",
         GitErrorKind::Corrupt => ": corrupt or forbidden objects",
+        GitErrorKind::Partial => ": it is a partial clone, which lacks a part of its files",
         GitErrorKind::TooLarge => ": over the size limit",
         GitErrorKind::Unreachable => ": the remote could not be reached",
         GitErrorKind::Host => ": an error on this host",
@@ -175,6 +178,8 @@ fn summary(kind: GitErrorKind) -> &'static str {
 
 /// First match wins; the order puts causes before the generic lines that follow them in stderr.
 const PATTERNS: &[(&str, GitErrorKind, &str)] = &[
+    ("lazy fetching disabled", GitErrorKind::Partial, "REPOSITORY_PARTIAL"),
+    ("from promisor remote", GitErrorKind::Partial, "REPOSITORY_PARTIAL"),
     ("' not allowed", GitErrorKind::Protocol, "GIT_PROTOCOL_REFUSED"),
     ("unable to update url base from redirection", GitErrorKind::Protocol, "GIT_REDIRECT_REFUSED"),
     ("returned error: 30", GitErrorKind::Protocol, "GIT_REDIRECT_REFUSED"),
@@ -251,7 +256,7 @@ impl From<GitError> for Error {
             GitErrorKind::Protocol | GitErrorKind::Invalid => Code::InvalidArgument,
             GitErrorKind::NotFound => Code::NotFound,
             GitErrorKind::Auth => Code::FailedPrecondition,
-            GitErrorKind::Corrupt => Code::FailedPrecondition,
+            GitErrorKind::Corrupt | GitErrorKind::Partial => Code::FailedPrecondition,
             GitErrorKind::TooLarge => Code::ResourceExhausted,
             GitErrorKind::Unreachable | GitErrorKind::Busy => Code::Unavailable,
             GitErrorKind::Host | GitErrorKind::Failed => Code::Internal,
@@ -262,6 +267,7 @@ impl From<GitError> for Error {
             GitErrorKind::Protocol => "use a URL that the configuration allows",
             GitErrorKind::NotFound => "check the URL and the name",
             GitErrorKind::Auth => "give Foundry access to the repository",
+            GitErrorKind::Partial => "register the repository that it was cloned from",
             _ => "",
         };
         let retry = e.retryable();
@@ -286,6 +292,10 @@ mod tests {
             (
                 "error: object abc: hasDotdot: contains '..'\nfatal: fsck error in packed object",
                 GitErrorKind::Corrupt,
+            ),
+            (
+                "remote: warning: lazy fetching disabled; some objects may not be available",
+                GitErrorKind::Partial,
             ),
             ("fatal: pack exceeds maximum allowed size", GitErrorKind::TooLarge),
             (

@@ -84,6 +84,7 @@ impl From<UrlError> for foundry_core::Error {
 pub struct RemoteUrl {
     source: Source,
     policy: UrlPolicy,
+    allowed: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +98,8 @@ pub(crate) struct Endpoint {
     pub(crate) operand: OsString,
     pub(crate) protocols: &'static str,
     pub(crate) config: Vec<(&'static str, String)>,
+    /// The checks that objects may fail.
+    pub(crate) allowed: Vec<String>,
 }
 
 impl RemoteUrl {
@@ -116,7 +119,16 @@ impl RemoteUrl {
         } else {
             parse_url(text, policy)?
         };
-        Ok(Self { source, policy: policy.clone() })
+        Ok(Self { source, policy: policy.clone(), allowed: Vec::new() })
+    }
+
+    /// The same, with objects that fail these checks of `git fsck`, such as `missingEmail`. What is no name of a check is
+    /// left out.
+    #[must_use]
+    pub fn allowing<'a>(mut self, checks: impl IntoIterator<Item = &'a str>) -> Self {
+        let is_name = |check: &&str| !check.is_empty() && check.bytes().all(|b| b.is_ascii_alphanumeric());
+        self.allowed = checks.into_iter().filter(is_name).map(str::to_owned).collect();
+        self
     }
 
     /// The URL as shown to users.
@@ -163,7 +175,8 @@ impl RemoteUrl {
                     return Err(missing());
                 }
                 check_roots(&real, &self.policy)?;
-                Ok(Endpoint { operand: real.into(), protocols: "file", config: Vec::new() })
+                let allowed = self.allowed.clone();
+                Ok(Endpoint { operand: real.into(), protocols: "file", config: Vec::new(), allowed })
             }
             Source::Http(url) => {
                 let mut config = Vec::new();
@@ -177,7 +190,12 @@ impl RemoteUrl {
                     config.push(("http.curloptResolve", format!("{host}:{port}:{}", list.join(","))));
                 }
                 let protocols = if url.scheme() == "http" { "http" } else { "https" };
-                Ok(Endpoint { operand: url.as_str().into(), protocols, config })
+                Ok(Endpoint {
+                    operand: url.as_str().into(),
+                    protocols,
+                    config,
+                    allowed: self.allowed.clone(),
+                })
             }
         }
     }
@@ -426,6 +444,7 @@ mod tests {
         let url = RemoteUrl {
             source: Source::Http(Url::parse("https://localhost/x").unwrap()),
             policy: UrlPolicy::default(),
+            allowed: Vec::new(),
         };
         assert_eq!(url.pin().await.err().unwrap().reason(), "URL_ADDRESS_NOT_ALLOWED");
         let open = UrlPolicy { allow_private_addresses: true, ..UrlPolicy::default() };

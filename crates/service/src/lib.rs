@@ -21,4 +21,4 @@ pub use database::Database;
 pub use notice::{merged_words, notice_words};
 pub use phases::finish_flows;
 pub use rpc::{WatchStream, answer, method_of, open_watch};
-pub use upstream::reason_of;
+pub use upstream::{reason_of, retry_after_of};

@@ -54,6 +54,8 @@ pub struct FakeHost {
     pub flaky: BTreeSet<&'static str>,
     /// Port and HOME of the sandboxes' runtime; without it, nothing answers.
     pub runtime: Option<(u16, PathBuf)>,
+    /// The commit that clones are at.
+    pub head: Option<String>,
     /// Whether it is still unknown how sandboxes are isolated.
     pub undecided: bool,
     /// What is reported of the limits of every sandbox.
@@ -126,8 +128,9 @@ impl Provider for FakeProvider {
         _: &dyn CloneSource,
     ) -> Result<PreparedRepo, ProviderError> {
         self.inject_fault("prepare_repo").await?;
-        let cloned =
-            ClonedRepo { head: "0123456789012345678901234567890123456789".into(), branch: "b".into() };
+        let head = self.host().head.clone();
+        let head = head.unwrap_or_else(|| "0123456789012345678901234567890123456789".to_owned());
+        let cloned = ClonedRepo { head, branch: "b".into() };
         Ok(PreparedRepo { cloned, workspace: "/workspace".into() })
     }
 

@@ -39,6 +39,10 @@ pub struct Context {
     pub incoming: PathBuf,
     /// Largest bundle in bytes.
     pub max_bundle_bytes: u64,
+    /// Checks of `git fsck` that the objects of a repository may fail, as `URL CHECK`.
+    pub allow_findings: Vec<String>,
+    /// How long a sandbox waits until its base is fetched.
+    pub base_wait: Duration,
     /// Permits for requests that read a mirror; each runs git once or twice, briefly.
     pub reads: Semaphore,
     /// Serves long answers from mirrors.

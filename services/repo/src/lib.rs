@@ -17,12 +17,14 @@ mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use foundry_authn::Authenticator;
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_flow::{Hooks, Options, OwnedDataDirectory};
 use foundry_git::{Git, UrlPolicy};
 use foundry_proto::repo::v1::repo_service_server::{self, RepoServiceServer};
+use foundry_server::config::duration;
 use foundry_server::{DataDirectory, Service};
 use foundry_service::{Database, finish_flows, on_database, served};
 use foundry_watch::Observer;
@@ -45,6 +47,13 @@ pub struct Config {
     pub allow_private_addresses: bool,
     /// Largest bundle of work, in bytes.
     pub max_bundle_bytes: u64,
+    /// Checks of `git fsck` that the objects of a repository may fail, as `URL CHECK`: the URL or path as it is
+    /// registered, and the name of the check as in the error, such as `https://example.org/old.git missingEmail`.
+    pub allow_findings: Vec<String>,
+    /// How long the start of a task waits until the newest commit of its base is fetched. After that it starts on what
+    /// the mirror has, and shows how old that is.
+    #[serde(with = "duration")]
+    pub base_wait: Duration,
 }
 
 impl Default for Config {
@@ -54,6 +63,8 @@ impl Default for Config {
             allow_local_paths: true,
             allow_private_addresses: false,
             max_bundle_bytes: 256 << 20,
+            allow_findings: Vec::new(),
+            base_wait: Duration::from_secs(15),
         }
     }
 }
@@ -109,6 +120,8 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         mirrors,
         incoming,
         max_bundle_bytes: config.max_bundle_bytes,
+        base_wait: config.base_wait,
+        allow_findings: config.allow_findings.clone(),
         reads: tokio::sync::Semaphore::new(context::CONCURRENT_READS),
         serving: Serving::new(scratch, deps.tasks.clone()),
         authenticator: deps.authenticator.clone(),

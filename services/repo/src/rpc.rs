@@ -23,6 +23,7 @@ foundry_service::rpcs! {
         list_branches: ListBranchesRequest => ListBranchesResponse;
         request_repository_refresh: RequestRepositoryRefreshRequest => RequestRepositoryRefreshResponse;
         get_clone_source: GetCloneSourceRequest => GetCloneSourceResponse;
+        check_branch_names: CheckBranchNamesRequest => CheckBranchNamesResponse;
         release_clone: ReleaseCloneRequest => ReleaseCloneResponse;
         get_work: GetWorkRequest => GetWorkResponse;
         list_work_changes: ListWorkChangesRequest => ListWorkChangesResponse;

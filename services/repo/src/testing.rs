@@ -80,6 +80,8 @@ async fn context(
         mirrors: dir.join("data/mirrors"),
         incoming: dir.join("data/incoming"),
         max_bundle_bytes: 1 << 20,
+        allow_findings: Vec::new(),
+        base_wait: std::time::Duration::from_secs(15),
         reads: tokio::sync::Semaphore::new(crate::context::CONCURRENT_READS),
         serving: Serving::new(dir.join("data/serving"), serving_tasks.clone()),
         authenticator: Arc::new(authenticator),

@@ -413,6 +413,41 @@ async fn repeats_the_first_answer_and_refuses_bad_input() {
 }
 
 #[tokio::test]
+async fn compares_a_branch_with_those_of_the_remote() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Admin).await, world.start().await);
+    *world.repo.branches.lock().unwrap() = ["feature/x", "fix", "feat/add-page"].map(str::to_owned).to_vec();
+    let create = async |prompt: &str, branch: &str| {
+        let request = CreateTaskRequest {
+            organization_id: tenant.organization.to_string(),
+            repository_id: tenant.repository.to_string(),
+            prompt: prompt.into(),
+            branch: branch.into(),
+            ..CreateTaskRequest::default()
+        };
+        let created = ops::create_task::create_task(&running.cx, &tenant.caller, request).await;
+        created.map(|c| c.task.unwrap().branch)
+    };
+    for branch in ["feature", "feature/x", "feature/x/y", "fix/y"] {
+        let refused = create("Add a page", branch).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), refused.reason()),
+            (Code::FailedPrecondition, "BRANCH_CONFLICT"),
+            "{branch}"
+        );
+    }
+    assert_eq!(create("Add a page", "feature/y").await.unwrap(), "feature/y");
+    // Derived names avoid what is there.
+    let derived = create("Add a page", "").await.unwrap();
+    assert!(derived.starts_with("feat/add-page-"), "{derived}");
+    assert_eq!(create("Fix the parser", "").await.unwrap(), "fix-parser");
+    // Without an answer, the sandbox compares it once more.
+    world.repo.down.store(true, Ordering::SeqCst);
+    assert_eq!(create("Fix the lexer", "").await.unwrap(), "fix/lexer");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn reads_everything_but_diffs_while_the_repo_service_is_down() {
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);

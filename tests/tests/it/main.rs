@@ -6,6 +6,7 @@
 
 mod agents;
 mod attachments;
+mod bases;
 mod clients;
 mod counters;
 mod crash;

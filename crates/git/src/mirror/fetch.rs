@@ -1,8 +1,11 @@
 //! Making a mirror and updating it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Mirror, MirrorLimits, remove_tree, sync_parent, with_suffix};
+use sha2::{Digest as _, Sha256};
+
+use super::{Mirror, MirrorLimits, blocking, remove_tree, sync_parent, with_suffix};
 use crate::lock::Lock;
 use crate::remote::Endpoint;
 use crate::{BranchName, Git, GitCommand, GitError, GitErrorKind, RemoteUrl, Result, RunLimits};
@@ -13,6 +16,10 @@ const REFSPECS: [&str; 3] = ["+refs/heads/*:refs/heads/*", "^refs/heads/-*", "^r
 /// Most characters of a refused name in an error.
 const MAX_SHOWN: usize = 100;
 
+/// In the mirror: the digest of the remote's listing after the last complete fetch. Without it, the next fetch is a
+/// whole one.
+const LISTED: &str = "foundry-listed";
+
 /// What a fetch found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchReport {
@@ -20,10 +27,13 @@ pub struct FetchReport {
     pub branches: u64,
     /// Branches of the remote left out because of their names.
     pub skipped: u64,
-    /// The remote's default branch, if it names one that exists.
-    pub default_branch: Option<BranchName>,
-    /// Size of the mirror on disk in bytes.
-    pub size: u64,
+    /// Tags of the remote; the mirror has those that a branch reaches. 0 when there are more than `max_tags`, and then
+    /// the mirror has none.
+    pub tags: u64,
+    /// Whether the remote has changed since the last complete fetch. If not, nothing was fetched.
+    pub changed: bool,
+    /// Digest of the names and ids that the remote lists.
+    pub digest: String,
 }
 
 /// The remote's branches and HEAD, listed before anything is fetched.
@@ -35,6 +45,10 @@ struct Listing {
     head: Option<BranchName>,
     first: Option<BranchName>,
     sha256: bool,
+    /// Object ids by the full names of tags.
+    tags: BTreeMap<String, String>,
+    /// Of all that the remote has listed.
+    digest: String,
 }
 
 impl Mirror {
@@ -75,12 +89,15 @@ impl Mirror {
         Ok(mirror)
     }
 
-    /// Updates the branches: those deleted at the remote are deleted here, `refs/foundry` stays.
+    /// Updates branches and tags: those deleted at the remote are deleted here, `refs/foundry` stays.
     pub async fn fetch(&self, remote: &RemoteUrl) -> Result<FetchReport> {
         // A slow remote is resolved before the lock is taken, since imports wait for the lock.
         let endpoint = remote.pin().await?;
         let listing = self.list(&endpoint).await?;
         let _lock = self.lock().await?;
+        if tokio::fs::read_to_string(self.dir.join(LISTED)).await.is_ok_and(|d| d == listing.digest) {
+            return Ok(listing.report(false));
+        }
         self.fetch_into(&self.dir, &endpoint, listing).await
     }
 
@@ -99,18 +116,16 @@ impl Mirror {
 
     /// Lists the names first: their number is limited, and none reaches a command line unchecked.
     async fn list(&self, endpoint: &Endpoint) -> Result<Listing> {
-        let limits = RunLimits {
-            wall: self.limits.fetch_wall,
-            stdout: self.limits.max_refs.saturating_mul(400).saturating_add(1 << 16),
-            file: None,
-            memory: Some(self.limits.memory),
+        let mut listing = match self.list_names(endpoint, &["HEAD", "refs/heads/*", "refs/tags/*"]).await {
+            // Tags are of less use than branches: too many of them are left out.
+            Err(e) if e.kind() == GitErrorKind::TooLarge => {
+                self.list_names(endpoint, &["HEAD", "refs/heads/*"]).await?
+            }
+            listed => listed?,
         };
-        let out = remote_command(self.git.command("ls-remote"), endpoint, limits)
-            .args(["--quiet", "--symref"])
-            .operands([endpoint.operand.as_os_str(), "HEAD".as_ref(), "refs/heads/*".as_ref()])
-            .run()
-            .await?;
-        let listing = read_listing(&out.stdout);
+        if listing.tags.len() as u64 > self.limits.max_tags {
+            listing.tags.clear();
+        }
         if listing.branches + listing.skipped > self.limits.max_refs {
             let found = listing.branches + listing.skipped;
             return Err(GitError::too_large("branches of the remote", found, self.limits.max_refs));
@@ -122,6 +137,23 @@ impl Mirror {
         }
     }
 
+    async fn list_names(&self, endpoint: &Endpoint, patterns: &[&str]) -> Result<Listing> {
+        let names = self.limits.max_refs.saturating_add(self.limits.max_tags.saturating_mul(2));
+        let limits = RunLimits {
+            wall: self.limits.list_wall,
+            stdout: names.saturating_mul(400).saturating_add(1 << 16),
+            file: None,
+            memory: Some(self.limits.memory),
+        };
+        let out = remote_command(self.git.command("ls-remote"), endpoint, limits)
+            .args(["--quiet", "--symref"])
+            .operands([endpoint.operand.as_os_str()])
+            .operands(patterns)
+            .run()
+            .await?;
+        Ok(read_listing(&out.stdout))
+    }
+
     async fn fetch_into(&self, dir: &Path, endpoint: &Endpoint, listing: Listing) -> Result<FetchReport> {
         let limits = RunLimits {
             wall: self.limits.fetch_wall,
@@ -129,6 +161,12 @@ impl Mirror {
             file: Some(self.limits.max_bytes),
             memory: None,
         };
+        let listed = dir.join(LISTED);
+        remove_if_there(&listed).await?;
+        let here = Self { dir: dir.to_owned(), ..self.clone() };
+        here.drop_changed_tags(&listing.tags).await?;
+        // Git takes the tags of what it fetches, and of what is here already.
+        let no_tags = listing.tags.is_empty().then_some("--no-tags");
         let fetch = remote_command(self.git.command("fetch"), endpoint, limits)
             .git_dir(dir)
             // Harmless old errors that many real histories contain.
@@ -136,27 +174,62 @@ impl Mirror {
             .config("fetch.fsck.missingSpaceBeforeDate", "ignore")
             .config("fetch.fsck.zeroPaddedFilemode", "ignore")
             .config("core.logAllRefUpdates", "false")
-            .args(["--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
-            .args(["--no-auto-maintenance", "--force"])
+            .args(no_tags)
+            .args(["--quiet", "--prune", "--no-write-fetch-head", "--no-recurse-submodules"])
+            // A source that is a shallow clone has only a part of the history, which then is all that there is.
+            .args(["--no-auto-maintenance", "--force", "--update-shallow"])
             .operands([endpoint.operand.clone()])
             .operands(REFSPECS);
+        let allowed = endpoint.allowed.iter();
+        let fetch = allowed.fold(fetch, |f, check| f.config(format!("fetch.fsck.{check}"), "ignore"));
         fetch.run().await?;
-        let size = self.check_size(dir).await?;
-        let default_branch = self.point_head(dir, &listing).await?;
-        Ok(FetchReport { branches: listing.branches, skipped: listing.skipped, default_branch, size })
+        self.check_size(dir).await?;
+        here.point_head(&listing).await?;
+        tokio::fs::write(&listed, &listing.digest)
+            .await
+            .map_err(|e| GitError::io("cannot record what was fetched", &e))?;
+        Ok(listing.report(true))
+    }
+
+    /// Git adds tags, but neither moves nor deletes them.
+    async fn drop_changed_tags(&self, listed: &BTreeMap<String, String>) -> Result<()> {
+        let format = "--format=%(objectname) %(refname)";
+        let out = self.command("for-each-ref").args([format, "refs/tags/"]).limits(self.local(64 << 20));
+        let out = String::from_utf8_lossy(&out.run().await?.stdout).into_owned();
+        let ours = out.lines().filter_map(|line| line.split_once(' '));
+        let script: String = ours
+            .filter(|(id, name)| listed.get(*name).is_none_or(|theirs| theirs != id))
+            .map(|(_, name)| format!("delete {name}\n"))
+            .collect();
+        if script.is_empty() {
+            return Ok(());
+        }
+        self.command("update-ref").args(["--no-deref", "--stdin"]).stdin(script).run().await.map(drop)
     }
 
     /// The mirror's HEAD follows the remote's; a remote without one gets `main`, `master` or its first branch.
-    async fn point_head(&self, dir: &Path, listing: &Listing) -> Result<Option<BranchName>> {
-        let here = Self { dir: dir.to_owned(), ..self.clone() };
-        let names = here.branches().await?;
+    async fn point_head(&self, listing: &Listing) -> Result<()> {
+        let names = self.branches().await?;
         let has = |name: &BranchName| names.items.iter().any(|b| b.name == *name);
         let usual = ["main", "master"].map(|n| BranchName::parse(n).ok());
         let candidates = [listing.head.clone(), usual[0].clone(), usual[1].clone(), listing.first.clone()];
-        let Some(name) = candidates.into_iter().flatten().find(has) else { return Ok(None) };
-        here.command("symbolic-ref").operands(["HEAD".to_owned(), name.to_ref()]).run().await?;
-        Ok(Some(name))
+        let Some(name) = candidates.into_iter().flatten().find(has) else { return Ok(()) };
+        self.command("symbolic-ref").operands(["HEAD".to_owned(), name.to_ref()]).run().await.map(drop)
     }
+}
+
+impl Listing {
+    fn report(self, changed: bool) -> FetchReport {
+        let tags = self.tags.len() as u64;
+        FetchReport { branches: self.branches, skipped: self.skipped, tags, changed, digest: self.digest }
+    }
+}
+
+async fn remove_if_there(path: &Path) -> Result<()> {
+    let path = path.to_owned();
+    blocking(move || super::remove_if_there(&path))
+        .await?
+        .map_err(|e| GitError::io("cannot record what is fetched", &e))
 }
 
 fn remote_command(command: GitCommand, endpoint: &Endpoint, limits: RunLimits) -> GitCommand {
@@ -165,8 +238,16 @@ fn remote_command(command: GitCommand, endpoint: &Endpoint, limits: RunLimits) -
 }
 
 fn read_listing(stdout: &[u8]) -> Listing {
-    let mut listing =
-        Listing { branches: 0, skipped: 0, refused: None, head: None, first: None, sha256: false };
+    let mut listing = Listing {
+        branches: 0,
+        skipped: 0,
+        refused: None,
+        head: None,
+        first: None,
+        sha256: false,
+        tags: BTreeMap::new(),
+        digest: Sha256::digest(stdout).iter().map(|b| format!("{b:02x}")).collect(),
+    };
     for line in stdout.split(|b| *b == b'\n') {
         let Some(tab) = line.iter().position(|b| *b == b'\t') else { continue };
         let (left, right) = (&line[..tab], &line[tab + 1..]);
@@ -183,7 +264,13 @@ fn read_listing(stdout: &[u8]) -> Listing {
         }
         listing.sha256 |= left.len() == 64;
         match branch(right) {
-            None => {}
+            None => {
+                // A name with `^{}` shows what the tag of that name points at.
+                let tag = std::str::from_utf8(right).ok().filter(|name| is_tag(name));
+                if let (Some(tag), Ok(id)) = (tag, std::str::from_utf8(left)) {
+                    listing.tags.insert(tag.to_owned(), id.to_owned());
+                }
+            }
             Some(Err(refused)) => {
                 listing.skipped += 1;
                 listing.refused.get_or_insert(refused);
@@ -195,6 +282,10 @@ fn read_listing(stdout: &[u8]) -> Listing {
         }
     }
     listing
+}
+
+fn is_tag(full: &str) -> bool {
+    full.starts_with("refs/tags/") && !full.ends_with("^{}")
 }
 
 /// A branch of the remote; or its name as text, and the rule that it breaks.

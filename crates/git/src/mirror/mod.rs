@@ -1,9 +1,11 @@
-//! A bare mirror of one remote repository: its branches under `refs/heads`, imported work under
-//! `refs/foundry/work`, the commits that work started from under `refs/foundry/base`.
+//! A bare mirror of one remote repository: its branches under `refs/heads`, the tags that they reach under
+//! `refs/tags`, imported work under `refs/foundry/work`, the commits that work started from under
+//! `refs/foundry/base`, and under `refs/foundry/empty` the start of work in a repository without a commit.
 //!
 //! Everything that changes a mirror holds its [`Lock`]; reads need none, because refs change
 //! atomically and objects are only added.
 
+mod collect;
 mod diff;
 mod fetch;
 mod import;
@@ -34,6 +36,8 @@ use crate::{Git, GitCommand, GitError, GitErrorKind, Result, RunLimits};
 pub struct MirrorLimits {
     /// Wall clock of a fetch. Default 10 minutes.
     pub fetch_wall: Duration,
+    /// Wall clock of listing the names of a remote. Default 60 s.
+    pub list_wall: Duration,
     /// Wall clock of a local read or write. Default 60 s.
     pub local_wall: Duration,
     /// How long to wait for another operation on the same mirror. Default 60 s.
@@ -42,6 +46,8 @@ pub struct MirrorLimits {
     pub max_bytes: u64,
     /// Branches of the remote. Default 20,000.
     pub max_refs: u64,
+    /// Tags of the remote; when there are more, none is mirrored. Default 20,000.
+    pub max_tags: u64,
     /// Memory of one process that reads what an agent made. Default 2 GiB.
     pub memory: u64,
     /// Changed files in one diff. Default 50,000, more than a sandbox hands over.
@@ -56,10 +62,12 @@ impl Default for MirrorLimits {
     fn default() -> Self {
         Self {
             fetch_wall: Duration::from_secs(600),
+            list_wall: Duration::from_secs(60),
             local_wall: Duration::from_secs(60),
             lock_wait: Duration::from_secs(60),
             max_bytes: 4 << 30,
             max_refs: 20_000,
+            max_tags: 20_000,
             memory: 2 << 30,
             max_changed_files: 50_000,
             max_file_bytes: 1 << 20,
@@ -115,15 +123,6 @@ impl Mirror {
         }
         remove_tree(&doomed).await?;
         remove_tree(&with_suffix(dir, ".creating")).await
-    }
-
-    /// Packs objects and drops unreachable ones older than two weeks. All refs, the ones of
-    /// imported work and recorded bases included, keep what they reach.
-    pub async fn collect_garbage(&self) -> Result<()> {
-        let _lock = self.lock().await?;
-        let limits = RunLimits { wall: self.limits.fetch_wall, ..RunLimits::default() };
-        let gc = self.command("gc").args(["--quiet", "--no-detach", "--prune=2.weeks.ago"]).limits(limits);
-        gc.run().await.map(drop)
     }
 
     pub(crate) fn limits(&self) -> &MirrorLimits {

@@ -79,6 +79,26 @@ impl Mirror {
         }
     }
 
+    /// The commit on which work starts while the repository has none: without files, and the same in every mirror.
+    pub async fn empty_start(&self) -> Result<CommitId> {
+        let id = |out: crate::process::Output| CommitId::parse(String::from_utf8_lossy(&out.stdout).trim());
+        let tree = self.command("hash-object").args(["-t", "tree", "-w", "--stdin"]).stdin("").run().await?;
+        let tree = id(tree)?;
+        let mut commit = self.command("commit-tree").operands([tree.as_str()]).stdin("Empty repository\n");
+        for (name, email, date) in [
+            ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_AUTHOR_DATE"),
+            ("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "GIT_COMMITTER_DATE"),
+        ] {
+            commit =
+                commit.env(name, "Foundry").env(email, "foundry@localhost").env(date, "@946684800 +0000");
+        }
+        let commit = id(commit.run().await?)?;
+        let _lock = self.lock().await?;
+        let update = self.command("update-ref").args(["--no-deref"]);
+        update.operands(["refs/foundry/empty", commit.as_str()]).run().await?;
+        Ok(commit)
+    }
+
     /// The commit that a name stands for; it exists in the mirror.
     pub async fn resolve(&self, revision: &Revision) -> Result<CommitId> {
         let name = match revision {

@@ -19,6 +19,10 @@ const EVERYTHING: &str = r#"
     mkdir -p deep/er; echo '*.x' > deep/er/f
     printf 'n\n' > "$(printf 'new\nline')"
     printf 'l\n' > "$(printf 'caf\351')"
+    printf 'c\n' > "$(printf 'caf\303\251')"
+    printf 'd\n' > "$(printf 'cafe\314\201')"
+    printf 't\n' > "$(printf 'ta\tb')"
+    printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n' > pointer
     printf 'q\n' > 'quote"and\back'
     printf 'o\n' > './--option'
     printf 's\n' > 'with space '
@@ -53,7 +57,17 @@ async fn lists_every_kind_of_change_with_its_numbers() {
     assert!(find(&changes, "blob").binary);
     assert_eq!((kind("empty"), find(&changes, "empty").additions), (ChangeKind::Added, 0));
     assert_eq!((kind("dir"), find(&changes, "dir").new_mode), (ChangeKind::Added, 0o120000));
-    for path in ["new\nline", "caf\\xe9", "quote\"and\\\\back", "--option", "with space "] {
+    for path in [
+        "new\nline",
+        "caf\\xe9",
+        "caf\u{e9}",
+        "cafe\u{301}",
+        "ta\tb",
+        "pointer",
+        "quote\"and\\\\back",
+        "--option",
+        "with space ",
+    ] {
         assert_eq!(kind(path), ChangeKind::Added, "{path}");
     }
     assert!(changes.iter().all(|c| c.patch_size > 0 && !c.path.to_string().starts_with("ignored")));

@@ -12,5 +12,6 @@ mod merged;
 mod mirrors;
 mod notices;
 mod serving;
+mod sources;
 mod trees;
 mod work;

@@ -53,7 +53,7 @@ async fn follows_the_remote_and_prunes_but_keeps_work_and_bases() {
         lab.rev(&lab.real(), "main")
     );
     lab.sh(mirror.dir(), "git gc -q --prune=now");
-    mirror.collect_garbage().await.unwrap();
+    mirror.collect_garbage(&[]).await.unwrap();
     assert_eq!(mirror.resolve(&Revision::Base(work())).await.unwrap(), tip);
     mirror.forget_work(&work()).await.unwrap();
     mirror.forget_work(&work()).await.unwrap();
@@ -68,7 +68,8 @@ async fn takes_an_empty_repository_and_finds_its_first_branch_later() {
     assert_eq!(mirror.default_branch().await.unwrap(), None);
     assert!(mirror.branches().await.unwrap().items.is_empty());
     lab.sh(&lab.real(), "git add -A; git commit -q -m x");
-    assert_eq!(mirror.fetch(&lab.remote()).await.unwrap().default_branch, Some(branch("first")));
+    mirror.fetch(&lab.remote()).await.unwrap();
+    assert_eq!(mirror.default_branch().await.unwrap(), Some(branch("first")));
 }
 
 #[tokio::test]
@@ -150,7 +151,8 @@ async fn creates_once_and_clears_what_a_crash_left() {
         std::fs::write(a.dir().join(name), "").unwrap();
     }
     lab.sh(&lab.real(), "git commit -q --allow-empty -m next; git branch -m other");
-    assert_eq!(a.fetch(&lab.remote()).await.unwrap().default_branch, Some(branch("other")));
+    a.fetch(&lab.remote()).await.unwrap();
+    assert_eq!(a.default_branch().await.unwrap(), Some(branch("other")));
     assert!(!a.dir().join("objects/pack/tmp_pack_x").exists());
     let dir = a.dir().to_owned();
     let wait = MirrorLimits::default().lock_wait;

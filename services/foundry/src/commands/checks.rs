@@ -1,11 +1,13 @@
 //! Checks of what a new task or session names, before it is created. The services check the same when they start the
 //! agent, so that a task fails later with the same reason; here the answer comes at once.
 
+use std::time::Duration;
+
 use foundry_proto::provisioner::v1::AgentProfile;
-use foundry_proto::repo::v1::{ListBranchesRequest, Repository};
+use foundry_proto::repo::v1::{ListBranchesRequest, Repository, RepositoryState};
 
 use super::offers::{Offers, Used};
-use super::profile;
+use super::{profile, repo};
 use crate::client::Gateway;
 use crate::failure::Failure;
 
@@ -92,15 +94,26 @@ fn check(profiles: &[AgentProfile], offers: &Offers, wanted: &Wanted<'_>) -> Res
     }
 }
 
-/// Refuses a base branch that the mirror of the repository does not have. Without a mirror, the check is left to the
-/// services.
+/// Refuses a base branch that the repository does not have. One that its mirror does not have may be new: then the
+/// repository is refreshed first. Without a mirror, or without a refresh, the check is left to the services.
 ///
 /// # Errors
 /// `BRANCH_NOT_FOUND`.
 pub async fn base_branch(gateway: &Gateway, repository: &Repository, base: &str) -> Result<(), Failure> {
-    if base.is_empty() || repository.sync_time.is_none() {
+    if base.is_empty() || repository.sync_time.is_none() || in_mirror(gateway, repository, base).await.is_ok()
+    {
         return Ok(());
     }
+    match repo::refreshed(gateway, repository, REFRESH).await {
+        Ok(fresh) if fresh.state() == RepositoryState::Ready => in_mirror(gateway, &fresh, base).await,
+        _ => Ok(()),
+    }
+}
+
+/// How long to wait for a refresh before the services are left to find out.
+const REFRESH: Duration = Duration::from_secs(15);
+
+async fn in_mirror(gateway: &Gateway, repository: &Repository, base: &str) -> Result<(), Failure> {
     let (mut names, mut page_token) = (Vec::new(), String::new());
     loop {
         let repository_id = repository.repository_id.clone();
@@ -121,9 +134,7 @@ fn no_branch(repository: &Repository, base: &str, names: &[String]) -> Failure {
     let name = &repository.name;
     let known = listed(names.iter().map(String::as_str));
     Failure::new(format!("{name} has no branch {base} (BRANCH_NOT_FOUND); it has: {known}"))
-        .next(format!(
-            "choose one of its branches; if {base} is new, run `foundry repo refresh {name}` first"
-        ))
+        .next("choose one of its branches")
         .exit(4)
 }
 
@@ -205,7 +216,7 @@ mod tests {
         let refused = no_branch(&repository, "mian", &names);
         assert!(refused.message.contains("BRANCH_NOT_FOUND); it has: b0, b1"), "{}", refused.message);
         assert!(
-            refused.message.ends_with("and 2 more") && refused.next_action.contains("repo refresh widgets")
+            refused.message.ends_with("and 2 more") && refused.next_action.contains("one of its branches")
         );
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use foundry_proto::repo::v1::{
     CreateRepositoryRequest, DeleteRepositoryRequest, GetRepositoryRequest, ListRepositoriesRequest,
-    Repository, RepositoryState, RequestRepositoryRefreshRequest,
+    Repository, RepositoryState, RequestRepositoryRefreshRequest, RequestRepositoryRefreshResponse,
 };
 
 use crate::cli::{Output, Repo};
@@ -75,20 +75,37 @@ fn print(output: Output, repository: Repository) -> Result<(), Failure> {
 
 async fn refresh(gateway: &Gateway, output: Output, wanted: &str, no_wait: bool) -> Result<(), Failure> {
     let before = resolve(gateway, Some(wanted)).await?;
-    let request = RequestRepositoryRefreshRequest {
-        request_id: request_id(),
-        repository_id: before.repository_id.clone(),
-    };
-    let answer = gateway.repo().request_repository_refresh(request).await?.into_inner();
     if no_wait {
+        let answer = request_refresh(gateway, &before).await?;
         return output::one(output, &answer, |_| output::line("refresh scheduled"));
     }
-    let over = |now: &Repository| refreshed(&before, now);
-    print(output, follow::repository(gateway, &before.repository_id, LIMIT, over).await?)
+    print(output, refreshed(gateway, &before, LIMIT).await?)
+}
+
+async fn request_refresh(
+    gateway: &Gateway,
+    repository: &Repository,
+) -> Result<RequestRepositoryRefreshResponse, Failure> {
+    let repository_id = repository.repository_id.clone();
+    let request = RequestRepositoryRefreshRequest { request_id: request_id(), repository_id };
+    Ok(gateway.repo().request_repository_refresh(request).await?.into_inner())
+}
+
+/// The repository after a synchronization that began now, whether that succeeded or not.
+///
+/// # Errors
+/// When it takes longer than `limit`.
+pub async fn refreshed(
+    gateway: &Gateway,
+    before: &Repository,
+    limit: Duration,
+) -> Result<Repository, Failure> {
+    request_refresh(gateway, before).await?;
+    follow::repository(gateway, &before.repository_id, limit, |now| is_refreshed(before, now)).await
 }
 
 /// Whether a synchronization has ended since the repository was as before.
-fn refreshed(before: &Repository, now: &Repository) -> bool {
+fn is_refreshed(before: &Repository, now: &Repository) -> bool {
     match now.state() {
         RepositoryState::Ready => now.sync_time != before.sync_time,
         RepositoryState::Error => now.condition != before.condition,
@@ -234,8 +251,8 @@ mod tests {
             (as_of(RepositoryState::Error, 1, 3), true),
             (as_of(RepositoryState::Ready, 3, 3), true),
         ] {
-            assert_eq!(refreshed(&before, &now), over, "{now:?}");
+            assert_eq!(is_refreshed(&before, &now), over, "{now:?}");
         }
-        assert!(!refreshed(&as_of(RepositoryState::Ready, 1, 1), &as_of(RepositoryState::Ready, 1, 1)));
+        assert!(!is_refreshed(&as_of(RepositoryState::Ready, 1, 1), &as_of(RepositoryState::Ready, 1, 1)));
     }
 }

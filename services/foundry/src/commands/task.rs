@@ -135,11 +135,17 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
         output::line(&format!("{}  {}", task.task_id, output::inert(&task.title)));
         output::line(&format!("  state   {}", output::state(task.state().as_str_name(), "TASK_STATE_")));
         follow::print_condition(task.condition.as_ref());
-        output::line(&format!(
-            "  branch  {} from {}",
-            output::inert(&task.branch),
-            output::inert(&task.base_branch)
-        ));
+        let from = match task.base_branch.as_str() {
+            "" => String::new(),
+            base => format!(" from {}", output::inert(base)),
+        };
+        output::line(&format!("  branch  {}{from}", output::inert(&task.branch)));
+        if let Some(base) = &task.base {
+            let commit = base.commit.get(..12).unwrap_or(&base.commit);
+            let as_of = base.as_of.as_ref().map(|at| format!(" as of {}", output::time(Some(at))));
+            output::line(&format!("  base    {commit}{}", as_of.unwrap_or_default()));
+            base.notices.iter().for_each(follow::print_notice);
+        }
         output::line(&format!("  agent   {}", task.agent));
         if !task.profile.is_empty() {
             output::line(&format!("  profile {}", task.profile));

@@ -1,7 +1,7 @@
 //! A sandbox as recorded in the ledger.
 
 use foundry_core::{OrganizationId, SandboxId, Timestamp};
-use foundry_proto::common::v1::{Condition, Stage, WorkNotices};
+use foundry_proto::common::v1::{Base, Condition, Stage, WorkNotices};
 use foundry_proto::provisioner::v1 as proto;
 use foundry_sandbox::{LimitKind, ReachedLimit, RuntimeFacts};
 
@@ -119,6 +119,8 @@ pub struct Sandbox {
     pub base_branch: String,
     /// The commit that `branch` starts from; empty until the clone has resolved it.
     pub base_commit: String,
+    /// The same commit, and how new it was; none until the clone has resolved it.
+    pub base: Option<Base>,
     /// The agent installed by default.
     pub agent: String,
     /// The profile it was asked for with; empty when there was none.
@@ -174,6 +176,7 @@ impl Sandbox {
             branch: self.branch.clone(),
             base_branch: self.base_branch.clone(),
             base_commit: self.base_commit.clone(),
+            base: self.base.clone(),
             agent: self.agent.clone(),
             isolation: self.isolation.clone(),
             runtime_instance: self.runtime_instance,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use foundry_core::{FlowId, SandboxId};
 use foundry_flow::{Flow, FlowStatus, NewFlow, Outcome, Stage, StageContext, Status, enqueue, signal, stage};
+use foundry_proto::common::v1::Base;
 use foundry_sandbox::{CloneFuture, ClonedRepo, Health, StartSpec};
 use foundry_store::{Scope, WriteSet};
 use serde::{Deserialize, Serialize};
@@ -161,7 +162,8 @@ async fn prepare(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, St
     let provider = shared.providers.get(&sandbox.provider)?;
     let from = clone::source(shared, ctx, sandbox).await?;
     ctx.progress(format!("cloning {} at {}", from.base_branch, from.base_commit)).await;
-    let base_branch = from.base_branch.clone();
+    let (base_branch, base_commit, base) =
+        (from.base_branch.clone(), from.base_commit.clone(), from.base.clone());
     let (ours, branch) = (Arc::clone(shared), sandbox.branch.clone());
     let make = move |destination: std::path::PathBuf| -> CloneFuture {
         let (shared, from, branch) = (Arc::clone(&ours), from.clone(), branch.clone());
@@ -172,7 +174,13 @@ async fn prepare(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, St
     };
     let prepared = provider.prepare_repo(&name_of(&sandbox.sandbox_id)?, &make).await?;
     // What an earlier attempt cloned counts, not the branch's present head.
-    let set = vec![("base_branch", base_branch.into()), ("base_commit", prepared.cloned.head.into())];
+    let commit = prepared.cloned.head;
+    let base = Base { commit: commit.clone(), ..base.filter(|_| commit == base_commit).unwrap_or_default() };
+    let set = vec![
+        ("base_branch", base_branch.into()),
+        ("base_commit", commit.into()),
+        ("base", sandboxes::base_value(&base)),
+    ];
     Ok(Outcome::done().recording(record(ctx, sandbox, set)))
 }
 

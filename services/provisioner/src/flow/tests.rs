@@ -216,3 +216,25 @@ async fn a_sandbox_waits_until_it_is_known_how_it_is_kept_apart() {
     f.run().await;
     assert_eq!(f.sandbox(made.sandbox_id.as_str()).await.state, SandboxState::Ready);
 }
+
+#[tokio::test]
+async fn a_sandbox_waits_as_long_as_it_is_told_for_its_base_and_shows_how_new_it_is() {
+    let f = Fixture::new().await;
+    f.provider.host().head = Some(f.repo.base.clone());
+    *f.repo.fetching.lock().unwrap() = 2;
+    let notice =
+        foundry_proto::common::v1::Condition { reason: "BASE_NOT_FETCHED".into(), ..Default::default() };
+    f.repo.notices.lock().unwrap().push(notice.clone());
+    let made = f.ensure().await;
+    for _ in 0..2 {
+        f.run().await;
+        let waits = f.sandbox(made.sandbox_id.as_str()).await;
+        assert_eq!((waits.state, waits.condition.reason.as_str()), (SandboxState::PreparingRepo, "WAITING"));
+        f.env.clock.advance(Duration::from_millis(40));
+    }
+    f.run().await;
+    let ready = f.sandbox(made.sandbox_id.as_str()).await;
+    let base = ready.to_proto().base.unwrap();
+    assert_eq!((ready.state, &base.commit), (SandboxState::Ready, &f.repo.base));
+    assert_eq!(base.notices, [notice]);
+}

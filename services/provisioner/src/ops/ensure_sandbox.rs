@@ -117,6 +117,7 @@ fn fresh(
         branch: request.branch.clone(),
         base_branch: request.base_branch.clone(),
         base_commit: String::new(),
+        base: None,
         agent: choice.agent.clone(),
         profile_id: choice.profile_id(),
         isolation: String::new(),

@@ -19,7 +19,7 @@ pub mod turns;
 
 use foundry_core::Error;
 use foundry_proto::common::v1::{
-    Condition, ElicitationRequest, PermissionRequest, TranscriptPart, WorkNotices,
+    Base, Condition, ElicitationRequest, PermissionRequest, TranscriptPart, WorkNotices,
 };
 use foundry_proto::provisioner::v1 as proto;
 use foundry_sandbox::{ReachedLimit, RuntimeFacts};
@@ -30,8 +30,9 @@ use crate::domain::Offer;
 use crate::domain::fold::Fold;
 
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 19] = [
+pub static ENCODED: [Encoded; 20] = [
     Encoded::message::<Condition>(&sandboxes::SANDBOXES, "condition"),
+    Encoded::message::<Base>(&sandboxes::SANDBOXES, "base"),
     Encoded::json::<RuntimeFacts>(&sandboxes::SANDBOXES, "facts"),
     Encoded::json::<Vec<ReachedLimit>>(&sandboxes::SANDBOXES, "reached_limits"),
     Encoded::message::<WorkNotices>(&sandboxes::SANDBOXES, "work_notices"),
@@ -69,6 +70,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0011_output"),
         step!("0012_released"),
         step!("0013_hand_overs"),
+        step!("0014_base"),
     ],
 };
 

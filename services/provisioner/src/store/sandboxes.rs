@@ -1,9 +1,11 @@
 //! Table `sandboxes`: the ledger.
 
 use foundry_core::{Error, OrganizationId, SandboxId};
+use foundry_proto::common::v1::Base;
 use foundry_sandbox::{ReachedLimit, RuntimeFacts};
 use foundry_service::{Stored, damaged_condition, readable_rows, stored_condition};
 use foundry_store::{RevRef, Row, Scope, Store, Table, Value, WriteSet};
+use prost::Message as _;
 
 use super::stages::select_stages;
 use super::{Set, condition_value, id, stages};
@@ -86,6 +88,7 @@ fn stored(row: &Row) -> Result<Stored<Sandbox>, Error> {
             branch: text("branch")?,
             base_branch: text("base_branch")?,
             base_commit: text("base_commit")?,
+            base: damage.part(row.opt_message("base"))?,
             agent: text("agent")?,
             isolation: text("isolation")?,
             limits: text("limits")?,
@@ -143,6 +146,11 @@ pub fn insert(ws: &mut WriteSet, s: &Sandbox) -> RevRef {
     );
     s.stages.iter().for_each(|stage| stages::put(ws, s.sandbox_id.as_str(), stage));
     rev
+}
+
+/// A base as it is stored.
+pub fn base_value(base: &Base) -> Value {
+    base.encode_to_vec().into()
 }
 
 /// The runtime's facts as they are stored.

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use foundry_core::Error;
 use foundry_proto::Frame;
+use foundry_proto::common::v1::{Base, Condition};
 use foundry_proto::repo::v1 as p;
 use foundry_proto::repo::v1::import_work_request::Part;
 use foundry_proto::repo::v1::repo_service_server::{RepoService, RepoServiceServer};
@@ -38,6 +40,9 @@ pub struct FakeRepo {
     pub dir: PathBuf,
     pub base: String,
     pub ready: Arc<Mutex<bool>>,
+    /// How often it answers that the base is being fetched, and what it says of the base then.
+    pub fetching: Arc<Mutex<u32>>,
+    pub notices: Arc<Mutex<Vec<Condition>>>,
     pub imported: Arc<Mutex<Vec<Imported>>>,
     /// Ids of the sandboxes whose clones were asked for, and of those whose clones were released.
     pub clones: Arc<Mutex<(Vec<String>, Vec<String>)>>,
@@ -59,6 +64,8 @@ impl FakeRepo {
             dir: dir.to_owned(),
             base,
             ready: Arc::new(Mutex::new(true)),
+            fetching: Arc::default(),
+            notices: Arc::default(),
             imported: Arc::default(),
             clones: Arc::default(),
             down: Arc::default(),
@@ -105,6 +112,12 @@ impl RepoService for FakeRepo {
         if !*self.ready.lock().unwrap() {
             return Err(Error::precondition("REPOSITORY_NOT_READY", "repository", "no mirror yet").into());
         }
+        let left = self.fetching.lock().unwrap().checked_sub(1);
+        if let Some(left) = left {
+            *self.fetching.lock().unwrap() = left;
+            let error = Error::precondition("BASE_BEING_FETCHED", "repository", "it is being fetched");
+            return Err(error.retry_after(Duration::from_millis(40)).into());
+        }
         let request = request.into_inner();
         self.clones.lock().unwrap().0.push(request.sandbox_id);
         let branch = request.base_branch;
@@ -117,7 +130,15 @@ impl RepoService for FakeRepo {
             base_commit: self.base.clone(),
             url: String::new(),
             work_commit: String::new(),
+            base: Some(Base { notices: self.notices.lock().unwrap().clone(), ..Base::default() }),
         }))
+    }
+
+    async fn check_branch_names(
+        &self,
+        _: Request<p::CheckBranchNamesRequest>,
+    ) -> Result<Response<p::CheckBranchNamesResponse>, Status> {
+        absent()
     }
 
     async fn release_clone(

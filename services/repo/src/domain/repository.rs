@@ -69,6 +69,12 @@ pub struct Repository {
     pub create_time: Timestamp,
     /// Whether another synchronization must follow the running one.
     pub refresh_wanted: bool,
+    /// When the remote was listed for the last successful synchronization; the epoch before the first one.
+    pub listed_time: Timestamp,
+    /// Digest of what the remote listed then.
+    pub listing: String,
+    /// The commit on which work starts while the repository has no branch; empty if it has one, or is not mirrored.
+    pub empty_commit: String,
 }
 
 impl Repository {

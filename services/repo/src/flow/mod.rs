@@ -1,5 +1,6 @@
 //! The service's background work.
 
+pub mod collect;
 pub mod delete;
 pub mod import;
 pub mod sync;
@@ -16,5 +17,6 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         sync::SYNC.bind(cx).projection(sync::Shown),
         import::IMPORT.bind(cx).projection(import::Shown),
         delete::DELETE.bind(cx),
+        collect::COLLECT.bind(cx),
     ]
 }

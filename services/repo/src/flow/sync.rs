@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use foundry_core::{RepositoryId, Result};
+use foundry_core::{RepositoryId, Result, Timestamp};
 use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
 use foundry_git::{GitError, Mirror, MirrorLimits, RemoteUrl};
 use foundry_proto::common::v1::Condition;
@@ -23,7 +23,8 @@ pub static SYNC: Flow<Context> = Flow::new(
         |cx, flow| stage(synchronize(cx, flow)),
     )],
 )
-.concurrency(4);
+// Most of them wait for a remote.
+.concurrency(16);
 
 const MIRRORING: &str = "mirroring";
 
@@ -31,12 +32,13 @@ const MIRRORING: &str = "mirroring";
 async fn synchronize(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let repository = load(cx, flow.subject_id()).await?.filter(|r| r.state != State::Deleting);
     let Some(repository) = repository else { return Ok(Outcome::done()) };
+    let begin = cx.env.clock.now();
     let mirrored = tokio::select! {
         mirrored = mirror(cx, &repository, flow) => mirrored,
         () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the sync was stopped")),
     };
     match mirrored {
-        Ok(found) => record(cx, flow, found).await,
+        Ok(found) => record(cx, flow, found, begin).await,
         Err(e) => {
             let (repository, reason) = (flow.subject_id(), e.reason());
             tracing::warn!(repository, reason, stderr = e.stderr(), "mirroring failed");
@@ -48,10 +50,22 @@ async fn synchronize(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     }
 }
 
-/// The branches of the mirror after a synchronization.
+/// What a synchronization found.
 struct Found {
+    /// Digest of what the remote lists.
+    listing: String,
+    /// None when that is what the last synchronization recorded.
+    mirror: Option<FoundMirror>,
+}
+
+/// The mirror after a change.
+struct FoundMirror {
     branches: Vec<BranchRow>,
     default_branch: String,
+    /// The commit on which work starts, if the repository has none.
+    empty_commit: String,
+    /// Whether it has become worth its time to collect the garbage of the mirror.
+    is_scattered: bool,
 }
 
 async fn load(cx: &Context, id: &str) -> Result<Option<Repository>> {
@@ -64,24 +78,36 @@ async fn mirror(
     repository: &Repository,
     flow: &StageContext,
 ) -> std::result::Result<Found, GitError> {
-    let remote = RemoteUrl::parse(&repository.url, &cx.urls)?;
+    let allowed = cx.allow_findings.iter().filter_map(|entry| entry.rsplit_once(' '));
+    let allowed = allowed.filter(|(url, _)| *url == repository.url).map(|(_, check)| check);
+    let remote = RemoteUrl::parse(&repository.url, &cx.urls)?.allowing(allowed);
     let path = cx.mirror_path(&repository.repository_id);
     flow.progress("fetching").await;
     let limits = MirrorLimits::default();
     let mirror = match Mirror::open(&cx.git, &path, limits).await {
-        Ok(mirror) => {
-            mirror.fetch(&remote).await?;
-            mirror
-        }
+        Ok(mirror) => mirror,
         Err(_) => Mirror::create(&cx.git, &path, &remote, limits).await?,
     };
-    flow.progress("reading branches").await;
+    // After the first fetch, this one only lists the remote.
+    let report = mirror.fetch(&remote).await?;
+    if !report.changed && report.digest == repository.listing {
+        return Ok(Found { listing: report.digest, mirror: None });
+    }
+    let mirror = read(&mirror, repository).await?;
+    Ok(Found { listing: report.digest, mirror: Some(mirror) })
+}
+
+async fn read(mirror: &Mirror, repository: &Repository) -> std::result::Result<FoundMirror, GitError> {
     let found = mirror.branches().await?;
     if found.skipped > 0 {
         tracing::warn!(repository = %repository.repository_id, skipped = found.skipped, "branches with unusable names");
     }
     let default = mirror.default_branch().await?;
     let default = default.map(|b| b.to_string()).or_else(|| found.items.first().map(|b| b.name.to_string()));
+    let empty_commit = match found.items.is_empty() {
+        true => mirror.empty_start().await?.to_string(),
+        false => String::new(),
+    };
     let branches = found
         .items
         .into_iter()
@@ -92,23 +118,33 @@ async fn mirror(
             subject: b.subject.chars().take(200).collect(),
         })
         .collect();
-    Ok(Found { branches, default_branch: default.unwrap_or_default() })
+    let is_scattered = mirror.wants_collection().await?;
+    Ok(FoundMirror { branches, default_branch: default.unwrap_or_default(), empty_commit, is_scattered })
 }
 
-/// Stores the branches, and runs once more if another refresh was requested during the run.
-async fn record(cx: &Context, flow: &StageContext, found: Found) -> Result<Outcome> {
+/// Stores what was found at or after `begin`, and runs once more if another refresh was requested during the run.
+async fn record(cx: &Context, flow: &StageContext, found: Found, begin: Timestamp) -> Result<Outcome> {
     let Some(repository) = load(cx, flow.subject_id()).await? else { return Ok(Outcome::done()) };
-    let old = branches::all(&cx.store, &repository.repository_id).await?;
     let mut ws = WriteSet::new();
     let rev = ws.scope(Scope::organization(&repository.organization_id));
-    branches::replace(&mut ws, &repository.repository_id, &old, &found.branches);
-    let set: Vec<(&'static str, Value)> = vec![
+    let mut set: Vec<(&'static str, Value)> = vec![
         ("rev", rev.into()),
-        ("default_branch", found.default_branch.into()),
-        ("branch_count", i64::try_from(found.branches.len()).unwrap_or(i64::MAX).into()),
         ("sync_time", cx.env.clock.now().into()),
+        ("listed_time", begin.into()),
+        ("listing", found.listing.into()),
         ("refresh_wanted", false.into()),
     ];
+    if let Some(mirror) = found.mirror {
+        let old = branches::all(&cx.store, &repository.repository_id).await?;
+        branches::replace(&mut ws, &repository.repository_id, &old, &mirror.branches);
+        let count = i64::try_from(mirror.branches.len()).unwrap_or(i64::MAX);
+        set.push(("default_branch", mirror.default_branch.into()));
+        set.push(("branch_count", count.into()));
+        set.push(("empty_commit", mirror.empty_commit.into()));
+        if mirror.is_scattered {
+            super::collect::schedule(cx, &mut ws, &repository).await?;
+        }
+    }
     // Any change to the row except a deletion may have come between; a requested refresh must not be lost.
     let key = [("repository_id", repository.repository_id.as_str().into())];
     let again = repository.refresh_wanted;
@@ -135,6 +171,9 @@ impl Projection for Shown {
             Some(Transition::Failed | Transition::Parked) => {
                 let next = match flow.reason.as_str() {
                     "GIT_AUTH_REQUIRED" => "give Foundry access to the repository, then refresh it",
+                    "GIT_OBJECTS_REFUSED" => {
+                        "rewrite the object that is named, or have an operator allow the check for this repository"
+                    }
                     "GIT_REMOTE_NOT_FOUND" => "check the URL, or create the repository there and refresh",
                     _ => "refresh the repository",
                 };

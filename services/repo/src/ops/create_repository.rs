@@ -1,7 +1,7 @@
 //! Registers a repository; the mirror follows in the background.
 
 use foundry_authn::Caller;
-use foundry_core::{Error, FlowId, OrganizationId, RepositoryId, Result};
+use foundry_core::{Error, FlowId, OrganizationId, RepositoryId, Result, Timestamp};
 use foundry_flow::NewFlow;
 use foundry_git::RemoteUrl;
 use foundry_proto::common::v1::{Condition, Role};
@@ -53,6 +53,9 @@ pub async fn create_repository(
         sync_time: None,
         create_time: now,
         refresh_wanted: false,
+        listed_time: Timestamp::default(),
+        listing: String::new(),
+        empty_commit: String::new(),
     };
     let id = repository.repository_id.as_str();
     let mut ws = WriteSet::new();

@@ -1,5 +1,6 @@
 //! One file per rpc.
 
+pub mod check_branch_names;
 pub mod create_repository;
 pub mod delete_repository;
 pub mod get_clone_source;
@@ -14,6 +15,7 @@ pub mod list_work_changes;
 pub mod list_work_tree;
 pub mod release_clone;
 pub mod request_repository_refresh;
+pub mod scheduling;
 pub mod serve_fetch;
 pub mod stream_work_patch;
 pub mod watch_repositories;

@@ -6,6 +6,7 @@ use foundry_proto::repo::v1::{ReleaseCloneRequest, ReleaseCloneResponse};
 use foundry_store::WriteSet;
 
 use crate::context::Context;
+use crate::store::base_requests::BASE_REQUESTS;
 use crate::store::clones::CLONES;
 
 /// Does nothing for a sandbox without a recorded clone, so that it can be repeated.
@@ -20,6 +21,7 @@ pub async fn release_clone(
     let sandbox: SandboxId = request.sandbox_id.parse()?;
     let mut ws = WriteSet::new();
     ws.delete_where(&CLONES, &[("sandbox_id", sandbox.as_str().into())]);
+    ws.delete_where(&BASE_REQUESTS, &[("sandbox_id", sandbox.as_str().into())]);
     cx.store.commit(ws).await?;
     Ok(ReleaseCloneResponse {})
 }

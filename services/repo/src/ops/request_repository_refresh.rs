@@ -1,18 +1,16 @@
 //! Schedules a synchronization of a mirror.
 
 use foundry_authn::Caller;
-use foundry_core::{Error, FlowId, Result};
-use foundry_flow::{NewFlow, Status};
+use foundry_core::{Error, Result};
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{RequestRepositoryRefreshRequest, RequestRepositoryRefreshResponse};
-use foundry_server::RequestContext;
 use foundry_service::{RequestKey, audit};
 use foundry_store::{Scope, WriteSet};
 
+use super::scheduling;
 use crate::context::Context;
+use crate::domain::base::Refresh;
 use crate::domain::repository::{Repository, State};
-use crate::flow::sync;
-use crate::store::repositories;
 
 /// Schedules one synchronization, or one more after the running one.
 ///
@@ -59,19 +57,10 @@ async fn decide(
     if repository.state == State::Deleting {
         return Err(Error::precondition("REPOSITORY_DELETING", &id, "the repository is being deleted"));
     }
-    let flows = foundry_flow::list_by_subject(&cx.store, &id).await?;
-    let unfinished = |s: Status| !matches!(s, Status::Done | Status::Failed | Status::Cancelled);
-    let running = flows.iter().any(|f| f.kind == sync::SYNC.kind && unfinished(f.status));
+    let running = scheduling::syncs(cx, &repository).await?.iter().any(|s| !s.status.is_finished());
     let mut ws = WriteSet::new();
-    let rev = ws.scope(Scope::organization(&repository.organization_id));
-    repositories::update(&mut ws, rev, &repository, vec![("refresh_wanted", running.into())]);
-    if !running {
-        let flow = NewFlow::new(&sync::SYNC, FlowId::generate(&cx.env), &id, &id)
-            .organization(&repository.organization_id)
-            .on_behalf_of(caller.actor())
-            .traced(RequestContext::current_traceparent());
-        foundry_flow::enqueue(&mut ws, flow);
-    }
+    let refresh = if running { Refresh::Another } else { Refresh::Start };
+    scheduling::refresh(cx, caller, &mut ws, &repository, refresh);
     ws.audit(audit(&repository.organization_id, caller, "", "repository.refresh", &id, request_id));
     repository.refresh_wanted = running;
     Ok((ws, RequestRepositoryRefreshResponse { repository: Some(repository.to_proto()), rev: 0 }))

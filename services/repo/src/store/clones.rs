@@ -6,16 +6,32 @@ use foundry_store::{Reader, Table, WriteSet};
 use super::repositories::REPOSITORIES;
 use crate::domain::repository::Repository;
 
-pub const CLONES: Table = Table::new("clones", &["sandbox_id", "task_id", "repository_id"], &["sandbox_id"]);
+pub const CLONES: Table =
+    Table::new("clones", &["sandbox_id", "task_id", "repository_id", "base_commit"], &["sandbox_id"]);
 
-/// Whether a sandbox is recorded with a clone of this repository.
+/// The commit from which a sandbox starts that is recorded with a clone of this repository.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn is_held(from: &impl Reader, sandbox: &SandboxId, repository: &RepositoryId) -> Result<bool> {
-    const SQL: &str = "SELECT sandbox_id FROM clones WHERE sandbox_id = $1 AND repository_id = $2";
+pub async fn held(
+    from: &impl Reader,
+    sandbox: &SandboxId,
+    repository: &RepositoryId,
+) -> Result<Option<String>> {
+    const SQL: &str = "SELECT base_commit FROM clones WHERE sandbox_id = $1 AND repository_id = $2";
     let rows = from.query(SQL, &[sandbox.as_str().into(), repository.as_str().into()]).await?;
-    Ok(!rows.is_empty())
+    rows.first().map(|row| Ok(row.text("base_commit")?.to_owned())).transpose()
+}
+
+/// The commits from which the tasks with a clone of the repository start.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn bases_of(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<(TaskId, String)>> {
+    const SQL: &str =
+        "SELECT task_id, base_commit FROM clones WHERE repository_id = $1 AND base_commit <> ''";
+    let rows = from.query(SQL, &[repository.as_str().into()]).await?;
+    rows.iter().map(|row| Ok((row.text("task_id")?.parse()?, row.text("base_commit")?.to_owned()))).collect()
 }
 
 /// Ids of the tasks that have a sandbox with a clone of the repository, oldest task first.
@@ -38,14 +54,14 @@ pub async fn mark(from: &impl Reader, repository: &RepositoryId) -> Result<Strin
     rows.first().map_or(Ok(String::new()), |row| Ok(row.text("clone_mark")?.to_owned()))
 }
 
-/// Records that a sandbox of the task is given a clone; fails if the repository has changed its state since it was read.
-/// It writes the row of the repository too: on PostgreSQL, two transactions that only read what the other one writes
-/// would both succeed.
-pub fn hold(ws: &mut WriteSet, sandbox: &SandboxId, task: &TaskId, repository: &Repository) {
+/// Records that a sandbox of the task is given a clone, which starts from this commit; fails if the repository has changed
+/// its state since it was read. It writes the row of the repository too: on PostgreSQL, two transactions that only read
+/// what the other one writes would both succeed.
+pub fn hold(ws: &mut WriteSet, sandbox: &SandboxId, task: &TaskId, repository: &Repository, base: &str) {
     let id = repository.repository_id.as_str();
     let guards = [("state", repository.state.as_str().into())];
     ws.update(&REPOSITORIES, &[id.into()], &[("clone_mark", sandbox.as_str().into())], &guards);
-    ws.upsert(&CLONES, vec![sandbox.as_str().into(), task.as_str().into(), id.into()]);
+    ws.upsert(&CLONES, vec![sandbox.as_str().into(), task.as_str().into(), id.into(), base.into()]);
 }
 
 /// Fails the write set if a sandbox was given a clone of the repository since its mark was read.

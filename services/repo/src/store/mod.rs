@@ -1,5 +1,6 @@
 //! The service's tables, one file each.
 
+pub mod base_requests;
 pub mod branches;
 pub mod changes;
 pub mod clones;
@@ -28,6 +29,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0002_clones"),
         step!("0003_notices"),
         step!("0004_work_branches"),
+        step!("0005_fresh_base"),
         step!("0006_clone_mark"),
     ],
 };

@@ -25,6 +25,9 @@ pub const REPOSITORIES: Table = Table::new(
         "sync_time",
         "create_time",
         "refresh_wanted",
+        "listed_time",
+        "listing",
+        "empty_commit",
     ],
     &["repository_id"],
 );
@@ -33,7 +36,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT repository_id, organization_id, rev, name, url, state, condition, default_branch, branch_count, ",
-            "sync_time, create_time, refresh_wanted FROM repositories ",
+            "sync_time, create_time, refresh_wanted, listed_time, listing, empty_commit FROM repositories ",
             $rest
         )
     };
@@ -63,6 +66,9 @@ pub fn read(row: &Row) -> Result<Repository> {
         sync_time: row.opt_time("sync_time")?,
         create_time: row.time("create_time")?,
         refresh_wanted: row.bool("refresh_wanted")?,
+        listed_time: row.time("listed_time")?,
+        listing: row.text("listing")?.to_owned(),
+        empty_commit: row.text("empty_commit")?.to_owned(),
     })
 }
 
@@ -127,6 +133,9 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, r: &Repository, name: &RepositoryN
         r.sync_time.into(),
         r.create_time.into(),
         r.refresh_wanted.into(),
+        r.listed_time.into(),
+        r.listing.as_str().into(),
+        r.empty_commit.as_str().into(),
     ];
     ws.insert(&REPOSITORIES, values);
 }

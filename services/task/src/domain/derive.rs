@@ -206,6 +206,9 @@ impl Aggregate {
         view.session_count = i32::try_from(open).unwrap_or(i32::MAX);
         if let Some(s) = sandbox {
             learn(&mut view.base_branch, &s.base_branch);
+            if s.base.is_some() {
+                view.base.clone_from(&s.base);
+            }
             learn(&mut view.agent, &s.agent);
             learn(&mut view.profile, &s.profile_id);
         }

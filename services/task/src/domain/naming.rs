@@ -43,13 +43,14 @@ pub fn title(prompt: &str) -> String {
 
 /// The branch for a prompt: a conventional prefix and a slug of its first words.
 pub fn branch(prompt: &str) -> String {
-    let words = words(&first_sentence(prompt));
+    let sentence = first_sentence(prompt);
+    let english = words(&sentence);
     let prefix = PREFIXES
         .iter()
-        .find(|(_, marks)| words.iter().any(|w| marks.contains(&w.as_str())))
+        .find(|(_, marks)| english.iter().any(|w| marks.contains(&w.as_str())))
         .map_or("feat", |(prefix, _)| prefix);
     let mut slug = String::new();
-    for word in words.iter().filter(|w| !FILLERS.contains(&w.as_str()) && *w != prefix) {
+    for word in &readable_words(&sentence, |w| !FILLERS.contains(&w) && w != prefix) {
         let room = MAX_SLUG.saturating_sub(slug.len() + usize::from(!slug.is_empty()));
         if word.len() > room {
             if slug.is_empty() {
@@ -64,8 +65,23 @@ pub fn branch(prompt: &str) -> String {
     }
     if slug.is_empty() {
         slug.push_str("task");
+        if !sentence.is_ascii() {
+            // Nothing in it can be read aloud; two such prompts still get different names.
+            slug.push_str(&format!("-{:04x}", digest(&sentence)));
+        }
     }
     format!("{prefix}/{slug}")
+}
+
+/// A derived branch without its prefix as a directory, for a remote that has a branch of the prefix's name.
+pub fn without_directory(branch: &str) -> String {
+    branch.replace('/', "-")
+}
+
+/// 16 bits of a text's FNV-1a digest.
+fn digest(text: &str) -> u32 {
+    let digest = text.bytes().fold(0x811c_9dc5_u32, |d, b| (d ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    (digest >> 16) ^ (digest & 0xffff)
 }
 
 fn first_sentence(prompt: &str) -> String {
@@ -81,6 +97,32 @@ fn words(text: &str) -> Vec<String> {
         .filter(|w| !w.is_empty())
         .map(str::to_ascii_lowercase)
         .collect()
+}
+
+/// The words of a text in any script as lowercase ASCII. English words count only if `wanted`.
+fn readable_words(text: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut readable = Vec::new();
+    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()) {
+        if word.is_ascii() {
+            readable.extend(Some(word.to_ascii_lowercase()).filter(|w| wanted(w)));
+        } else {
+            readable.extend(words(&transliterated(word)));
+        }
+    }
+    readable
+}
+
+/// A word in Latin letters; each character that stands for a syllable becomes a word of its own.
+fn transliterated(word: &str) -> String {
+    let mut text = String::new();
+    for c in word.chars() {
+        let latin = deunicode::deunicode_char(c).unwrap_or_default();
+        if latin.ends_with(' ') {
+            text.push(' ');
+        }
+        text.push_str(latin);
+    }
+    text
 }
 
 /// Checks a title or name that a user entered.
@@ -144,7 +186,14 @@ mod tests {
             ("Add a greeting to the README", "docs/add-greeting-readme"),
             ("Make it faster", "feat/make-faster"),
             ("test the login flow", "test/login-flow"),
-            ("日本語だけ", "feat/task"),
+            ("日本語だけ", "feat/ri-ben-yu-dake"),
+            ("Исправь вход на сайт", "feat/isprav-vkhod-na-sait"),
+            ("修复登录页面的错误", "feat/xiu-fu-deng-lu-ye-mian-de-cuo-wu"),
+            ("README修复", "docs/readme-xiu-fu"),
+            ("Améliore le café", "feat/ameliore-le-cafe"),
+            // A syllable is not one of the English words that mean something here.
+            ("这次", "feat/zhe-ci"),
+            ("Don’t fix the 🐛 twice", "fix/don-t-twice"),
             ("$(rm -rf /); `x`", "feat/rm-rf-x"),
         ] {
             assert_eq!(branch(prompt), expected, "{prompt}");
@@ -153,8 +202,16 @@ mod tests {
     }
 
     #[test]
+    fn tells_prompts_without_a_readable_word_apart() {
+        let names = ["🎉🎉", "🎉🚀"].map(branch);
+        assert!(names.iter().all(|n| n.starts_with("feat/task-") && n.len() == 14), "{names:?}");
+        assert_ne!(names[0], names[1]);
+        assert_eq!(branch("!!!"), "feat/task");
+    }
+
+    #[test]
     fn keeps_a_derived_slug_within_forty_bytes() {
-        for prompt in ["word ".repeat(100), "w".repeat(300)] {
+        for prompt in ["word ".repeat(100), "w".repeat(300), "登".repeat(300), "щ".repeat(300)] {
             let branch = branch(&prompt);
             assert!(branch.len() <= "refactor/".len() + MAX_SLUG, "{branch}");
         }

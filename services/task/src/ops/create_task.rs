@@ -25,8 +25,8 @@ const MAX_NAMES: u32 = 8;
 /// Validates, then writes task, session, message, flows, summary, audit and answer at once.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for a bad field, `NOT_FOUND` for an unknown repository, `ALREADY_EXISTS` for a
-/// branch that is taken, `UNAVAILABLE` when an unknown repository cannot be looked up now.
+/// `INVALID_ARGUMENT` for a bad field, `NOT_FOUND` for an unknown repository, `ALREADY_EXISTS` for a branch of another
+/// task, `FAILED_PRECONDITION` for one that the remote has no room for, `UNAVAILABLE` when an unknown repository cannot be looked up now.
 pub async fn create_task(
     cx: &Context,
     caller: &Caller,
@@ -46,10 +46,11 @@ pub async fn create_task(
     cx.followed.ensure(&spec.organization_id);
     let session_id = SessionId::generate(&cx.env);
     let files = attachments::hold(cx, &spec.organization_id, &session_id, &request.attachment_ids).await?;
+    let wanted = wanted_branch(cx, &spec, &request).await?;
     let mut tries = 0;
     loop {
         tries += 1;
-        let branch = branch(cx, &spec, &request, tries).await?;
+        let branch = branch(cx, &spec, &wanted, tries).await?;
         let (aggregate, message) = aggregate_of(cx, &spec, &branch, &session_id, &files);
         let mut ws = WriteSet::new();
         let scope = Scope::organization(&spec.organization_id);
@@ -121,21 +122,53 @@ async fn known_repository(cx: &Context, spec: &TaskSpec<'_>) -> Result<String> {
     Ok(known.default_branch)
 }
 
-async fn branch(
+/// The branch of a task before it is compared with those of other tasks.
+enum WantedBranch {
+    /// As requested; the remote has room for it.
+    Given(String),
+    /// Derived from the prompt. `taken`: the remote has it, so it needs a suffix.
+    Derived { name: String, taken: bool },
+}
+
+/// Compares the branch with those that the repo service has stored of the remote. While that does not answer, the branch
+/// is taken as it is: the sandbox compares it once more.
+async fn wanted_branch(
     cx: &Context,
     spec: &TaskSpec<'_>,
     request: &CreateTaskRequest,
-    tries: u32,
-) -> Result<String> {
-    if !request.branch.is_empty() {
-        if tasks::branch_taken(&cx.store, &spec.repository_id, &request.branch).await? {
-            return Err(taken(&request.branch));
+) -> Result<WantedBranch> {
+    let given = !request.branch.is_empty();
+    let name = if given { request.branch.clone() } else { naming::branch(spec.prompt) };
+    let taken_by = cx.branch_conflict(&spec.organization_id, &spec.repository_id, &name).await;
+    Ok(match taken_by {
+        Some(taken_by) if given => return Err(no_room(&name, &taken_by)),
+        _ if given => WantedBranch::Given(name),
+        Some(above) if name.starts_with(&format!("{above}/")) => {
+            WantedBranch::Derived { name: naming::without_directory(&name), taken: false }
         }
-        return Ok(request.branch.clone());
-    }
-    let plain = naming::branch(spec.prompt);
-    if tries == 1 && !tasks::branch_taken(&cx.store, &spec.repository_id, &plain).await? {
-        return Ok(plain);
+        taken_by => WantedBranch::Derived { name, taken: taken_by.is_some() },
+    })
+}
+
+fn no_room(branch: &str, taken_by: &str) -> Error {
+    let message = match branch == taken_by {
+        true => format!("the remote has a branch {branch} already"),
+        false => format!("the remote has a branch {taken_by}, beside which git cannot have {branch}"),
+    };
+    Error::precondition("BRANCH_CONFLICT", branch, message)
+        .next_action("choose another branch, or leave it empty to get a generated one")
+}
+
+async fn branch(cx: &Context, spec: &TaskSpec<'_>, wanted: &WantedBranch, tries: u32) -> Result<String> {
+    let (plain, has_room) = match wanted {
+        WantedBranch::Given(name) => {
+            let taken_by_task = tasks::branch_taken(&cx.store, &spec.repository_id, name).await?;
+            return if taken_by_task { Err(taken(name)) } else { Ok(name.clone()) };
+        }
+        WantedBranch::Derived { name, taken } => (name, !taken && tries == 1),
+    };
+    if has_room && !tasks::branch_taken(&cx.store, &spec.repository_id, plain).await? {
+        return Ok(plain.clone());
     }
     // A random suffix, so that concurrent requests for the same name do not race for the next number.
     let mut random = [0; 3];

@@ -5,7 +5,7 @@ use foundry_core::{Result, SessionId, counted};
 use foundry_proto::common::v1::{Condition, Role, StageState};
 use foundry_proto::repo::v1::Repository;
 use foundry_proto::task::v1::{
-    Changes, ExplainTaskRequest, ExplainTaskResponse, Finding, SessionState, TaskState,
+    Changes, ExplainTaskRequest, ExplainTaskResponse, Finding, SessionState, Task, TaskState,
 };
 use foundry_service::{merged_words, notice_words};
 use foundry_store::Scope;
@@ -86,6 +86,7 @@ fn explain(
     } else if view.state() != TaskState::Queued {
         findings.push(finding("sandbox", "none", &aggregate.task.flow.condition));
     }
+    findings.extend(base_findings(view));
     for session in aggregate.sessions.iter().filter(|s| !s.closed) {
         findings.push(session_finding(aggregate, session));
         let subject = format!("transcript of session {}", session.session_id);
@@ -129,6 +130,15 @@ fn work_findings(changes: &Changes) -> Vec<Finding> {
         }
     }));
     findings
+}
+
+/// What was unusual about the start of the work.
+fn base_findings(view: &Task) -> impl Iterator<Item = Finding> {
+    view.base.iter().flat_map(|base| &base.notices).map(|notice| match notice.reason.as_str() {
+        "BRANCH_CONFLICT" => finding(&format!("branch {}", view.branch), "taken", notice),
+        "REPOSITORY_EMPTY" => finding("base", "empty", notice),
+        _ => finding(&format!("base {}", view.base_branch), "outdated", notice),
+    })
 }
 
 /// The first stage that is unfinished or failed.

@@ -21,11 +21,18 @@ pub struct FakeRepo {
     items: Items,
     known: Arc<Mutex<Vec<Repository>>>,
     pub down: Arc<AtomicBool>,
+    /// The branches of the remote.
+    pub branches: Arc<Mutex<Vec<String>>>,
 }
 
 impl FakeRepo {
     pub async fn new(env: &Env, dir: &Path) -> Self {
-        Self { items: Items::new(env, dir, "repo").await, known: Arc::default(), down: Arc::default() }
+        Self {
+            items: Items::new(env, dir, "repo").await,
+            known: Arc::default(),
+            down: Arc::default(),
+            branches: Arc::default(),
+        }
     }
 
     pub async fn add(&self, organization: &OrganizationId, id: &RepositoryId) {
@@ -95,6 +102,22 @@ impl RepoService for FakeRepo {
         found
             .map(|r| Response::new(GetRepositoryResponse { repository: Some(r) }))
             .ok_or_else(|| Status::not_found("no such repository"))
+    }
+
+    async fn check_branch_names(
+        &self,
+        request: Request<CheckBranchNamesRequest>,
+    ) -> Answer<CheckBranchNamesResponse> {
+        self.up()?;
+        let branches = self.branches.lock().unwrap().clone();
+        let is_below = |a: &str, b: &str| a.starts_with(&format!("{b}/"));
+        let taken_by =
+            |name: &str| branches.iter().find(|b| *b == name || is_below(b, name) || is_below(name, b));
+        let conflict = |name: String| {
+            taken_by(&name).cloned().map(|taken_by| BranchConflict { name: name.clone(), taken_by })
+        };
+        let conflicts = request.into_inner().names.into_iter().filter_map(conflict).collect();
+        Ok(Response::new(CheckBranchNamesResponse { conflicts }))
     }
 
     async fn watch_repositories(&self, request: Request<WatchRepositoriesRequest>) -> Answer<FrameStream> {

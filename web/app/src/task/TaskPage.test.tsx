@@ -59,6 +59,13 @@ describe('the task page', () => {
     },
   )
 
+  it('says that a task started on an old base, why, and what to do', () => {
+    const notices = [{ reason: 'BASE_NOT_FETCHED', message: 'the base is 12 minutes old', nextAction: 'check the remote' }]
+    openTask({ task: aTask({ base: { commit: 'abc', notices } }) })
+    for (const words of ['The base is 12 minutes old.', 'Check the remote.', 'BASE_NOT_FETCHED'])
+      expect(screen.getByText(words)).toBeTruthy()
+  })
+
   it('takes a message for a session that is not ready', async () => {
     const world = openTask({
       task: aTask({ state: TaskState.QUEUED }),

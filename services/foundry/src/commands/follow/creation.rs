@@ -102,6 +102,7 @@ async fn follow_task(
     let mut printed: HashMap<String, (StageState, i32, String)> = HashMap::new();
     let mut last_state = TaskState::Unspecified;
     let mut last_attempt = None;
+    let mut base = None;
     loop {
         let event = match begins {
             Some((old, limit)) => {
@@ -121,6 +122,7 @@ async fn follow_task(
                 output::one(output, &task, |_| ())?;
             } else {
                 task.stages.iter().for_each(|stage| print_stage(stage, &mut printed));
+                print_base(&task, &mut base);
                 let next = task.condition.as_ref().and_then(super::next_attempt);
                 if let Some(next) = next.as_ref().filter(|_| next != last_attempt) {
                     let now = format!("`foundry task retry {task_id}` starts it now");
@@ -160,6 +162,13 @@ fn is_still(old: &Task, now: &Task) -> bool {
 fn failure(task: &Task) -> Failure {
     let c = task.condition.clone().unwrap_or_default();
     Failure::new(format!("{} ({})", c.message, c.reason)).next(c.next_action).exit(6)
+}
+
+/// Prints what is unusual about the start of the work, when it is first known.
+fn print_base(task: &Task, printed: &mut Option<String>) {
+    let Some(base) = task.base.as_ref().filter(|base| printed.as_ref() != Some(&base.commit)) else { return };
+    *printed = Some(base.commit.clone());
+    base.notices.iter().for_each(super::print_notice);
 }
 
 /// Prints a stage when its state, attempt or reason changed.

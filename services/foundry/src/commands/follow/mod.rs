@@ -50,6 +50,14 @@ pub fn print_condition(condition: Option<&Condition>) {
     }
 }
 
+/// Prints one thing that is unusual about a task, with what can be done.
+pub fn print_notice(notice: &Condition) {
+    output::line(&format!("  notice  {} {}", notice.reason, output::inert(&notice.message)));
+    if asks_for_something(notice) {
+        output::line(&format!("  next    {}", output::inert(&notice.next_action)));
+    }
+}
+
 /// When the next attempt is made after failed ones; none if none is scheduled.
 fn next_attempt(c: &Condition) -> Option<String> {
     let at = output::time(Some(c.next_attempt_time.as_ref()?));

@@ -15,7 +15,8 @@ use crate::shared::Shared;
 /// Pause before the repo service is asked again whether its mirror is ready.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Asks the repo service. Waits for a mirror that is not ready yet, and reports that in the status.
+/// Asks the repo service. Waits while it fetches the base, and for a mirror that is not ready yet, and reports that in
+/// the status.
 pub async fn source(
     shared: &Shared,
     ctx: &StageContext,
@@ -27,12 +28,20 @@ pub async fn source(
         base_branch: sandbox.base_branch.clone(),
         task_id: sandbox.task_id.to_string(),
         sandbox_id: sandbox.sandbox_id.to_string(),
+        branch: sandbox.branch.clone(),
     };
     let status = match shared.repo.clone().get_clone_source(request).await {
         Ok(response) => return Ok(response.into_inner()),
         Err(status) => status,
     };
     let reason = foundry_service::reason_of(&status);
+    if reason == "BASE_BEING_FETCHED" {
+        // Part of every start, so it is no reason to be shown.
+        let pause = foundry_service::retry_after_of(&status).unwrap_or(ASK_AGAIN);
+        let until = ctx.env().clock.now().plus(pause);
+        let key = format!("repository/{}", sandbox.repository_id);
+        return Err(Outcome::wait(key, status.message()).until(until).into());
+    }
     if reason == "REPOSITORY_NOT_READY" {
         let until = ctx.env().clock.now().plus(ASK_AGAIN);
         let key = format!("repository/{}", sandbox.repository_id);
@@ -80,6 +89,7 @@ fn refused(e: GitError) -> ProviderError {
         GitErrorKind::Auth => Class::Credentials,
         GitErrorKind::Protocol | GitErrorKind::NotFound | GitErrorKind::Invalid => Class::Configuration,
         GitErrorKind::Corrupt
+        | GitErrorKind::Partial
         | GitErrorKind::Unreachable
         | GitErrorKind::Busy
         | GitErrorKind::Host

@@ -77,6 +77,9 @@ export function TaskHeader(props: Props) {
       </div>
       <Prompt task={task} />
       {trouble && <ConditionLine condition={trouble} />}
+      {task.base?.notices.map((notice) => (
+        <ConditionLine key={notice.reason} condition={notice} />
+      ))}
     </header>
   )
 }

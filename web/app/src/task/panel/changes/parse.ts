@@ -4,11 +4,17 @@ import { visible } from '../../../ui/text/visible'
 /** Characters of a line that are shown. */
 const LONGEST_LINE = 2000
 
-/** A parsed patch, or undefined when it cannot be parsed. */
+/**
+ * A parsed patch, or undefined when it cannot be parsed. A file that became a symbolic link, or was one, is a deletion and
+ * a creation: both are shown.
+ */
 export function parsePatch(text: string): FileData | undefined {
   try {
-    const file = parseDiff(text, { nearbySequences: 'zip' })[0]
-    return file === undefined || file.hunks.length === 0 ? undefined : { ...file, hunks: file.hunks.map(inertHunk) }
+    const [file, ...more] = parseDiff(text, { nearbySequences: 'zip' })
+    if (file === undefined) return undefined
+    const hunks = [file, ...more].flatMap((part) => part.hunks)
+    if (hunks.length === 0) return undefined
+    return { ...file, type: more.length === 0 ? file.type : 'modify', hunks: hunks.map(inertHunk) }
   } catch {
     return undefined
   }

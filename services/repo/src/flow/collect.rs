@@ -1,0 +1,101 @@
+//! Collects the garbage of a mirror.
+
+use std::time::Duration;
+
+use foundry_core::{FlowId, RepositoryId, Result};
+use foundry_flow::{Flow, NewFlow, Outcome, Retry, Stage, StageContext, enqueue, stage};
+use foundry_git::{CommitId, GitErrorKind, Mirror, MirrorLimits, WorkName};
+use foundry_store::WriteSet;
+
+use crate::context::Context;
+use crate::domain::repository::Repository;
+use crate::store::clones;
+
+/// Key and subject are the repository's id.
+pub static COLLECT: Flow<Context> = Flow::new(
+    "mirror_collection",
+    &[Stage::new(
+        "collecting",
+        Duration::from_secs(15 * 60),
+        Retry {
+            initial: Duration::from_secs(60),
+            factor: 4,
+            max_delay: Duration::from_secs(3600),
+            budget: 4,
+        },
+        |cx, flow| stage(collect(cx, flow)),
+    )],
+)
+// It reads and writes whole mirrors.
+.concurrency(1);
+
+/// Adds a collection, unless one is on its way.
+pub async fn schedule(cx: &Context, ws: &mut WriteSet, repository: &Repository) -> Result<()> {
+    let id = repository.repository_id.as_str();
+    if foundry_flow::unfinished(&cx.store, &COLLECT, id).await?.is_empty() {
+        let flow = NewFlow::new(&COLLECT, FlowId::generate(&cx.env), id, id);
+        enqueue(ws, flow.organization(&repository.organization_id));
+    }
+    Ok(())
+}
+
+async fn collect(cx: &Context, flow: &StageContext) -> Result<Outcome> {
+    let id: RepositoryId = flow.subject_id().parse()?;
+    let mut keep = Vec::new();
+    for (task, commit) in clones::bases_of(&cx.store, &id).await? {
+        keep.push((WorkName::from(&task), CommitId::parse(&commit)?));
+    }
+    let collected = async {
+        let mirror = Mirror::open(&cx.git, cx.mirror_path(&id), MirrorLimits::default()).await?;
+        mirror.collect_garbage(&keep).await
+    };
+    let collected = tokio::select! {
+        collected = collected => collected,
+        () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the collection was stopped")),
+    };
+    Ok(match collected {
+        // The repository was deleted.
+        Err(e) if e.kind() == GitErrorKind::NotFound => Outcome::done(),
+        Err(e) => {
+            tracing::warn!(repository = %id, reason = e.reason(), stderr = e.stderr(), "collecting garbage failed");
+            Outcome::retry(e.reason(), e.message())
+        }
+        Ok(()) => Outcome::done(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Fixture, git};
+
+    #[tokio::test]
+    async fn a_synchronization_that_leaves_many_packs_is_followed_by_a_collection() {
+        let f = Fixture::new().await;
+        let id: RepositoryId = f.mirrored().await.repository_id.parse().unwrap();
+        let mirror = f.cx.mirror_path(&id);
+        let pack = pack(&mirror);
+        for n in 0..51 {
+            let name = format!("objects/pack/pack-{n:040x}.pack");
+            std::fs::copy(&pack, mirror.join(&name)).unwrap();
+            git(&mirror, &["index-pack", &name]);
+        }
+        git(&f.origin, &["commit", "-q", "--allow-empty", "-m", "second"]);
+        let refresh = foundry_proto::repo::v1::RequestRepositoryRefreshRequest {
+            repository_id: id.to_string(),
+            ..Default::default()
+        };
+        let refreshed = crate::ops::request_repository_refresh::request_repository_refresh;
+        refreshed(&f.cx, &f.member, refresh).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let left = std::fs::read_dir(mirror.join("objects/pack")).unwrap().count();
+        assert!(left < 10, "{left} files");
+        git(&mirror, &["fsck"]);
+    }
+
+    fn pack(mirror: &std::path::Path) -> std::path::PathBuf {
+        git(mirror, &["repack", "-q", "-a", "-d"]);
+        let mut packs = std::fs::read_dir(mirror.join("objects/pack")).unwrap().map(|e| e.unwrap().path());
+        packs.find(|p| p.extension().is_some_and(|e| e == "pack")).unwrap()
+    }
+}

@@ -1,0 +1,39 @@
+//! The writes that schedule a synchronization, for the ops that need one.
+
+use foundry_authn::Caller;
+use foundry_core::{FlowId, Result};
+use foundry_flow::{FlowStatus, NewFlow};
+use foundry_server::RequestContext;
+use foundry_store::{Scope, WriteSet};
+
+use crate::context::Context;
+use crate::domain::base::Refresh;
+use crate::domain::repository::Repository;
+use crate::flow::sync;
+use crate::store::repositories;
+
+/// The recorded synchronizations of a repository; at most one of them is unfinished.
+pub async fn syncs(cx: &Context, repository: &Repository) -> Result<Vec<FlowStatus>> {
+    let mut flows = foundry_flow::list_by_subject(&cx.store, repository.repository_id.as_str()).await?;
+    flows.retain(|flow| flow.kind == sync::SYNC.kind);
+    Ok(flows)
+}
+
+/// Adds what makes a synchronization begin after now; fails if the repository has changed since it was read.
+pub fn refresh(cx: &Context, caller: &Caller, ws: &mut WriteSet, repository: &Repository, refresh: Refresh) {
+    let another = match refresh {
+        Refresh::OnItsWay => return,
+        Refresh::Start => false,
+        Refresh::Another => true,
+    };
+    let rev = ws.scope(Scope::organization(&repository.organization_id));
+    repositories::update(ws, rev, repository, vec![("refresh_wanted", another.into())]);
+    if !another {
+        let id = repository.repository_id.as_str();
+        let flow = NewFlow::new(&sync::SYNC, FlowId::generate(&cx.env), id, id)
+            .organization(&repository.organization_id)
+            .on_behalf_of(caller.actor())
+            .traced(RequestContext::current_traceparent());
+        foundry_flow::enqueue(ws, flow);
+    }
+}
