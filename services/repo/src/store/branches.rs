@@ -44,10 +44,7 @@ fn read(row: &Row) -> Result<BranchRow> {
     })
 }
 
-/// One branch.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
+/// A branch as the mirror has it.
 pub async fn find(store: &Store, repository: &RepositoryId, name: &str) -> Result<Option<BranchRow>> {
     let sql =
         "SELECT name, commit_id, commit_time, subject FROM branches WHERE repository_id = $1 AND name = $2";
@@ -55,9 +52,6 @@ pub async fn find(store: &Store, repository: &RepositoryId, name: &str) -> Resul
 }
 
 /// A page of branches, sorted by name.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn list(
     store: &Store,
     repository: &RepositoryId,
@@ -71,10 +65,7 @@ pub async fn list(
     Ok(page.cut(found, |b| b.name.clone()))
 }
 
-/// All branches.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
+/// All branches of a repository, in no order.
 pub async fn all(store: &Store, repository: &RepositoryId) -> Result<Vec<BranchRow>> {
     let sql = "SELECT name, commit_id, commit_time, subject FROM branches WHERE repository_id = $1";
     store.query(sql, &[repository.as_str().into()]).await?.iter().map(read).collect()

@@ -6,9 +6,6 @@ use foundry_store::{Reader, Table, WriteSet};
 pub const CLONES: Table = Table::new("clones", &["sandbox_id", "task_id", "repository_id"], &["sandbox_id"]);
 
 /// Whether a sandbox is recorded with a clone of this repository.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn is_held(from: &impl Reader, sandbox: &SandboxId, repository: &RepositoryId) -> Result<bool> {
     const SQL: &str = "SELECT sandbox_id FROM clones WHERE sandbox_id = $1 AND repository_id = $2";
     let rows = from.query(SQL, &[sandbox.as_str().into(), repository.as_str().into()]).await?;
@@ -16,9 +13,6 @@ pub async fn is_held(from: &impl Reader, sandbox: &SandboxId, repository: &Repos
 }
 
 /// Ids of the tasks that have a sandbox with a clone of the repository, oldest task first.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn tasks_of(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<String>> {
     const SQL: &str = "SELECT DISTINCT task_id FROM clones WHERE repository_id = $1 ORDER BY task_id";
     let rows = from.query(SQL, &[repository.as_str().into()]).await?;
