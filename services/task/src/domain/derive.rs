@@ -165,6 +165,10 @@ impl Aggregate {
                 if view.permission_policy() == PermissionPolicy::Unspecified {
                     view.permission_policy = agent.permission_policy;
                 }
+                // Its turn may be seen before this service has noted that it handed the message over.
+                if state == SessionState::Running {
+                    learn(&mut view.message_id, &agent.message_id);
+                }
                 view.options = session.asked.over(agent.options.as_ref());
                 view.agent_title.clone_from(&agent.title);
                 view.usage.clone_from(&agent.usage);

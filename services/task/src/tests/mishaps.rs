@@ -326,3 +326,22 @@ async fn explains_that_the_events_of_a_session_cannot_be_taken_in_and_why_until_
     running.until(&tenant, &task, |_| stalls.condition(&id, later()).is_none()).await;
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_running_turn_is_named_from_the_moment_at_which_it_is_seen_to_run() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    let mut aggregate = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    let agent = AgentSession {
+        session_id: session.clone(),
+        message_id: "the next".into(),
+        state: AgentSessionState::Running.into(),
+        ..AgentSession::default()
+    };
+    apply::agent_session(&mut WriteSet::new(), &world.env, &mut aggregate, &agent, i64::MAX).unwrap();
+    aggregate.refresh(world.env.clock.now());
+    let view = &aggregate.session(&session).unwrap().view;
+    assert_eq!((view.state(), view.message_id.as_str()), (SessionState::Running, "the next"));
+    running.stop().await;
+}
