@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
 use context::Context;
-pub use store::ENCODED;
+pub use store::{ENCODED, REFERENCES};
 
 /// Settings of the service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
