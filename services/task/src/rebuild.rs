@@ -3,6 +3,7 @@
 use foundry_core::{Env, OrganizationId, Result};
 use foundry_store::{DialectSql, Scope, Store, StoreOptions, Unreadable, WriteSet};
 
+use crate::domain::derive::Replica;
 use crate::projection::organization::{self, SummaryRow};
 use crate::store::{MIGRATIONS, aggregate, summary, upstream};
 
@@ -88,5 +89,6 @@ async fn of_task(store: &Store, id: &str) -> Result<Option<SummaryRow>> {
 async fn of_repository(store: &Store, id: &str) -> Result<Option<SummaryRow>> {
     let Ok(id) = id.parse() else { return Ok(None) };
     let found = upstream::repository(store, &id).await?;
-    Ok(found.filter(|copy| !copy.is_damaged()).map(|copy| organization::of_repository(&copy.entity)))
+    let listed = |copy: &Replica<_>| !copy.is_damaged() && !upstream::was_removed(copy);
+    Ok(found.filter(listed).map(|copy| organization::of_repository(&copy.entity)))
 }

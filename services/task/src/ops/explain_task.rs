@@ -7,7 +7,7 @@ use foundry_proto::repo::v1::Repository;
 use foundry_proto::task::v1::{ExplainTaskRequest, ExplainTaskResponse, Finding, SessionState, TaskState};
 
 use crate::context::Context;
-use crate::domain::derive::Aggregate;
+use crate::domain::derive::{Aggregate, Replica};
 use crate::store::{aggregate, upstream};
 
 /// # Errors
@@ -21,14 +21,14 @@ pub async fn explain_task(
     let moment = cx.store.snapshot().await?;
     let aggregate = aggregate::read(&moment, &id).await?;
     let aggregate = cx.found(caller, aggregate, Role::Viewer, "task", &request.task_id)?;
-    let repository = upstream::repository(&moment, &aggregate.task.repository_id).await?.map(|t| t.entity);
+    let repository = upstream::repository(&moment, &aggregate.task.repository_id).await?;
     let now = cx.env.clock.now();
-    Ok(explain(&aggregate, repository.as_ref(), |session| cx.stalls.condition(session, now)))
+    Ok(explain(&aggregate, repository, |session| cx.stalls.condition(session, now)))
 }
 
 fn explain(
     aggregate: &Aggregate,
-    repository: Option<&Repository>,
+    repository: Option<Replica<Repository>>,
     stalled: impl Fn(&SessionId) -> Option<Condition>,
 ) -> ExplainTaskResponse {
     let view = &aggregate.task.view;
@@ -59,7 +59,9 @@ fn explain(
         let subject = format!("transcript of session {}", session.session_id);
         findings.extend(stalled(&session.session_id).map(|why| finding(&subject, "stalled", &why)));
     }
-    if let Some(changes) = &view.changes {
+    if let Some(removed) = aggregate.repository_removed() {
+        findings.push(finding("work", "not stored", removed));
+    } else if let Some(changes) = &view.changes {
         let mut found = finding("work", "imported", &changes.condition.clone().unwrap_or_default());
         found.explanation = format!(
             "Version {}: {} changed, {} added, {} removed.",
@@ -70,7 +72,7 @@ fn explain(
         );
         findings.push(found);
     }
-    findings.push(repository_finding(repository, &view.repository_id));
+    findings.push(repository_finding(repository, aggregate));
     ExplainTaskResponse { summary, findings }
 }
 
@@ -114,9 +116,17 @@ fn session_finding(aggregate: &Aggregate, session: &crate::domain::session::Sess
     found
 }
 
-fn repository_finding(repository: Option<&Repository>, id: &str) -> Finding {
+fn repository_finding(repository: Option<Replica<Repository>>, aggregate: &Aggregate) -> Finding {
     match repository {
-        Some(r) => {
+        Some(copy) if upstream::was_removed(&copy) || aggregate.repository_removed().is_some() => Finding {
+            subject: format!("repository {}", copy.entity.name),
+            state: "removed".to_owned(),
+            condition: None,
+            explanation:
+                "It was removed: nothing more of its tasks is stored, and no sandbox can be made for them."
+                    .to_owned(),
+        },
+        Some(Replica { entity: r, .. }) => {
             let state = word(r.state().as_str_name(), "REPOSITORY_STATE_");
             let mut found =
                 finding(&format!("repository {}", r.name), &state, &r.condition.clone().unwrap_or_default());
@@ -127,7 +137,7 @@ fn repository_finding(repository: Option<&Repository>, id: &str) -> Finding {
             found
         }
         None => Finding {
-            subject: format!("repository {id}"),
+            subject: format!("repository {}", aggregate.task.repository_id),
             state: "unknown".to_owned(),
             condition: None,
             explanation: "The repo service has not reported it yet.".to_owned(),

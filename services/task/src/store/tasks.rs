@@ -147,6 +147,12 @@ pub async fn branch_taken(store: &Store, repository: &RepositoryId, branch: &str
     Ok(!store.query(SQL, &[repository.into(), branch.into()]).await?.is_empty())
 }
 
+/// The tasks of a repository.
+pub async fn of_repository(store: &Store, repository: &RepositoryId) -> Result<Vec<TaskId>> {
+    const SQL: &str = "SELECT task_id FROM tasks WHERE repository_id = $1";
+    store.query(SQL, &[repository.into()]).await?.iter().map(|r| r.text("task_id")?.parse()).collect()
+}
+
 /// Tasks whose views do not show the latest state of their flows yet.
 pub async fn stale(store: &Store, limit: u32) -> Result<Vec<TaskId>> {
     const SQL: &str = "SELECT task_id FROM tasks WHERE stale = 1 LIMIT $1";

@@ -171,8 +171,14 @@ pub async fn sandbox_ids(store: &Store, organization: &OrganizationId) -> Result
 
 /// Ids of an organization's repositories, to find those missing from a snapshot.
 pub async fn repository_ids(store: &Store, organization: &OrganizationId) -> Result<Vec<RepositoryId>> {
-    const SQL: &str = "SELECT repository_id FROM repositories WHERE organization_id = $1";
-    store.query(SQL, &[organization.into()]).await?.iter().map(|r| r.text("repository_id")?.parse()).collect()
+    const SQL: &str =
+        "SELECT repository_id FROM repositories WHERE organization_id = $1 AND upstream_rev < $2";
+    store
+        .query(SQL, &[organization.into(), REMOVED.into()])
+        .await?
+        .iter()
+        .map(|r| r.text("repository_id")?.parse())
+        .collect()
 }
 
 /// The task that a sandbox of the provisioner belongs to.
@@ -180,6 +186,23 @@ pub async fn task_of_sandbox(store: &Store, sandbox: &str) -> Result<Option<Task
     const SQL: &str = "SELECT task_id FROM sandboxes WHERE sandbox_id = $1";
     let rows = store.query(SQL, &[sandbox.into()]).await?;
     rows.first().map(|r| r.text("task_id")?.parse()).transpose()
+}
+
+/// Revision of the copy of a repository that was removed: above all that the repo service reports.
+const REMOVED: i64 = i64::MAX;
+
+/// Whether this is the last copy of a repository that was removed.
+pub fn was_removed(copy: &Replica<Repository>) -> bool {
+    copy.rev == REMOVED
+}
+
+/// Keeps what is known of a repository that was removed, for the explanation of its tasks.
+pub fn remove_repository(ws: &mut WriteSet, known: &Replica<Repository>) {
+    if known.is_damaged() {
+        ws.remove(&REPOSITORIES, &[known.entity.repository_id.as_str().into()]);
+    } else {
+        put_repository(ws, Some(known.rev), REMOVED, &known.entity);
+    }
 }
 
 /// Stores a repository over the revision that was read, or as a new one; fails if another writer came between.

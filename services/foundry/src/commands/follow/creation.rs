@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use foundry_core::{Timestamp, counted};
 use foundry_proto::common::v1::transcript_part::Body;
-use foundry_proto::common::v1::{Stage, StageState, TranscriptPart, TurnOutcome};
+use foundry_proto::common::v1::{Condition, Stage, StageState, TranscriptPart, TurnOutcome};
 use foundry_proto::task::v1::{Session, Task, TaskItem, TaskState, task_item::Item};
 use foundry_watch::{Event, Op};
 
@@ -115,17 +115,26 @@ pub(super) async fn work(
             };
             for change in changes {
                 if let Op::Upsert(TaskItem { item: Some(Item::Task(task)) }) = change.op
-                    && imported(&task)
+                    && (imported(&task) || never_saved(&task).is_some())
                 {
-                    return Ok::<_, Failure>(task.changes.unwrap_or_default());
+                    return Ok::<_, Failure>(task);
                 }
             }
         }
     };
     match tokio::time::timeout(WORK_LIMIT, wait).await {
-        Ok(changes) => {
-            let c = changes?;
+        Ok(task) => {
+            let task = task?;
+            if let Some(why) = never_saved(&task) {
+                eprintln!(
+                    "the work of this turn is not saved: {} ({})",
+                    output::inert(&why.message),
+                    why.reason
+                );
+                return Ok(());
+            }
             if output == Output::Table {
+                let c = task.changes.unwrap_or_default();
                 output::line(&format!(
                     "changes: {}, +{} -{}",
                     counted(c.files_changed, "file"),
@@ -137,6 +146,12 @@ pub(super) async fn work(
         Err(_) => eprintln!("the work is still being imported; see `foundry task diff {task_id}`"),
     }
     Ok(())
+}
+
+/// Why the work of a task is not saved any more; none while it is.
+fn never_saved(task: &Task) -> Option<&Condition> {
+    let condition = task.changes.as_ref()?.condition.as_ref()?;
+    (condition.reason == "REPOSITORY_REMOVED").then_some(condition)
 }
 
 async fn follow_task(
@@ -238,8 +253,6 @@ fn print_stage(stage: &Stage, printed: &mut HashMap<String, (StageState, i32, St
 
 #[cfg(test)]
 mod tests {
-    use foundry_proto::common::v1::Condition;
-
     use super::*;
 
     #[test]
