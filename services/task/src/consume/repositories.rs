@@ -142,7 +142,7 @@ async fn remove(cx: &Context, ws: &mut WriteSet, organization: &OrganizationId, 
         };
         // One task that cannot be written must not block the others.
         if let Err(e) = change_damaged_too(cx, &task, lose, |_| {}).await {
-            tracing::error!(%task, error = ?e, "a task could not be told that its repository was removed");
+            tracing::error!(%task, error = ?e, "a task whose repository was removed could not be updated");
         }
     }
     let rev = ws.scope(Scope::organization(organization));
