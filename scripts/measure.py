@@ -161,19 +161,39 @@ def circles(rust):
 
 
 def unused_exports(rust, everything):
-    """Public functions, types and constants of library crates that no other crate names."""
+    """Public functions, types and constants of library crates that neither another crate, nor a test, nor the signature
+    of another public item names. What a macro or a trait's type needs is counted, too."""
     words = collections.defaultdict(set)
+    signatures = collections.defaultdict(str)
     for path, text in everything.items():
+        place = path.parts[:2] if path in rust else "tests"
         for word in set(re.findall(r"\b\w+\b", text)):
-            words[word].add(path.parts[:2])
+            words[word].add(place)
+        if path in rust:
+            lines = (line.strip() for line in text.splitlines())
+            signatures[path.parts[:2]] += "".join(f"{line}\n" for line in lines if re.match(r"(pub |fn |async fn |\) ->|\w+: )", line) and not line.startswith("pub use"))
     unused = []
     for path, text in rust.items():
         if path.parts[0] != "crates" or path.parts[1] in TEST_CRATES or "src" not in path.parts:
             continue
         for name in re.findall(r"^pub (?:async |unsafe |const )?(?:fn|struct|enum|trait|static|const|type) (\w+)", text, re.M):
-            if words[name] <= {path.parts[:2]}:
+            if words[name] <= {path.parts[:2]} and len(re.findall(rf"\b{name}\b", signatures[path.parts[:2]])) < 2:
                 unused.append(f"{path}: {name}")
     return unused
+
+
+def doc_comments(text):
+    """The doc comments of items, each as one text, and each of their sections `# Errors` as one more."""
+    comment = []
+    for line in [*text.splitlines(), ""]:
+        bare = line.strip()
+        if bare.startswith("///"):
+            comment.append(bare[3:].strip())
+        elif comment:
+            for part in " ".join(comment).split("# Errors"):
+                if part.strip():
+                    yield part.strip()
+            comment = []
 
 
 def tree(root, package):
@@ -206,14 +226,8 @@ def main():
         print(f"  lines of a file:     {percentiles([len(lines[p]) for p in chosen])}")
         print(f"  lines of a function: {percentiles(lengths)}")
     rust = {path: text for path, text in product.items() if path.suffix == ".rs"}
-    short = [
-        f"{path}: {line.strip()}"
-        for path, text in rust.items()
-        for line in text.splitlines()
-        if re.match(r"^\s*///? ?\S", line) and line.strip().startswith("///") and len(line.strip()[3:].split()) <= 2
-        and line.strip()[3:].strip() not in {"# Errors", "# Panics", "# Safety"}
-    ]
-    print(f"doc lines of at most two words: {len(short)}")
+    short = [f"{path}: {doc}" for path, text in rust.items() for doc in doc_comments(text) if len(doc.split()) <= 2]
+    print(f"doc comments of at most two words: {len(short)}")
     pairs = duplicates(lines)
     print(f"pairs of places with {RUN} or more equal lines: {len(pairs)}")
     for length, one, other in pairs[: options.top]:
@@ -223,7 +237,9 @@ def main():
     for group in groups[: options.top]:
         print(f"  {len(group):3} files  {'/'.join(min(group))} …")
     unused = unused_exports(rust, texts)
-    print(f"exports that no other crate names: {len(unused)}")
+    print(f"exports that nothing outside their crate needs: {len(unused)}")
+    for export in unused[: options.top]:
+        print(f"  {export}")
     for package in ("foundry-gateway", "foundry-authn"):
         print(f"dependencies of {package}: {tree(root, package)}")
     return 0

@@ -45,7 +45,7 @@ impl KeySource for StaticKeys {
 
 /// One public key and its owner.
 #[derive(Clone, Debug)]
-pub struct PublicKey {
+pub(crate) struct PublicKey {
     /// The owner: `auth`, or `service:<name>`.
     pub issuer: String,
     pub(crate) decoding: DecodingKey,
@@ -95,7 +95,7 @@ impl KeyRing {
     /// # Errors
     /// [`TokenError::UnknownKey`] when the source does not have it; [`TokenError::Unverifiable`]
     /// when the source cannot be read.
-    pub async fn find(&self, key_id: &str) -> Result<Arc<PublicKey>, TokenError> {
+    pub(crate) async fn find(&self, key_id: &str) -> Result<Arc<PublicKey>, TokenError> {
         let set = self.0.set.load_full();
         let known = set.by_id.get(key_id).cloned();
         let aged = set.read_at.is_some_and(|t| self.0.clock.now().since(t) >= REFRESH_AGE);

@@ -31,7 +31,7 @@ pub use client::{IdentityLayer, IdentityService, ON_BEHALF_OF};
 pub use error::TokenError;
 pub use feed::keep_revocations;
 pub use identity::{ServiceIdentity, read_public_keys};
-pub use keys::{KeyRing, KeySource, PublicKey, StaticKeys};
+pub use keys::{KeyRing, KeySource, StaticKeys};
 pub use layer::{Authenticator, AuthnLayer, AuthnService, CallerLabel, bearer};
 pub use peer::{CLIENT_PEER, ClientPeer};
 pub use policy::{Method, MethodPolicies, services};

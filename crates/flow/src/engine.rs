@@ -58,9 +58,6 @@ impl Engine {
     }
 
     /// Ends every left-over lease, so that interrupted flows continue at once. Call before [`Engine::start`].
-    ///
-    /// # Errors
-    /// When the database fails.
     pub async fn recover(&self, _owned: &OwnedDataDirectory<'_>) -> Result<usize, Error> {
         let now = self.inner.ask_now().await?;
         let recovered = self.inner.store.write(statements::END_ALL_LEASES, &[now.into()]).await?;
@@ -121,9 +118,6 @@ impl Engine {
 
     /// For tests: runs all due flows, one after the other in the order they became due, until none is
     /// due at the clock's present time. Returns how many claims it took. Not for a started engine.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub async fn run_until_idle(&self) -> Result<usize, Error> {
         let kinds: Vec<&'static str> = self.inner.bounds.keys().copied().collect();
         let mut claims = 0;
@@ -144,9 +138,6 @@ impl Engine {
     }
 
     /// For tests: one run of the sweeper, retention included.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub async fn sweep_once(&self) -> Result<(), Error> {
         sweep::repair(&self.inner).await?;
         sweep::forget(&self.inner).await
@@ -174,9 +165,6 @@ impl Engine {
 }
 
 /// The facts of one flow, if it still exists.
-///
-/// # Errors
-/// When the database fails.
 pub async fn find(store: &Store, flow_id: &FlowId) -> Result<Option<FlowStatus>, Error> {
     let rows = store.query(statements::by_id(), &[flow_id.into()]).await?;
     rows.first().map(|r| crate::row::Row::read(r).map(|row| row.status)).transpose()
@@ -184,27 +172,18 @@ pub async fn find(store: &Store, flow_id: &FlowId) -> Result<Option<FlowStatus>,
 
 /// The unfinished flows of a kind that work on one entity, those that were started first in front, at the same time by
 /// key; at most 100. Flows at a stage that this binary does not have are left out.
-///
-/// # Errors
-/// When the database fails.
 pub async fn unfinished<C>(store: &Store, flow: &Flow<C>, subject_id: &str) -> Result<Vec<FlowId>, Error> {
     let rows = store.query(statements::UNFINISHED, &[subject_id.into(), flow.kind.into()]).await?;
     rows.iter().map(|row| row.text("flow_id")?.parse::<FlowId>().map_err(Error::internal)).collect()
 }
 
 /// Name of the newest signal of a key; empty when there is none.
-///
-/// # Errors
-/// When the database fails.
 pub async fn newest_signal(store: &Store, key: &str) -> Result<String, Error> {
     let rows = store.query(statements::NEWEST_SIGNAL, &[key.into()]).await?;
     Ok(rows.first().map(|r| r.text("nonce")).transpose()?.unwrap_or_default().to_owned())
 }
 
 /// The flows of one entity, the newest first.
-///
-/// # Errors
-/// When the database fails.
 pub async fn list_by_subject(store: &Store, subject_id: &str) -> Result<Vec<FlowStatus>, Error> {
     let rows = store.query(statements::by_subject(), &[Value::from(subject_id)]).await?;
     rows.iter().map(|r| crate::row::Row::read(r).map(|row| row.status)).collect()

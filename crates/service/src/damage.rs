@@ -1,7 +1,7 @@
 //! Stands for stored data that cannot be decoded: only the one entity shows it, and everything else goes on.
 
 use bytes::Bytes;
-use foundry_core::{Code, Error, Result};
+use foundry_core::{Error, Result};
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::common::v1::{Condition, Notice, NoticeKind, TranscriptPart};
 use foundry_store::{Row, is_damaged};
@@ -58,7 +58,21 @@ pub fn stored_part(row: &Row, column: &str, id: &str) -> Result<TranscriptPart> 
         })),
         ..TranscriptPart::default()
     };
-    Ok(readable(row, column, id)?.unwrap_or_else(lost))
+    match transcript_part(row, column) {
+        Err(error) if is_damaged(&error) => {
+            tracing::debug!(id, column, %error, "a stored part of a conversation cannot be decoded");
+            Ok(lost())
+        }
+        read => read,
+    }
+}
+
+/// A stored part of a conversation, which always has a body.
+///
+/// # Errors
+/// `STORED_DATA_DAMAGED` when it cannot be decoded; otherwise when the column cannot be read.
+pub fn transcript_part(row: &Row, column: &str) -> Result<TranscriptPart> {
+    row.own_message(column, |part: TranscriptPart| part.body.is_some().then_some(part))
 }
 
 /// Reads rows for what goes through many of them, and leaves out those that cannot be decoded, which is logged with the
@@ -119,21 +133,16 @@ impl<T> Stored<T> {
 }
 
 impl<M: Message + Default> Stored<M> {
-    /// The message in a column. Where its bytes cannot be decoded, or `is_own` says that they are of another entity than
-    /// `id`, `stand_in` makes what stands for it.
+    /// An entity as it was read by [`Row::own_message`]. Where its bytes cannot be decoded, or are not its own, `stand_in`
+    /// makes what stands for it.
     ///
     /// # Errors
     /// When the column cannot be read, and those of `stand_in`.
-    pub fn message(
-        row: &Row,
-        column: &str,
-        id: &str,
-        is_own: impl FnOnce(&M) -> bool,
-        stand_in: impl FnOnce() -> Result<M>,
-    ) -> Result<Self> {
-        match readable::<M>(row, column, id)? {
-            Some(entity) if is_own(&entity) => Ok(Self { entity, damage: None }),
-            _ => Ok(Self { entity: stand_in()?, damage: Some(damaged(column, id)) }),
+    pub fn or(read: Result<M>, stand_in: impl FnOnce() -> Result<M>) -> Result<Self> {
+        match read {
+            Ok(entity) => Ok(Self { entity, damage: None }),
+            Err(error) if is_damaged(&error) => Ok(Self { entity: stand_in()?, damage: Some(error) }),
+            Err(error) => Err(error),
         }
     }
 
@@ -144,11 +153,6 @@ impl<M: Message + Default> Stored<M> {
     pub fn encoded(&self, row: &Row, column: &str) -> Result<Bytes> {
         if self.is_damaged() { Ok(self.entity.encode_to_vec().into()) } else { row.blob(column) }
     }
-}
-
-fn damaged(column: &str, id: &str) -> Error {
-    let text = format!("the stored column {column} of {id} cannot be decoded");
-    Error::new(Code::DataLoss, "STORED_DATA_DAMAGED", text)
 }
 
 /// What of an entity cannot be decoded, while its other parts are read.
@@ -173,6 +177,7 @@ impl Damage {
 
 #[cfg(test)]
 mod tests {
+    use foundry_core::Code;
     use foundry_store::{DialectSql, Store, StoreOptions};
 
     use super::*;
@@ -185,7 +190,8 @@ mod tests {
         let whole = || of_parts(Ok(4)).unwrap();
         assert!(!whole().is_damaged());
         assert_eq!((whole().whole().unwrap(), whole().shown(mark)), ((3, 4), (3, 4)));
-        let broken = || of_parts(Err(damaged("fold", "ses_1"))).unwrap();
+        let damaged = || Error::new(Code::DataLoss, "STORED_DATA_DAMAGED", "the fold cannot be decoded");
+        let broken = || of_parts(Err(damaged())).unwrap();
         assert!(broken().is_damaged());
         assert_eq!((broken().entity, broken().shown(mark)), ((3, 0), (3, -1)));
         assert_eq!(broken().whole().unwrap_err().reason(), "STORED_DATA_DAMAGED");
@@ -201,12 +207,14 @@ mod tests {
         store.write(DialectSql { sqlite: MAKE, postgres: MAKE }, &[]).await.unwrap();
         let of = |reason: &str| Condition { reason: reason.to_owned(), ..Condition::default() };
         let (own, foreign) = (of("own").encode_to_vec(), of("foreign").encode_to_vec());
-        for (bytes, expected) in [(own, "own"), (foreign, "stand-in"), (vec![0xff; 3], "stand-in")] {
+        for (bytes, expected) in
+            [(own, "own"), (foreign, "stand-in"), (vec![0xff; 3], "stand-in"), (vec![], "stand-in")]
+        {
             const PUT: &str = "INSERT INTO things (data) VALUES ($1)";
             store.write(DialectSql { sqlite: PUT, postgres: PUT }, &[bytes.into()]).await.unwrap();
             let rows = store.query("SELECT data FROM things ORDER BY rowid DESC", &[]).await.unwrap();
-            let is_own = |stored: &Condition| stored.reason == "own";
-            let stored = Stored::message(&rows[0], "data", "one", is_own, || Ok(of("stand-in"))).unwrap();
+            let own = |stored: Condition| (stored.reason == "own").then_some(stored);
+            let stored = Stored::or(rows[0].own_message("data", own), || Ok(of("stand-in"))).unwrap();
             assert_eq!((stored.entity.reason.as_str(), stored.is_damaged()), (expected, expected != "own"));
             let sent = stored.encoded(&rows[0], "data").unwrap();
             assert_eq!(Condition::decode(sent).unwrap(), stored.entity);

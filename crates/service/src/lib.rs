@@ -16,6 +16,7 @@ pub use assembly::{on_database, served};
 pub use command::{MAX_REQUEST_ID, RequestKey, audit, audit_as, with_detail};
 pub use damage::{
     Damage, Stored, damaged_condition, damaged_name, readable, readable_rows, stored_condition, stored_part,
+    transcript_part,
 };
 pub use database::Database;
 pub use notice::{merged_words, notice_words};

@@ -48,5 +48,5 @@ pub use storage::Storage;
 pub use store::{DialectSql, Store, StoreOptions};
 pub use table::Table;
 pub use value::{RevRef, Value};
-pub use verify::{Encoded, Unreadable, verify};
+pub use verify::{Encoded, Reference, Unreadable, ids, missing, verify};
 pub use write_set::{Guard, WriteSet};

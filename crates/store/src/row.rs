@@ -52,9 +52,6 @@ impl Row {
     }
 
     /// TEXT or null.
-    ///
-    /// # Errors
-    /// See [`Row::text`].
     pub fn opt_text(&self, column: &str) -> Result<Option<&str>, Error> {
         match self.get(column)? {
             Value::Text(s) => Ok(Some(s)),
@@ -66,17 +63,11 @@ impl Row {
     }
 
     /// BIGINT, not null.
-    ///
-    /// # Errors
-    /// See [`Row::text`].
     pub fn int(&self, column: &str) -> Result<i64, Error> {
         self.opt_int(column)?.ok_or_else(|| null(column))
     }
 
     /// BIGINT or null.
-    ///
-    /// # Errors
-    /// See [`Row::text`].
     pub fn opt_int(&self, column: &str) -> Result<Option<i64>, Error> {
         match self.get(column)? {
             Value::Int(i) => Ok(Some(*i)),
@@ -86,41 +77,26 @@ impl Row {
     }
 
     /// A point in time stored as BIGINT microseconds, not null.
-    ///
-    /// # Errors
-    /// See [`Row::text`].
     pub fn time(&self, column: &str) -> Result<Timestamp, Error> {
         self.int(column).map(Timestamp::from_micros)
     }
 
     /// A point in time or null.
-    ///
-    /// # Errors
-    /// See [`Row::text`].
     pub fn opt_time(&self, column: &str) -> Result<Option<Timestamp>, Error> {
         Ok(self.opt_int(column)?.map(Timestamp::from_micros))
     }
 
     /// 0 or 1 as a bool, not null.
-    ///
-    /// # Errors
-    /// See [`Row::text`].
     pub fn bool(&self, column: &str) -> Result<bool, Error> {
         self.int(column).map(|i| i != 0)
     }
 
     /// BLOB or BYTEA, not null; shares the buffer.
-    ///
-    /// # Errors
-    /// See [`Row::text`].
     pub fn blob(&self, column: &str) -> Result<Bytes, Error> {
         self.opt_blob(column)?.ok_or_else(|| null(column))
     }
 
     /// BLOB or BYTEA or null; shares the buffer.
-    ///
-    /// # Errors
-    /// See [`Row::text`].
     pub fn opt_blob(&self, column: &str) -> Result<Option<Bytes>, Error> {
         match self.get(column)? {
             Value::Blob(b) => Ok(Some(b.clone())),
@@ -144,6 +120,19 @@ impl Row {
     pub fn opt_message<M: Message + Default>(&self, column: &str) -> Result<Option<M>, Error> {
         let bytes = self.opt_blob(column)?;
         bytes.map(|bytes| M::decode(bytes).map_err(|e| damaged(column, e))).transpose()
+    }
+
+    /// What a row takes from an encoded message, not null, if the message is the row's own: none from `own` when it is
+    /// of another row, or empty.
+    ///
+    /// # Errors
+    /// As [`Row::message`], also when the message is not the row's own.
+    pub fn own_message<M: Message + Default, T>(
+        &self,
+        column: &str,
+        own: impl FnOnce(M) -> Option<T>,
+    ) -> Result<T, Error> {
+        own(self.message(column)?).ok_or_else(|| damaged(column, "it is empty, or belongs to another row"))
     }
 
     /// A value as JSON in a TEXT or BLOB column, not null.

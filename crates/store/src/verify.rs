@@ -1,6 +1,7 @@
 //! Verification of a database: every column with an encoded value is decoded once, and each row where that fails is
-//! named. Nothing is written, and no schema is migrated.
+//! named, as is each row that others name and that is not there. Nothing is written, and no schema is migrated.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -37,6 +38,15 @@ impl Encoded {
         Self { table, column, check: |row, column| row.opt_json::<T>(column).map(drop) }
     }
 
+    /// A column with the row's own entity, read by the function that lists use. It sees only the key and this column.
+    pub const fn entity(
+        table: &'static Table,
+        column: &'static str,
+        check: fn(&Row, &str) -> Result<()>,
+    ) -> Self {
+        Self { table, column, check }
+    }
+
     /// The rows after a key; none = from the first one.
     fn page(&self, after: Option<&[Value]>) -> String {
         let keys = self.table.key().join(", ");
@@ -55,17 +65,38 @@ impl Encoded {
     }
 }
 
-/// A stored value that cannot be decoded.
+/// Rows that must be there because others say so.
+#[derive(Clone, Copy, Debug)]
+pub struct Reference {
+    /// The table of the rows that must be there.
+    pub table: &'static str,
+    /// Lists those that are not: their keys as `id`, and as `why` what says that they exist.
+    pub sql: &'static str,
+}
+
+/// A stored value that cannot be decoded, or a row that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// Name of its table; empty when the file itself is damaged.
     pub table: &'static str,
     /// The values of its row's key, separated by slashes; empty when the table cannot be read at all.
     pub key: String,
-    /// Name of its column.
+    /// Name of its column; empty when the row is missing.
     pub column: &'static str,
-    /// Why it cannot be decoded.
+    /// Why it cannot be decoded, or what says that the row exists.
     pub cause: String,
+}
+
+impl Unreadable {
+    /// A row that is not there although something says that it exists.
+    pub fn missing(table: &'static str, key: String, why: &str) -> Self {
+        Self { table, key, column: "", cause: format!("the row is missing: {why}") }
+    }
+
+    /// Whether the whole row is missing.
+    pub fn is_missing(&self) -> bool {
+        self.column.is_empty() && !self.table.is_empty()
+    }
 }
 
 enum Connection {
@@ -105,6 +136,20 @@ impl Connection {
         };
         let found = texts.into_iter().filter(|text| text != "ok");
         found.map(|cause| Unreadable { table: "", key: String::new(), column: "", cause }).collect()
+    }
+
+    async fn check_references(&mut self, reference: &Reference) -> Vec<Unreadable> {
+        let text = |row: &Row, column| row.text(column).unwrap_or_default().to_owned();
+        match self.query(reference.sql.to_owned(), &[]).await {
+            Ok(rows) => rows
+                .iter()
+                .map(|row| Unreadable::missing(reference.table, text(row, "id"), &text(row, "why")))
+                .collect(),
+            Err(e) => {
+                let (table, cause) = (reference.table, e.to_string());
+                vec![Unreadable { table, key: String::new(), column: "", cause }]
+            }
+        }
     }
 
     async fn check(&mut self, encoded: &Encoded) -> Vec<Unreadable> {
@@ -159,6 +204,29 @@ pub async fn verify(url: &str, columns: &[Encoded]) -> Result<Vec<Unreadable>> {
         found.extend(connection.check(encoded).await);
     }
     Ok(found)
+}
+
+/// The rows of a database that others name and that are not there. While services write it, a row may be named a moment
+/// before or after it is there: only what two calls find is missing.
+///
+/// # Errors
+/// `INTERNAL` when the database cannot be opened.
+pub async fn missing(url: &str, references: &[Reference]) -> Result<Vec<Unreadable>> {
+    let mut connection = Connection::open(url).await?;
+    let mut found = Vec::new();
+    for reference in references {
+        found.extend(connection.check_references(reference).await);
+    }
+    Ok(found)
+}
+
+/// The column `id` of a query, for what no single database can show: which rows of one are missing in another.
+///
+/// # Errors
+/// `INTERNAL` when the database cannot be opened, or does not have these tables.
+pub async fn ids(url: &str, sql: &'static str) -> Result<BTreeSet<String>> {
+    let rows = Connection::open(url).await?.query(sql.to_owned(), &[]).await.map_err(Error::internal)?;
+    rows.iter().map(|row| row.text("id").map(str::to_owned)).collect()
 }
 
 #[cfg(test)]
@@ -219,6 +287,32 @@ mod tests {
     #[tokio::test]
     async fn names_each_damaged_row_and_no_other_on_postgres() {
         names_damaged_rows(&PostgresDatabase::create().await.unwrap().url).await;
+    }
+
+    static OF_ENTITY: [Encoded; 1] = [Encoded::entity(&NOTES, "body", |row, column| {
+        row.own_message(column, |note: Note| (!note.text.is_empty()).then_some(())).map(drop)
+    })];
+    static REFERENCES: [Reference; 1] = [Reference {
+        table: "notes",
+        sql: "SELECT 'a/1' AS id, 'there must be a first note' AS why \
+              WHERE NOT EXISTS (SELECT 1 FROM notes WHERE owner = 'a' AND n = 1)",
+    }];
+
+    #[tokio::test]
+    async fn an_entity_that_is_empty_is_damaged_and_a_row_that_must_be_there_is_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("x.db").display());
+        let store =
+            Store::connect(&url, &[&MIGRATIONS], &Env::system(), StoreOptions::default()).await.unwrap();
+        assert_eq!(missing(&url, &REFERENCES).await.unwrap()[0].key, "a/1");
+        const SQL: &str = "INSERT INTO notes VALUES ('a', 1, x'', NULL)";
+        store.write(crate::DialectSql { sqlite: SQL, postgres: SQL }, &[]).await.unwrap();
+        assert_eq!(missing(&url, &REFERENCES).await.unwrap(), []);
+        assert_eq!(verify(&url, &COLUMNS).await.unwrap(), [], "an empty message may be right");
+        let found = verify(&url, &OF_ENTITY).await.unwrap();
+        assert_eq!((found.len(), found[0].key.as_str(), found[0].is_missing()), (1, "a/1", false));
+        assert_eq!(ids(&url, "SELECT owner AS id FROM notes").await.unwrap(), BTreeSet::from(["a".into()]));
+        store.close().await;
     }
 
     #[tokio::test]

@@ -35,6 +35,8 @@ use crate::keys::PublishedKeys;
 use crate::rpc::Rpc;
 use crate::signing::SigningKeys;
 
+pub use store::REFERENCES;
+
 /// The service's name in the mesh.
 pub const NAME: &str = "auth";
 

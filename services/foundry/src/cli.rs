@@ -75,8 +75,9 @@ pub enum Command {
     },
     /// Print the effective configuration with secrets masked.
     Config,
-    /// Check that everything stored in the mesh's databases can be read, and list the rows that cannot. Changes nothing;
-    /// the mesh may be running or stopped. Exits with code 1 if anything is damaged.
+    /// Check that everything stored in the mesh's databases can be read, and list the rows that cannot, and those that others
+    /// name but that are gone. A row that nothing names is not missed. Changes nothing; the mesh may be running or stopped.
+    /// Exits with code 1 if anything is damaged or missing.
     Verify,
     /// Restore damaged rows that can be derived from other data: lists, and the task service's copies of what other services
     /// store. Stop the mesh first. Exits with code 1 if some cannot be derived.
@@ -94,16 +95,16 @@ pub enum Command {
     /// Manage personal access tokens.
     #[command(subcommand)]
     Token(Token),
-    /// Manage repositories.
+    /// Register repositories, synchronize and remove them.
     #[command(subcommand)]
     Repo(Repo),
-    /// Manage tasks.
+    /// Create tasks, follow them, read their work and end them.
     #[command(subcommand)]
     Task(Task),
     /// Manage sessions of a task.
     #[command(subcommand)]
     Session(Session),
-    /// Manage sandboxes.
+    /// Show what runs in sandboxes, and destroy them.
     #[command(subcommand)]
     Sandbox(Sandbox),
     /// Manage files attached to messages or produced by agents.
@@ -135,7 +136,7 @@ pub enum Token {
         #[arg(long)]
         days: Option<u32>,
     },
-    /// List tokens.
+    /// List your access tokens with their last use.
     List,
     /// Revoke a token.
     Revoke {
@@ -144,7 +145,7 @@ pub enum Token {
     },
 }
 
-/// Manage repositories.
+/// Register repositories, synchronize and remove them.
 #[derive(Subcommand)]
 pub enum Repo {
     /// Register a repository and wait until it is mirrored.
@@ -158,7 +159,7 @@ pub enum Repo {
         #[arg(long)]
         no_wait: bool,
     },
-    /// List repositories.
+    /// List repositories with the state of their mirrors.
     List,
     /// Synchronize a repository with its remote now, and wait until it is done.
     Refresh {
@@ -182,12 +183,12 @@ pub enum Repo {
     },
 }
 
-/// Manage tasks.
+/// Create tasks, follow them, read their work and end them.
 #[derive(Subcommand)]
 pub enum Task {
     /// Create a task and follow it. Ctrl-C detaches; the task keeps running.
     Create(Box<CreateTask>),
-    /// List tasks.
+    /// List tasks, the newest first.
     List {
         /// Include archived and killed tasks.
         #[arg(long)]
@@ -256,7 +257,7 @@ pub enum Task {
         task_id: String,
     },
     /// Kill a task: destroy its sandbox, in any state. Its stored changes are kept, and its transcript for 90 days unless the
-    /// operator has chosen another time.
+    /// operator has chosen another time. An archived task, whose transcript is kept for good, becomes killed at once.
     Kill {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,
@@ -439,10 +440,10 @@ pub enum Attachment {
     },
 }
 
-/// Manage sandboxes.
+/// Show what runs in sandboxes, and destroy them.
 #[derive(Subcommand)]
 pub enum Sandbox {
-    /// List sandboxes.
+    /// List sandboxes with their states and networks.
     List {
         /// Include destroyed sandboxes.
         #[arg(long)]

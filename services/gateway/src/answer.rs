@@ -9,13 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use foundry_core::Error;
 use foundry_edge::draining;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 use tonic::body::Body;
 
 use crate::caller_limits::Permit;
+use crate::cut::Place;
 use crate::forward::{Chain, RequestFailure};
 use crate::headers;
 
@@ -25,7 +27,7 @@ pub(crate) struct AnswerBody {
     service: &'static str,
     /// Whether the status was in the head, or has been sent.
     complete: bool,
-    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    cut: Option<BoxFuture<'static, ()>>,
     failure: RequestFailure,
     _permit: Permit,
 }
@@ -35,11 +37,11 @@ impl AnswerBody {
         inner: Body,
         complete: bool,
         service: &'static str,
-        cut: Option<CancellationToken>,
+        cut: Option<Place>,
         permit: Permit,
         failure: RequestFailure,
     ) -> Self {
-        let cut = cut.map(|token| Box::pin(token.cancelled_owned()));
+        let cut = cut.map(|place| place.cut().boxed());
         Self { inner, service, complete, cut, failure, _permit: permit }
     }
 

@@ -11,13 +11,13 @@ use foundry_core::{Code, Error};
 use foundry_edge::draining;
 use http::{Extensions, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{BoxError, ServiceExt as _};
 
 use crate::answer::AnswerBody;
 use crate::caller_limits::Permit;
+use crate::cut::Place;
 use crate::headers;
 use crate::routes::Route;
 use crate::session::SessionDirective;
@@ -29,7 +29,7 @@ pub(crate) type RequestFailure = Arc<OnceLock<Status>>;
 pub(crate) async fn forward(
     route: &Route,
     request: Request<Body>,
-    cut: Option<CancellationToken>,
+    cut: Option<Place>,
     permit: Permit,
 ) -> Response<Body> {
     let failure = RequestFailure::default();
@@ -39,7 +39,7 @@ pub(crate) async fn forward(
     let body = Body::new(RequestBody { inner: body, failure: failure.clone() });
     let call = route.upstream.clone().oneshot(Request::from_parts(parts, body));
     let answered = match &cut {
-        Some(cut) => match cut.run_until_cancelled(call).await {
+        Some(place) => match place.until_cut(call).await {
             Some(answered) => answered,
             None => return draining().into_status().into_http(),
         },
@@ -54,7 +54,7 @@ pub(crate) async fn forward(
 fn pass_on(
     route: &Route,
     answer: Response<Body>,
-    cut: Option<CancellationToken>,
+    cut: Option<Place>,
     permit: Permit,
     failure: RequestFailure,
 ) -> Response<Body> {

@@ -32,4 +32,4 @@ pub use profiles::{
 };
 pub use providers::{FurtherProviders, no_further_providers};
 pub use service::{Dependencies, Survivors, build};
-pub use store::ENCODED;
+pub use store::{ENCODED, REFERENCES};

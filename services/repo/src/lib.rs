@@ -33,7 +33,7 @@ use tonic::service::Routes;
 
 use context::Context;
 use serving::Serving;
-pub use store::ENCODED;
+pub use store::{ENCODED, REFERENCES};
 
 /// Settings of the service.
 #[derive(Clone, Debug, Serialize, Deserialize)]

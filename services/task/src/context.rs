@@ -124,7 +124,7 @@ impl Context {
     pub async fn repository(&self, id: &RepositoryId) -> Result<Option<Repository>> {
         let copy = upstream::repository(&self.store, id).await?;
         if let Some(copy) = copy.filter(|copy| !copy.is_damaged()) {
-            return Ok(Some(copy.entity));
+            return Ok((!upstream::was_removed(&copy)).then_some(copy.entity));
         }
         let request = GetRepositoryRequest { repository_id: id.to_string() };
         match self.read_repo(self.repo.clone().get_repository(request)).await {

@@ -41,7 +41,7 @@ use tonic::service::Routes;
 use consume::FollowedOrganizations;
 use context::Context;
 pub use rebuild::{Rebuilt, rebuild};
-pub use store::ENCODED;
+pub use store::{ENCODED, REFERENCES};
 
 /// Settings of the service.
 #[derive(Clone, Debug, Serialize, Deserialize)]

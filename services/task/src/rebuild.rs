@@ -3,6 +3,7 @@
 use foundry_core::{Env, OrganizationId, Result};
 use foundry_store::{DialectSql, Scope, Store, StoreOptions, Unreadable, WriteSet};
 
+use crate::domain::derive::Replica;
 use crate::projection::organization::{self, SummaryRow};
 use crate::store::{MIGRATIONS, aggregate, summary, upstream};
 
@@ -13,6 +14,8 @@ pub enum Rebuilt {
     Now,
     /// It is a copy of what another service stores, and is received again when the mesh starts.
     AtNextStart,
+    /// It was a copy of a sandbox that a newer one of its task has replaced: nothing reads it, and it is deleted.
+    Removed,
     /// Nothing that it could be derived from is stored here.
     No,
 }
@@ -35,6 +38,7 @@ async fn rebuild_all(store: &Store, damaged: &[Unreadable]) -> Result<Vec<Rebuil
     for row in damaged {
         rebuilt.push(match row.table {
             "summary_rows" => rebuild_summary(store, &row.key).await?,
+            "sandboxes" if remove_replaced(store, &row.key).await? => Rebuilt::Removed,
             "repositories" | "sandboxes" | "agent_sessions" | "works" => Rebuilt::AtNextStart,
             _ => Rebuilt::No,
         });
@@ -45,6 +49,14 @@ async fn rebuild_all(store: &Store, damaged: &[Unreadable]) -> Result<Vec<Rebuil
         store.write(DialectSql { sqlite: SQL, postgres: SQL }, &[]).await?;
     }
     Ok(rebuilt)
+}
+
+/// Deletes the copy of a sandbox that its task no longer has; false for the newest one of a task.
+async fn remove_replaced(store: &Store, sandbox: &str) -> Result<bool> {
+    const SQL: &str = "DELETE FROM sandboxes WHERE sandbox_id = $1 AND EXISTS (SELECT 1 FROM sandboxes newer \
+         WHERE newer.task_id = sandboxes.task_id AND (newer.create_time, newer.sandbox_id) > \
+         (sandboxes.create_time, sandboxes.sandbox_id)) RETURNING 1 AS gone";
+    Ok(!store.write(DialectSql { sqlite: SQL, postgres: SQL }, &[sandbox.into()]).await?.is_empty())
 }
 
 /// Writes a row of the summary, `<organization>/task/<id>` or `<organization>/repository/<id>`.
@@ -77,5 +89,6 @@ async fn of_task(store: &Store, id: &str) -> Result<Option<SummaryRow>> {
 async fn of_repository(store: &Store, id: &str) -> Result<Option<SummaryRow>> {
     let Ok(id) = id.parse() else { return Ok(None) };
     let found = upstream::repository(store, &id).await?;
-    Ok(found.filter(|copy| !copy.is_damaged()).map(|copy| organization::of_repository(&copy.entity)))
+    let listed = |copy: &Replica<_>| !copy.is_damaged() && !upstream::was_removed(copy);
+    Ok(found.filter(listed).map(|copy| organization::of_repository(&copy.entity)))
 }

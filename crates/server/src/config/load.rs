@@ -94,7 +94,7 @@ impl Layers {
     /// Sets one dotted key, above all other layers. A name with dots is quoted: `provisioner.agents."a.b".command`.
     ///
     /// A section or map is written as a TOML table, `{ NAME = "value" }`; a list as a TOML array, or its items
-    /// with commas.
+    /// with commas. A TOML string, `"a b"`, is its text.
     #[must_use]
     pub fn flag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.flags.insert(key.into(), value.into());
@@ -124,7 +124,7 @@ impl Layers {
             builder = builder.add_source(Tree(layer));
         }
         for (key, text) in self.flags {
-            let layer = tree::tree(&tree::flag_path(&key)?, &text, &known, "a flag")?;
+            let layer = tree::tree(&tree::flag_path(&key)?, &tree::unquoted(&text), &known, "a flag")?;
             seen.record(&layer, &known, "a flag")?;
             builder = builder.add_source(Tree(layer));
         }

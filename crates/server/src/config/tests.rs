@@ -77,6 +77,21 @@ fn each_layer_wins_over_the_one_below_and_leaves_the_rest_alone() {
 }
 
 #[test]
+fn a_flag_may_be_a_quoted_toml_string_and_a_variable_keeps_its_quotes() {
+    let named = |text: &str| Layers::new().flag("name", text).load(&defaults()).unwrap().value.name;
+    assert_eq!(named("\"a b\""), "a b");
+    assert_eq!(named("'a \\b'"), "a \\b");
+    assert_eq!(named("\"a\\tb\""), "a\tb");
+    for plain in ["a b", "\"", "\"a\" b", "\"a\"\nx = \"b\"", "{ a = 1 }", ""] {
+        assert_eq!(named(plain), plain);
+    }
+    let variables = [variable("FOUNDRY_NAME", "\"a\"")];
+    assert_eq!(Layers::new().environment(variables, &[]).load(&defaults()).unwrap().value.name, "\"a\"");
+    let loaded = Layers::new().flag("server.limits.streams", "\"9\"").load(&defaults()).unwrap();
+    assert_eq!(loaded.value.server.limits.streams, 9);
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_origin_and_neighbours() {
     let toml = file("[server]\nlsten = \"127.0.0.1:1\"");
     let error = Layers::new().file(toml.path()).load(&defaults()).unwrap_err().to_string();

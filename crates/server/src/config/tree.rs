@@ -86,11 +86,23 @@ pub(super) fn flag_path(dotted: &str) -> Result<Vec<String>, ConfigError> {
     Ok(path)
 }
 
+/// The text in a TOML string, `"a b"` or `'a b'`; any other text as it is.
+pub(super) fn unquoted(text: &str) -> String {
+    let value = text.trim();
+    let quoted = value.len() > 1 && ['"', '\''].iter().any(|q| value.starts_with(*q) && value.ends_with(*q));
+    match toml_value(value) {
+        Some(serde_json::Value::String(inner)) if quoted => inner,
+        _ => text.to_owned(),
+    }
+}
+
 /// A tree with one value from its text: a TOML table for a section or map; a TOML array or items with commas for a
 /// list; in a map or for an option, a TOML table or array if the text is one; else the text itself.
 pub(super) fn tree(path: &[String], text: &str, known: &Table, origin: &str) -> Result<Table, ConfigError> {
     let from = origin.to_owned();
-    let table_or_array = || toml_value(text).map(|value| value_of(value, Some(&from)));
+    let is_open = |text: &str| text.trim_start().starts_with(['{', '[']);
+    let table_or_array =
+        || toml_value(text).filter(|_| is_open(text)).map(|value| value_of(value, Some(&from)));
     let value = match path.iter().fold(Place::Section(known), |at, key| at.child(key)) {
         Place::Section(_) | Place::Map => match table_or_array() {
             Some(table) => Some(table),
@@ -113,11 +125,8 @@ pub(super) fn tree(path: &[String], text: &str, known: &Table, origin: &str) -> 
     Ok(Table::from_iter([(first.clone(), nested)]))
 }
 
-/// A TOML table or array; none for any other text.
+/// A text as one TOML value; none when it is not one.
 fn toml_value(text: &str) -> Option<serde_json::Value> {
-    if !text.trim_start().starts_with(['{', '[']) {
-        return None;
-    }
     let mut document: serde_json::Map<_, _> = toml::from_str(&format!("value = {text}")).ok()?;
     let value = document.remove("value");
     // A line break in the text may have started another key.

@@ -9,7 +9,7 @@ pub(crate) mod shell;
 pub(crate) mod users;
 
 use foundry_core::{Error, OrganizationId, Result};
-use foundry_store::{Migrations, Row, Value, step};
+use foundry_store::{Migrations, Reference, Row, Value, step};
 
 /// The schema of the auth service.
 pub(crate) const MIGRATIONS: Migrations = Migrations {
@@ -22,6 +22,30 @@ pub(crate) const MIGRATIONS: Migrations = Migrations {
         step!("0003_method_names"),
     ],
 };
+
+/// Rows that others of this service name.
+pub static REFERENCES: [Reference; 4] = [
+    Reference {
+        table: "users",
+        sql: "SELECT DISTINCT user_id AS id, 'it is a member' AS why FROM memberships m \
+              WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.user_id = m.user_id)",
+    },
+    Reference {
+        table: "users",
+        sql: "SELECT DISTINCT user_id AS id, 'it can sign in' AS why FROM identities i \
+              WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.user_id = i.user_id)",
+    },
+    Reference {
+        table: "users",
+        sql: "SELECT DISTINCT user_id AS id, 'it has sessions or tokens' AS why FROM credentials c \
+              WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.user_id = c.user_id)",
+    },
+    Reference {
+        table: "organizations",
+        sql: "SELECT DISTINCT organization_id AS id, 'it has members' AS why FROM memberships m \
+              WHERE NOT EXISTS (SELECT 1 FROM organizations o WHERE o.organization_id = m.organization_id)",
+    },
+];
 
 /// Parses an id column; a malformed id means a damaged database.
 fn id<T: std::str::FromStr<Err = Error>>(row: &Row, column: &str) -> Result<T> {

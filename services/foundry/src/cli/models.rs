@@ -15,7 +15,7 @@ pub enum Model {
         /// API of the provider.
         #[arg(long, value_enum)]
         kind: ModelKind,
-        /// Settings.
+        /// Where it is, and what it offers.
         #[command(flatten)]
         settings: Box<ModelSettings>,
         /// How its key is passed.
@@ -41,7 +41,7 @@ pub enum Model {
     Update {
         /// Name or id.
         model_provider: String,
-        /// New name.
+        /// New name, unique in the organization.
         #[arg(long)]
         rename: Option<String>,
         /// Settings to change.
@@ -126,7 +126,7 @@ pub struct LimitOf {
 pub enum ModelKind {
     /// The Anthropic Messages API.
     Anthropic,
-    /// OpenAI.
+    /// OpenAI itself, with the Responses API.
     Openai,
     /// Other servers with the Chat Completions API: Ollama, vLLM, a company gateway.
     OpenaiCompatible,
@@ -190,7 +190,7 @@ pub enum Profile {
         /// Coding agent; `foundry agents` lists them.
         #[arg(long)]
         agent: String,
-        /// Settings.
+        /// How its agent is set up.
         #[command(flatten)]
         settings: Box<ProfileSettings>,
         /// Make it the default of the organization.
@@ -208,7 +208,7 @@ pub enum Profile {
     Update {
         /// Name or id.
         profile: String,
-        /// New name.
+        /// New name, unique in the organization.
         #[arg(long)]
         rename: Option<String>,
         /// Another coding agent.

@@ -1,5 +1,6 @@
 //! `foundry rebuild`: makes damaged rows again from what else is stored.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use foundry_core::Env;
@@ -7,7 +8,7 @@ use foundry_server::DataDirectory;
 use foundry_store::Unreadable;
 use foundry_task::Rebuilt;
 
-use super::verify::damaged;
+use super::verify::{all_damaged, cause};
 use crate::cli::{Global, Output};
 use crate::failure::Failure;
 use crate::mesh::config;
@@ -20,14 +21,17 @@ use crate::output;
 /// When the configuration is invalid, a mesh runs on the data directory, or a database cannot be opened.
 pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
     let (config, dir) = (config::load(global)?.value, config::data_dir(global)?);
+    let databases = databases::all(&config, &dir);
     let mut rows = Vec::new();
-    for database in databases::all(&config, &dir) {
-        let found = damaged(&database).await?;
+    let damaged = all_damaged(&databases).await?;
+    for database in &databases {
+        let of_it = |(service, row): &(&str, Unreadable)| (*service == database.service).then(|| row.clone());
+        let found: Vec<_> = damaged.iter().filter_map(of_it).collect();
         let became = match database.service {
             "task" if !found.is_empty() => {
                 // Taken only now: it would create the directory of a mesh that never ran.
                 let _held = DataDirectory::open(dir.join(database.service)).map_err(in_use)?;
-                rebuild(&database, &found).await?
+                rebuild(database, &found, &databases).await?
             }
             _ => vec![Rebuilt::No; found.len()],
         };
@@ -49,12 +53,28 @@ pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
         .next("restore them from a backup, or kill the tasks that they belong to"))
 }
 
-async fn rebuild(database: &ServiceDatabase, found: &[Unreadable]) -> Result<Vec<Rebuilt>, Failure> {
-    foundry_task::rebuild(&database.url, &Env::system(), found).await.map_err(|e| {
-        let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
-        Failure::new(format!("the database of {} cannot be rebuilt: {cause}", database.service))
+async fn rebuild(
+    database: &ServiceDatabase,
+    found: &[Unreadable],
+    all: &[ServiceDatabase],
+) -> Result<Vec<Rebuilt>, Failure> {
+    let failed = |e: foundry_core::Error| {
+        Failure::new(format!("the database of {} cannot be rebuilt: {}", database.service, cause(&e)))
             .next("restore the file from a backup if it is damaged itself; `foundry verify` shows that")
-    })
+    };
+    let mut became = foundry_task::rebuild(&database.url, &Env::system(), found).await.map_err(failed)?;
+    let mut sources = BTreeMap::new();
+    for (row, became) in found.iter().zip(&mut became).filter(|(_, became)| **became == Rebuilt::AtNextStart)
+    {
+        if !sources.contains_key(row.table) {
+            sources.insert(row.table, databases::sources(all, row.table).await.map_err(failed)?);
+        }
+        // Nothing sends what its own service no longer has.
+        if sources[row.table].as_ref().is_some_and(|there| !there.contains(&row.key)) {
+            *became = Rebuilt::No;
+        }
+    }
+    Ok(became)
 }
 
 fn in_use(error: foundry_server::DataDirectoryError) -> Failure {
@@ -65,6 +85,7 @@ fn name(became: Rebuilt) -> &'static str {
     match became {
         Rebuilt::Now => "rebuilt",
         Rebuilt::AtNextStart => "rebuilt when the mesh starts",
+        Rebuilt::Removed => "removed: a newer one has replaced it",
         Rebuilt::No => "cannot be derived",
     }
 }
@@ -77,6 +98,7 @@ fn json((service, row, became): &(&str, Unreadable, Rebuilt)) -> String {
     let result = match became {
         Rebuilt::Now => "REBUILT",
         Rebuilt::AtNextStart => "AT_NEXT_START",
+        Rebuilt::Removed => "REMOVED",
         Rebuilt::No => "NOT_DERIVABLE",
     };
     serde_json::json!({

@@ -148,7 +148,10 @@ pub(super) fn queued_in_failed(task: &Task) -> Option<Failure> {
     let condition = task.condition.clone().unwrap_or_default();
     let why = format!("{} ({})", condition.message, condition.reason);
     let failure = Failure::new(format!("the message is queued, but the task has failed: {why}"));
-    Some(failure.next(format!("deliver it with `foundry task retry {}`", task.task_id)).exit(6))
+    Some(match condition.retryable {
+        true => failure.next(format!("deliver it with `foundry task retry {}`", task.task_id)).exit(6),
+        false => failure.next(condition.next_action).exit(6),
+    })
 }
 
 async fn answer(gateway: &Gateway, output: Output, session_id: String, wanted: &str) -> Result<(), Failure> {
@@ -253,7 +256,8 @@ mod tests {
     fn a_message_to_a_failed_task_is_not_waited_for() {
         use foundry_proto::common::v1::Condition;
 
-        let condition = Condition { reason: "SANDBOX_DESTROYED".into(), ..Condition::default() };
+        let condition =
+            Condition { reason: "SANDBOX_DESTROYED".into(), retryable: true, ..Condition::default() };
         let task = |state: TaskState| Task {
             task_id: "task_1".into(),
             state: state.into(),
@@ -263,5 +267,9 @@ mod tests {
         assert!(queued_in_failed(&task(TaskState::Idle)).is_none());
         let failure = queued_in_failed(&task(TaskState::Error)).unwrap();
         assert!(failure.message.contains("SANDBOX_DESTROYED") && failure.code == 6);
+        assert!(failure.next_action.contains("foundry task retry"), "{failure:?}");
+        let lost = Condition { next_action: "kill the task".into(), retryable: false, ..condition.clone() };
+        let lost = Task { condition: Some(lost), ..task(TaskState::Error) };
+        assert_eq!(queued_in_failed(&lost).unwrap().next_action, "kill the task");
     }
 }

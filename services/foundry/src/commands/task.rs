@@ -171,7 +171,7 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
                 format!("  {}", s.session_id),
                 s.name.clone(),
                 output::state(s.state().as_str_name(), "SESSION_STATE_"),
-                s.queue_length.to_string(),
+                format!("{}{}", s.queue_length, if s.queue_held { " (paused)" } else { "" }),
                 s.last_offset.to_string(),
                 s.condition.as_ref().map(|c| c.reason.clone()).unwrap_or_default(),
             ]

@@ -1,6 +1,8 @@
-//! `foundry verify`: names every stored value that cannot be decoded.
+//! `foundry verify`: names every stored value that cannot be decoded, and every row that others name and that is gone.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use foundry_store::Unreadable;
 
@@ -10,16 +12,16 @@ use crate::mesh::config;
 use crate::mesh::databases::{self, ServiceDatabase};
 use crate::output;
 
-/// Lists the damaged rows of all databases by service, table and key.
+/// How long a row of a running mesh may be named before or after it is there.
+const IN_FLIGHT: Duration = Duration::from_secs(2);
+
+/// Lists the damaged and missing rows of all databases by service, table and key.
 ///
 /// # Errors
 /// When the configuration is invalid, or a database cannot be opened.
 pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
     let databases = databases::all(&config::load(global)?.value, &config::data_dir(global)?);
-    let mut found = Vec::new();
-    for database in &databases {
-        found.extend(damaged(database).await?.into_iter().map(|row| (database.service, row)));
-    }
+    let found = all_damaged(&databases).await?;
     let services: Vec<_> = databases.iter().map(|d| d.service).collect();
     match global.output {
         Output::Json if found.is_empty() => output::line(&nothing(&services)),
@@ -35,18 +37,59 @@ pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
     Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The damaged and the missing rows of all databases, each with its service.
+///
+/// # Errors
+/// When a database cannot be opened or read.
+pub async fn all_damaged(databases: &[ServiceDatabase]) -> Result<Vec<(&'static str, Unreadable)>, Failure> {
+    let mut found = Vec::new();
+    for database in databases {
+        found.extend(damaged(database).await?.into_iter().map(|row| (database.service, row)));
+    }
+    let mut absent = missing(databases).await?;
+    if !absent.is_empty() {
+        // The services of a running mesh write one after the other.
+        tokio::time::sleep(IN_FLIGHT).await;
+        let still = missing(databases).await?;
+        absent.retain(|row| still.contains(row));
+    }
+    found.extend(absent);
+    Ok(found)
+}
+
+/// The rows that others name and that are not there, each once.
+async fn missing(databases: &[ServiceDatabase]) -> Result<Vec<(&'static str, Unreadable)>, Failure> {
+    let mut found = Vec::new();
+    for database in databases {
+        let missing = foundry_store::missing(&database.url, database.references).await;
+        found.extend(missing.map_err(|e| unopened(database, &e))?.into_iter().map(|r| (database.service, r)));
+    }
+    found.extend(databases::missing_across(databases).await.map_err(|e| {
+        Failure::new(format!("the services' databases cannot be compared: {}", cause(&e)))
+            .next("start the mesh once, which brings all of them to its version")
+    })?);
+    let mut named = HashSet::new();
+    found.retain(|(service, row)| named.insert((*service, row.table, row.key.clone())));
+    Ok(found)
+}
+
 /// The rows of a database that cannot be decoded.
 ///
 /// # Errors
 /// When it cannot be opened.
-pub async fn damaged(database: &ServiceDatabase) -> Result<Vec<Unreadable>, Failure> {
-    foundry_store::verify(&database.url, &database.columns).await.map_err(|e| {
-        let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
-        let file = file(&database.url);
-        Failure::new(format!("the database of {}{file} cannot be opened: {cause}", database.service)).next(
-            "check --data-dir and the store_url of the service; a mesh that has never run has no databases",
-        )
-    })
+async fn damaged(database: &ServiceDatabase) -> Result<Vec<Unreadable>, Failure> {
+    foundry_store::verify(&database.url, &database.columns).await.map_err(|e| unopened(database, &e))
+}
+
+fn unopened(database: &ServiceDatabase, e: &foundry_core::Error) -> Failure {
+    let (file, cause) = (file(&database.url), cause(e));
+    Failure::new(format!("the database of {}{file} cannot be opened: {cause}", database.service))
+        .next("check --data-dir and the store_url of the service; a mesh that has never run has no databases")
+}
+
+/// The cause of an error of a database in its own words.
+pub fn cause(e: &foundry_core::Error) -> String {
+    std::error::Error::source(e).map_or_else(|| e.to_string(), ToString::to_string)
 }
 
 /// Where the file of a database is, in brackets. Nothing for another URL: it may contain a password.
@@ -95,7 +138,7 @@ mod tests {
         store.write(DialectSql { sqlite: SQL, postgres: SQL }, &[]).await.unwrap();
         store.close().await;
         let columns = vec![Encoded::message::<Notice>(&NOTES, "body")];
-        let database = ServiceDatabase { service: "notes", url, columns };
+        let database = ServiceDatabase { service: "notes", url, columns, references: &[] };
         let found = damaged(&database).await.unwrap();
         let shown: Vec<_> = found.iter().map(|row| cells("notes", row)[..4].join(" ")).collect();
         assert_eq!(shown, ["notes notes bad body"]);
@@ -105,7 +148,9 @@ mod tests {
     #[tokio::test]
     async fn a_database_that_is_not_there_is_a_failure_that_names_its_file_and_shows_no_other_url() {
         let url = "sqlite:/nowhere/task.db".to_owned();
-        let failure = damaged(&ServiceDatabase { service: "task", url, columns: vec![] }).await.unwrap_err();
+        let failure = damaged(&ServiceDatabase { service: "task", url, columns: vec![], references: &[] })
+            .await
+            .unwrap_err();
         assert_eq!(failure.code, 1);
         assert!(failure.message.starts_with("the database of task (/nowhere/task.db) cannot"), "{failure:?}");
         assert_eq!(file("postgres://me:secret@host/task"), "");

@@ -33,7 +33,7 @@ pub struct MeshConfig {
     /// it listens by this configuration.
     #[serde(serialize_with = "in_the_order_of_the_table")]
     pub upstreams: BTreeMap<String, String>,
-    /// The gateway.
+    /// Settings of the gateway.
     pub gateway: foundry_gateway::Config,
     /// Settings of the auth service.
     pub auth: foundry_auth::Config,

@@ -1,8 +1,9 @@
 //! The databases of the mesh's services, for commands that read them without the services.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use foundry_store::Encoded;
+use foundry_store::{Encoded, Reference, Unreadable};
 
 use super::config::MeshConfig;
 
@@ -14,27 +15,142 @@ pub struct ServiceDatabase {
     pub url: String,
     /// Its columns with encoded values.
     pub columns: Vec<Encoded>,
+    /// Which of its rows name others of it.
+    pub references: &'static [Reference],
+}
+
+/// Rows of one service that say which rows another has.
+pub struct Across {
+    /// The service that must have the rows, and their table.
+    missing: (&'static str, &'static str),
+    /// Lists the rows that are there.
+    there: &'static str,
+    /// The service that names them, and how.
+    named: (&'static str, &'static str),
+    /// Lists the rows that must be there.
+    wanted: &'static str,
+}
+
+/// What the services know of each other's rows. A copy of a work outlives its repository, whose removal takes the work.
+static ACROSS: [Across; 9] = [
+    Across {
+        missing: ("provisioner", "sandboxes"),
+        there: "SELECT sandbox_id AS id FROM sandboxes",
+        named: ("task", "the task service has a copy of it"),
+        wanted: "SELECT sandbox_id AS id FROM sandboxes",
+    },
+    Across {
+        missing: ("provisioner", "agent_sessions"),
+        there: "SELECT session_id AS id FROM agent_sessions",
+        named: ("task", "the task service has a copy of it"),
+        wanted: "SELECT session_id AS id FROM agent_sessions",
+    },
+    Across {
+        missing: ("repo", "works"),
+        there: "SELECT task_id AS id FROM works",
+        named: ("task", "the task service has a copy of it"),
+        wanted: "SELECT w.task_id AS id FROM works w JOIN tasks t ON t.task_id = w.task_id \
+                 JOIN repositories r ON r.repository_id = t.repository_id \
+                 WHERE r.upstream_rev < 9223372036854775807",
+    },
+    Across {
+        missing: ("repo", "repositories"),
+        there: "SELECT repository_id AS id FROM repositories",
+        named: ("task", "the task service has a copy of it"),
+        wanted: "SELECT repository_id AS id FROM repositories WHERE upstream_rev < 9223372036854775807",
+    },
+    Across {
+        missing: ("task", "tasks"),
+        there: "SELECT task_id AS id FROM tasks",
+        named: ("provisioner", "the provisioner has a sandbox of it"),
+        wanted: "SELECT DISTINCT task_id AS id FROM sandboxes",
+    },
+    Across {
+        missing: ("task", "sessions"),
+        there: "SELECT session_id AS id FROM sessions",
+        named: ("provisioner", "the provisioner has its agent's side"),
+        wanted: "SELECT session_id AS id FROM agent_sessions",
+    },
+    Across {
+        missing: ("task", "sandboxes"),
+        there: "SELECT sandbox_id AS id FROM sandboxes",
+        named: ("provisioner", "the provisioner has this sandbox"),
+        wanted: "SELECT sandbox_id AS id FROM sandboxes WHERE living = 1",
+    },
+    Across {
+        missing: ("task", "agent_sessions"),
+        there: "SELECT session_id AS id FROM agent_sessions",
+        named: ("provisioner", "the provisioner has this agent session"),
+        wanted: "SELECT session_id AS id FROM agent_sessions",
+    },
+    Across {
+        missing: ("task", "works"),
+        there: "SELECT task_id AS id FROM works",
+        named: ("repo", "the repo service has this work"),
+        wanted: "SELECT task_id AS id FROM works",
+    },
+];
+
+/// The rows that a service must have because another names them, with the service that misses them.
+///
+/// # Errors
+/// When a database cannot be opened or read.
+pub async fn missing_across(
+    databases: &[ServiceDatabase],
+) -> foundry_core::Result<Vec<(&'static str, Unreadable)>> {
+    let mut found = Vec::new();
+    let url = |service: &str| databases.iter().find(|d| d.service == service).map(|d| d.url.as_str());
+    for Across { missing: (service, table), there, named: (by, how), wanted } in &ACROSS {
+        let (Some(ours), Some(theirs)) = (url(service), url(by)) else { continue };
+        let wanted = foundry_store::ids(theirs, wanted).await?;
+        let there = foundry_store::ids(ours, there).await?;
+        let missing = wanted.difference(&there);
+        found.extend(missing.map(|id| (*service, Unreadable::missing(table, id.clone(), how))));
+    }
+    Ok(found)
+}
+
+/// The ids in the table of another service that a table of the task service has copies from; none for other tables.
+///
+/// # Errors
+/// When a database cannot be opened or read.
+pub async fn sources(
+    databases: &[ServiceDatabase],
+    table: &str,
+) -> foundry_core::Result<Option<BTreeSet<String>>> {
+    let source = ACROSS.iter().find(|a| a.missing.0 != "task" && a.missing.1 == table);
+    let Some(Across { missing: (service, _), there, .. }) = source else { return Ok(None) };
+    let Some(database) = databases.iter().find(|d| d.service == *service) else { return Ok(None) };
+    foundry_store::ids(&database.url, there).await.map(Some)
 }
 
 /// The databases of all services that have one, wherever the configuration has put them.
 pub fn all(config: &MeshConfig, mesh_dir: &Path) -> Vec<ServiceDatabase> {
     let flows = &foundry_flow::ENCODED;
-    let database = |service: &'static str, configured: &str, columns: &[&[Encoded]]| {
+    let database = |service: &'static str,
+                    configured: &str,
+                    columns: &[&[Encoded]],
+                    references: &'static [Reference]| {
         let own = || format!("sqlite:{}", mesh_dir.join(service).join(format!("{service}.db")).display());
         let url = if configured.is_empty() { own() } else { configured.to_owned() };
-        ServiceDatabase { service, url, columns: columns.concat() }
+        ServiceDatabase { service, url, columns: columns.concat(), references }
     };
     vec![
-        database(foundry_auth::NAME, &config.auth.store_url, &[]),
-        database("repo", &config.repo.store_url, &[&foundry_repo::ENCODED, flows]),
-        database("provisioner", &config.provisioner.store_url, &[&foundry_provisioner::ENCODED, flows]),
-        database("task", &config.task.store_url, &[&foundry_task::ENCODED, flows]),
+        database(foundry_auth::NAME, &config.auth.store_url, &[], &foundry_auth::REFERENCES),
+        database("repo", &config.repo.store_url, &[&foundry_repo::ENCODED, flows], &foundry_repo::REFERENCES),
+        database(
+            "provisioner",
+            &config.provisioner.store_url,
+            &[&foundry_provisioner::ENCODED, flows],
+            &foundry_provisioner::REFERENCES,
+        ),
+        database("task", &config.task.store_url, &[&foundry_task::ENCODED, flows], &foundry_task::REFERENCES),
     ]
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use foundry_store::{DialectSql, Store, StoreOptions};
 
     use super::*;
     use crate::mesh::MeshService;
@@ -51,5 +167,45 @@ mod tests {
         let urls: Vec<_> = found.iter().map(|d| d.url.as_str()).collect();
         assert_eq!(urls[1], "sqlite:/data/repo/repo.db");
         assert_eq!(urls[3], "postgres://host/task");
+    }
+
+    /// A database with these tables.
+    async fn with(dir: &Path, service: &'static str, tables: &'static str) -> ServiceDatabase {
+        let url = format!("sqlite:{}", dir.join(format!("{service}.db")).display());
+        let options = StoreOptions::default();
+        let store = Store::connect(&url, &[], &foundry_core::Env::system(), options).await.unwrap();
+        for sql in tables.split(';') {
+            store.write(DialectSql { sqlite: sql, postgres: sql }, &[]).await.unwrap();
+        }
+        store.close().await;
+        ServiceDatabase { service, url, columns: vec![], references: &[] }
+    }
+
+    #[tokio::test]
+    async fn rows_that_one_service_has_of_another_are_missed_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = "CREATE TABLE repositories AS SELECT 'r1' AS repository_id; \
+             CREATE TABLE works AS SELECT 't2' AS task_id";
+        let provisioner = "CREATE TABLE sandboxes AS SELECT 'b1' AS sandbox_id, 't1' AS task_id, 1 AS living \
+             UNION SELECT 'b0', 't1', 0; CREATE TABLE agent_sessions AS SELECT 's1' AS session_id";
+        let task = "CREATE TABLE tasks AS SELECT 't2' AS task_id, 'gone' AS repository_id; \
+             CREATE TABLE sessions AS SELECT 's1' AS session_id; \
+             CREATE TABLE sandboxes AS SELECT 'b9' AS sandbox_id, 't2' AS task_id; \
+             CREATE TABLE agent_sessions AS SELECT 's1' AS session_id; \
+             CREATE TABLE repositories AS SELECT 'gone' AS repository_id, 9223372036854775807 AS upstream_rev; \
+             CREATE TABLE works AS SELECT 't2' AS task_id";
+        let databases = [
+            with(dir.path(), "repo", repo).await,
+            with(dir.path(), "provisioner", provisioner).await,
+            with(dir.path(), "task", task).await,
+        ];
+        let missing = missing_across(&databases).await.unwrap();
+        let named: Vec<_> = missing.iter().map(|(s, row)| (*s, row.table, row.key.as_str())).collect();
+        let expected =
+            [("provisioner", "sandboxes", "b9"), ("task", "tasks", "t1"), ("task", "sandboxes", "b1")];
+        assert_eq!(named, expected);
+        let there = sources(&databases, "sandboxes").await.unwrap().unwrap();
+        assert!(there.contains("b1") && !there.contains("b9"));
+        assert_eq!(sources(&databases, "tasks").await.unwrap(), None);
     }
 }

@@ -18,9 +18,6 @@ const UNAVAILABLE: &str = "ATTACHMENT_STORE_UNAVAILABLE";
 
 /// Stores the files of a stretch of the log and fills in their ids in its parts; a file that cannot be stored gets
 /// the reason instead. Returns the ids that the stretch's write set must mark as ready.
-///
-/// # Errors
-/// When the database fails.
 pub async fn keep(
     shared: &Shared,
     session: &Session,

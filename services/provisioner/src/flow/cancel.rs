@@ -49,9 +49,6 @@ struct Asked {
 }
 
 /// Adds the job.
-///
-/// # Errors
-/// Never: ids can be written as JSON.
 pub fn enqueue_for(
     ws: &mut WriteSet,
     shared: &Shared,
@@ -67,9 +64,6 @@ pub fn enqueue_for(
 
 /// The same after a delay, for a turn that the agent should end by itself. Nothing happens when the model provider
 /// has answered a call since.
-///
-/// # Errors
-/// Never: ids can be written as JSON.
 pub fn enqueue_after(
     ws: &mut WriteSet,
     shared: &Shared,

@@ -46,9 +46,6 @@ struct Memory {
 }
 
 /// Adds one job for these declined questions: the agent's ids of its requests, with their answers.
-///
-/// # Errors
-/// When the database fails.
 pub async fn enqueue_for(
     ws: &mut WriteSet,
     shared: &Shared,

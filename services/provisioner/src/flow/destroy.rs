@@ -57,9 +57,6 @@ struct Unsaved {
 }
 
 /// Adds the flow.
-///
-/// # Errors
-/// Never: the input can be written as JSON.
 pub fn enqueue_for(
     ws: &mut WriteSet,
     sandbox: &Sandbox,

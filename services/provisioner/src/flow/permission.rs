@@ -76,9 +76,6 @@ impl Answer {
 }
 
 /// Adds the job of these answers by policy, unless the agent has not read the earlier ones for long.
-///
-/// # Errors
-/// When the database fails.
 pub async fn enqueue_by_policy(
     ws: &mut WriteSet,
     shared: &Shared,
@@ -98,9 +95,6 @@ pub async fn enqueue_by_policy(
 }
 
 /// Adds the job of these answers by people and policies, in this order.
-///
-/// # Errors
-/// Never: the input can be written as JSON.
 pub fn enqueue_for(
     ws: &mut WriteSet,
     shared: &Shared,

@@ -175,6 +175,25 @@ async fn a_dead_runtime_is_replaced_and_its_turn_is_cut_once() {
 }
 
 #[tokio::test]
+async fn a_ready_sandbox_says_that_its_runtime_cannot_be_reached_until_it_can() {
+    let f = Fixture::new().await;
+    let id = f.ensure().await.sandbox_id.to_string();
+    f.run().await;
+    f.provider.host().failing.insert("probe");
+    check_all(&f.shared).await;
+    let silent = f.sandbox(&id).await;
+    assert_eq!(
+        (silent.state, silent.condition.reason.as_str()),
+        (SandboxState::Ready, "RUNTIME_UNREACHABLE")
+    );
+    check_all(&f.shared).await;
+    assert_eq!(f.sandbox(&id).await.rev, silent.rev, "each round writes it again");
+    f.provider.host().failing.clear();
+    check_all(&f.shared).await;
+    assert_eq!(f.sandbox(&id).await.condition.reason, "");
+}
+
+#[tokio::test]
 async fn a_stranger_of_our_scheme_is_destroyed_after_a_grace_and_nobody_else() {
     let f = Fixture::new().await;
     let known = f.ensure().await.sandbox_id.to_string();

@@ -54,9 +54,6 @@ struct Input {
 }
 
 /// Adds the job of a turn.
-///
-/// # Errors
-/// Never: ids can be written as JSON.
 pub fn enqueue_for(
     ws: &mut WriteSet,
     session: &Session,

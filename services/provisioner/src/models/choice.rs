@@ -60,9 +60,6 @@ async fn suitable(
 
 /// The model providers that an organization may use, in the order in which one is chosen for an agent: those of the
 /// environment, then the organization's own by name.
-///
-/// # Errors
-/// When the database fails.
 pub async fn providers_of(
     shared: &Shared,
     organization: &OrganizationId,

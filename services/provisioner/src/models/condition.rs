@@ -24,9 +24,6 @@ pub(crate) const LIMIT_WAIT: &str = "MODEL_LIMIT_WAIT";
 
 /// Records the outcome of a session's call: for the session, and, when a quota is used up until a known time, for all
 /// that use the same model provider.
-///
-/// # Errors
-/// When the database fails.
 pub async fn record(shared: &Shared, owner: &Owner, seen: &ModelCondition) -> Result<(), Error> {
     let id: SessionId = owner.session.parse()?;
     let decide = || async {

@@ -9,9 +9,6 @@ use crate::store::model_totals::Total;
 use crate::store::{model_limits, model_totals};
 
 /// The limits that apply to the calls of a task, with what is used.
-///
-/// # Errors
-/// When the database fails.
 pub async fn of_task(
     shared: &Shared,
     organization: &OrganizationId,
@@ -36,9 +33,6 @@ pub async fn of_task(
 }
 
 /// How much of a limit is used; by this task, if the limit is set per task.
-///
-/// # Errors
-/// When the database fails.
 pub async fn used(
     shared: &Shared,
     organization: &OrganizationId,

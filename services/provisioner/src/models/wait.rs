@@ -58,9 +58,6 @@ pub fn is_over(wait: &ModelWait, now: Timestamp) -> bool {
 
 /// Whether a turn must wait for a quota now: the wait as an outcome of its delivery, also recorded in the session;
 /// none when it can be delivered.
-///
-/// # Errors
-/// When the database fails.
 pub async fn keeps_back(shared: &Shared, session: &Session, turn: &Turn) -> Result<Option<Outcome>, Error> {
     let (id, message) = (&session.session_id, turn.message_id.as_str());
     let decide = || async {

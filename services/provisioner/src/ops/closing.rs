@@ -10,9 +10,6 @@ use crate::shared::Shared;
 use crate::store::{cleared, condition_value, sessions, turns};
 
 /// Writes the end of a session: its turn is ended, its flows are cancelled.
-///
-/// # Errors
-/// When the database fails.
 pub async fn close(
     shared: &Shared,
     ws: &mut WriteSet,

@@ -51,9 +51,6 @@ impl Profiles {
 }
 
 /// The model provider with this id, if the organization may use it: its own, or one of the environment.
-///
-/// # Errors
-/// When the database fails.
 pub async fn provider_of(
     shared: &Shared,
     organization: &OrganizationId,

@@ -2,8 +2,7 @@
 
 use foundry_core::{Error, OrganizationId, ProfileId};
 use foundry_proto::provisioner::v1 as proto;
-use foundry_service::readable;
-use foundry_store::{Guard, RevRef, Row, Scope, Store, Table, Value, WriteSet};
+use foundry_store::{Guard, RevRef, Row, Scope, Store, Table, Value, WriteSet, is_damaged};
 use prost::Message as _;
 
 use super::id;
@@ -26,7 +25,7 @@ const LIST: &str =
 const KIND: &str = "agent_profile";
 
 fn read(row: &Row) -> Result<Profile, Error> {
-    let mut view: proto::AgentProfile = row.message("view")?;
+    let mut view: proto::AgentProfile = decoded(row)?;
     view.rev = row.int("rev")?;
     // The column decides, so that taking the default from a profile need not rewrite its view.
     view.settings.get_or_insert_default().is_default = row.bool("is_default")?;
@@ -38,11 +37,18 @@ fn read(row: &Row) -> Result<Profile, Error> {
     })
 }
 
+/// The view of a row, which names its own id.
+pub fn decoded(row: &Row) -> Result<proto::AgentProfile, Error> {
+    let id = row.text("profile_id")?;
+    row.own_message("view", |view: proto::AgentProfile| (view.profile_id == id).then_some(view))
+}
+
 /// The same for lists, which show of one that cannot be decoded its id and name.
 fn listed(row: &Row) -> Result<Profile, Error> {
     let profile_id = row.text("profile_id")?;
-    if readable::<proto::AgentProfile>(row, "view", profile_id)?.is_some() {
-        return read(row);
+    match decoded(row) {
+        Err(e) if is_damaged(&e) => {}
+        _ => return read(row),
     }
     let settings = proto::AgentProfileSettings {
         name: row.text("name")?.to_owned(),

@@ -35,9 +35,17 @@ pub struct Elicitation {
     pub answer: String,
 }
 
+/// The request of a row, which names its own id.
+pub fn decoded(row: &foundry_store::Row) -> Result<ElicitationRequest, Error> {
+    let id = row.text("elicitation_id")?;
+    row.own_message("request", |request: ElicitationRequest| {
+        (request.elicitation_id == id).then_some(request)
+    })
+}
+
 fn read(row: &foundry_store::Row) -> Result<Elicitation, Error> {
     Ok(Elicitation {
-        request: row.message("request")?,
+        request: decoded(row)?,
         acp_id: row.json("acp_id")?,
         pending: row.text("state")? == PermissionState::Pending.as_str(),
         answered: row.text("state")? == PermissionState::Answered.as_str(),
@@ -81,17 +89,11 @@ pub fn void(ws: &mut WriteSet, session: &SessionId) {
 }
 
 /// The form with this id in a session.
-///
-/// # Errors
-/// When the database fails.
 pub async fn find(store: &Store, session: &SessionId, id: &str) -> Result<Option<Elicitation>, Error> {
     store.query(BY_ID, &[session.into(), id.into()]).await?.first().map(read).transpose()
 }
 
 /// The pending forms of a session, the oldest first.
-///
-/// # Errors
-/// When the database fails.
 pub async fn pending(store: &Store, session: &SessionId) -> Result<Vec<Elicitation>, Error> {
     store.query(PENDING, &[session.into()]).await?.iter().map(read).collect()
 }

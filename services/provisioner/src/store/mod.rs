@@ -18,12 +18,10 @@ pub mod stages;
 pub mod turns;
 
 use foundry_core::Error;
-use foundry_proto::common::v1::{
-    Base, Condition, ElicitationRequest, PermissionRequest, TranscriptPart, WorkNotices,
-};
-use foundry_proto::provisioner::v1 as proto;
+use foundry_proto::common::v1::{Base, Condition, ElicitationRequest, PermissionRequest, WorkNotices};
 use foundry_sandbox::{ReachedLimit, RuntimeFacts};
-use foundry_store::{Encoded, Migrations, Value, step};
+use foundry_service::transcript_part;
+use foundry_store::{Encoded, Migrations, Reference, Value, step};
 use prost::Message as _;
 
 use crate::domain::Offer;
@@ -44,13 +42,52 @@ pub static ENCODED: [Encoded; 20] = [
     Encoded::json::<Offer>(&sessions::SESSIONS, "offer"),
     Encoded::message::<PermissionRequest>(&sessions::SESSIONS, "pending_permission"),
     Encoded::message::<ElicitationRequest>(&sessions::SESSIONS, "pending_elicitation"),
-    Encoded::message::<TranscriptPart>(&events::EVENTS, "part"),
-    Encoded::message::<PermissionRequest>(&permissions::PERMISSIONS, "request"),
+    Encoded::entity(&events::EVENTS, "part", |row, column| transcript_part(row, column).map(drop)),
+    Encoded::entity(&permissions::PERMISSIONS, "request", |row, _| permissions::decoded(row).map(drop)),
     Encoded::json::<serde_json::Value>(&permissions::PERMISSIONS, "acp_id"),
-    Encoded::message::<ElicitationRequest>(&elicitations::ELICITATIONS, "request"),
+    Encoded::entity(&elicitations::ELICITATIONS, "request", |row, _| elicitations::decoded(row).map(drop)),
     Encoded::json::<serde_json::Value>(&elicitations::ELICITATIONS, "acp_id"),
-    Encoded::message::<proto::AgentProfile>(&agent_profiles::AGENT_PROFILES, "view"),
-    Encoded::message::<proto::ModelProvider>(&model_providers::MODEL_PROVIDERS, "view"),
+    Encoded::entity(&agent_profiles::AGENT_PROFILES, "view", |row, _| agent_profiles::decoded(row).map(drop)),
+    Encoded::entity(&model_providers::MODEL_PROVIDERS, "view", |row, _| {
+        model_providers::decoded(row).map(drop)
+    }),
+];
+
+/// Rows that others of this service name. A session whose events were given back to the task service has none.
+pub static REFERENCES: [Reference; 6] = [
+    Reference {
+        table: "sandboxes",
+        sql: "SELECT DISTINCT sandbox_id AS id, 'it has sessions' AS why FROM agent_sessions a \
+              WHERE NOT EXISTS (SELECT 1 FROM sandboxes b WHERE b.sandbox_id = a.sandbox_id)",
+    },
+    Reference {
+        table: "agent_sessions",
+        sql: "SELECT DISTINCT session_id AS id, 'it has turns' AS why FROM turns t \
+              WHERE NOT EXISTS (SELECT 1 FROM agent_sessions a WHERE a.session_id = t.session_id)",
+    },
+    Reference {
+        table: "agent_sessions",
+        sql: "SELECT DISTINCT session_id AS id, 'it has events' AS why FROM agent_events e \
+              WHERE NOT EXISTS (SELECT 1 FROM agent_sessions a WHERE a.session_id = e.session_id)",
+    },
+    Reference {
+        table: "agent_events",
+        sql: "SELECT session_id AS id, 'the session has had ' || CAST(last_offset AS TEXT) || ' events' AS why \
+              FROM agent_sessions a WHERE released = 0 AND last_offset > \
+              (SELECT COUNT(*) FROM agent_events e WHERE e.session_id = a.session_id)",
+    },
+    Reference {
+        table: "turns",
+        sql: "SELECT session_id || '/' || message_id AS id, 'it is the last of its session' AS why \
+              FROM agent_sessions a WHERE message_id <> '' AND NOT EXISTS \
+              (SELECT 1 FROM turns t WHERE t.session_id = a.session_id AND t.message_id = a.message_id)",
+    },
+    Reference {
+        table: "flows",
+        sql: "SELECT flow_id AS id, 'it moves ' || sandbox_id AS why FROM sandboxes b WHERE state IN \
+              ('queued', 'allocating', 'preparing_repo', 'installing_agent', 'starting_agent', 'destroying') \
+              AND NOT EXISTS (SELECT 1 FROM flows f WHERE f.flow_id = b.flow_id)",
+    },
 ];
 
 /// The provisioner's schema, in steps that are applied once each and never changed.

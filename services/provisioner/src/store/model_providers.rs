@@ -2,8 +2,7 @@
 
 use foundry_core::{Error, ModelProviderId, OrganizationId};
 use foundry_proto::provisioner::v1 as proto;
-use foundry_service::readable;
-use foundry_store::{Guard, RevRef, Row, Scope, Store, Table, Value, WriteSet};
+use foundry_store::{Guard, RevRef, Row, Scope, Store, Table, Value, WriteSet, is_damaged};
 use prost::Message as _;
 
 use super::id;
@@ -28,16 +27,23 @@ fn read(row: &Row) -> Result<ModelProvider, Error> {
     Ok(ModelProvider {
         model_provider_id: id(row.text("model_provider_id")?)?,
         organization_id: Some(id(row.text("organization_id")?)?),
-        view: proto::ModelProvider { rev, ..row.message("view")? },
+        view: proto::ModelProvider { rev, ..decoded(row)? },
         sealed: row.opt_blob("secrets")?,
     })
+}
+
+/// The view of a row, which names its own id.
+pub fn decoded(row: &Row) -> Result<proto::ModelProvider, Error> {
+    let id = row.text("model_provider_id")?;
+    row.own_message("view", |view: proto::ModelProvider| (view.model_provider_id == id).then_some(view))
 }
 
 /// The same for lists, which show of one that cannot be decoded its id and name.
 fn listed(row: &Row) -> Result<ModelProvider, Error> {
     let provider_id = row.text("model_provider_id")?;
-    if readable::<proto::ModelProvider>(row, "view", provider_id)?.is_some() {
-        return read(row);
+    match decoded(row) {
+        Err(e) if is_damaged(&e) => {}
+        _ => return read(row),
     }
     Ok(ModelProvider {
         model_provider_id: id(provider_id)?,

@@ -34,9 +34,15 @@ pub struct Permission {
     pub option_id: String,
 }
 
+/// The request of a row, which names its own id.
+pub fn decoded(row: &foundry_store::Row) -> Result<PermissionRequest, Error> {
+    let id = row.text("permission_id")?;
+    row.own_message("request", |request: PermissionRequest| (request.permission_id == id).then_some(request))
+}
+
 fn read(row: &foundry_store::Row) -> Result<Permission, Error> {
     Ok(Permission {
-        request: row.message("request")?,
+        request: decoded(row)?,
         acp_id: row.json("acp_id")?,
         pending: row.text("state")? == PermissionState::Pending.as_str(),
         answered: row.text("state")? == PermissionState::Answered.as_str(),

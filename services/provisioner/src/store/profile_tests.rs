@@ -27,10 +27,15 @@ fn profile(
         is_default: default,
         ..Default::default()
     };
+    let profile_id = ProfileId::generate(env);
     Profile {
-        profile_id: ProfileId::generate(env),
         organization_id: organization.clone(),
-        view: proto::AgentProfile { settings: Some(settings), ..Default::default() },
+        view: proto::AgentProfile {
+            profile_id: profile_id.to_string(),
+            settings: Some(settings),
+            ..Default::default()
+        },
+        profile_id,
         sealed: Some(vec![1, 2, 3].into()),
     }
 }
@@ -52,12 +57,18 @@ async fn keeps_them(url: &str) {
     let sandbox = sandboxes::living(&store).await.unwrap().remove(0);
     assert_eq!((sandbox.agent.as_str(), sandbox.profile_id.as_str()), ("demo", ""), "made without a profile");
 
-    let view = proto::ModelProvider { name: "work".to_owned(), ..Default::default() };
-    let provider = |organization: &OrganizationId| ModelProvider {
-        model_provider_id: ModelProviderId::generate(&env),
-        organization_id: Some(organization.clone()),
-        view: view.clone(),
-        sealed: None,
+    let provider = |organization: &OrganizationId| {
+        let model_provider_id = ModelProviderId::generate(&env);
+        ModelProvider {
+            view: proto::ModelProvider {
+                model_provider_id: model_provider_id.to_string(),
+                name: "work".to_owned(),
+                ..Default::default()
+            },
+            model_provider_id,
+            organization_id: Some(organization.clone()),
+            sealed: None,
+        }
     };
     let (work, foreign) = (provider(&ours), provider(&theirs));
     commit(&store, |ws| model_providers::insert(ws, &ours, &work)).await.unwrap();

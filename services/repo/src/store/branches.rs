@@ -44,10 +44,7 @@ fn read(row: &Row) -> Result<BranchRow> {
     })
 }
 
-/// One branch.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
+/// A branch as the mirror has it.
 pub async fn find(store: &Store, repository: &RepositoryId, name: &str) -> Result<Option<BranchRow>> {
     let sql =
         "SELECT name, commit_id, commit_time, subject FROM branches WHERE repository_id = $1 AND name = $2";
@@ -55,9 +52,6 @@ pub async fn find(store: &Store, repository: &RepositoryId, name: &str) -> Resul
 }
 
 /// A page of branches, sorted by name.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn list(
     store: &Store,
     repository: &RepositoryId,
@@ -72,9 +66,6 @@ pub async fn list(
 }
 
 /// The first branch beside which git cannot have a new one of this name: the same, one below it, or one above it.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn conflict(store: &Store, repository: &RepositoryId, name: &str) -> Result<Option<String>> {
     const SQL: &str = "SELECT name FROM branches WHERE repository_id = $1 AND (name = $2 \
                        OR substr(name, 1, $4) = $3 OR substr($3, 1, length(name) + 1) = name || '/') \
@@ -86,10 +77,7 @@ pub async fn conflict(store: &Store, repository: &RepositoryId, name: &str) -> R
     rows.first().map(|row| Ok(row.text("name")?.to_owned())).transpose()
 }
 
-/// All branches.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
+/// All branches of a repository, in no order.
 pub async fn all(store: &Store, repository: &RepositoryId) -> Result<Vec<BranchRow>> {
     let sql = "SELECT name, commit_id, commit_time, subject FROM branches WHERE repository_id = $1";
     store.query(sql, &[repository.as_str().into()]).await?.iter().map(read).collect()

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use foundry_core::{Error, PageRequest, PageToken, Result, TaskId};
 use foundry_proto::repo::v1::{FileChange, FileChangeKind};
-use foundry_service::readable;
-use foundry_store::{Row, Snapshot, Table, WriteSet};
+use foundry_store::{Row, Snapshot, Table, WriteSet, is_damaged};
 use prost::Message as _;
 
 use crate::domain::work::Work;
@@ -53,7 +52,19 @@ fn change(row: &Row) -> Result<FileChange> {
         kind: FileChangeKind::Modified.into(),
         ..FileChange::default()
     };
-    Ok(readable(row, "change", path)?.unwrap_or_else(unreadable))
+    match decoded(row) {
+        Err(e) if is_damaged(&e) => Ok(unreadable()),
+        read => read,
+    }
+}
+
+/// The change in a row, which is of the path that the row names.
+///
+/// # Errors
+/// `STORED_DATA_DAMAGED` when it is not, or cannot be decoded.
+pub fn decoded(row: &Row) -> Result<FileChange> {
+    let path = row.text("path")?;
+    row.own_message("change", |change: FileChange| (change.path == path).then_some(change))
 }
 
 /// The error for a version that a newer one has replaced.
@@ -104,9 +115,6 @@ pub async fn list(
 }
 
 /// One changed file with its patch; `moment` as for [`list`].
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn find(
     moment: &Snapshot,
     against: Against,

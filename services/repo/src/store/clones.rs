@@ -10,9 +10,6 @@ pub const CLONES: Table =
     Table::new("clones", &["sandbox_id", "task_id", "repository_id", "base_commit"], &["sandbox_id"]);
 
 /// The commit from which a sandbox starts that is recorded with a clone of this repository.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn held(
     from: &impl Reader,
     sandbox: &SandboxId,
@@ -35,9 +32,6 @@ pub async fn bases_of(from: &impl Reader, repository: &RepositoryId) -> Result<V
 }
 
 /// Ids of the tasks that have a sandbox with a clone of the repository, oldest task first.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn tasks_of(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<String>> {
     const SQL: &str = "SELECT DISTINCT task_id FROM clones WHERE repository_id = $1 ORDER BY task_id";
     let rows = from.query(SQL, &[repository.as_str().into()]).await?;

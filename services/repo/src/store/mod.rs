@@ -8,8 +8,7 @@ pub mod repositories;
 pub mod works;
 
 use foundry_proto::common::v1::{Condition, MergedParts, WorkNotices};
-use foundry_proto::repo::v1::FileChange;
-use foundry_store::{Encoded, Migrations, step};
+use foundry_store::{Encoded, Migrations, Reference, step};
 
 /// All columns with encoded values, for `foundry verify`.
 pub static ENCODED: [Encoded; 6] = [
@@ -17,8 +16,33 @@ pub static ENCODED: [Encoded; 6] = [
     Encoded::message::<Condition>(&works::WORKS, "condition"),
     Encoded::message::<WorkNotices>(&works::WORKS, "notices"),
     Encoded::message::<MergedParts>(&works::WORKS, "merged_from"),
-    Encoded::message::<FileChange>(&changes::WORK_CHANGES, "change"),
-    Encoded::message::<FileChange>(&changes::WORK_WHOLE_CHANGES, "change"),
+    Encoded::entity(&changes::WORK_CHANGES, "change", |row, _| changes::decoded(row).map(drop)),
+    Encoded::entity(&changes::WORK_WHOLE_CHANGES, "change", |row, _| changes::decoded(row).map(drop)),
+];
+
+/// Rows that others of this service name.
+pub static REFERENCES: [Reference; 4] = [
+    Reference {
+        table: "repositories",
+        sql: "SELECT DISTINCT repository_id AS id, 'it has works' AS why FROM works w \
+              WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = w.repository_id)",
+    },
+    Reference {
+        table: "repositories",
+        sql: "SELECT DISTINCT repository_id AS id, 'it has branches' AS why FROM branches b \
+              WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = b.repository_id)",
+    },
+    Reference {
+        table: "branches",
+        sql: "SELECT repository_id AS id, 'the repository has ' || CAST(branch_count AS TEXT) || ' branches' AS why \
+              FROM repositories r WHERE branch_count > \
+              (SELECT COUNT(*) FROM branches b WHERE b.repository_id = r.repository_id)",
+    },
+    Reference {
+        table: "works",
+        sql: "SELECT DISTINCT task_id AS id, 'it has changed files' AS why FROM work_changes c \
+              WHERE NOT EXISTS (SELECT 1 FROM works w WHERE w.task_id = c.task_id)",
+    },
 ];
 
 /// The service's schema.

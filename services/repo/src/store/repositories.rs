@@ -49,9 +49,6 @@ pub const ONE_BY_REV: &str =
     select!("WHERE organization_id = $1 AND repository_id = $2 AND rev > $3 ORDER BY rev LIMIT $4");
 
 /// Reads a row.
-///
-/// # Errors
-/// `INTERNAL` when the row is damaged.
 pub fn read(row: &Row) -> Result<Repository> {
     Ok(Repository {
         repository_id: row.text("repository_id")?.parse()?,
@@ -73,9 +70,6 @@ pub fn read(row: &Row) -> Result<Repository> {
 }
 
 /// The repository with this id, in any organization.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn find(store: &Store, id: &RepositoryId) -> Result<Option<Repository>> {
     store
         .query(select!("WHERE repository_id = $1"), &[id.as_str().into()])
@@ -100,9 +94,6 @@ pub async fn find_by_name(
 }
 
 /// A page of an organization's repositories, sorted by name.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn list(
     store: &Store,
     organization: &OrganizationId,

@@ -47,9 +47,6 @@ macro_rules! select {
 pub const BY_REV: &str = select!("WHERE organization_id = $1 AND rev > $2 ORDER BY rev LIMIT $3");
 
 /// Reads a row.
-///
-/// # Errors
-/// `INTERNAL` when the row is damaged.
 pub fn read(row: &Row) -> Result<Work> {
     Ok(Work {
         task_id: row.text("task_id")?.parse()?,
@@ -76,9 +73,6 @@ pub fn read(row: &Row) -> Result<Work> {
 }
 
 /// The work of a task, in any organization.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn find(from: &impl Reader, task: &TaskId) -> Result<Option<Work>> {
     from.query(select!("WHERE task_id = $1"), &[task.as_str().into()]).await?.first().map(read).transpose()
 }

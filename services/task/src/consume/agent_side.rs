@@ -13,9 +13,6 @@ use crate::flow::change_with;
 /// Applies the current state of a session's agent side. While a turn runs, nearly all updates say only how far its
 /// events are, of which nothing is shown; for any other the task is loaded and derived. `put` adds what is to be written
 /// with it.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn update(
     cx: &Context,
     task: &TaskId,

@@ -11,9 +11,6 @@ use crate::flow::change;
 /// Appends events to the transcript of a session, and returns the offset up to which it holds all of them
 /// (`i64::MAX` when the session is gone). Nearly all events change nothing but the end of the transcript; those that
 /// also hold the queue change what is shown of the task, which is then loaded and derived.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn append(
     cx: &Context,
     task: &TaskId,

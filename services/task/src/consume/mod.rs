@@ -31,7 +31,7 @@ use crate::store::{positions, tasks};
 #[cfg(test)]
 pub(crate) use ended::{delete_transcripts, release};
 #[cfg(test)]
-pub(crate) use stale::freshen;
+pub(crate) use stale::{freshen, list_restored};
 
 use repositories::Repositories;
 use sandboxes::Sandboxes;
@@ -84,9 +84,6 @@ impl FollowedOrganizations {
 }
 
 /// Starts all consumers.
-///
-/// # Errors
-/// When the database fails.
 pub async fn start(
     cx: &Arc<Context>,
     tasks: &Tasks,

@@ -16,7 +16,7 @@ use crate::domain::derive::{Aggregate, Replica};
 use crate::flow::change_damaged_too;
 use crate::projection::organization;
 use crate::store::user_state::{self, Owner};
-use crate::store::{positions, summary, upstream};
+use crate::store::{positions, summary, tasks, upstream};
 
 pub(super) struct Repositories;
 
@@ -128,10 +128,25 @@ async fn take_repository(
     Ok(())
 }
 
-/// Removes a repository, its summary row, and users' drafts for a new task in it.
+/// Removes a repository, its summary row, and users' drafts for a new task in it. Its tasks show that their work is gone.
 async fn remove(cx: &Context, ws: &mut WriteSet, organization: &OrganizationId, id: &str) -> Result<()> {
+    let Ok(repository) = id.parse::<RepositoryId>() else { return Ok(()) };
+    let Some(known) = upstream::repository(&cx.store, &repository).await? else { return Ok(()) };
+    if upstream::was_removed(&known) {
+        return Ok(());
+    }
+    for task in tasks::of_repository(&cx.store, &repository).await? {
+        let lose = |aggregate: &mut Aggregate, _: &mut WriteSet| {
+            aggregate.lose_repository(&known.entity.name, cx.env.clock.now());
+            Ok(())
+        };
+        // One task that cannot be written must not block the others.
+        if let Err(e) = change_damaged_too(cx, &task, lose, |_| {}).await {
+            tracing::error!(%task, error = ?e, "a task whose repository was removed could not be updated");
+        }
+    }
     let rev = ws.scope(Scope::organization(organization));
-    ws.remove(&upstream::REPOSITORIES, &[id.into()]);
+    upstream::remove_repository(ws, &known);
     ws.remove(&summary::SUMMARY, &[organization.into(), format!("repository/{id}").into()]);
     ws.tombstone(rev, summary::REPOSITORY, id);
     let subject = format!("new_task/{id}");

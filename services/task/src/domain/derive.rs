@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use foundry_core::{Code, Error, Result, Timestamp};
 use foundry_proto::common::v1::{Condition, PermissionPolicy};
 use foundry_proto::provisioner::v1::{AgentSession, AgentSessionState, Sandbox, SandboxState};
-use foundry_proto::repo::v1::Work;
+use foundry_proto::repo::v1::{Work, WorkState};
 use foundry_proto::task::v1::{SessionState, TaskState};
 use foundry_service::damaged_condition;
 
@@ -14,6 +14,10 @@ use super::stages;
 use super::task::{Lifecycle, Task};
 use super::validate::prefix;
 use super::work;
+
+/// The reason when the repository of a task was removed.
+const REPOSITORY_REMOVED: &str = "REPOSITORY_REMOVED";
+const START_AGAIN: &str = "kill the task; register the repository again and create a new task in it";
 
 /// The last known copy of another service's entity.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +83,53 @@ impl Aggregate {
     /// Whether the stored row of the task or of one of its sessions cannot be decoded.
     pub fn is_damaged(&self) -> bool {
         self.require_readable().is_err()
+    }
+
+    /// The repository was removed, and the work with it.
+    pub fn lose_repository(&mut self, name: &str, now: Timestamp) {
+        if self.repository_removed().is_some() {
+            return;
+        }
+        let condition = Condition {
+            reason: REPOSITORY_REMOVED.to_owned(),
+            message: format!(
+                "the repository {name} was removed, and the stored work of this task with it; what the agent does \
+                 from then on cannot be saved"
+            ),
+            since_time: Some(now.to_proto()),
+            next_action: "ask the agent to show what you still need, and kill the task".to_owned(),
+            ..Condition::default()
+        };
+        let work = Work {
+            task_id: self.task.task_id.to_string(),
+            organization_id: self.task.organization_id.to_string(),
+            repository_id: self.task.repository_id.to_string(),
+            state: WorkState::Error.into(),
+            condition: Some(condition),
+            ..Work::default()
+        };
+        // No other work of it comes.
+        self.work = Some(Replica { rev: i64::MAX, entity: work });
+    }
+
+    /// Why there is no work any more and no new sandbox can be made: the repository was removed. None when it is there.
+    pub fn repository_removed(&self) -> Option<&Condition> {
+        let condition = self.work.as_ref()?.entity.condition.as_ref()?;
+        (condition.reason == REPOSITORY_REMOVED).then_some(condition)
+    }
+
+    /// Refuses what needs the repository of the task.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` `REPOSITORY_REMOVED`.
+    pub fn require_repository(&self) -> Result<()> {
+        let Some(removed) = self.repository_removed() else { return Ok(()) };
+        Err(Error::precondition(
+            "REPOSITORY_REMOVED",
+            self.task.repository_id.as_str(),
+            removed.message.clone(),
+        )
+        .next_action(START_AGAIN))
     }
 
     /// A session by its id.
@@ -166,6 +217,10 @@ impl Aggregate {
                 if view.permission_policy() == PermissionPolicy::Unspecified {
                     view.permission_policy = agent.permission_policy;
                 }
+                // Its turn may be seen before this service has noted that it handed the message over.
+                if state == SessionState::Running {
+                    learn(&mut view.message_id, &agent.message_id);
+                }
                 view.options = session.asked.over(agent.options.as_ref());
                 view.agent_title.clone_from(&agent.title);
                 view.usage.clone_from(&agent.usage);
@@ -248,6 +303,10 @@ impl Aggregate {
 
     fn derived_active(&self) -> (TaskState, Condition) {
         let flow = &self.task.flow;
+        if let Some(removed) = self.repository_removed().filter(|_| !self.has_living_sandbox()) {
+            // Nothing to retry: there is nothing to clone.
+            return (TaskState::Error, Condition { next_action: START_AGAIN.to_owned(), ..removed.clone() });
+        }
         if flow.failed() {
             return (TaskState::Error, retryable(self.cause_of_failure()));
         }
@@ -311,8 +370,8 @@ impl Aggregate {
             s.view.state() == SessionState::Error || (s.view.queue_held && s.view.queue_length > 0)
         });
         let limited = || open().find(|s| s.view.condition.as_ref().is_some_and(says_output_limit));
-        let shown = wanting.or_else(limited);
-        (TaskState::Idle, shown.and_then(|s| s.view.condition.clone()).unwrap_or_default())
+        let shown = wanting.or_else(limited).and_then(|s| s.view.condition.clone());
+        (TaskState::Idle, shown.or_else(|| self.repository_removed().cloned()).unwrap_or_default())
     }
 
     /// Why provisioning failed: the condition of the sandbox or agent session if it has one, else the flow's.

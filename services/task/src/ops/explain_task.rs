@@ -13,7 +13,7 @@ use foundry_watch_hub::View;
 
 use crate::consume;
 use crate::context::Context;
-use crate::domain::derive::Aggregate;
+use crate::domain::derive::{Aggregate, Replica};
 use crate::stalls::{self, Followed};
 use crate::store::{aggregate, upstream};
 use crate::view;
@@ -29,9 +29,9 @@ pub async fn explain_task(
     let moment = cx.store.snapshot().await?;
     let aggregate = aggregate::read(&moment, &id).await?;
     let aggregate = cx.found(caller, aggregate, Role::Viewer, "task", &request.task_id)?;
-    let repository = upstream::repository(&moment, &aggregate.task.repository_id).await?.map(|t| t.entity);
+    let repository = upstream::repository(&moment, &aggregate.task.repository_id).await?;
     let now = cx.env.clock.now();
-    let mut explained = explain(&aggregate, repository.as_ref(), |session| cx.stalls.condition(session, now));
+    let mut explained = explain(&aggregate, repository, |session| cx.stalls.condition(session, now));
     explained.findings.extend(stalled_watches(cx, &aggregate));
     Ok(explained)
 }
@@ -57,7 +57,7 @@ fn stalled_watches(cx: &Context, aggregate: &Aggregate) -> Vec<Finding> {
 
 fn explain(
     aggregate: &Aggregate,
-    repository: Option<&Repository>,
+    repository: Option<Replica<Repository>>,
     stalled: impl Fn(&SessionId) -> Option<Condition>,
 ) -> ExplainTaskResponse {
     let view = &aggregate.task.view;
@@ -92,8 +92,11 @@ fn explain(
         let subject = format!("transcript of session {}", session.session_id);
         findings.extend(stalled(&session.session_id).map(|why| finding(&subject, "stalled", &why)));
     }
-    findings.extend(view.changes.iter().flat_map(work_findings));
-    findings.push(repository_finding(repository, &view.repository_id));
+    match aggregate.repository_removed() {
+        Some(removed) => findings.push(finding("work", "not stored", removed)),
+        None => findings.extend(view.changes.iter().flat_map(work_findings)),
+    }
+    findings.push(repository_finding(repository, aggregate));
     ExplainTaskResponse { summary, findings }
 }
 
@@ -181,9 +184,17 @@ fn session_finding(aggregate: &Aggregate, session: &crate::domain::session::Sess
     found
 }
 
-fn repository_finding(repository: Option<&Repository>, id: &str) -> Finding {
+fn repository_finding(repository: Option<Replica<Repository>>, aggregate: &Aggregate) -> Finding {
     match repository {
-        Some(r) => {
+        Some(copy) if upstream::was_removed(&copy) || aggregate.repository_removed().is_some() => Finding {
+            subject: format!("repository {}", copy.entity.name),
+            state: "removed".to_owned(),
+            condition: None,
+            explanation:
+                "It was removed: nothing more of its tasks is stored, and no sandbox can be made for them."
+                    .to_owned(),
+        },
+        Some(Replica { entity: r, .. }) => {
             let state = word(r.state().as_str_name(), "REPOSITORY_STATE_");
             let mut found =
                 finding(&format!("repository {}", r.name), &state, &r.condition.clone().unwrap_or_default());
@@ -194,7 +205,7 @@ fn repository_finding(repository: Option<&Repository>, id: &str) -> Finding {
             found
         }
         None => Finding {
-            subject: format!("repository {id}"),
+            subject: format!("repository {}", aggregate.task.repository_id),
             state: "unknown".to_owned(),
             condition: None,
             explanation: "The repo service has not reported it yet.".to_owned(),

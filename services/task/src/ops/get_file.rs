@@ -12,10 +12,11 @@ use crate::view::files::file_tree_entry;
 /// Works also when the sandbox is gone. The content of a symbolic link is its target.
 ///
 /// # Errors
-/// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for the task or the
+/// `FAILED_PRECONDITION` `REPOSITORY_REMOVED`, `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for the task or the
 /// file, `INVALID_ARGUMENT` `PATH_WRONG_KIND` for a directory or submodule.
 pub async fn get_file(cx: &Context, caller: &Caller, request: GetFileRequest) -> Result<GetFileResponse> {
     let aggregate = cx.task(caller, &request.task_id, Role::Viewer).await?;
+    aggregate.require_repository()?;
     if request.path.is_empty() {
         return Err(Error::invalid_field("path", "must not be empty"));
     }

@@ -12,7 +12,7 @@ use crate::view::files::file_change;
 /// Works also when the sandbox is gone.
 ///
 /// # Errors
-/// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for a file
+/// `FAILED_PRECONDITION` `REPOSITORY_REMOVED`, `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for a file
 /// that is not among the changes.
 pub async fn get_file_diff(
     cx: &Context,
@@ -20,6 +20,7 @@ pub async fn get_file_diff(
     request: GetFileDiffRequest,
 ) -> Result<GetFileDiffResponse> {
     let aggregate = cx.task(caller, &request.task_id, Role::Viewer).await?;
+    aggregate.require_repository()?;
     if request.path.is_empty() {
         return Err(Error::invalid_field("path", "must not be empty"));
     }

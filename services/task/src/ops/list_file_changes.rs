@@ -12,13 +12,14 @@ use crate::view::files::file_change;
 /// Works also when the sandbox is gone; empty before the first import.
 ///
 /// # Errors
-/// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND`.
+/// `FAILED_PRECONDITION` `REPOSITORY_REMOVED`, `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND`.
 pub async fn list_file_changes(
     cx: &Context,
     caller: &Caller,
     request: ListFileChangesRequest,
 ) -> Result<ListFileChangesResponse> {
     let aggregate = cx.task(caller, &request.task_id, Role::Viewer).await?;
+    aggregate.require_repository()?;
     PageRequest::parse(request.page_size, &request.page_token)?;
     let changes = aggregate.task.view.changes.clone().unwrap_or_default();
     if changes.version == 0 {

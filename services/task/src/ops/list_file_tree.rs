@@ -12,7 +12,7 @@ use crate::view::files::file_tree_entry;
 /// Works also when the sandbox is gone; empty before the first import.
 ///
 /// # Errors
-/// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for the task or the
+/// `FAILED_PRECONDITION` `REPOSITORY_REMOVED`, `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for the task or the
 /// directory, `INVALID_ARGUMENT` `PATH_WRONG_KIND` when the path is not a directory.
 pub async fn list_file_tree(
     cx: &Context,
@@ -20,6 +20,7 @@ pub async fn list_file_tree(
     request: ListFileTreeRequest,
 ) -> Result<ListFileTreeResponse> {
     let aggregate = cx.task(caller, &request.task_id, Role::Viewer).await?;
+    aggregate.require_repository()?;
     PageRequest::parse(request.page_size, &request.page_token)?;
     if aggregate.task.view.changes.as_ref().is_none_or(|c| c.version == 0) {
         return Ok(ListFileTreeResponse::default());

@@ -18,7 +18,8 @@ use crate::store::aggregate::session_key;
 /// Schedules the retry of everything in the task that has failed, or that waits for another attempt.
 ///
 /// # Errors
-/// `FAILED_PRECONDITION` `NOTHING_TO_RETRY` when nothing failed or waits for another attempt, or the task has ended; `NOT_FOUND`.
+/// `FAILED_PRECONDITION` `NOTHING_TO_RETRY` when nothing failed or waits for another attempt, or the task has ended,
+/// `REPOSITORY_REMOVED` when there is nothing that a new sandbox could clone; `NOT_FOUND`.
 pub async fn retry_task(
     cx: &Context,
     caller: &Caller,
@@ -54,6 +55,10 @@ fn retry_sandbox(decision: &mut Decision<'_>) -> Result<bool> {
     let failed = decision.aggregate.sandbox.as_ref().filter(|s| s.entity.state() == SandboxState::Error);
     let failed = failed.map(|s| (s.entity.sandbox_id.clone(), s.rev));
     let gone = decision.aggregate.sandbox.is_some() && !decision.aggregate.has_living_sandbox();
+    let cloned = decision.aggregate.sandbox.as_ref().is_some_and(|s| !s.entity.base_commit.is_empty());
+    if gone || !cloned {
+        decision.aggregate.require_repository()?;
+    }
     if decision.aggregate.task.flow.failed() {
         // The failed stage retries only the failure that the person has seen.
         decision.aggregate.task.retry_rev = failed.map_or(0, |(_, rev)| rev);

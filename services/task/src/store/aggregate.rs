@@ -45,18 +45,12 @@ pub async fn load(store: &Store, id: &TaskId) -> Result<Option<Box<Aggregate>>> 
 }
 
 /// The same for reads, and for what ends a task: of a row that cannot be decoded, only the columns are known.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn load_damaged_too(store: &Store, id: &TaskId) -> Result<Option<Box<Aggregate>>> {
     store.count_load();
     read(store, id).await
 }
 
 /// As [`load_damaged_too`], from a store or a snapshot. Reads that answer a caller need a snapshot: only writes are fenced.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn read(from: &impl Reader, id: &TaskId) -> Result<Option<Box<Aggregate>>> {
     // The fence comes first: a change after it makes the write fail.
     let Some(mut task) = tasks::find(from, id).await? else { return Ok(None) };
@@ -82,9 +76,6 @@ async fn recall(from: &impl Reader, task: &mut Task) -> Result<()> {
 }
 
 /// A task and its sessions, read from one snapshot. Reads that answer a caller need one: only writes are fenced.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn of_one_moment(store: &Store, id: &TaskId) -> Result<Option<(Task, Vec<Session>)>> {
     let moment = store.snapshot().await?;
     let Some(mut task) = tasks::find(&moment, id).await? else { return Ok(None) };

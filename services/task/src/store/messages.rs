@@ -35,9 +35,6 @@ const OPEN: &str = "SELECT message_id, session_id, task_id, position, state, rev
      text_size, attachments FROM messages WHERE task_id = $1 AND state IN ('queued', 'delivering') ORDER BY position";
 
 /// Reads a row without its text. Files that cannot be decoded are left out; see [`Said::damaged`].
-///
-/// # Errors
-/// `INTERNAL` when the row is damaged.
 pub fn read(row: &Row) -> Result<Message> {
     Ok(Message {
         message_id: row.text("message_id")?.parse()?,
@@ -54,17 +51,11 @@ pub fn read(row: &Row) -> Result<Message> {
 }
 
 /// The queued messages of a task, in delivery order.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn open(from: &impl Reader, task: &TaskId) -> Result<Vec<Message>> {
     from.query(OPEN, &[task.into()]).await?.iter().map(read).collect()
 }
 
 /// The task of a message.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn task_of(store: &Store, message: &MessageId) -> Result<Option<TaskId>> {
     const SQL: &str = "SELECT task_id FROM messages WHERE message_id = $1";
     let rows = store.query(SQL, &[message.into()]).await?;
@@ -72,9 +63,6 @@ pub async fn task_of(store: &Store, message: &MessageId) -> Result<Option<TaskId
 }
 
 /// A message with its whole text.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn find(store: &Store, message: &MessageId) -> Result<Option<(Message, String)>> {
     const SQL: &str = "SELECT message_id, session_id, task_id, position, state, rev, created_by, create_time, \
          preview, text_size, attachments, text FROM messages WHERE message_id = $1";
@@ -96,9 +84,6 @@ pub struct Said {
 }
 
 /// The whole text of a message, its files and who sent it.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn said(store: &Store, message: &str) -> Result<Option<Said>> {
     const SQL: &str = "SELECT message_id, text, created_by, attachments FROM messages WHERE message_id = $1";
     let rows = store.query(SQL, &[message.into()]).await?;

@@ -11,9 +11,6 @@ pub const POSITIONS: Table =
 pub const REPOSITORIES: &str = "repositories";
 
 /// The position at which a stream resumes; none before its first batch.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn find(store: &Store, stream: &str) -> Result<Option<Position>> {
     const SQL: &str = "SELECT rev, resume_token FROM consumer_positions WHERE stream = $1";
     let rows = store.query(SQL, &[stream.into()]).await?;
@@ -32,17 +29,11 @@ fn repositories(organization: &OrganizationId) -> String {
 }
 
 /// Whether the repositories of an organization were received before.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn has_repositories(store: &Store, organization: &OrganizationId) -> Result<bool> {
     Ok(find(store, &repositories(organization)).await?.is_some())
 }
 
 /// The organizations whose repositories were received before.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn organizations(store: &Store) -> Result<Vec<OrganizationId>> {
     const SQL: &str = "SELECT stream FROM consumer_positions WHERE stream LIKE $1";
     let rows = store.query(SQL, &[format!("{REPOSITORIES}/%").into()]).await?;

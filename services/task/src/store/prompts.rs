@@ -11,9 +11,6 @@ pub fn insert(ws: &mut WriteSet, task: &TaskId, prompt: &str) {
 }
 
 /// The prompt of a task.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn find(store: &Store, task: &TaskId) -> Result<Option<String>> {
     const SQL: &str = "SELECT prompt FROM task_prompts WHERE task_id = $1";
     let rows = store.query(SQL, &[task.into()]).await?;

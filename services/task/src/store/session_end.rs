@@ -36,9 +36,6 @@ impl SessionEnd {
 }
 
 /// Reads the end of a session; none when the task does not exist or has no such session.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn load(store: &Store, task: &TaskId, session: &SessionId) -> Result<Option<Box<SessionEnd>>> {
     // The fence first: whatever changes after it fails the write.
     let Some(fence) = tasks::fence(store, task).await? else { return Ok(None) };
@@ -54,9 +51,6 @@ pub async fn load(store: &Store, task: &TaskId, session: &SessionId) -> Result<O
 
 /// Adds the difference between two states of a session's end: the session's row and views, its offset in the lists, the
 /// agent's side, and the signal that its flow waits for when its agent can take a message.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn write(
     ws: &mut WriteSet,
     store: &Store,

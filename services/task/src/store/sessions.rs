@@ -83,8 +83,16 @@ fn read(row: &Row) -> Result<Session> {
 }
 
 fn view(row: &Row) -> Result<Stored<pb::Session>> {
+    Stored::or(decoded(row), || unreadable(row, row.text("session_id")?))
+}
+
+/// The view of a row, which names its own session.
+///
+/// # Errors
+/// `STORED_DATA_DAMAGED` when it does not, or cannot be decoded.
+pub fn decoded(row: &Row) -> Result<pb::Session> {
     let id = row.text("session_id")?;
-    Stored::message(row, "view", id, |view: &pb::Session| view.session_id == id, || unreadable(row, id))
+    row.own_message("view", |view: pb::Session| (view.session_id == id).then_some(view))
 }
 
 /// What stands for the view of a row that cannot be decoded.
@@ -103,25 +111,16 @@ fn unreadable(row: &Row, id: &str) -> Result<pb::Session> {
 }
 
 /// The view of a row as it is sent.
-///
-/// # Errors
-/// `INTERNAL` when a column cannot be read.
 pub fn shown(row: &Row) -> Result<Bytes> {
     view(row)?.encoded(row, "view")
 }
 
-/// A session.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
+/// A session in any task.
 pub async fn find(store: &Store, session: &SessionId) -> Result<Option<Session>> {
     store.query(ONE, &[session.into()]).await?.first().map(read).transpose()
 }
 
 /// The sessions of a task, oldest first.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn of_task(from: &impl Reader, task: &TaskId) -> Result<Vec<Session>> {
     from.query(OF_TASK, &[task.into()]).await?.iter().map(read).collect()
 }
@@ -136,9 +135,6 @@ pub struct EventCursor {
 }
 
 /// Where the events of a session go on; none when it does not exist.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn event_cursor(store: &Store, session: &SessionId) -> Result<Option<EventCursor>> {
     const SQL: &str = "SELECT event_offset, follows FROM sessions WHERE session_id = $1";
     let rows = store.query(SQL, &[session.into()]).await?;
@@ -147,9 +143,6 @@ pub async fn event_cursor(store: &Store, session: &SessionId) -> Result<Option<E
 }
 
 /// Where a session belongs: its task.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn task_of(store: &Store, session: &SessionId) -> Result<Option<TaskId>> {
     const SQL: &str = "SELECT task_id FROM sessions WHERE session_id = $1";
     let rows = store.query(SQL, &[session.into()]).await?;
@@ -157,9 +150,6 @@ pub async fn task_of(store: &Store, session: &SessionId) -> Result<Option<TaskId
 }
 
 /// The sessions whose agent events must be followed, oldest first.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn followed(store: &Store, limit: u32) -> Result<Vec<(SessionId, TaskId)>> {
     const SQL: &str = "SELECT session_id, task_id FROM sessions WHERE follows = 1 ORDER BY create_time, session_id LIMIT $1";
     let rows = store.query(SQL, &[limit.into()]).await?;

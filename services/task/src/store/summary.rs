@@ -4,8 +4,8 @@ use bytes::Bytes;
 use foundry_core::{OrganizationId, PageRequest, PageToken, Result, TaskId, Timestamp};
 use foundry_proto::task::v1::organization_item::Item;
 use foundry_proto::task::v1::{OrganizationItem, RepositorySummary, TaskState, TaskSummary};
-use foundry_service::{damaged_condition, damaged_name, readable};
-use foundry_store::{Reader, RevRef, Row, Snapshot, Store, Table, WriteSet};
+use foundry_service::{damaged_condition, damaged_name};
+use foundry_store::{Reader, RevRef, Row, Snapshot, Store, Table, WriteSet, is_damaged};
 use prost::Message as _;
 
 use crate::projection::organization::{SummaryRow, task_key};
@@ -15,6 +15,8 @@ pub const SUMMARY: Table = Table::new(
     &["organization_id", "key", "kind", "rev", "listed", "repository_id", "create_time", "item"],
     &["organization_id", "key"],
 );
+/// Rows in one query of all of them.
+const AT_A_TIME: u32 = 500;
 /// Kind of a repository's tombstone.
 pub const REPOSITORY: &str = "summary/repository";
 
@@ -38,9 +40,6 @@ pub fn put(ws: &mut WriteSet, rev: RevRef, organization: &OrganizationId, row: &
 }
 
 /// What lists show of a task.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn task(
     from: &impl Reader,
     organization: &OrganizationId,
@@ -64,9 +63,6 @@ pub fn update_task(ws: &mut WriteSet, rev: RevRef, organization: &OrganizationId
 }
 
 /// All rows that lists show, tasks newest first.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn listed(snapshot: &Snapshot, organization: &OrganizationId) -> Result<Vec<Item>> {
     const SQL: &str = "SELECT key, kind, repository_id, create_time, item FROM summary_rows \
          WHERE organization_id = $1 AND listed = 1 \
@@ -76,9 +72,6 @@ pub async fn listed(snapshot: &Snapshot, organization: &OrganizationId) -> Resul
 }
 
 /// The item of a row as it is sent.
-///
-/// # Errors
-/// `INTERNAL` when a column cannot be read.
 pub fn shown(row: &Row) -> Result<Bytes> {
     match item(row)? {
         (item, true) => Ok(OrganizationItem { item: Some(item) }.encode_to_vec().into()),
@@ -88,17 +81,31 @@ pub fn shown(row: &Row) -> Result<Bytes> {
 
 /// The item of a row; with `true`, what stands for one that cannot be decoded.
 fn item(row: &Row) -> Result<(Item, bool)> {
-    let key = row.text("key")?;
-    let stored = readable::<OrganizationItem>(row, "item", key)?.and_then(|i| i.item);
-    let id = key.split_once('/').map_or(key, |(_, id)| id);
-    let of = |item: &Item| match item {
-        Item::Task(task) => task.task_id == id,
-        Item::Repository(repository) => repository.repository_id == id,
-    };
-    match stored {
-        Some(item) if of(&item) => Ok((item, false)),
-        _ => Ok((unreadable(row, id)?, true)),
+    match decoded(row) {
+        Ok(item) => Ok((item, false)),
+        Err(e) if is_damaged(&e) => Ok((unreadable(row, named(row)?)?, true)),
+        Err(e) => Err(e),
     }
+}
+
+/// The item of a row, which is of the task or repository that its key names.
+///
+/// # Errors
+/// `STORED_DATA_DAMAGED` when it is not, or cannot be decoded.
+pub fn decoded(row: &Row) -> Result<Item> {
+    let id = named(row)?;
+    row.own_message("item", |stored: OrganizationItem| {
+        stored.item.filter(|item| match item {
+            Item::Task(task) => task.task_id == id,
+            Item::Repository(repository) => repository.repository_id == id,
+        })
+    })
+}
+
+/// The id in the key of a row.
+fn named(row: &Row) -> Result<&str> {
+    let key = row.text("key")?;
+    Ok(key.split_once('/').map_or(key, |(_, id)| id))
 }
 
 fn unreadable(row: &Row, id: &str) -> Result<Item> {
@@ -156,6 +163,28 @@ pub async fn tasks(
     let (found, next) = page.cut(found, |(position, _)| position.clone());
     let task = |item| if let Item::Task(task) = item { Some(task) } else { None };
     Ok((found.into_iter().filter_map(|(_, (item, _))| task(item)).collect(), next))
+}
+
+/// The tasks that lists show as damaged, with what they show.
+pub async fn damaged_tasks(store: &Store) -> Result<Vec<(TaskId, TaskSummary)>> {
+    const SQL: &str = "SELECT organization_id, key, kind, repository_id, create_time, item FROM summary_rows \
+         WHERE kind = 'task' AND listed = 1 AND (organization_id, key) > ($1, $2) \
+         ORDER BY organization_id, key LIMIT $3";
+    let (reason, mut found) = (damaged_condition().reason, Vec::new());
+    let (mut organization, mut key) = (String::new(), String::new());
+    loop {
+        let after = [organization.as_str().into(), key.as_str().into(), AT_A_TIME.into()];
+        let rows = store.query(SQL, &after).await?;
+        let Some(last) = rows.last() else { return Ok(found) };
+        (organization, key) = (last.text("organization_id")?.to_owned(), last.text("key")?.to_owned());
+        for row in &rows {
+            if let (Item::Task(task), _) = item(row)?
+                && task.reason == reason
+            {
+                found.push((task.task_id.parse()?, task));
+            }
+        }
+    }
 }
 
 fn position(text: &str) -> Option<(i64, String)> {

@@ -70,8 +70,16 @@ fn read(row: &Row) -> Result<Task> {
 }
 
 fn view(row: &Row) -> Result<Stored<pb::Task>> {
+    Stored::or(decoded(row), || unreadable(row, row.text("task_id")?))
+}
+
+/// The view of a row, which names its own task.
+///
+/// # Errors
+/// `STORED_DATA_DAMAGED` when it does not, or cannot be decoded.
+pub fn decoded(row: &Row) -> Result<pb::Task> {
     let id = row.text("task_id")?;
-    Stored::message(row, "view", id, |view: &pb::Task| view.task_id == id, || unreadable(row, id))
+    row.own_message("view", |view: pb::Task| (view.task_id == id).then_some(view))
 }
 
 /// What stands for the view of a row that cannot be decoded.
@@ -99,17 +107,11 @@ fn unreadable(row: &Row, id: &str) -> Result<pb::Task> {
 }
 
 /// The view of a row as it is sent.
-///
-/// # Errors
-/// `INTERNAL` when a column cannot be read.
 pub fn shown(row: &Row) -> Result<Bytes> {
     view(row)?.encoded(row, "view")
 }
 
 /// The flow columns of a task or session.
-///
-/// # Errors
-/// `INTERNAL` when the row is damaged.
 pub fn read_flow(row: &Row) -> Result<FlowFacts> {
     Ok(FlowFacts {
         flow_id: row.text("flow_id")?.parse()?,
@@ -132,53 +134,41 @@ pub fn flow_columns(
 }
 
 /// The task with this id, in any organization.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn find(from: &impl Reader, id: &TaskId) -> Result<Option<Task>> {
     from.query(FIND, &[id.into()]).await?.first().map(read).transpose()
 }
 
 /// The fence of a task, which changes with every write to any part of it; none when it does not exist.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn fence(store: &Store, id: &TaskId) -> Result<Option<i64>> {
     const SQL: &str = "SELECT fence FROM tasks WHERE task_id = $1";
     store.query(SQL, &[id.into()]).await?.first().map(|r| r.int("fence")).transpose()
 }
 
 /// Whether a task of this repository has this branch.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn branch_taken(store: &Store, repository: &RepositoryId, branch: &str) -> Result<bool> {
     const SQL: &str = "SELECT task_id FROM tasks WHERE repository_id = $1 AND branch = $2";
     Ok(!store.query(SQL, &[repository.into(), branch.into()]).await?.is_empty())
 }
 
+/// The tasks of a repository.
+pub async fn of_repository(store: &Store, repository: &RepositoryId) -> Result<Vec<TaskId>> {
+    const SQL: &str = "SELECT task_id FROM tasks WHERE repository_id = $1";
+    store.query(SQL, &[repository.into()]).await?.iter().map(|r| r.text("task_id")?.parse()).collect()
+}
+
 /// Tasks whose views do not show the latest state of their flows yet.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn stale(store: &Store, limit: u32) -> Result<Vec<TaskId>> {
     const SQL: &str = "SELECT task_id FROM tasks WHERE stale = 1 LIMIT $1";
     store.query(SQL, &[limit.into()]).await?.iter().map(|r| r.text("task_id")?.parse()).collect()
 }
 
 /// The organizations that have tasks.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn organizations(store: &Store) -> Result<Vec<OrganizationId>> {
     const SQL: &str = "SELECT DISTINCT organization_id FROM tasks";
     store.query(SQL, &[]).await?.iter().map(|r| r.text("organization_id")?.parse()).collect()
 }
 
 /// The tasks that were killed before a time and still have transcripts, the oldest first.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn with_old_transcripts(store: &Store, before: Timestamp, limit: u32) -> Result<Vec<TaskId>> {
     const SQL: &str = "SELECT task_id FROM tasks WHERE lifecycle = 'killed' AND transcript_deletion < 2 \
          AND lifecycle_time < $1 ORDER BY lifecycle_time LIMIT $2";

@@ -23,9 +23,6 @@ const PAGE: &str = "SELECT session_id, entry_offset, rev, part FROM transcript_e
      WHERE session_id = $1 AND entry_offset >= $2 ORDER BY entry_offset LIMIT $3";
 
 /// Reads a row.
-///
-/// # Errors
-/// `INTERNAL` when the row is damaged.
 pub fn read(row: &Row) -> Result<TranscriptEntry> {
     Ok(TranscriptEntry {
         session_id: row.text("session_id")?.to_owned(),
@@ -41,17 +38,11 @@ pub fn insert(ws: &mut WriteSet, feed: RevRef, session: &SessionId, offset: i64,
 }
 
 /// Entries from an offset on, in offset order.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn page(store: &Store, session: &SessionId, from: i64, limit: u32) -> Result<Vec<TranscriptEntry>> {
     store.query(PAGE, &[session.into(), from.into(), limit.into()]).await?.iter().map(read).collect()
 }
 
 /// Deletes the entries of a session before an offset, a few in each commit.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn delete_before(store: &Store, session: &SessionId, offset: i64) -> Result<u64> {
     const SQL: &str = "DELETE FROM transcript_entries WHERE session_id = $1 AND entry_offset IN \
          (SELECT entry_offset FROM transcript_entries WHERE session_id = $1 AND entry_offset < $2 \

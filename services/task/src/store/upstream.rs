@@ -31,14 +31,46 @@ pub const AGENT_SESSIONS: Table = Table::new(
 pub const WORKS: Table =
     Table::new("works", &["task_id", "organization_id", "upstream_rev", "data"], &["task_id"]);
 
+/// An entity of another service, by the column with its id.
+pub trait Copied: Message + Default {
+    /// The column with its id.
+    const ID: &'static str;
+
+    /// Its id as it names it itself.
+    fn id(&self) -> &str;
+}
+
+macro_rules! copied {
+    ($($entity:ty, $id:ident;)*) => {$(
+        impl Copied for $entity {
+            const ID: &'static str = stringify!($id);
+
+            fn id(&self) -> &str {
+                &self.$id
+            }
+        }
+    )*};
+}
+
+copied! {
+    Repository, repository_id;
+    Sandbox, sandbox_id;
+    AgentSession, session_id;
+    Work, task_id;
+}
+
+/// The copy in a row, which is of the entity that the row names.
+///
+/// # Errors
+/// `STORED_DATA_DAMAGED` when it is not, or cannot be decoded.
+pub fn decoded<T: Copied>(row: &Row) -> Result<T> {
+    let id = row.text(T::ID)?;
+    row.own_message("data", |entity: T| (entity.id() == id).then_some(entity))
+}
+
 /// A copy, or what stands for one that cannot be decoded.
-fn replica<T: Message + Default>(
-    row: &Row,
-    id: &str,
-    unreadable: impl FnOnce(String) -> Result<T>,
-) -> Result<Replica<T>> {
-    let id = row.text(id)?;
-    let stored = Stored::message(row, "data", id, |_| true, || unreadable(id.to_owned()))?;
+fn replica<T: Copied>(row: &Row, unreadable: impl FnOnce(String) -> Result<T>) -> Result<Replica<T>> {
+    let stored = Stored::or(decoded(row), || unreadable(row.text(T::ID)?.to_owned()))?;
     match stored.is_damaged() {
         true => Ok(Replica::damaged(stored.entity)),
         false => Ok(Replica { rev: row.int("upstream_rev")?, entity: stored.entity }),
@@ -46,13 +78,10 @@ fn replica<T: Message + Default>(
 }
 
 /// A repository. One that cannot be decoded has an error condition and no branch.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn repository(from: &impl Reader, id: &RepositoryId) -> Result<Option<Replica<Repository>>> {
     const SQL: &str = "SELECT repository_id, organization_id, upstream_rev, data FROM repositories WHERE repository_id = $1";
     let read = |row: &Row| {
-        replica(row, "repository_id", |repository_id| {
+        replica(row, |repository_id| {
             Ok(Repository {
                 repository_id,
                 organization_id: row.text("organization_id")?.to_owned(),
@@ -66,9 +95,6 @@ pub async fn repository(from: &impl Reader, id: &RepositoryId) -> Result<Option<
 }
 
 /// The revision at which a repository is stored, decodable or not.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn repository_rev(from: &impl Reader, id: &RepositoryId) -> Result<Option<i64>> {
     const SQL: &str = "SELECT upstream_rev FROM repositories WHERE repository_id = $1";
     from.query(SQL, &[id.into()]).await?.first().map(|r| r.int("upstream_rev")).transpose()
@@ -85,9 +111,6 @@ pub struct OfTask {
 }
 
 /// Reads all copies that belong to a task, in one statement.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn of_task(from: &impl Reader, task: &TaskId) -> Result<OfTask> {
     const SQL: &str = "SELECT 'sandbox' AS kind, sandbox_id, '' AS session_id, task_id, organization_id, create_time, \
          upstream_rev, data FROM (SELECT sandbox_id, task_id, organization_id, create_time, upstream_rev, data \
@@ -108,7 +131,7 @@ pub async fn of_task(from: &impl Reader, task: &TaskId) -> Result<OfTask> {
 }
 
 fn sandbox(row: &Row) -> Result<Replica<Sandbox>> {
-    replica(row, "sandbox_id", |sandbox_id| {
+    replica(row, |sandbox_id| {
         Ok(Sandbox {
             sandbox_id,
             task_id: row.text("task_id")?.to_owned(),
@@ -122,7 +145,7 @@ fn sandbox(row: &Row) -> Result<Replica<Sandbox>> {
 }
 
 fn work(row: &Row) -> Result<Replica<Work>> {
-    replica(row, "task_id", |task_id| {
+    replica(row, |task_id| {
         Ok(Work {
             task_id,
             organization_id: row.text("organization_id")?.to_owned(),
@@ -134,7 +157,7 @@ fn work(row: &Row) -> Result<Replica<Work>> {
 }
 
 fn agent(row: &Row) -> Result<Replica<AgentSession>> {
-    replica(row, "session_id", |session_id| {
+    replica(row, |session_id| {
         Ok(AgentSession {
             session_id,
             task_id: row.text("task_id")?.to_owned(),
@@ -147,18 +170,12 @@ fn agent(row: &Row) -> Result<Replica<AgentSession>> {
 }
 
 /// The agent's side of one session.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn agent_session(store: &Store, session: &SessionId) -> Result<Option<Replica<AgentSession>>> {
     const SQL: &str = "SELECT session_id, task_id, organization_id, upstream_rev, data FROM agent_sessions WHERE session_id = $1";
     store.query(SQL, &[session.into()]).await?.first().map(agent).transpose()
 }
 
 /// Ids and tasks of an organization's sandboxes, to find those missing from a snapshot.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn sandbox_ids(store: &Store, organization: &OrganizationId) -> Result<Vec<(String, TaskId)>> {
     const SQL: &str = "SELECT sandbox_id, task_id FROM sandboxes WHERE organization_id = $1";
     let rows = store.query(SQL, &[organization.into()]).await?;
@@ -166,22 +183,39 @@ pub async fn sandbox_ids(store: &Store, organization: &OrganizationId) -> Result
 }
 
 /// Ids of an organization's repositories, to find those missing from a snapshot.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn repository_ids(store: &Store, organization: &OrganizationId) -> Result<Vec<RepositoryId>> {
-    const SQL: &str = "SELECT repository_id FROM repositories WHERE organization_id = $1";
-    store.query(SQL, &[organization.into()]).await?.iter().map(|r| r.text("repository_id")?.parse()).collect()
+    const SQL: &str =
+        "SELECT repository_id FROM repositories WHERE organization_id = $1 AND upstream_rev < $2";
+    store
+        .query(SQL, &[organization.into(), REMOVED.into()])
+        .await?
+        .iter()
+        .map(|r| r.text("repository_id")?.parse())
+        .collect()
 }
 
 /// The task that a sandbox of the provisioner belongs to.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn task_of_sandbox(store: &Store, sandbox: &str) -> Result<Option<TaskId>> {
     const SQL: &str = "SELECT task_id FROM sandboxes WHERE sandbox_id = $1";
     let rows = store.query(SQL, &[sandbox.into()]).await?;
     rows.first().map(|r| r.text("task_id")?.parse()).transpose()
+}
+
+/// Revision of the copy of a repository that was removed: above all that the repo service reports.
+const REMOVED: i64 = i64::MAX;
+
+/// Whether this is the last copy of a repository that was removed.
+pub fn was_removed(copy: &Replica<Repository>) -> bool {
+    copy.rev == REMOVED
+}
+
+/// Keeps what is known of a repository that was removed, for the explanation of its tasks.
+pub fn remove_repository(ws: &mut WriteSet, known: &Replica<Repository>) {
+    if known.is_damaged() {
+        ws.remove(&REPOSITORIES, &[known.entity.repository_id.as_str().into()]);
+    } else {
+        put_repository(ws, Some(known.rev), REMOVED, &known.entity);
+    }
 }
 
 /// Stores a repository over the revision that was read, or as a new one; fails if another writer came between.

@@ -54,9 +54,6 @@ pub struct At<T> {
 }
 
 /// Reads a row of [`DRAFTS_BY_REV`].
-///
-/// # Errors
-/// `INTERNAL` when the row is damaged.
 pub fn read_draft(row: &Row) -> Result<At<pb::Draft>> {
     let entity = pb::Draft {
         subject: row.text("subject")?.to_owned(),
@@ -67,9 +64,6 @@ pub fn read_draft(row: &Row) -> Result<At<pb::Draft>> {
 }
 
 /// Reads a row of [`READ_MARKS_BY_REV`].
-///
-/// # Errors
-/// `INTERNAL` when the row is damaged.
 pub fn read_mark(row: &Row) -> Result<At<pb::ReadMark>> {
     let entity = pb::ReadMark {
         session_id: row.text("session_id")?.to_owned(),
@@ -79,10 +73,7 @@ pub fn read_mark(row: &Row) -> Result<At<pb::ReadMark>> {
     Ok(At { rev: row.int("rev")?, entity })
 }
 
-/// A draft.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
+/// What a user typed about a subject and did not send.
 pub async fn draft(store: &Store, owner: &Owner, subject: &str) -> Result<Option<At<pb::Draft>>> {
     const SQL: &str = "SELECT subject, rev, update_time, text FROM drafts \
          WHERE organization_id = $1 AND user_id = $2 AND subject = $3";
@@ -90,9 +81,6 @@ pub async fn draft(store: &Store, owner: &Owner, subject: &str) -> Result<Option
 }
 
 /// A read mark.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn mark(store: &Store, owner: &Owner, session: &SessionId) -> Result<Option<At<pb::ReadMark>>> {
     const SQL: &str = "SELECT session_id, task_id, rev, entry_offset FROM read_marks \
          WHERE organization_id = $1 AND user_id = $2 AND session_id = $3";
@@ -100,9 +88,6 @@ pub async fn mark(store: &Store, owner: &Owner, session: &SessionId) -> Result<O
 }
 
 /// The users who have a draft with this subject.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
 pub async fn drafted_by(store: &Store, organization: &OrganizationId, subject: &str) -> Result<Vec<UserId>> {
     const SQL: &str = "SELECT user_id FROM drafts WHERE organization_id = $1 AND subject = $2";
     let rows = store.query(SQL, &[organization.into(), subject.into()]).await?;

@@ -11,7 +11,7 @@ use prost::Message;
 use tokio::sync::watch;
 
 use super::*;
-use crate::store::{ENCODED, upstream};
+use crate::store::{ENCODED, REFERENCES, upstream};
 use crate::{Rebuilt, rebuild, view};
 
 /// No message begins with these bytes.
@@ -364,5 +364,146 @@ async fn a_healthy_database_verifies_without_a_finding() {
     busy(&running, &tenant, "one").await;
     let columns = [&ENCODED[..], &foundry_flow::ENCODED].concat();
     assert_eq!(foundry_store::verify(&world.url, &columns).await.unwrap(), []);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_empty_value_is_damaged_for_lists_and_for_verify_alike() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = busy(&running, &tenant, "one").await;
+    world.provisioner.say(&session, "two").await;
+    running.until_session(&tenant, &task, &session, |s| s.last_offset == 2).await;
+    running.halt_flows().await;
+    let store = &running.cx.store;
+    for (sql, id) in [
+        ("UPDATE tasks SET view = $1 WHERE task_id = $2", &task),
+        ("UPDATE sessions SET view = $1 WHERE session_id = $2", &session),
+        ("UPDATE sandboxes SET data = $1 WHERE task_id = $2", &task),
+        ("UPDATE agent_sessions SET data = $1 WHERE task_id = $2", &task),
+        ("UPDATE transcript_entries SET part = $1 WHERE session_id = $2", &session),
+    ] {
+        let params = [Vec::<u8>::new().into(), id.as_str().into()];
+        store.write(DialectSql { sqlite: sql, postgres: sql }, &params).await.unwrap();
+    }
+    let found = running.get(&tenant, &task).await;
+    assert_eq!(found.task.unwrap().condition.unwrap().reason, REASON);
+    assert_eq!(found.sessions[0].condition.as_ref().unwrap().reason, REASON);
+    assert!(upstream::sandbox(store, &task.parse().unwrap()).await.unwrap().unwrap().is_damaged());
+    let named = foundry_store::verify(&world.url, &ENCODED).await.unwrap();
+    let tables: Vec<_> = named.iter().map(|row| row.table).collect();
+    let expected =
+        ["tasks", "sessions", "transcript_entries", "transcript_entries", "sandboxes", "agent_sessions"];
+    assert_eq!(tables, expected);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn rows_that_were_deleted_are_named_by_those_that_need_them() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = busy(&running, &tenant, "one").await;
+    let (whole, _) = busy(&running, &tenant, "two").await;
+    world.provisioner.say(&session, "two").await;
+    running.until_session(&tenant, &task, &session, |s| s.last_offset == 2).await;
+    assert_eq!(foundry_store::missing(&world.url, &REFERENCES).await.unwrap(), []);
+    let kept = summary(&running, &tenant).await;
+    let flow = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    let flow = flow.session(&session).unwrap().flow.flow_id.to_string();
+    running.halt_flows().await;
+    let listed = format!("task/{whole}");
+    for (sql, id) in [
+        ("DELETE FROM summary_rows WHERE key = $1 RETURNING 1 AS gone", &listed),
+        (
+            "DELETE FROM transcript_entries WHERE entry_offset = 1 AND session_id = $1 RETURNING 1 AS gone",
+            &session,
+        ),
+        ("DELETE FROM flows WHERE flow_id = $1 RETURNING 1 AS gone", &flow),
+    ] {
+        let sql = DialectSql { sqlite: sql, postgres: sql };
+        assert!(!running.cx.store.write(sql, &[id.as_str().into()]).await.unwrap().is_empty());
+    }
+    let missing = foundry_store::missing(&world.url, &REFERENCES).await.unwrap();
+    let named: Vec<_> = missing.iter().map(|row| (row.table, row.key.clone())).collect();
+    let row = format!("{}/{listed}", tenant.organization);
+    let expected = [("summary_rows", row), ("transcript_entries", session.clone()), ("flows", flow)];
+    assert_eq!(named, expected);
+    const TASK: DialectSql = DialectSql {
+        sqlite: "DELETE FROM tasks WHERE task_id = $1",
+        postgres: "DELETE FROM tasks WHERE task_id = $1",
+    };
+    running.cx.store.write(TASK, &[task.as_str().into()]).await.unwrap();
+    running.stop().await;
+
+    let missing = foundry_store::missing(&world.url, &REFERENCES).await.unwrap();
+    assert!(
+        missing.iter().any(|row| (row.table, row.key.as_str()) == ("tasks", task.as_str())),
+        "{missing:?}"
+    );
+    let rebuilt = rebuild(&world.url, &world.env, &missing).await.unwrap();
+    let became: Vec<_> = missing.iter().map(|row| row.table).zip(rebuilt).collect();
+    assert!(became.contains(&("summary_rows", Rebuilt::Now)), "{became:?}");
+    assert!(became.contains(&("tasks", Rebuilt::No)), "{became:?}");
+    let running = world.start().await;
+    let titles = |s: GetOrganizationSummaryResponse| s.tasks.into_iter().map(|t| t.title).collect::<Vec<_>>();
+    assert_eq!(titles(summary(&running, &tenant).await), titles(kept));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_damaged_copy_of_a_replaced_sandbox_is_removed_as_nothing_sends_it_again() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = busy(&running, &tenant, "one").await;
+    world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Idle).await;
+    let first = running.get(&tenant, &task).await.task.unwrap().sandbox_id;
+    world.provisioner.lose_sandboxes().await;
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Error).await;
+    let request = RetryTaskRequest { task_id: task.clone(), ..Default::default() };
+    ops::retry_task::retry_task(&running.cx, &tenant.caller, request).await.unwrap();
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Idle).await;
+    damage(&running, "UPDATE sandboxes SET data = $1 WHERE sandbox_id = $2", &first).await;
+    running.stop().await;
+    let damaged = foundry_store::verify(&world.url, &ENCODED).await.unwrap();
+    assert_eq!(damaged.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), [first.as_str()]);
+    assert_eq!(rebuild(&world.url, &world.env, &damaged).await.unwrap(), [Rebuilt::Removed]);
+    assert_eq!(foundry_store::verify(&world.url, &ENCODED).await.unwrap(), []);
+    let running = world.start().await;
+    assert_ne!(running.get(&tenant, &task).await.task.unwrap().sandbox_id, "");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_whose_row_was_restored_is_listed_as_it_is_after_the_start_and_goes_on() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = busy(&running, &tenant, "one").await;
+    const VIEW: &str = "SELECT view FROM tasks WHERE task_id = $1";
+    let whole = running.cx.store.query(VIEW, &[task.as_str().into()]).await.unwrap()[0].blob("view").unwrap();
+    const SET: &str = "UPDATE tasks SET view = $1 WHERE task_id = $2";
+    damage(&running, SET, &task).await;
+    // Any change of it writes into the list what is left of it.
+    world.provisioner.set_sandboxes(SandboxState::Ready).await;
+    let mut hint = running.cx.store.subscribe(&Scope::organization(&tenant.organization));
+    let failed = || async {
+        let aggregate = aggregate::read(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+        aggregate.sessions[0].flow.failed()
+    };
+    // Its flow finds the damage, too, once there is something to do.
+    world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+    while summary(&running, &tenant).await.tasks[0].reason != REASON || !failed().await {
+        let _ = tokio::time::timeout(Duration::from_millis(50), hint.changed()).await;
+    }
+    let repair = DialectSql { sqlite: SET, postgres: SET };
+    running.cx.store.write(repair, &[whole.into(), task.as_str().into()]).await.unwrap();
+    running.stop().await;
+    let running = world.start().await;
+    crate::consume::list_restored(&running.cx).await.unwrap();
+    let listed = summary(&running, &tenant).await.tasks.remove(0);
+    assert_eq!((listed.title.as_str(), listed.reason.as_str()), ("one", ""));
+    let next = send(&running, &tenant, &session, "two").await.message_id;
+    running.until_session(&tenant, &task, &session, |s| s.message_id == next).await;
+    assert_eq!(world.provisioner.prompts(), ["one", "two"], "its flow stands still");
     running.stop().await;
 }

@@ -146,3 +146,22 @@ async fn deletes_the_transcripts_of_a_killed_task_after_90_days_and_leaves_a_not
     assert_eq!(transcript(&running, &tenant, &other).await.len(), 2, "that of an archived task is kept");
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_kill_of_an_archived_task_makes_it_killed_at_once() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Idle).await;
+    let archive = ArchiveTaskRequest { task_id: task.clone(), request_id: String::new() };
+    ops::archive_task::archive_task(&running.cx, &tenant.caller, archive.clone()).await.unwrap();
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Archived).await;
+    let kill = KillTaskRequest { task_id: task.clone(), request_id: String::new() };
+    let killed = ops::kill_task::kill_task(&running.cx, &tenant.caller, kill).await.unwrap();
+    assert_eq!(killed.task.unwrap().state(), TaskState::Killed);
+    let refused = ops::archive_task::archive_task(&running.cx, &tenant.caller, archive).await.unwrap_err();
+    assert_eq!(refused.reason(), "TASK_KILLED");
+    running.stop().await;
+}

@@ -326,3 +326,74 @@ async fn explains_that_the_events_of_a_session_cannot_be_taken_in_and_why_until_
     running.until(&tenant, &task, |_| stalls.condition(&id, later()).is_none()).await;
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_task_whose_repository_was_removed_says_so_everywhere_and_is_not_retried() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    world.repo.import(&tenant.organization, &task, 3).await;
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().changes.is_some()).await;
+    world.repo.remove(&tenant.organization, &tenant.repository).await;
+    let reason = |t: &GetTaskResponse| {
+        let changes = t.task.as_ref().unwrap().changes.clone().unwrap_or_default();
+        changes.condition.unwrap_or_default().reason
+    };
+    running.until(&tenant, &task, |t| reason(t) == "REPOSITORY_REMOVED").await;
+    let (cx, caller) = (&running.cx, &tenant.caller);
+    let explain = || async {
+        let request = ExplainTaskRequest { task_id: task.clone() };
+        ops::explain_task::explain_task(cx, caller, request).await.unwrap().findings
+    };
+    let findings = explain().await;
+    let found = findings.iter().find(|f| f.subject == "repository widgets");
+    assert_eq!(found.map(|f| f.state.as_str()), Some("removed"), "{findings:#?}");
+    assert!(findings.iter().any(|f| f.subject == "work" && f.state == "not stored"), "{findings:#?}");
+    let (path, id) = ("a.txt".to_owned(), task.clone());
+    let diff = ListFileChangesRequest { task_id: id.clone(), ..Default::default() };
+    let diff = ops::list_file_changes::list_file_changes(cx, caller, diff).await.unwrap_err();
+    let cat = GetFileRequest { task_id: id, path };
+    let cat = ops::get_file::get_file(cx, caller, cat).await.unwrap_err();
+    assert_eq!((diff.reason(), diff.message()), ("REPOSITORY_REMOVED", cat.message()));
+
+    world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+    let rests = |t: &GetTaskResponse| t.task.as_ref().unwrap().state() == TaskState::Idle;
+    let idle = running.until(&tenant, &task, rests).await.task.unwrap();
+    assert_eq!(idle.condition.unwrap().reason, "REPOSITORY_REMOVED");
+    world.provisioner.lose_sandboxes().await;
+    let failed = |t: &GetTaskResponse| t.task.as_ref().unwrap().state() == TaskState::Error;
+    let failed = running.until(&tenant, &task, failed).await.task.unwrap().condition.unwrap();
+    assert_eq!((failed.reason.as_str(), failed.retryable), ("REPOSITORY_REMOVED", false));
+    let retry = RetryTaskRequest { task_id: task.clone(), request_id: String::new() };
+    let refused = ops::retry_task::retry_task(cx, caller, retry).await.unwrap_err();
+    assert_eq!(refused.reason(), "REPOSITORY_REMOVED");
+    let create = CreateTaskRequest {
+        organization_id: tenant.organization.to_string(),
+        repository_id: tenant.repository.to_string(),
+        prompt: "two".into(),
+        ..CreateTaskRequest::default()
+    };
+    let refused = ops::create_task::create_task(cx, caller, create).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_running_turn_is_named_from_the_moment_at_which_it_is_seen_to_run() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    let mut aggregate = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    let agent = AgentSession {
+        session_id: session.clone(),
+        message_id: "the next".into(),
+        state: AgentSessionState::Running.into(),
+        ..AgentSession::default()
+    };
+    apply::agent_session(&mut WriteSet::new(), &world.env, &mut aggregate, &agent, i64::MAX).unwrap();
+    aggregate.refresh(world.env.clock.now());
+    let view = &aggregate.session(&session).unwrap().view;
+    assert_eq!((view.state(), view.message_id.as_str()), (SessionState::Running, "the next"));
+    running.stop().await;
+}

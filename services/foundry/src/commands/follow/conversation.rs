@@ -69,10 +69,12 @@ pub async fn follow(
         entries.sort_by_key(|e| e.offset);
         match shown.show(&entries, session.as_ref())? {
             Step::Goes => {
-                if let Some(session) = session.filter(|s| s.state() == SessionState::PendingProvision)
-                    && matches!(shown.until, Until::TurnEnd(_))
+                if let Some(session) = session.filter(|s| shown.waits_for_sandbox(s))
                     && let Some(failure) = queued_in_failed(&task_of(gateway, &session).await?)
                 {
+                    if !failure.next_action.contains("`foundry task retry") {
+                        return Err(failure);
+                    }
                     // A turn cut off by the destruction pauses the queue, which may be seen only later.
                     let retry = format!("`foundry task retry {}`", session.task_id);
                     let resume = format!("`foundry session resume {}`", session.session_id);
@@ -95,7 +97,17 @@ async fn task_of(gateway: &Gateway, session: &Session) -> Result<Task, Failure> 
 /// Why a message stays in its queue, and what to do. `lost`: its session's sandbox was destroyed.
 fn paused(session: &Session, task: &Task, lost: bool) -> Failure {
     let resume = format!("`foundry session resume {}`", session.session_id);
-    let failure = if lost || task.state() == TaskState::Error {
+    let ended = match task.state() {
+        TaskState::Killing | TaskState::Killed => Some("the task was killed"),
+        TaskState::Archiving | TaskState::Archived => Some("the task was archived"),
+        _ if session.state() == SessionState::Closed => Some("the session was closed"),
+        _ => None,
+    };
+    let failure = if let Some(ended) = ended {
+        Failure::new(format!("the message was not delivered: {ended}")).next(
+            "send it in another session or a new task; the transcript and work of this one stay readable",
+        )
+    } else if lost || task.state() == TaskState::Error {
         let why = if lost { "its sandbox was destroyed" } else { "its task has failed" };
         Failure::new(format!("the message is still in the queue, which is paused: {why}"))
             .next(format!("`foundry task retry {}`, then {resume}", session.task_id))
@@ -130,6 +142,8 @@ struct Shown {
     lost: bool,
     /// What was last said about what the message waits for.
     waits: Option<String>,
+    /// Id of the question of the agent for which it was last said how to answer it.
+    prompted: String,
 }
 
 /// What a message waits for before its turn begins; none when it can begin.
@@ -156,9 +170,22 @@ fn awaited(session: &Session) -> Option<String> {
     Some(output::inert(&text))
 }
 
+/// The id of the question that waits for a person, and the command that answers it.
+fn answered_by(session: &Session) -> Option<(String, String)> {
+    let of = &session.session_id;
+    if let Some(asked) = &session.pending_permission {
+        let how = format!("`foundry session answer {of} OPTION`");
+        return Some((asked.permission_id.clone(), how));
+    }
+    let form = session.pending_elicitation.as_ref()?;
+    let how = format!("`foundry session fill {of} FIELD=VALUE ...` or `foundry session fill {of} --decline`");
+    Some((form.elicitation_id.clone(), how))
+}
+
 impl Shown {
     fn new(last: i64, until: Until, output: Output) -> Self {
-        Self { last, until, words: Words::default(), output, begun: false, lost: false, waits: None }
+        let words = Words::default();
+        Self { last, until, words, output, begun: false, lost: false, waits: None, prompted: String::new() }
     }
 
     fn show(&mut self, entries: &[TranscriptEntry], session: Option<&Session>) -> Result<Step, Failure> {
@@ -204,7 +231,12 @@ impl Shown {
             self.words.close();
             eprintln!("{waits}");
         }
+        self.prompt(session);
         match session.state() {
+            SessionState::Closed if matches!(self.until, Until::TurnEnd(_)) && !self.begun => {
+                self.words.close();
+                Ok(Step::Paused(Box::new(session.clone())))
+            }
             SessionState::Closed => {
                 self.words.line("the session is closed");
                 Ok(Step::Ended(ExitCode::SUCCESS, None))
@@ -217,6 +249,22 @@ impl Shown {
                     .exit(6))
             }
             _ => Ok(Step::Goes),
+        }
+    }
+
+    /// Whether the followed message waits for a sandbox, which may never come. Once its turn has begun, the end of that
+    /// comes, whatever became of the sandbox.
+    fn waits_for_sandbox(&self, session: &Session) -> bool {
+        let followed = matches!(self.until, Until::TurnEnd(_)) && !self.begun;
+        followed && session.state() == SessionState::PendingProvision
+    }
+
+    /// Says once of each question that waits for a person how to answer it.
+    fn prompt(&mut self, session: &Session) {
+        let Some((id, how)) = answered_by(session).filter(|(id, _)| *id != self.prompted) else { return };
+        self.prompted = id;
+        if self.output == Output::Table {
+            self.words.line(&format!("    answer with {how}"));
         }
     }
 
@@ -297,6 +345,49 @@ mod tests {
         let steps = ["`foundry task retry task_1`", "`foundry session resume ses_1`"];
         let places = steps.map(|step| failure.next_action.find(step).expect(step));
         assert!(places[0] < places[1], "{failure:?}");
+    }
+
+    #[test]
+    fn a_queued_message_of_a_task_that_has_ended_is_not_advised_to_be_retried() {
+        for state in [SessionState::PendingProvision, SessionState::Closed] {
+            let mut shown = following(Until::TurnEnd("b".into()));
+            let destroyed = [end_of("a", 1, "SANDBOX_DESTROYED")];
+            let step = shown.show(&destroyed, Some(&held("a", state))).unwrap();
+            let Step::Paused(session) = step else { panic!("{step:?}") };
+            let task = Task { state: TaskState::Killed.into(), ..Task::default() };
+            let failure = paused(&session, &task, shown.lost);
+            assert!(failure.message.contains("not delivered: the task was killed"), "{failure:?}");
+            assert!(!failure.next_action.contains("retry") && failure.code == 6, "{failure:?}");
+        }
+        let mut shown = following(Until::TurnEnd("b".into()));
+        let open = Session { queue_held: false, ..held("a", SessionState::Closed) };
+        let step = shown.show(&[], Some(&open)).unwrap();
+        assert!(matches!(step, Step::Paused(_)), "{step:?}");
+    }
+
+    #[test]
+    fn a_turn_whose_sandbox_is_destroyed_is_followed_to_its_end_and_a_message_before_its_turn_is_not() {
+        let lost = |message: &str| held(message, SessionState::PendingProvision);
+        let mut shown = following(Until::TurnEnd("b".into()));
+        assert!(shown.waits_for_sandbox(&lost("a")), "the task may have failed");
+        shown.show(&[], Some(&held("b", SessionState::Running))).unwrap();
+        assert!(!shown.waits_for_sandbox(&lost("b")));
+        let step = shown.show(&[end_of("b", 1, "SANDBOX_DESTROYED")], Some(&lost("b"))).unwrap();
+        assert!(matches!(step, Step::Ended(_, Some(_))), "{step:?}");
+    }
+
+    #[test]
+    fn a_question_of_the_agent_is_shown_once_with_the_command_that_answers_it() {
+        use foundry_proto::common::v1::PermissionRequest;
+
+        let asked = PermissionRequest { permission_id: "p1".into(), ..PermissionRequest::default() };
+        let session = Session { pending_permission: Some(asked), ..held("b", SessionState::Running) };
+        let (id, how) = answered_by(&session).unwrap();
+        assert_eq!((id.as_str(), how.as_str()), ("p1", "`foundry session answer ses_1 OPTION`"));
+        let mut shown = following(Until::FirstTurn);
+        shown.prompt(&session);
+        assert_eq!(shown.prompted, "p1");
+        assert_eq!(answered_by(&held("b", SessionState::Running)), None);
     }
 
     #[test]

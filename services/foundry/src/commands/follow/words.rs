@@ -17,6 +17,15 @@ pub struct Words {
     plan: String,
 }
 
+/// Why a turn did not complete, after a blank; empty when it did, or nothing is said.
+fn why(end: &TurnEnd) -> String {
+    if end.outcome() == TurnOutcome::Completed {
+        return String::new();
+    }
+    let said = [end.reason.as_str(), &output::inert(&end.message)];
+    said.iter().filter(|text| !text.is_empty()).map(|text| format!(" {text}")).collect()
+}
+
 /// Name, type and size of a file, and the id to get it by, or why it is not stored.
 fn named(file: &Attachment) -> String {
     let what =
@@ -82,7 +91,6 @@ impl Words {
                 for field in &form.fields {
                     self.line(&format!("    {}", describe(field)));
                 }
-                self.line("    answer with `foundry session fill SESSION FIELD=VALUE ...` or `--decline`");
             }
             Body::ElicitationAnswer(answer) => {
                 let what = output::state(answer.action().as_str_name(), "ELICITATION_ACTION_");
@@ -100,12 +108,7 @@ impl Words {
     /// Prints the end of a turn, which is called `turn`.
     pub fn end(&mut self, turn: &str, end: &TurnEnd) {
         let outcome = output::state(end.outcome().as_str_name(), "TURN_OUTCOME_");
-        let why = if end.outcome() == TurnOutcome::Completed {
-            String::new()
-        } else {
-            format!(" {} {}", end.reason, output::inert(&end.message))
-        };
-        self.line(&output::dim(&format!("-- {turn} {outcome}{why}")));
+        self.line(&output::dim(&format!("-- {turn} {outcome}{}", why(end))));
     }
 
     fn tool_call(&mut self, call: &ToolCall) {
@@ -148,5 +151,23 @@ impl Words {
         if self.open.take().is_some() {
             output::line("");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_turn_says_why_without_a_trailing_blank() {
+        let end = |reason: &str, message: &str| TurnEnd {
+            outcome: TurnOutcome::Cancelled.into(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            ..TurnEnd::default()
+        };
+        assert_eq!(why(&end("", "")), "");
+        assert_eq!(why(&end("SANDBOX_DESTROYED", "it is gone")), " SANDBOX_DESTROYED it is gone");
+        assert_eq!(why(&end("", "it is gone")), " it is gone");
     }
 }

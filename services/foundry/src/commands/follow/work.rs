@@ -55,6 +55,10 @@ pub(super) async fn imported(
 
 /// Whether the work of a turn that ended then is imported, or is known not to be saved.
 fn is_settled(changes: &Changes, ended: Timestamp) -> bool {
+    if changes.not_saved.as_ref().is_some_and(|why| why.reason == "REPOSITORY_REMOVED") {
+        // No other hand-over comes.
+        return true;
+    }
     let failed = changes.not_saved.as_ref().and_then(|why| why.attempt_time);
     [changes.as_of_time, failed].iter().flatten().any(|t| Timestamp::from_proto(t) >= ended)
 }
@@ -102,6 +106,9 @@ mod tests {
         assert!(is_settled(&failed(at(10)), ended));
         // An attempt during the turn may be followed by one that succeeds.
         assert!(!is_settled(&failed(at(9)), ended));
+        let mut removed = failed(at(9));
+        removed.not_saved.as_mut().unwrap().reason = "REPOSITORY_REMOVED".into();
+        assert!(is_settled(&removed, ended));
     }
 
     #[test]

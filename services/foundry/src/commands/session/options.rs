@@ -25,6 +25,9 @@ fn print(session: &Session) {
     }
     output::line(&format!("  state   {}", output::state(session.state().as_str_name(), "SESSION_STATE_")));
     follow::print_condition(session.condition.as_ref());
+    if let Some(queue) = queue(session) {
+        output::line(&format!("  queue   {queue}"));
+    }
     output::line(&format!("  agent   {}", session.agent));
     if !session.profile.is_empty() {
         output::line(&format!("  profile {}", session.profile));
@@ -50,6 +53,16 @@ fn print(session: &Session) {
     }
     if options.truncated {
         output::line("  the list is truncated; the agent offers more");
+    }
+}
+
+/// How many messages wait, and whether something else than the running turn keeps them; none for an open, empty queue.
+fn queue(session: &Session) -> Option<String> {
+    let waits = foundry_core::counted(session.queue_length, "message");
+    match (session.queue_length, session.queue_held) {
+        (0, false) => None,
+        (_, false) => Some(waits),
+        (_, true) => Some(format!("{waits}, paused; `foundry session resume {}`", session.session_id)),
     }
 }
 
@@ -174,6 +187,17 @@ fn one_of(what: &str, field: &ElicitationField) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_paused_queue_is_shown_with_the_command_that_resumes_it() {
+        let of = |queue_length, queue_held| {
+            queue(&Session { session_id: "ses_1".into(), queue_length, queue_held, ..Session::default() })
+        };
+        assert_eq!(of(0, false), None);
+        assert_eq!(of(2, false).unwrap(), "2 messages");
+        assert_eq!(of(1, true).unwrap(), "1 message, paused; `foundry session resume ses_1`");
+        assert!(of(0, true).unwrap().contains("paused"));
+    }
 
     fn form() -> ElicitationRequest {
         let field = |name: &str, default: &[&str]| ElicitationField {

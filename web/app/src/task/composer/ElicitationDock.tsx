@@ -7,13 +7,13 @@ import {
   type ElicitationRequest,
 } from '@foundry/client/gen/foundry/common/v1/elicitation_pb'
 import { IconForms } from '@tabler/icons-react'
-import { useEffect, useRef, useState } from 'react'
-import { announce, ErrorState } from '../../ui'
+import { useState } from 'react'
+import { announce } from '../../ui'
 import { useCommand } from '../../state/command'
 import { visible, visibleLine } from '../../ui/text/visible'
 import classes from './composer.module.css'
+import { Answered, Dock } from './Dock'
 import own from './options.module.css'
-import { useFocusAfter } from './useFocusAfter'
 
 interface Props {
   sessionId: string
@@ -28,7 +28,6 @@ type Filled = Readonly<Record<string, readonly string[]>>
 /** The agent's form. */
 export default function ElicitationDock({ sessionId, request, canEdit }: Props) {
   const client = useFoundry()
-  const dock = useRef<HTMLElement>(null)
   const { elicitationId, fields } = request
   const [filled, setFilled] = useState<Filled>(() => Object.fromEntries(fields.map((field) => [field.name, initially(field)])))
   const answer = useCommand('The answer was not sent', (requestId: string, action: ElicitationAction, values: Filled) =>
@@ -44,9 +43,6 @@ export default function ElicitationDock({ sessionId, request, canEdit }: Props) 
   const [answered, setAnswered] = useState(false)
   const [missing, setMissing] = useState<string | undefined>(undefined)
   const done = answered || answer.busy
-  const focus = useFocusAfter(dock)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it arrives
-  useEffect(() => announce(`The agent is asking: ${visibleLine(request.message)}`), [elicitationId])
   const give = async (action: ElicitationAction, values: Filled) => {
     if (!answered && (await answer.run(action, values)) !== undefined) setAnswered(true)
   }
@@ -58,56 +54,49 @@ export default function ElicitationDock({ sessionId, request, canEdit }: Props) 
     void give(ElicitationAction.ACCEPT, Object.fromEntries(Object.entries(filled).filter(([, each]) => each.some((it) => it !== ''))))
   }
   return (
-    <section ref={dock} className={classes.dock} aria-label="The agent is asking a question" {...focus}>
-      <div className={classes.dockHead}>
-        <IconForms size={17} aria-hidden />
-        <div>
-          <div className={classes.dockTitle}>The agent is asking a question</div>
-          <div className={classes.dockWhat} dir="auto">
-            {visible(request.message)}
-          </div>
+    <Dock
+      title="The agent is asking a question"
+      icon={IconForms}
+      question={{ id: elicitationId, text: request.message }}
+      what={
+        <div className={classes.dockWhat} dir="auto">
+          {visible(request.message)}
         </div>
-      </div>
-      {answer.error !== undefined && <ErrorState error={answer.error} title="The answer was not sent" compact />}
-      {canEdit ? (
-        <form
-          aria-label="Answer to the agent"
-          noValidate
-          onSubmit={(event) => {
-            event.preventDefault()
-            send()
-          }}
-        >
-          <div className={own.fields}>
-            {fields.map((field) => (
-              <Field
-                key={field.name}
-                field={field}
-                values={filled[field.name] ?? []}
-                problem={missing === field.name ? 'This field is required' : undefined}
-                disabled={done}
-                onChange={(values) => setFilled((before) => ({ ...before, [field.name]: values }))}
-              />
-            ))}
-          </div>
-          <div className={classes.answers}>
-            <Button type="submit" disabled={done} loading={answer.busy}>
-              Send answer
-            </Button>
-            <Button variant="default" disabled={done} onClick={() => void give(ElicitationAction.DECLINE, {})}>
-              Decline
-            </Button>
-            {answered && (
-              <span role="status" className={classes.viewerNote}>
-                Answered. The agent is continuing.
-              </span>
-            )}
-          </div>
-        </form>
-      ) : (
-        <p className={classes.viewerNote}>Viewers cannot answer; members of the organization can.</p>
-      )}
-    </section>
+      }
+      error={answer.error}
+      canEdit={canEdit}
+    >
+      <form
+        aria-label="Answer to the agent"
+        noValidate
+        onSubmit={(event) => {
+          event.preventDefault()
+          send()
+        }}
+      >
+        <div className={own.fields}>
+          {fields.map((field) => (
+            <Field
+              key={field.name}
+              field={field}
+              values={filled[field.name] ?? []}
+              problem={missing === field.name ? 'This field is required' : undefined}
+              disabled={done}
+              onChange={(values) => setFilled((before) => ({ ...before, [field.name]: values }))}
+            />
+          ))}
+        </div>
+        <div className={classes.answers}>
+          <Button type="submit" disabled={done} loading={answer.busy}>
+            Send answer
+          </Button>
+          <Button variant="default" disabled={done} onClick={() => void give(ElicitationAction.DECLINE, {})}>
+            Decline
+          </Button>
+          {answered && <Answered />}
+        </div>
+      </form>
+    </Dock>
   )
 }
 

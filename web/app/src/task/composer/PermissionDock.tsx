@@ -2,13 +2,12 @@ import { Button } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { IconCheck, IconHandStop, IconX } from '@tabler/icons-react'
 import type { PermissionOption, PermissionRequest } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
-import { useEffect, useRef, useState, type KeyboardEvent } from 'react'
-import { announce, ErrorState, Kbd } from '../../ui'
+import { useState, type KeyboardEvent } from 'react'
+import { Kbd } from '../../ui'
 import { useCommand } from '../../state/command'
 import { InertLine } from '../../ui/text/Inert'
-import { visibleLine } from '../../ui/text/visible'
 import classes from './composer.module.css'
-import { useFocusAfter } from './useFocusAfter'
+import { Answered, Dock } from './Dock'
 
 interface Props {
   sessionId: string
@@ -20,7 +19,6 @@ interface Props {
 /** The agent's permission request with a button for each option; the keys 1 to 9 press them. */
 export function PermissionDock({ sessionId, request, canEdit }: Props) {
   const client = useFoundry()
-  const dock = useRef<HTMLElement>(null)
   const { permissionId } = request
   const answer = useCommand('The answer was not sent', (requestId: string, optionId: string) =>
     client.task.respondToPermission({ requestId, sessionId, permissionId, optionId }),
@@ -31,9 +29,6 @@ export function PermissionDock({ sessionId, request, canEdit }: Props) {
     if (!answered && (await answer.run(optionId)) !== undefined) setAnswered(true)
   }
   const done = answered || answer.busy
-  const focus = useFocusAfter(dock)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it arrives
-  useEffect(() => announce(`The agent is asking for permission: ${visibleLine(request.title)}`), [permissionId])
   const keys = (event: KeyboardEvent) => {
     const option = request.options[Number(event.key) - 1]
     if (!canEdit || option === undefined || event.ctrlKey || event.metaKey || event.altKey) return
@@ -41,33 +36,25 @@ export function PermissionDock({ sessionId, request, canEdit }: Props) {
     void pick(option.optionId)
   }
   return (
-    <section ref={dock} className={classes.dock} aria-label="The agent is asking for permission" onKeyDown={keys} {...focus}>
-      <div className={classes.dockHead}>
-        <IconHandStop size={17} aria-hidden />
-        <div>
-          <div className={classes.dockTitle}>The agent is asking for permission</div>
-          <InertLine text={request.title} className={classes.dockWhat} />
-        </div>
+    <Dock
+      title="The agent is asking for permission"
+      icon={IconHandStop}
+      question={{ id: permissionId, text: request.title }}
+      what={<InertLine text={request.title} className={classes.dockWhat} />}
+      error={answer.error}
+      canEdit={canEdit}
+      onKeyDown={keys}
+    >
+      <div className={classes.answers}>
+        {request.options.map((option, at) => (
+          <Answer key={option.optionId} option={option} number={at + 1} busy={done} onPick={() => void pick(option.optionId)} />
+        ))}
+        <Button variant="subtle" color="gray" disabled={done} onClick={() => void pick('')}>
+          Cancel
+        </Button>
+        {answered && <Answered />}
       </div>
-      {answer.error !== undefined && <ErrorState error={answer.error} title="The answer was not sent" compact />}
-      {canEdit ? (
-        <div className={classes.answers}>
-          {request.options.map((option, at) => (
-            <Answer key={option.optionId} option={option} number={at + 1} busy={done} onPick={() => void pick(option.optionId)} />
-          ))}
-          <Button variant="subtle" color="gray" disabled={done} onClick={() => void pick('')}>
-            Cancel
-          </Button>
-          {answered && (
-            <span role="status" className={classes.viewerNote}>
-              Answered. The agent is continuing.
-            </span>
-          )}
-        </div>
-      ) : (
-        <p className={classes.viewerNote}>Viewers cannot answer; members of the organization can.</p>
-      )}
-    </section>
+    </Dock>
   )
 }
 

@@ -86,12 +86,7 @@ function Panel({ tab, onTab, ...rest }: ContentProps & { onTab: Props['onTab'] }
     >
       <div className={classes.bar}>
         <Tabs.List className={classes.list} aria-label="Panels">
-          {tabs.map(({ value, label }) => (
-            <Tabs.Tab key={value} value={value} className={classes.tab}>
-              {label}
-              <Count tab={value} task={task} />
-            </Tabs.Tab>
-          ))}
+          <PanelTabs task={task} />
         </Tabs.List>
         <Tooltip label="Hide panel">
           <ActionIcon aria-label="Hide the panel" onClick={() => onTab(undefined)}>
@@ -119,12 +114,7 @@ function OneAtATime({ talk, tab, onTab, ...rest }: Omit<Props, 'narrow'>) {
         <Tabs.Tab value="talk" className={classes.tab}>
           Chat
         </Tabs.Tab>
-        {tabs.map(({ value, label }) => (
-          <Tabs.Tab key={value} value={value} className={classes.tab}>
-            {label}
-            <Count tab={value} task={task} />
-          </Tabs.Tab>
-        ))}
+        <PanelTabs task={task} />
       </Tabs.List>
       <Tabs.Panel value={tab ?? 'talk'} className={classes.content}>
         {tab === undefined ? talk : <Content {...rest} tab={tab} />}
@@ -133,9 +123,14 @@ function OneAtATime({ talk, tab, onTab, ...rest }: Omit<Props, 'narrow'>) {
   )
 }
 
-function Count({ tab, task }: { tab: PanelTab; task: Task }) {
+function PanelTabs({ task }: { task: Task }) {
   const files = task.changes?.filesChanged ?? 0
-  return tab === 'changes' && files > 0 ? <span className={classes.count}>{files}</span> : null
+  return tabs.map(({ value, label }) => (
+    <Tabs.Tab key={value} value={value} className={classes.tab}>
+      {label}
+      {value === 'changes' && files > 0 && <span className={classes.count}>{files}</span>}
+    </Tabs.Tab>
+  ))
 }
 
 interface ContentProps {
