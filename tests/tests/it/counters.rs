@@ -89,7 +89,9 @@ async fn a_new_task_costs_three_commits_four_loads_and_25_statements_until_its_s
         let cost = Counters::rests(&mesh, "task").await.since(&before);
         let at_rest = per_second * begun.elapsed().as_secs_f64();
         await_task(&caller, &task.task_id, is_being_made).await;
-        println!("CreateTask whose sandbox is never made; {at_rest:.1} statements of the task service at rest:\n{cost}");
+        println!(
+            "CreateTask whose sandbox is never made; {at_rest:.1} statements of the task service at rest:\n{cost}"
+        );
         let [commits, loads, back, statements] =
             ["commits", "loads", "rolled_back", "statements"].map(|kind| cost.get("task", kind));
         let statements = (statements as f64 - at_rest).round();

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use foundry_proto::common::v1::{PermissionPolicy, StageState};
 use foundry_proto::task::v1::{
     ArchiveTaskRequest, Changes, CreateTaskRequest, ExplainTaskRequest, FileChange, GetTaskRequest,
-    KillTaskRequest, ListFileChangesRequest, ListTasksRequest, RetryTaskRequest, Task as TaskEntity, TaskSummary,
+    KillTaskRequest, ListFileChangesRequest, ListTasksRequest, RetryTaskRequest, Task as TaskEntity,
+    TaskSummary,
 };
 
 use crate::cli::{CreateTask, Output, Task};

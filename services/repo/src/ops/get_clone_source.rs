@@ -11,7 +11,7 @@ use foundry_store::WriteSet;
 use super::scheduling;
 use crate::context::Context;
 use crate::domain::base::{self, Freshness};
-use crate::domain::repository::{Repository, State as RepositoryState};
+use crate::domain::repository::Repository;
 use crate::domain::work::{State, Work};
 use crate::store::{base_requests, branches, clones, works};
 

@@ -197,6 +197,8 @@ fn print_stage(stage: &Stage, printed: &mut HashMap<String, (StageState, i32, St
 
 #[cfg(test)]
 mod tests {
+    use foundry_proto::common::v1::Condition;
+
     use super::*;
 
     #[test]
