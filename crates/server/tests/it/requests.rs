@@ -148,7 +148,7 @@ async fn overload_is_shed_and_health_still_answers() {
         drop(frames);
         probe.release();
     };
-    let (first, ()) = bounded(async { tokio::join!(first, others) }).await;
+    let (first, ()) = Box::pin(bounded(async { tokio::join!(first, others) })).await;
     first.unwrap();
     assert_eq!(["unary_calls", "streams"].map(|limit| refused(&server, limit)), [1, 1]);
     // The permit came back with the end of the first call.

@@ -389,7 +389,7 @@ async fn an_empty_value_is_damaged_for_lists_and_for_verify_alike() {
     let found = running.get(&tenant, &task).await;
     assert_eq!(found.task.unwrap().condition.unwrap().reason, REASON);
     assert_eq!(found.sessions[0].condition.as_ref().unwrap().reason, REASON);
-    assert!(upstream::sandbox(store, &task.parse().unwrap()).await.unwrap().unwrap().is_damaged());
+    assert!(upstream::of_task(store, &task.parse().unwrap()).await.unwrap().sandbox.unwrap().is_damaged());
     let named = foundry_store::verify(&world.url, &ENCODED).await.unwrap();
     let tables: Vec<_> = named.iter().map(|row| row.table).collect();
     let expected =

@@ -43,7 +43,7 @@ async fn set(
 async fn a_choice_is_shown_at_once_and_stays_until_the_agents_side_has_it() {
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
-    let (task, session) = running_turn(&running, &tenant).await;
+    let (task, session) = Box::pin(running_turn(&running, &tenant)).await;
     let early = set(&running, &tenant, &session, "mode", "plan").await.unwrap_err();
     assert_eq!(early.reason(), "OPTION_UNKNOWN");
     world.provisioner.offer(&session, &["ask", "plan"]).await;
@@ -69,7 +69,7 @@ async fn a_choice_is_shown_at_once_and_stays_until_the_agents_side_has_it() {
 async fn a_choice_that_the_agents_side_refuses_says_why() {
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
-    let (task, session) = running_turn(&running, &tenant).await;
+    let (task, session) = Box::pin(running_turn(&running, &tenant)).await;
     world.provisioner.offer(&session, &["ask", "plan"]).await;
     running.until_session(&tenant, &task, &session, |s| s.options.is_some()).await;
     world.provisioner.refuses_answers.store(true, Ordering::SeqCst);
@@ -83,7 +83,7 @@ async fn a_choice_that_the_agents_side_refuses_says_why() {
 async fn a_form_is_answered_once_and_can_be_answered_again_when_the_answer_was_not_taken() {
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
-    let (task, session) = running_turn(&running, &tenant).await;
+    let (task, session) = Box::pin(running_turn(&running, &tenant)).await;
     let field = ElicitationField {
         name: "name".into(),
         kind: ElicitationFieldKind::Text.into(),
