@@ -44,6 +44,12 @@ enum Done {
     Failed(CommitError),
 }
 
+/// The answer to a job, on its way to the caller.
+enum Answer {
+    Commit(oneshot::Sender<Outcome>, Outcome),
+    Statement(oneshot::Sender<Result<Vec<Row>, CommitError>>, Result<Vec<Row>, CommitError>),
+}
+
 /// What the writer shares with its store.
 #[derive(Clone)]
 pub(crate) struct Shared {
@@ -165,9 +171,11 @@ impl<B: Backend> Writer<B> {
         if fault == Fault::Fatal { Err(Dead(error)) } else { Ok(()) }
     }
 
+    /// Sends the hints, then the answers: a caller that goes on finds its own hint delivered.
     fn answer(&self, jobs: &mut Vec<Job>, outcomes: Vec<Done>) {
         let mut newest: BTreeMap<String, i64> = BTreeMap::new();
         let mut topics: Vec<String> = Vec::new();
+        let mut answers: Vec<Answer> = Vec::with_capacity(jobs.len());
         for (job, done) in jobs.drain(..).zip(outcomes) {
             match (job, done) {
                 (Job::Commit(set, reply), Done::Committed(revisions)) => {
@@ -179,11 +187,15 @@ impl<B: Backend> Writer<B> {
                         }
                     }
                     topics.extend(set.topics);
-                    let _ = reply.send(Ok(committed));
+                    answers.push(Answer::Commit(reply, Ok(committed)));
                 }
-                (Job::Commit(_, reply), Done::Failed(e)) => drop(reply.send(Err(e))),
-                (Job::Statement(_, _, reply), Done::Rows(rows)) => drop(reply.send(Ok(rows))),
-                (Job::Statement(_, _, reply), Done::Failed(e)) => drop(reply.send(Err(e))),
+                (Job::Commit(_, reply), Done::Failed(e)) => answers.push(Answer::Commit(reply, Err(e))),
+                (Job::Statement(_, _, reply), Done::Rows(rows)) => {
+                    answers.push(Answer::Statement(reply, Ok(rows)));
+                }
+                (Job::Statement(_, _, reply), Done::Failed(e)) => {
+                    answers.push(Answer::Statement(reply, Err(e)));
+                }
                 // No other pair occurs; a dropped reply is read as a stopped store.
                 _ => {}
             }
@@ -191,6 +203,12 @@ impl<B: Backend> Writer<B> {
         topics.sort_unstable();
         topics.dedup();
         self.shared.hub.committed(&newest.into_iter().collect::<Vec<_>>(), &topics);
+        for answer in answers {
+            match answer {
+                Answer::Commit(reply, outcome) => drop(reply.send(outcome)),
+                Answer::Statement(reply, outcome) => drop(reply.send(outcome)),
+            }
+        }
     }
 
     /// Runs the batch in one transaction. An error means that nothing was committed, unless the commit itself was in

@@ -123,7 +123,8 @@ impl World {
             ..p::EnsureSandboxRequest::default()
         };
         let sandbox = life.client.ensure_sandbox(request).await.unwrap().into_inner().sandbox.unwrap();
-        assert_eq!(sandbox.state(), p::SandboxState::Queued);
+        // It is begun in the same commit.
+        assert_eq!(sandbox.state(), p::SandboxState::Allocating);
         sandbox
     }
 
