@@ -184,13 +184,21 @@ impl Inner {
         Ok(claimed.into_iter().map(take).collect())
     }
 
-    /// The flows that were created as held by this engine, and whose commits have come.
-    pub(crate) async fn come(&self) -> Result<Vec<(Row, Arc<Held>)>, Error> {
+    /// The flows that were created as held by this engine, and whose commits have come. One that cannot be read now is
+    /// looked for again.
+    pub(crate) async fn come(&self) -> Vec<(Row, Arc<Held>)> {
         let starter = &self.options.starter;
         let mut come = Vec::new();
         for coming in starter.coming(self.env.clock.now()) {
-            let Some(row) = self.load(&coming.flow_id).await? else { continue };
-            starter.has_come(&coming.flow_id);
+            let row = match self.load(&coming.flow_id).await {
+                Ok(Some(row)) => row,
+                Ok(None) => continue,
+                Err(e) => {
+                    tracing::error!(flow = %coming.flow_id, error = ?e, "a new flow cannot be read");
+                    continue;
+                }
+            };
+            starter.forget(&coming.flow_id);
             // Another epoch: the lease has ended, and another engine holds it.
             if row.status.epoch != 1 || row.status.status != Status::Running {
                 continue;
@@ -200,12 +208,12 @@ impl Inner {
             self.options.hooks.active(coming.kind, self.leases.count(coming.kind));
             come.push((row, held));
         }
-        Ok(come)
+        come
     }
 
     /// Whether a flow of a kind is due; reads only.
     pub(crate) async fn has_due(&self, kind: &str) -> Result<bool, Error> {
-        let now = self.now();
+        let now = self.ask_now().await?;
         for row in self.store.query(self.statements.next_due, &[]).await? {
             if row.text("kind")? == kind && row.time("due_time")? <= now {
                 return Ok(true);

@@ -90,6 +90,8 @@ pub(crate) async fn run(inner: Arc<Inner>, tasks: Tasks) {
     }
     // If no drain came first, running attempts give their flows back.
     inner.draining.store(true, Ordering::Release);
+    // No more are created as held. Those of a moment ago are given back too.
+    start_come(&inner, &tasks).await;
     if tasks.cancellation().is_cancelled() {
         inner.leases.all().iter().for_each(|held| held.order(Stop::Drain));
     }
@@ -128,7 +130,7 @@ async fn sweep_at(inner: &Inner, sweeps: u32) -> Result<(), Error> {
 /// Finds the kinds that have due flows, starts these, and records when the next one is due.
 async fn look(inner: &Arc<Inner>, tasks: &Tasks, crowded: &mut BTreeSet<&'static str>) -> Result<(), Error> {
     *foundry_core::lock(&inner.next_due) = None;
-    start_come(inner, tasks).await?;
+    start_come(inner, tasks).await;
     stop_cancelled(inner).await?;
     if inner.bounds.is_empty() {
         return Ok(());
@@ -160,13 +162,13 @@ async fn start_crowded(
 }
 
 /// Starts the flows that came as this engine's. Returns whether there were any.
-async fn start_come(inner: &Arc<Inner>, tasks: &Tasks) -> Result<bool, Error> {
-    let come = inner.come().await?;
+async fn start_come(inner: &Arc<Inner>, tasks: &Tasks) -> bool {
+    let come = inner.come().await;
     let any = !come.is_empty();
     for (row, held) in come {
         tasks.spawn("flow", drive(Arc::clone(inner), row, held, true));
     }
-    Ok(any)
+    any
 }
 
 /// Starts flows of a kind that were enqueued. A claim writes, so it is left out when nothing else is due.
@@ -176,7 +178,7 @@ async fn start_kind(
     kind: &'static str,
     crowded: &mut BTreeSet<&'static str>,
 ) -> Result<(), Error> {
-    if start_come(inner, tasks).await? && !inner.has_due(kind).await? {
+    if start_come(inner, tasks).await && !inner.has_due(kind).await? {
         return Ok(());
     }
     start(inner, tasks, kind, crowded).await
@@ -189,15 +191,19 @@ async fn start(
     kind: &'static str,
     crowded: &mut BTreeSet<&'static str>,
 ) -> Result<(), Error> {
+    let starter = &inner.options.starter;
+    // While a claim is under way, and as long as flows wait for room, new ones go behind them.
+    starter.close(kind);
     let limit = inner.bounds.get(kind).map_or(0, |b| b.concurrency);
-    let room = limit.saturating_sub(inner.leases.count(kind));
+    let room = limit.saturating_sub(inner.leases.count(kind) + starter.count(kind));
+    crowded.insert(kind);
     if room == 0 {
-        crowded.insert(kind);
         return Ok(());
     }
     let claimed = inner.claim(kind, room).await?;
-    if claimed.len() == room {
-        crowded.insert(kind);
+    if claimed.len() < room {
+        crowded.remove(kind);
+        starter.open(kind);
     }
     for (row, held) in claimed {
         tasks.spawn("flow", drive(Arc::clone(inner), row, held, false));

@@ -3,6 +3,7 @@
 //! Such a flow is written as this process's: running, under a lease. The wake-up of the commit, or at the latest the
 //! sweeper, lets the engine find it. When the process dies in between, the lease ends like any other.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use foundry_store::WriteSet;
 
 use crate::commands::{FirstLease, NewFlow, insert};
 use crate::inner::Inner;
-use crate::lease::{LEASE, MARGIN};
+use crate::lease::{LEASE, MARGIN, RENEWAL};
 use crate::status::{FlowStatus, Status, Transition};
 
 /// Creates flows that run at once. Make one per service, and give it to its engine in [`crate::Options`]; cloning
@@ -23,6 +24,8 @@ pub struct Starter(Arc<Mutex<State>>);
 struct State {
     engine: Weak<Inner>,
     coming: Vec<Coming>,
+    /// Kinds of which flows may be waiting to be claimed.
+    closed: BTreeSet<&'static str>,
 }
 
 /// A flow whose commit may come.
@@ -35,8 +38,9 @@ pub(crate) struct Coming {
 }
 
 impl Coming {
+    /// Whether the lease lasts until the next renewal.
     fn is_trusted(&self, now: Timestamp) -> bool {
-        now < self.created.plus(LEASE).minus(MARGIN)
+        now < self.created.plus(LEASE).minus(MARGIN).minus(RENEWAL)
     }
 }
 
@@ -58,7 +62,8 @@ impl Starter {
         let bound = inner.bounds.get(new.kind).filter(|_| new.is_due_at_once())?;
         let timeout = bound.stage(new.first_stage)?.timeout;
         let coming = state.coming.iter().filter(|coming| coming.kind == new.kind).count();
-        if coming + inner.leases.count(new.kind) >= bound.concurrency {
+        let full = coming + inner.leases.count(new.kind) >= bound.concurrency;
+        if full || state.closed.contains(new.kind) {
             return None;
         }
         let created = inner.env.clock.now();
@@ -77,7 +82,23 @@ impl Starter {
         state.coming.clone()
     }
 
-    pub(crate) fn has_come(&self, flow_id: &FlowId) {
+    /// How many flows of a kind may still come.
+    pub(crate) fn count(&self, kind: &str) -> usize {
+        lock(&self.0).coming.iter().filter(|coming| coming.kind == kind).count()
+    }
+
+    /// Flows of the kind are only enqueued from now on.
+    pub(crate) fn close(&self, kind: &'static str) {
+        lock(&self.0).closed.insert(kind);
+    }
+
+    /// Ends what [`Starter::close`] began.
+    pub(crate) fn open(&self, kind: &str) {
+        lock(&self.0).closed.remove(kind);
+    }
+
+    /// Gives back the room of a flow whose commit has come, or has failed. Otherwise that is assumed after some seconds.
+    pub fn forget(&self, flow_id: &FlowId) {
         lock(&self.0).coming.retain(|coming| coming.flow_id != *flow_id);
     }
 }

@@ -423,3 +423,16 @@ fn check_parameters(url: &str) -> Result<(), Error> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_on_the_writer_s_thread_is_one_of_its_task() {
+        let (tasks, mut failures) = Tasks::new();
+        let writer = async { panic!("planted") };
+        tasks.spawn("store writer", on_its_own_thread(writer).unwrap());
+        assert_eq!(failures.recv().await, Some(TaskFailure { name: "store writer" }));
+    }
+}

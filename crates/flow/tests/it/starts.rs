@@ -1,4 +1,5 @@
 //! Flows that run from the commit that creates them.
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{Bench, ENTITIES, JOB, SEVEN, job, project, seven};
@@ -6,12 +7,15 @@ use foundry_core::{FlowId, Tasks};
 use foundry_flow::{
     Binding, Engine, Flow, FlowStatus, NewFlow, Options, Outcome, OwnedDataDirectory, Starter, Status,
 };
-use foundry_store::{Guard, WriteSet};
+use foundry_store::{DialectSql, Guard, WriteSet};
+use tokio::sync::Semaphore;
 
 on_both_databases! {
     runs_from_the_commit_on_without_a_claim,
     is_found_by_the_sweeper_when_the_wake_up_is_lost,
     is_only_enqueued_where_no_engine_runs_or_has_room,
+    is_not_held_up_by_another_that_cannot_be_read,
+    goes_behind_those_that_wait_for_room,
     a_commit_that_never_comes_takes_its_room_for_seconds_only,
     goes_on_in_the_next_process_when_this_one_dies_before_it_began,
 }
@@ -92,21 +96,78 @@ async fn is_only_enqueued_where_no_engine_runs_or_has_room(bench: Bench) {
     assert!(tasks.shutdown(SHORT).await);
 }
 
+async fn is_not_held_up_by_another_that_cannot_be_read(bench: Bench) {
+    let (engine, starter, tasks) = started(&bench, seven(&bench.ledger), true).await;
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        let (id, ws, begun) = creation(&bench, &starter, &SEVEN, &format!("e{n}"));
+        assert!(begun.is_some());
+        bench.store.commit(ws).await.unwrap();
+        ids.push(id);
+    }
+    const DAMAGE: &str = "UPDATE flows SET input = $1 WHERE flow_id = $2";
+    let damage = DialectSql { sqlite: DAMAGE, postgres: DAMAGE };
+    bench.store.write(damage, &[vec![0xff].into(), (&ids[1]).into()]).await.unwrap();
+    bench.advance(Duration::from_secs(2));
+    for id in [&ids[0], &ids[2]] {
+        bench.until(id, |f| f.status == Status::Done).await;
+    }
+    // The one that cannot be read is not held: no driver would let go of it.
+    while !engine.active().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(tasks.shutdown(SHORT).await);
+}
+
+async fn goes_behind_those_that_wait_for_room(bench: Bench) {
+    let finish = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&finish);
+    let waiting = job(move |_| {
+        let gate = Arc::clone(&gate);
+        Box::pin(async move {
+            gate.acquire().await.unwrap().forget();
+            Outcome::done()
+        })
+    });
+    let (engine, starter, tasks) = started(&bench, waiting, false).await;
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(bench.start(&JOB, &format!("e{n}")).await);
+    }
+    // The limit of the kind is two; the third waits.
+    while engine.active().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    finish.add_permits(1);
+    let (last, ws, begun) = creation(&bench, &starter, &JOB, "e3");
+    assert!(begun.is_none(), "it overtakes one that waits");
+    bench.store.commit(ws).await.unwrap();
+    finish.add_permits(3);
+    for id in ids.iter().chain([&last]) {
+        bench.until(id, |f| f.status == Status::Done).await;
+    }
+    assert!(tasks.shutdown(SHORT).await);
+}
+
 async fn a_commit_that_never_comes_takes_its_room_for_seconds_only(bench: Bench) {
     let (_engine, starter, tasks) =
         started(&bench, job(|_| Box::pin(async { Outcome::done() })), false).await;
-    for n in 0..2 {
-        let (_, mut ws, begun) = creation(&bench, &starter, &JOB, &format!("e{n}"));
+    for n in 0..4 {
+        let (id, mut ws, begun) = creation(&bench, &starter, &JOB, &format!("e{n}"));
         assert!(begun.is_some());
+        if n < 2 {
+            // The creator knows.
+            starter.forget(&id);
+        }
         ws.guard(Guard::exists(&ENTITIES, &[("entity_id", "absent".into())]));
         bench.store.commit(ws).await.unwrap_err();
     }
     let (id, ws, begun) = creation(&bench, &starter, &JOB, "e2");
     assert!(begun.is_none(), "there is room");
     bench.store.commit(ws).await.unwrap();
-    bench.until(&id, |f| f.status == Status::Done).await;
-    bench.advance(Duration::from_secs(9));
     // The sweeper looks for what may have come.
+    bench.advance(Duration::from_secs(6));
+    bench.until(&id, |f| f.status == Status::Done).await;
     let roomy = async {
         while creation(&bench, &starter, &JOB, "e3").2.is_none() {
             tokio::task::yield_now().await;

@@ -51,7 +51,9 @@ pub async fn all_damaged(databases: &[ServiceDatabase]) -> Result<Vec<(&'static 
         // The services of a running mesh write one after the other.
         tokio::time::sleep(IN_FLIGHT).await;
         let still = missing(databases).await?;
-        absent.retain(|row| still.contains(row));
+        // What is wrong may have changed its number, and is the same all the same.
+        let same = |a: &Unreadable, b: &Unreadable| (a.table, &a.key) == (b.table, &b.key);
+        absent.retain(|(service, row)| still.iter().any(|(s, other)| s == service && same(row, other)));
     }
     found.extend(absent);
     Ok(found)

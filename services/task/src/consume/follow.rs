@@ -206,11 +206,13 @@ async fn follow(
             let Some(reached) = applied.await else {
                 return Ended::Stopping;
             };
-            cx.stalls.progressed(session);
             if reached < last {
                 tracing::warn!(%session, last, "events are missing; reopening the stream");
+                let why = format!("events after number {reached} are missing");
+                cx.stalls.failed(session, cx.env.clock.now(), &why);
                 return Ended::Again(PAUSE);
             }
+            cx.stalls.progressed(session);
         }
         match sessions::event_cursor(&cx.store, session).await {
             Ok(Some(EventCursor { follows: true, .. })) => {}

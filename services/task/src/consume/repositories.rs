@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use foundry_core::{OrganizationId, RepositoryId, Result, TaskId};
+use foundry_core::{Error, OrganizationId, RepositoryId, Result, TaskId};
 use foundry_frame::Frame;
 use foundry_proto::repo::v1::repository_item::Item;
 use foundry_proto::repo::v1::{Repository, RepositoryItem, WatchRepositoriesRequest, Work};
@@ -67,7 +67,7 @@ impl Source for Repositories {
                 Some(_) => {}
                 None => {
                     if let Some(id) = key.strip_prefix("repository/") {
-                        remove(cx, &mut ws, organization, id).await?;
+                        failed = remove(cx, &mut ws, organization, id, last).await?.or(failed);
                     }
                 }
             }
@@ -75,7 +75,7 @@ impl Source for Repositories {
         if batch.whole {
             for id in upstream::repository_ids(&cx.store, organization).await? {
                 if !seen.contains(id.as_str()) {
-                    remove(cx, &mut ws, organization, id.as_str()).await?;
+                    failed = remove(cx, &mut ws, organization, id.as_str(), last).await?.or(failed);
                 }
             }
         }
@@ -94,7 +94,9 @@ impl Source for Repositories {
 async fn take_work(cx: &Context, rev: i64, work: &Work) -> Result<()> {
     let Ok(task) = work.task_id.parse::<TaskId>() else { return Ok(()) };
     let set = |aggregate: &mut Aggregate, _: &mut WriteSet| {
-        if aggregate.work.as_ref().is_none_or(|replica| replica.rev < rev) {
+        // A repository that is there again brings its works again.
+        let removed = aggregate.repository_removed().is_some();
+        if removed || aggregate.work.as_ref().is_none_or(|replica| replica.rev < rev) {
             aggregate.work = Some(Replica { rev, entity: work.clone() });
         }
         Ok(())
@@ -112,11 +114,13 @@ async fn take_repository(
 ) -> Result<()> {
     let Ok(id) = repository.repository_id.parse::<RepositoryId>() else { return Ok(()) };
     let known = upstream::repository(&cx.store, &id).await?;
-    if known.as_ref().is_some_and(|k| k.rev >= rev) {
+    // One that was missing, as from a database that was restored for a while, is there again.
+    if known.as_ref().is_some_and(|k| k.rev >= rev && !upstream::was_removed(k)) {
         return Ok(());
     }
     let row = organization::of_repository(repository);
-    if known.as_ref().map(|k| organization::of_repository(&k.entity)).as_ref() != Some(&row) {
+    let listed = known.as_ref().filter(|k| !upstream::was_removed(k));
+    if listed.map(|k| organization::of_repository(&k.entity)).as_ref() != Some(&row) {
         let ours = ws.scope(Scope::organization(organization));
         summary::put(ws, ours, organization, &row);
     }
@@ -128,13 +132,21 @@ async fn take_repository(
     Ok(())
 }
 
-/// Removes a repository, its summary row, and users' drafts for a new task in it. Its tasks show that their work is gone.
-async fn remove(cx: &Context, ws: &mut WriteSet, organization: &OrganizationId, id: &str) -> Result<()> {
-    let Ok(repository) = id.parse::<RepositoryId>() else { return Ok(()) };
-    let Some(known) = upstream::repository(&cx.store, &repository).await? else { return Ok(()) };
+/// Removes a repository, its summary row, and users' drafts for a new task in it. Its tasks show that their work is gone;
+/// returns why one of them could not be updated, unless that is the `last` attempt.
+async fn remove(
+    cx: &Context,
+    ws: &mut WriteSet,
+    organization: &OrganizationId,
+    id: &str,
+    last: bool,
+) -> Result<Option<Error>> {
+    let Ok(repository) = id.parse::<RepositoryId>() else { return Ok(None) };
+    let Some(known) = upstream::repository(&cx.store, &repository).await? else { return Ok(None) };
     if upstream::was_removed(&known) {
-        return Ok(());
+        return Ok(None);
     }
+    let mut failed = None;
     for task in tasks::of_repository(&cx.store, &repository).await? {
         let lose = |aggregate: &mut Aggregate, _: &mut WriteSet| {
             aggregate.lose_repository(&known.entity.name, cx.env.clock.now());
@@ -143,6 +155,7 @@ async fn remove(cx: &Context, ws: &mut WriteSet, organization: &OrganizationId, 
         // One task that cannot be written must not block the others.
         if let Err(e) = change_damaged_too(cx, &task, lose, |_| {}).await {
             tracing::error!(%task, error = ?e, "a task whose repository was removed could not be updated");
+            failed = Some(e).filter(|_| !last);
         }
     }
     let rev = ws.scope(Scope::organization(organization));
@@ -153,5 +166,5 @@ async fn remove(cx: &Context, ws: &mut WriteSet, organization: &OrganizationId, 
     for user in user_state::drafted_by(&cx.store, organization, &subject).await? {
         user_state::remove_draft(ws, &Owner { organization: organization.clone(), user }, &subject);
     }
-    Ok(())
+    Ok(failed)
 }

@@ -61,7 +61,11 @@ pub async fn create_task(
         let session = aggregate.sessions.first().map(|s| s.view.clone());
         let answer = CreateTaskResponse { task: Some(aggregate.task.view.clone()), session, rev: 0 };
         key.remember_create(&mut ws, &answer);
-        let committed = match cx.store.commit(ws).await {
+        let committed = cx.store.commit(ws).await;
+        if committed.is_err() {
+            cx.starter.forget(&aggregate.task.flow.flow_id);
+        }
+        let committed = match committed {
             Err(CommitError::Conflict { .. }) if request.branch.is_empty() && tries < MAX_NAMES => continue,
             Err(CommitError::Conflict { .. }) => Err(CommitError::Refused(taken(&branch))),
             other => other.map(|committed| (committed, answer)),

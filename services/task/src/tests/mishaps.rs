@@ -380,6 +380,28 @@ async fn a_task_whose_repository_was_removed_says_so_everywhere_and_is_not_retri
 }
 
 #[tokio::test]
+async fn a_repository_that_was_missing_for_a_while_and_its_works_are_there_again() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, _) = ids(&running.create(&tenant, "one").await);
+    world.repo.import(&tenant.organization, &task, 3).await;
+    let changes = |t: &GetTaskResponse| t.task.as_ref().unwrap().changes.clone().unwrap_or_default();
+    running.until(&tenant, &task, |t| changes(t).version == 3).await;
+    // As when the repo service is started with an older database for a while.
+    world.repo.remove(&tenant.organization, &tenant.repository).await;
+    running.until(&tenant, &task, |t| changes(t).version == 0).await;
+    world.repo.add(&tenant.organization, &tenant.repository).await;
+    world.repo.import(&tenant.organization, &task, 3).await;
+    running.until(&tenant, &task, |t| changes(t).version == 3).await;
+    running.create(&tenant, "two").await;
+    let request = GetOrganizationSummaryRequest { organization_id: tenant.organization.to_string() };
+    let summary =
+        ops::get_organization_summary::get_organization_summary(&running.cx, &tenant.caller, request);
+    assert_eq!(summary.await.unwrap().repositories.len(), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_running_turn_is_named_from_the_moment_at_which_it_is_seen_to_run() {
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
