@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, HashSet};
 use foundry_core::{Code, Error, OrganizationId, Result, TaskId};
 use foundry_frame::Frame;
 use foundry_proto::provisioner::v1::sandbox_item::Item;
-use foundry_proto::provisioner::v1::{SandboxItem, WatchSandboxesRequest};
+use foundry_proto::provisioner::v1::{GetSandboxRequest, SandboxItem, WatchSandboxesRequest};
 use foundry_proto::watch::v1::WatchOptions;
 use foundry_store::{WriteSet, is_damaged};
 use futures::StreamExt as _;
 use tonic::{Status, Streaming};
 
-use super::{Batch, Source, agent_side, apply};
+use super::{Batch, PAUSE, Source, agent_side, apply};
 use crate::context::Context;
-use crate::flow::change_damaged_too;
+use crate::flow::{call, change_damaged_too};
 use crate::store::{positions, upstream};
 
 /// How many tasks of a batch are updated at a time.
@@ -150,6 +150,20 @@ fn apply_news(
     Ok(())
 }
 
+/// Whether a sandbox that is missing from a snapshot of this position is gone. One that an answer told of may be newer than
+/// the snapshot; but so is one from before the provisioner's database was restored.
+async fn is_gone(cx: &Context, sandbox: &str, rev: i64, snapshot: i64) -> Result<bool> {
+    if rev <= snapshot {
+        return Ok(true);
+    }
+    let request = GetSandboxRequest { sandbox_id: sandbox.to_owned() };
+    match call(&cx.env, cx.provisioner.clone().get_sandbox(request)).await {
+        Ok(_) => Ok(false),
+        Err(e) if e.code == tonic::Code::NotFound => Ok(true),
+        Err(e) => Err(Error::unavailable("PROVISIONER_UNAVAILABLE", e.message, PAUSE)),
+    }
+}
+
 async fn sort(
     cx: &Context,
     organization: &OrganizationId,
@@ -183,11 +197,47 @@ async fn sort(
         }
     }
     if batch.whole {
-        for (sandbox, task) in upstream::sandbox_ids(&cx.store, organization).await? {
-            if !seen.contains(&sandbox) {
+        for (sandbox, task, rev) in upstream::sandbox_ids(&cx.store, organization).await? {
+            if !seen.contains(&sandbox) && is_gone(cx, &sandbox, rev, batch.position.rev).await? {
                 news.entry(task).or_default().gone.push(sandbox);
             }
         }
     }
     Ok(news)
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_proto::common::v1::Role;
+    use foundry_proto::provisioner::v1::SandboxState;
+    use foundry_watch::Position;
+
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn a_snapshot_from_before_a_sandbox_was_made_does_not_take_it_away() {
+        let world = World::new().await;
+        let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+        let task = running.create(&tenant, "one").await.task.unwrap().task_id;
+        running.until(&tenant, &task, |t| !t.task.as_ref().unwrap().sandbox_id.is_empty()).await;
+        let id: TaskId = task.parse().unwrap();
+        let state = async || {
+            let copies = upstream::of_task(&running.cx.store, &id).await.unwrap();
+            copies.sandbox.unwrap().entity.state()
+        };
+        let snapshot = async |rev| {
+            let position = Position { rev, ..Position::default() };
+            let batch = Batch { rows: Vec::new(), whole: true, position };
+            let news = sort(&running.cx, &tenant.organization, &batch).await.unwrap();
+            news.values().map(|news| news.gone.len()).sum::<usize>()
+        };
+        assert_ne!(state().await, SandboxState::Destroyed);
+        assert_eq!(snapshot(0).await, 0, "the sandbox is newer");
+        assert_eq!(snapshot(i64::MAX).await, 1);
+        // As in a database that was restored from before.
+        world.provisioner.forget_sandboxes();
+        assert_eq!(snapshot(0).await, 1);
+        running.stop().await;
+    }
 }

@@ -110,7 +110,7 @@ fn refused(e: UpstreamError) -> Outcome {
 }
 
 /// Calls another service within [`CALL_LIMIT`].
-async fn call<T>(
+pub(crate) async fn call<T>(
     env: &Env,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T, UpstreamError> {

@@ -175,11 +175,13 @@ pub async fn agent_session(store: &Store, session: &SessionId) -> Result<Option<
     store.query(SQL, &[session.into()]).await?.first().map(agent).transpose()
 }
 
-/// Ids and tasks of an organization's sandboxes, to find those missing from a snapshot.
-pub async fn sandbox_ids(store: &Store, organization: &OrganizationId) -> Result<Vec<(String, TaskId)>> {
-    const SQL: &str = "SELECT sandbox_id, task_id FROM sandboxes WHERE organization_id = $1";
+/// Ids, tasks and revisions of an organization's sandboxes, to find those missing from a snapshot.
+pub async fn sandbox_ids(store: &Store, organization: &OrganizationId) -> Result<Vec<(String, TaskId, i64)>> {
+    const SQL: &str = "SELECT sandbox_id, task_id, upstream_rev FROM sandboxes WHERE organization_id = $1";
     let rows = store.query(SQL, &[organization.into()]).await?;
-    rows.iter().map(|r| Ok((r.text("sandbox_id")?.to_owned(), r.text("task_id")?.parse()?))).collect()
+    let read =
+        |r: &Row| Ok((r.text("sandbox_id")?.to_owned(), r.text("task_id")?.parse()?, r.int("upstream_rev")?));
+    rows.iter().map(read).collect()
 }
 
 /// Ids of an organization's repositories, to find those missing from a snapshot.

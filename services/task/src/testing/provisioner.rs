@@ -166,6 +166,11 @@ impl FakeProvisioner {
         }
     }
 
+    /// Knows no sandbox any more.
+    pub fn forget_sandboxes(&self) {
+        self.state.lock().unwrap().sandboxes.clear();
+    }
+
     /// Destroys all sandboxes and closes their sessions.
     pub async fn lose_sandboxes(&self) {
         self.close_sessions(|_| true).await;
@@ -557,6 +562,12 @@ impl ProvisionerService for FakeProvisioner {
         Ok(Response::new(ReleaseAgentEventsResponse::default()))
     }
 
+    async fn get_sandbox(&self, request: Request<GetSandboxRequest>) -> Answer<GetSandboxResponse> {
+        let found = self.state.lock().unwrap().sandboxes.get(&request.into_inner().sandbox_id).cloned();
+        let sandbox = Some(found.ok_or_else(|| Status::not_found("no such sandbox"))?);
+        Ok(Response::new(GetSandboxResponse { sandbox }))
+    }
+
     async fn watch_sandboxes(&self, request: Request<WatchSandboxesRequest>) -> Answer<FrameStream> {
         let request = request.into_inner();
         Ok(Response::new(self.items.watch(&request.organization_id, 0, request.options)))
@@ -571,7 +582,6 @@ impl ProvisionerService for FakeProvisioner {
     }
 
     not_needed! {
-        get_sandbox: GetSandboxRequest => GetSandboxResponse;
         list_sandboxes: ListSandboxesRequest => ListSandboxesResponse;
         watch_sandbox: WatchSandboxRequest => FrameStream;
         list_providers: ListProvidersRequest => ListProvidersResponse;
