@@ -72,7 +72,9 @@ async fn a_message_with_files_that_are_not_there_is_refused_and_nothing_is_kept(
     let running = world.start().await;
     let created = running.create(&tenant, "hang").await;
     let (task, session) = ids(&created);
-    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    // The first message leaves the queue a moment after its turn is seen to run.
+    let begun = |s: &Session| s.state() == SessionState::Running && s.queue_length == 0;
+    running.until_session(&tenant, &task, &session, begun).await;
     let mine = world.provisioner.add_file(tenant.organization.as_str(), "mine.png");
     let foreign = world.provisioner.add_file(other.organization.as_str(), "foreign.png");
     let absent = Attachment { attachment_id: format!("att_{}", "0".repeat(32)), ..Attachment::default() };
