@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn serves_branches_and_the_work_of_tasks_by_the_repositorys_id_and_by_its_name() {
+    async fn serves_branches_and_the_work_of_tasks_by_the_id_of_the_repository_and_by_its_name() {
         let f = Fixture::new().await;
         let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
         let parts = f.work(&repository, &task, &[("a.txt", "a\n")]);
