@@ -267,7 +267,7 @@ async fn refuse(cx: &Context, task: &TaskId, version: i64, e: &GitError) -> Resu
         reason: e.reason().to_owned(),
         message: e.message().to_owned(),
         since_time: Some(cx.env.clock.now().to_proto()),
-        next_action: "the previous work stays readable; the next turn delivers a new bundle".to_owned(),
+        next_action: "the previous work stays readable; the agent's next change, or the end of the task, delivers a new bundle".to_owned(),
         ..Condition::default()
     };
     works::save(&mut ws, rev, &work);
