@@ -16,7 +16,7 @@ use tonic::Status;
 
 /// Answers at a time.
 const PLACES: usize = 4;
-/// Of those, for one organization: the others always find one.
+/// Of those, for one organization: it alone leaves one to the others, who may have to wait for it.
 const PLACES_OF_ONE: usize = 3;
 /// Requests that wait for a place, and how long.
 const WAITING: usize = 32;

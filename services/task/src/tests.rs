@@ -416,7 +416,8 @@ async fn repeats_the_first_answer_and_refuses_bad_input() {
 async fn compares_a_branch_with_those_of_the_remote() {
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Admin).await, world.start().await);
-    *world.repo.branches.lock().unwrap() = ["feature/x", "fix", "feat/add-page"].map(str::to_owned).to_vec();
+    *world.repo.branches.lock().unwrap() =
+        ["feature/x", "fix", "fix-writer", "feat/add-page"].map(str::to_owned).to_vec();
     let create = async |prompt: &str, branch: &str| {
         let request = CreateTaskRequest {
             organization_id: tenant.organization.to_string(),
@@ -441,6 +442,8 @@ async fn compares_a_branch_with_those_of_the_remote() {
     let derived = create("Add a page", "").await.unwrap();
     assert!(derived.starts_with("feat/add-page-"), "{derived}");
     assert_eq!(create("Fix the parser", "").await.unwrap(), "fix-parser");
+    let derived = create("Fix the writer", "").await.unwrap();
+    assert!(derived.starts_with("fix-writer-"), "{derived}");
     // Without an answer, the sandbox compares it once more.
     world.repo.down.store(true, Ordering::SeqCst);
     assert_eq!(create("Fix the lexer", "").await.unwrap(), "fix/lexer");

@@ -159,6 +159,46 @@ async fn the_work_of_a_task_comes_out_whole_by_clone_fetch_bundle_and_patch() {
     assert!(words.contains("GIT_READ_ONLY") && words.contains("foundry task fetch"), "{words}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn work_in_a_repository_with_a_part_of_its_history_is_fetched_and_no_bundle_is_made_of_it() {
+    let mesh = Mesh::start(Shape::Embedded, &[]);
+    let caller = mesh.sign_in("ada").await;
+    mesh.cli_ok(&["login", "--login", "ada"]);
+    let (dir, origin) = (mesh.dir().to_owned(), Origin::create(mesh.dir()));
+    git(origin.path(), &["commit", "-q", "--allow-empty", "-m", "second"]);
+    // What was registered is a clone of the newest commit alone.
+    let full = dir.join("full");
+    std::fs::rename(origin.path(), &full).unwrap();
+    git(&dir, &["clone", "-q", "--depth=1", &format!("file://{}", full.display()), "origin"]);
+    let (_, task) = with_work(&caller, &origin, "write a.md: A.", 1).await;
+    let out = mesh.command(&["task", "fetch", &task.task_id]).current_dir(&full).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let history = git(&full, &["log", "--format=%s", &task.branch]);
+    assert!(history.ends_with("second\nfirst"), "what was there before is kept: {history}");
+    let file = dir.join("work.bundle");
+    let out = mesh.cli(&["task", "bundle", &task.task_id, "--file", &file.display().to_string()]);
+    let words = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && words.contains("shallow clone"), "{words}");
+    assert!(!file.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_is_made_of_work_in_a_repository_with_longer_ids() {
+    let mesh = Mesh::start(Shape::Embedded, &[]);
+    let caller = mesh.sign_in("ada").await;
+    mesh.cli_ok(&["login", "--login", "ada"]);
+    let (dir, origin) = (mesh.dir().to_owned(), Origin::create(mesh.dir()));
+    std::fs::remove_dir_all(origin.path().join(".git")).unwrap();
+    git(origin.path(), &["init", "-q", "--object-format=sha256"]);
+    git(origin.path(), &["add", "."]);
+    git(origin.path(), &["commit", "-q", "-m", "first"]);
+    let (_, task) = with_work(&caller, &origin, "write a.md: A.", 1).await;
+    let file = dir.join("work.bundle").display().to_string();
+    mesh.cli_ok(&["task", "bundle", &task.task_id, "--file", &file]);
+    git(&dir, &["clone", "-q", "--branch", &task.branch, &file, "from-bundle"]);
+    assert_eq!(std::fs::read_to_string(dir.join("from-bundle/a.md")).unwrap().trim(), "A.");
+}
+
 /// A mesh with a repository of ada's, and what is asked of it by hand.
 struct Served {
     mesh: Mesh,

@@ -1,9 +1,10 @@
 //! Garbage collection: few packs instead of many, and no objects that nothing reaches any more.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Mirror, Revision, blocking};
-use crate::{CommitId, GitError, Result, RunLimits, WorkName};
+use super::{Mirror, blocking};
+use crate::{CommitId, GitError, ObjectId, Result, RunLimits};
 
 /// Packs beyond which a collection is worth its time, as for `gc.autoPackLimit`.
 const MANY_PACKS: usize = 50;
@@ -22,18 +23,18 @@ impl Mirror {
     }
 
     /// Packs objects and drops unreachable ones older than two weeks, so that none goes that a clone or fetch is just
-    /// reading. All refs keep what they reach, and so do the commits in `keep`, from which sandboxes have started that
-    /// have not handed over work yet. Holds the mirror's lock, for the time of a fetch at most.
-    pub async fn collect_garbage(&self, keep: &[(WorkName, CommitId)]) -> Result<()> {
+    /// reading. All refs keep what they reach, and so do the commits in `keep`, from which tasks have started: a work
+    /// without changes has no ref. Holds the mirror's lock, for the time of a fetch at most.
+    pub async fn collect_garbage(&self, keep: &[CommitId]) -> Result<()> {
         let _lock = self.lock().await?;
         let listed = self.command("for-each-ref").args(["--format=delete %(refname)", "refs/foundry/keep/"]);
         let mut script = String::from_utf8_lossy(&listed.run().await?.stdout).into_owned();
         self.command("update-ref").args(["--no-deref", "--stdin"]).stdin(script.clone()).run().await?;
         script.clear();
-        for (work, commit) in keep {
-            if self.resolve(&Revision::Commit(commit.clone())).await.is_ok() {
-                script.push_str(&format!("update refs/foundry/keep/{} {commit}\n", work.as_str()));
-            }
+        let keep: BTreeSet<ObjectId> = keep.iter().map(CommitId::to_object).collect();
+        let missing = self.missing(keep.iter().cloned()).await?;
+        for commit in keep.difference(&missing) {
+            script.push_str(&format!("update refs/foundry/keep/{commit} {commit}\n"));
         }
         self.command("update-ref").args(["--no-deref", "--stdin"]).stdin(script).run().await?;
         let limits = RunLimits { wall: self.limits.fetch_wall, ..RunLimits::default() };

@@ -54,6 +54,17 @@ impl Mirror {
         Ok((!merged.is_empty()).then_some(MergedBase { commit, merged }))
     }
 
+    /// The base with these commits merged into it, one after another; none when that ends in a conflict. From the
+    /// commits of [`Mirror::merged_base`] it is the same commit, whatever became of their branches.
+    pub async fn merged_base_of(&self, base: &CommitId, points: &[CommitId]) -> Result<Option<CommitId>> {
+        let mut commit = base.clone();
+        for point in points {
+            let Some(next) = self.merge(&commit, point).await? else { return Ok(None) };
+            commit = next;
+        }
+        Ok(Some(commit))
+    }
+
     /// The commits of branches that the history of the work contains and its base does not, without their ancestors.
     async fn merged_points(&self, base: &CommitId, head: &CommitId) -> Result<Vec<CommitId>> {
         let listed = self

@@ -140,7 +140,7 @@ impl Mirror {
     }
 
     /// Those of the ids that are no commit of the mirror.
-    async fn missing(&self, ids: impl Iterator<Item = ObjectId>) -> Result<BTreeSet<ObjectId>> {
+    pub(super) async fn missing(&self, ids: impl Iterator<Item = ObjectId>) -> Result<BTreeSet<ObjectId>> {
         let ids: BTreeSet<ObjectId> = ids.collect();
         if ids.is_empty() {
             return Ok(ids);
@@ -219,6 +219,7 @@ impl Mirror {
     /// The directory that `upload-pack` reads: a bare repository with these refs and the mirror's objects.
     async fn facade(&self, served: &ServedRefs, scratch: &Path) -> Result<tempfile::TempDir> {
         let (files, scratch) = (served.files(&self.dir.join("objects")), scratch.to_owned());
+        let shallow = self.dir.join("shallow");
         let made = blocking(move || {
             let dir = tempfile::Builder::new().prefix("fetch-").tempdir_in(scratch)?;
             std::fs::create_dir_all(dir.path().join("objects/info"))?;
@@ -226,7 +227,11 @@ impl Mirror {
             for (name, text) in files {
                 std::fs::write(dir.path().join(name), text)?;
             }
-            Ok(dir)
+            // Alternates lend objects only, not where a shallow history begins.
+            match std::fs::copy(shallow, dir.path().join("shallow")) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+                _ => Ok(dir),
+            }
         });
         made.await?.map_err(|e| GitError::io("cannot prepare a fetch", &e))
     }

@@ -150,3 +150,27 @@ async fn a_streamed_patch_is_the_whole_patch_and_gives_the_exact_tree() {
     let tree = lab.sh(&lab.real(), "git write-tree");
     assert_eq!(tree, lab.sh(s.mirror.dir(), &format!("git rev-parse {}^{{tree}}", imported.head)));
 }
+
+#[tokio::test]
+async fn a_repository_from_a_shallow_clone_is_served_from_where_its_history_begins() {
+    let lab = Lab::new().await;
+    lab.sh(&lab.real(), "git commit -q --allow-empty -m second");
+    lab.sh(
+        &lab.path(""),
+        "git clone -q --depth 1 \"file://$PWD/real\" shallow; mv real full; mv shallow real",
+    );
+    let s = lab.sandbox().await;
+    s.sh("echo mine > new");
+    let head = s.import().await.head;
+    let served = Served::of(&s, &[serving(&head)]).await;
+    for protocol in PROTOCOLS {
+        let pack = served.ask(protocol, &fetch(protocol, head.as_str())).await.unwrap();
+        assert!(pack.windows(4).any(|w| w == b"PACK"), "{protocol:?}");
+    }
+    let begins = format!("shallow {}", s.base);
+    let pack = served.ask(FetchProtocol::V2, &fetch(FetchProtocol::V2, head.as_str())).await.unwrap();
+    assert!(
+        pack.windows(begins.len()).any(|w| w == begins.as_bytes()),
+        "the client is not shown where it begins"
+    );
+}

@@ -198,7 +198,10 @@ async fn collects_many_packs_and_keeps_what_a_sandbox_has_started_from() {
          find objects -type f -exec touch -d '2 months ago' {} +",
     );
     assert!(mirror.wants_collection().await.unwrap());
-    mirror.collect_garbage(&[(work(), base.clone())]).await.unwrap();
+    mirror
+        .collect_garbage(&[base.clone(), CommitId::parse(&"7".repeat(40)).unwrap(), base.clone()])
+        .await
+        .unwrap();
     assert!(!mirror.wants_collection().await.unwrap());
     assert_eq!(mirror.resolve(&Revision::Commit(base.clone())).await.unwrap(), base);
     assert_eq!(lab.sh(mirror.dir(), &format!("git cat-file -t {gone}")), "tree");

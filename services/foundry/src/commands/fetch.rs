@@ -54,8 +54,8 @@ impl Remote {
         format!("refs/foundry/tasks/{}", self.task.task_id)
     }
 
-    /// Fetches the work into a ref of the repository in `dir`; what that ref was is replaced.
-    async fn fetch_into(&self, dir: &Path, to: &str) -> Result<(), Failure> {
+    /// The commit of the work, in hex.
+    async fn listed(&self, dir: &Path) -> Result<String, Failure> {
         let listed = self.git(dir, ["ls-remote", "--exit-code", &self.url, &self.name()]).output().await?;
         if listed.status.code() == Some(2) {
             return Err(Failure::new("the task has no work yet").exit(4));
@@ -63,9 +63,17 @@ impl Remote {
         if !listed.status.success() {
             return Err(failed("git ls-remote", listed.status, &listed.stderr));
         }
+        let line = String::from_utf8_lossy(&listed.stdout);
+        Ok(line.split_whitespace().next().unwrap_or_default().to_owned())
+    }
+
+    /// Fetches the work into a ref of the repository in `dir`; what that ref was is replaced.
+    async fn fetch_into(&self, dir: &Path, to: &str) -> Result<(), Failure> {
         let refspec = format!("+{}:{to}", self.name());
         let args = ["fetch", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
-        let mut fetch = self.git(dir, args.into_iter().chain([self.url.as_str(), &refspec]));
+        // A repository that was registered from a shallow clone has only a part of its history.
+        let args = args.into_iter().chain(["--update-shallow", self.url.as_str(), &refspec]);
+        let mut fetch = self.git(dir, args);
         // Its progress is for the person.
         let status = fetch.stdout(Stdio::null()).stderr(Stdio::inherit()).status().await?;
         if status.success() { Ok(()) } else { Err(failed("git fetch", status, b"")) }
@@ -99,6 +107,7 @@ pub async fn fetch(
     said(&here, &["check-ref-format", "--branch", &branch]).await?;
     let full = format!("refs/heads/{branch}");
     let (taken, local) = (commit(&here, &remote.name()).await?, commit(&here, &full).await?);
+    remote.listed(&here).await?;
     remote.fetch_into(&here, &remote.name()).await?;
     let new = commit(&here, &remote.name()).await?.ok_or_else(|| Failure::new("git fetched nothing"))?;
     if let Some(local) = &local {
@@ -144,7 +153,8 @@ async fn move_branch(here: &Path, full: &str, local: Option<&str>, new: &str) ->
         Some(local) if local == new => Ok(()),
         Some(_) if is_here => said(here, &["reset", "--quiet", "--keep", new]).await.map(drop),
         Some(_) => said(here, &["branch", "--quiet", "--no-track", "--force", name, new]).await.map(drop),
-        None if is_here => said(here, &["reset", "--quiet", "--keep", new]).await.map(drop),
+        // `reset` needs a commit to start from.
+        None if is_here => said(here, &["merge", "--quiet", "--ff-only", new]).await.map(drop),
         None => said(here, &["branch", "--quiet", "--no-track", name, new]).await.map(drop),
     }
 }
@@ -157,9 +167,15 @@ pub async fn bundle(gateway: &Gateway, task_id: &str, file: &Path) -> Result<(),
     let remote = Remote::of(gateway, task_id).await?;
     let scratch = tempfile::Builder::new().prefix("foundry-bundle-").tempdir()?;
     let dir = scratch.path();
-    said(dir, &["init", "--quiet", "--bare", "--template=", "."]).await?;
+    init(dir, &remote.listed(dir).await?).await?;
     let full = format!("refs/heads/{}", remote.task.branch);
     remote.fetch_into(dir, &full).await?;
+    if said(dir, &["rev-parse", "--is-shallow-repository"]).await? == "true" {
+        let text =
+            "the repository was registered from a shallow clone, so a bundle would lack the older history";
+        return Err(Failure::new(text)
+            .next("fetch the work with `foundry task fetch`, or save it with `foundry task diff --patch`"));
+    }
     said(dir, &["symbolic-ref", "HEAD", &full]).await?;
     let part = Unfinished::beside(file)?;
     let path = part.0.as_os_str();
@@ -173,6 +189,12 @@ pub async fn bundle(gateway: &Gateway, task_id: &str, file: &Path) -> Result<(),
         output::inert(&file.display().to_string())
     ));
     Ok(())
+}
+
+/// Makes a bare repository for commits whose ids are as long as this one.
+async fn init(dir: &Path, commit: &str) -> Result<(), Failure> {
+    let format = if commit.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
+    said(dir, &["init", "--quiet", "--bare", "--template=", format, "."]).await.map(drop)
 }
 
 /// An unfinished file beside the one to make; removed unless it was renamed.
@@ -243,4 +265,56 @@ fn failed(what: &str, status: ExitStatus, stderr: &[u8]) -> Failure {
 
 fn short(commit: &str) -> &str {
     commit.get(..12).unwrap_or(commit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn sh(dir: &Path, args: &[&str]) -> String {
+        said(dir, args).await.unwrap()
+    }
+
+    /// A repository on a branch without a commit, and a commit in it with one file.
+    async fn unborn() -> (tempfile::TempDir, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path();
+        sh(at, &["init", "--quiet", "--initial-branch=other", "."]).await;
+        std::fs::write(at.join("file"), "theirs").unwrap();
+        sh(at, &["add", "file"]).await;
+        let who = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
+        sh(at, &[&who[..], &["commit", "--quiet", "-m", "work"]].concat()).await;
+        let new = sh(at, &["rev-parse", "HEAD"]).await;
+        sh(at, &["symbolic-ref", "HEAD", "refs/heads/main"]).await;
+        sh(at, &["rm", "--quiet", "--cached", "file"]).await;
+        std::fs::remove_file(at.join("file")).unwrap();
+        (dir, new)
+    }
+
+    #[tokio::test]
+    async fn a_branch_without_a_commit_that_is_checked_out_gets_the_work_with_its_files() {
+        let (dir, new) = unborn().await;
+        move_branch(dir.path(), "refs/heads/main", None, &new).await.unwrap();
+        assert_eq!(sh(dir.path(), &["rev-parse", "main"]).await, new);
+        assert_eq!(std::fs::read_to_string(dir.path().join("file")).unwrap(), "theirs");
+        assert_eq!(sh(dir.path(), &["status", "--porcelain"]).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_git_does_not_know_is_not_overwritten_by_the_work() {
+        let (dir, new) = unborn().await;
+        std::fs::write(dir.path().join("file"), "mine").unwrap();
+        move_branch(dir.path(), "refs/heads/main", None, &new).await.err().unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("file")).unwrap(), "mine");
+        assert_eq!(commit(dir.path(), "refs/heads/main").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_bundle_is_made_in_a_repository_of_the_tasks_object_format() {
+        for (length, format) in [(40, "sha1"), (64, "sha256")] {
+            let dir = tempfile::tempdir().unwrap();
+            init(dir.path(), &"a".repeat(length)).await.unwrap();
+            assert_eq!(sh(dir.path(), &["rev-parse", "--show-object-format"]).await, format);
+        }
+    }
 }

@@ -14,7 +14,10 @@ use foundry_git::{
     CommitId, Notice, NoticeKind, WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleExit, WorkBundleOutput, WorkName,
 };
 use foundry_proto::common::v1::{Condition, WorkNotice, WorkNoticeKind, WorkNotices};
-use foundry_proto::repo::v1::{ImportWorkHeader, ImportWorkRequest, import_work_request::Part};
+use foundry_proto::repo::v1::{
+    GetWorkRequest, GetWorkResponse, ImportWorkHeader, ImportWorkRequest, WorkState,
+    import_work_request::Part,
+};
 use foundry_runtime_client::ExecSpec;
 use foundry_sandbox::{Class, ProviderError};
 use foundry_store::WriteSet;
@@ -48,6 +51,8 @@ const MAX_BUNDLE: u64 = 256 << 20;
 const CHUNK: usize = 256 << 10;
 /// How long the script may run.
 const SCRIPT: Duration = Duration::from_secs(120);
+/// How long the last hand-over waits to hear whether an earlier bundle was refused.
+const LOOK_UP: Duration = Duration::from_secs(3);
 /// The bundle, below the sandbox's HOME.
 const BUNDLE: &str = ".foundry/work.bundle";
 
@@ -111,7 +116,8 @@ async fn hand_over_newest(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Ou
 }
 
 /// Hands over the work in a sandbox now; the caller holds the sandbox's lock. When a hand-over began after `wanted`,
-/// the time of the request, nothing is done.
+/// the time of the request, nothing is done. Without such a time it is the last hand-over, which sends once more what
+/// the repo service has refused.
 ///
 /// # Errors
 /// Those of the runtime, the script and the repo service.
@@ -135,7 +141,7 @@ pub async fn hand_over(
         sandboxes::find(&shared.store, &sandbox.sandbox_id).await?.unwrap_or_else(|| sandbox.clone());
     let mut set: Set =
         vec![("work_time", began.into()), ("work_not_saved", condition_value(&Condition::default()))];
-    if !is_known(&sandbox, &head, &notices) {
+    if !is_known(&sandbox, &head, &notices) || (wanted.is_none() && is_refused(shared, &sandbox).await) {
         let file = shared.bundles.join(format!("{}.bundle", sandbox.sandbox_id));
         let size = if head == sandbox.base_commit {
             0
@@ -164,6 +170,30 @@ pub async fn hand_over(
 fn is_known(sandbox: &Sandbox, head: &str, notices: &WorkNotices) -> bool {
     let sent = sandbox.work_sent_time != Timestamp::default();
     sent && head == sandbox.work_head && *notices == sandbox.work_notices
+}
+
+/// Whether the repo service has refused the newest bundle after it had received it. Without an answer it has not, so
+/// that a sandbox whose work is saved does not wait for the repo service.
+async fn is_refused(shared: &Shared, sandbox: &Sandbox) -> bool {
+    let request = GetWorkRequest { task_id: sandbox.task_id.clone() };
+    let mut repo = shared.repo.clone();
+    let answer = tokio::select! {
+        biased;
+        answer = repo.get_work(request) => answer.map(tonic::Response::into_inner),
+        () = shared.env.clock.sleep(LOOK_UP) => Err(tonic::Status::deadline_exceeded("no answer in time")),
+    };
+    if let Err(status) = &answer {
+        tracing::warn!(sandbox = %sandbox.sandbox_id, %status, "it is unknown whether the work was refused");
+    }
+    lacks(answer)
+}
+
+/// Whether the answer says that the newest bundle was not imported and will not be.
+fn lacks(answer: Result<GetWorkResponse, tonic::Status>) -> bool {
+    match answer {
+        Ok(answer) => answer.work.is_none_or(|work| work.state() == WorkState::Error),
+        Err(status) => status.code() == tonic::Code::NotFound,
+    }
 }
 
 /// Shows in the sandbox why its newest work is not saved. The next hand-over that succeeds clears it.
@@ -449,6 +479,43 @@ mod tests {
         ask(&f, &session).await;
         f.run().await;
         assert_eq!(not_saved().await, None);
+    }
+
+    #[tokio::test]
+    async fn refused_work_is_sent_once_more_when_its_sandbox_is_destroyed() {
+        for refused in [false, true] {
+            let f = Fixture::new().await;
+            let (_agent, session) = handed_over(&f).await;
+            set(&f, &session, vec![("base_commit", HEAD.into())]).await;
+            *f.repo.refused.lock().unwrap() = refused;
+            ask(&f, &session).await;
+            f.run().await;
+            assert_eq!(f.repo.imports().len(), 0, "as long as nothing has changed");
+            let id = session.sandbox_id.to_string();
+            let request = foundry_proto::provisioner::v1::DestroySandboxRequest {
+                sandbox_id: id.clone(),
+                ..Default::default()
+            };
+            crate::ops::destroy_sandbox::destroy_sandbox(&f.shared, &f.task, request).await.unwrap();
+            f.run().await;
+            assert_eq!(f.sandbox(&id).await.state, SandboxState::Destroyed);
+            assert_eq!(f.repo.imports().len(), usize::from(refused));
+        }
+    }
+
+    #[test]
+    fn work_is_lacking_if_its_bundle_was_refused_or_never_came() {
+        use foundry_proto::repo::v1::Work;
+
+        let in_state = |state: WorkState| {
+            let work = Work { state: state.into(), ..Work::default() };
+            Ok(GetWorkResponse { work: Some(work) })
+        };
+        assert!(lacks(in_state(WorkState::Error)));
+        assert!(lacks(Err(tonic::Status::not_found("no such work"))));
+        assert!(!lacks(in_state(WorkState::Ready)));
+        assert!(!lacks(in_state(WorkState::Importing)));
+        assert!(!lacks(Err(tonic::Status::unavailable("away"))));
     }
 
     #[tokio::test]

@@ -47,6 +47,8 @@ pub struct FakeRepo {
     /// Ids of the sandboxes whose clones were asked for, and of those whose clones were released.
     pub clones: Arc<Mutex<(Vec<String>, Vec<String>)>>,
     pub down: Arc<Mutex<bool>>,
+    /// Whether it says that it has refused the newest work.
+    pub refused: Arc<Mutex<bool>>,
 }
 
 impl FakeRepo {
@@ -69,6 +71,7 @@ impl FakeRepo {
             imported: Arc::default(),
             clones: Arc::default(),
             down: Arc::default(),
+            refused: Arc::default(),
         }
     }
 
@@ -255,7 +258,9 @@ impl RepoService for FakeRepo {
     }
 
     async fn get_work(&self, _: Request<p::GetWorkRequest>) -> Result<Response<p::GetWorkResponse>, Status> {
-        absent()
+        let state = if *self.refused.lock().unwrap() { p::WorkState::Error } else { p::WorkState::Ready };
+        let work = p::Work { state: state.into(), ..p::Work::default() };
+        Ok(Response::new(p::GetWorkResponse { work: Some(work) }))
     }
 
     async fn list_work_changes(

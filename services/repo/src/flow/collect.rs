@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use foundry_core::{FlowId, RepositoryId, Result};
 use foundry_flow::{Flow, NewFlow, Outcome, Retry, Stage, StageContext, enqueue, stage};
-use foundry_git::{CommitId, GitErrorKind, Mirror, MirrorLimits, WorkName};
+use foundry_git::{CommitId, GitErrorKind, Mirror, MirrorLimits};
 use foundry_store::WriteSet;
 
 use crate::context::Context;
 use crate::domain::repository::Repository;
-use crate::store::clones;
+use crate::store::{clones, works};
 
 /// Key and subject are the repository's id.
 pub static COLLECT: Flow<Context> = Flow::new(
@@ -41,10 +41,8 @@ pub async fn schedule(cx: &Context, ws: &mut WriteSet, repository: &Repository) 
 
 async fn collect(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let id: RepositoryId = flow.subject_id().parse()?;
-    let mut keep = Vec::new();
-    for (task, commit) in clones::bases_of(&cx.store, &id).await? {
-        keep.push((WorkName::from(&task), CommitId::parse(&commit)?));
-    }
+    let bases = [clones::bases_of(&cx.store, &id).await?, works::bases_of(&cx.store, &id).await?].concat();
+    let keep = bases.iter().map(|commit| CommitId::parse(commit)).collect::<Result<Vec<_>, _>>()?;
     let collected = async {
         let mirror = Mirror::open(&cx.git, cx.mirror_path(&id), MirrorLimits::default()).await?;
         mirror.collect_garbage(&keep).await
@@ -91,6 +89,36 @@ mod tests {
         let left = std::fs::read_dir(mirror.join("objects/pack")).unwrap().count();
         assert!(left < 10, "{left} files");
         git(&mirror, &["fsck"]);
+    }
+
+    #[tokio::test]
+    async fn the_base_of_a_task_that_has_changed_nothing_is_kept_after_its_sandbox_is_gone() {
+        let f = Fixture::new().await;
+        git(&f.origin, &["commit", "-q", "--allow-empty", "-m", "second"]);
+        let repository = f.mirrored().await;
+        let id: RepositoryId = repository.repository_id.parse().unwrap();
+        let (mirror, base) = (f.cx.mirror_path(&id), git(&f.origin, &["rev-parse", "HEAD"]));
+        for _ in 0..2 {
+            let task = foundry_core::TaskId::generate(&f.env.env);
+            let nothing = f.handed_over(&repository, &task, &base, &base, Vec::new());
+            let provisioner = foundry_authn::Caller::service("provisioner");
+            crate::ops::import_work::import_work(&f.cx, &provisioner, crate::testing::stream(nothing))
+                .await
+                .unwrap();
+        }
+        // The branch is reset, and two months pass.
+        git(&mirror, &["update-ref", "refs/heads/main", &format!("{base}^")]);
+        let aged = std::process::Command::new("find")
+            .args(["objects", "-type", "f", "-exec", "touch", "-d", "2 months ago", "{}", "+"])
+            .current_dir(&mirror)
+            .status();
+        assert!(aged.unwrap().success());
+        let mut ws = WriteSet::new();
+        let repository = crate::store::repositories::find(&f.cx.store, &id).await.unwrap().unwrap();
+        schedule(&f.cx, &mut ws, &repository).await.unwrap();
+        f.cx.store.commit(ws).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        assert_eq!(git(&mirror, &["cat-file", "-t", &base]), "commit");
     }
 
     fn pack(mirror: &std::path::Path) -> std::path::PathBuf {

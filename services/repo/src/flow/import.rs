@@ -98,6 +98,10 @@ async fn import(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         }
     };
     flow.progress(format!("storing {} files", imported.files.len())).await;
+    // An attempt that was cut off may have stored other ones: the branches, and so what was merged, may have changed.
+    let mut ws = WriteSet::new();
+    changes::forget(&mut ws, task, version);
+    cx.store.commit(ws).await?;
     store_changes(cx, Against::Merged, (task, version), &imported.files).await?;
     store_changes(cx, Against::Base, (task, version), &imported.whole).await?;
     show(cx, task, version, imported).await
@@ -263,7 +267,7 @@ async fn refuse(cx: &Context, task: &TaskId, version: i64, e: &GitError) -> Resu
         reason: e.reason().to_owned(),
         message: e.message().to_owned(),
         since_time: Some(cx.env.clock.now().to_proto()),
-        next_action: "the previous work stays readable; the next turn delivers a new bundle".to_owned(),
+        next_action: "the previous work stays readable; the agent's next change, or the end of the task, delivers a new bundle".to_owned(),
         ..Condition::default()
     };
     works::save(&mut ws, rev, &work);
@@ -386,6 +390,25 @@ mod tests {
         f.engine.run_until_idle().await.unwrap();
         let (work, own) = list(true).await;
         assert!(work.merged_from.is_empty() && own == ["mine.txt"], "{own:?}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_an_attempt_that_was_cut_off_after_it_had_stored_other_files() {
+        use foundry_proto::repo::v1::ListWorkChangesRequest;
+
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let service = Caller::service("provisioner");
+        import_work(&f.cx, &service, stream(f.work(&repository, &task, &[("a.txt", "a\n")]))).await.unwrap();
+        let other = v1::FileChange { path: "theirs.txt".to_owned(), ..v1::FileChange::default() };
+        let stored = [(other, Bytes::new())];
+        store_changes(&f.cx, Against::Merged, (&task, 1), &stored).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let request = ListWorkChangesRequest { task_id: task.to_string(), ..Default::default() };
+        let list = crate::ops::list_work_changes::list_work_changes;
+        let listed = list(&f.cx, &f.member, request).await.unwrap();
+        let paths: Vec<_> = listed.changes.iter().map(|c| c.path.as_str()).collect();
+        assert_eq!(paths, ["a.txt"]);
     }
 
     #[tokio::test]

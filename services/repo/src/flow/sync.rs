@@ -84,13 +84,14 @@ async fn mirror(
     let path = cx.mirror_path(&repository.repository_id);
     flow.progress("fetching").await;
     let limits = MirrorLimits::default();
-    let mirror = match Mirror::open(&cx.git, &path, limits).await {
-        Ok(mirror) => mirror,
-        Err(_) => Mirror::create(&cx.git, &path, &remote, limits).await?,
+    let (mirror, is_new) = match Mirror::open(&cx.git, &path, limits).await {
+        Ok(mirror) => (mirror, false),
+        Err(_) => (Mirror::create(&cx.git, &path, &remote, limits).await?, true),
     };
     // After the first fetch, this one only lists the remote.
     let report = mirror.fetch(&remote).await?;
-    if !report.changed && report.digest == repository.listing {
+    // A mirror that was lost lacks the commit on which work in an empty repository starts.
+    if !is_new && !report.changed && report.digest == repository.listing {
         return Ok(Found { listing: report.digest, mirror: None });
     }
     let mirror = read(&mirror, repository).await?;
@@ -196,5 +197,27 @@ impl Projection for Shown {
             );
         }
         ws
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_proto::repo::v1::RequestRepositoryRefreshRequest;
+
+    use crate::ops::request_repository_refresh::request_repository_refresh;
+    use crate::testing::{Fixture, git};
+
+    #[tokio::test]
+    async fn a_mirror_that_was_lost_is_made_again_with_the_start_of_work_in_an_empty_repository() {
+        let f = Fixture::new().await;
+        git(&f.origin, &["update-ref", "-d", "HEAD"]);
+        let id = f.mirrored().await.repository_id;
+        let mirror = f.cx.mirror_path(&id.parse().unwrap());
+        let start = git(&mirror, &["rev-parse", "refs/foundry/empty"]);
+        std::fs::remove_dir_all(&mirror).unwrap();
+        let refresh = RequestRepositoryRefreshRequest { repository_id: id, ..Default::default() };
+        request_repository_refresh(&f.cx, &f.member, refresh).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        assert_eq!(git(&mirror, &["rev-parse", "refs/foundry/empty"]), start);
     }
 }

@@ -36,9 +36,16 @@ pub async fn stream_work_patch(
     let (mut base, head) = (CommitId::parse(&work.base_commit)?, CommitId::parse(&work.head_commit)?);
     let place = cx.serving.place(&work.organization_id).await?;
     let mirror = cx.mirror_of(&work).await?;
-    if !request.whole && !work.merged_from.is_empty() {
-        // As the list of the work's own files.
-        base = mirror.merged_base(&base, &head).await?.map_or(base, |merged| merged.commit);
+    let mut files_changed = work.files_changed;
+    if !work.merged_from.is_empty() {
+        if request.whole {
+            files_changed = i64::try_from(mirror.diff_stat(&base, &head).await?.len()).unwrap_or(i64::MAX);
+        } else {
+            // As the list of the work's own files, which was made when its branches were others than today's.
+            let points = work.merged_from.iter().map(|merged| CommitId::parse(&merged.commit));
+            let points = points.collect::<Result<Vec<_>, _>>()?;
+            base = mirror.merged_base_of(&base, &points).await?.unwrap_or(base);
+        }
     }
     let piped = mirror.stream_patch(&base, &head, Serving::limits())?;
     let part = |part| StreamWorkPatchResponse { part: Some(part) };
@@ -46,7 +53,7 @@ pub async fn stream_work_patch(
         version: work.version,
         base_commit: base.to_string(),
         head_commit: work.head_commit,
-        files_changed: work.files_changed,
+        files_changed,
     };
     let header = futures::stream::iter([Ok(part(Part::Header(header)))]);
     let pieces = cx.serving.answer(place, piped).map(move |piece| piece.map(|p| part(Part::Chunk(p))));
@@ -93,5 +100,47 @@ mod tests {
         assert_eq!(foreign.code(), Code::NotFound);
         let replaced = stream_work_patch(&f.cx, &f.member, ask(2)).await.err().unwrap();
         assert_eq!(replaced.reason(), "WORK_CHANGED");
+    }
+
+    async fn patch_of(f: &Fixture, task: &TaskId, whole: bool) -> (i64, Vec<String>) {
+        let request = StreamWorkPatchRequest { task_id: task.to_string(), version: 0, whole };
+        let mut answers = stream_work_patch(&f.cx, &f.member, request).await.unwrap();
+        let (mut files, mut patch) = (-1, Vec::new());
+        while let Some(answer) = answers.next().await {
+            match answer.unwrap().part {
+                Some(Part::Header(header)) => files = header.files_changed,
+                Some(Part::Chunk(piece)) => patch.extend_from_slice(&piece),
+                None => panic!("an empty answer"),
+            }
+        }
+        let patch = String::from_utf8(patch).unwrap();
+        let paths = patch.lines().filter_map(|line| line.strip_prefix("+++ b/"));
+        (files, paths.map(str::to_owned).collect())
+    }
+
+    #[tokio::test]
+    async fn the_patch_stays_the_same_whatever_becomes_of_the_branches() {
+        let f = Fixture::new().await;
+        git(&f.origin, &["checkout", "-q", "-b", "develop"]);
+        std::fs::write(f.origin.join("theirs.txt"), "theirs\n").unwrap();
+        git(&f.origin, &["add", "-A"]);
+        git(&f.origin, &["commit", "-q", "-m", "theirs"]);
+        git(&f.origin, &["checkout", "-q", "-"]);
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let parts = f.work_merging(&repository, &task, Some("develop"), &[("mine.txt", "mine\n")]);
+        import_work(&f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let own = (1, vec!["mine.txt".to_owned()]);
+        let whole = (2, vec!["mine.txt".to_owned(), "theirs.txt".to_owned()]);
+        let mirror = f.cx.mirror_path(&repository.repository_id.parse().unwrap());
+        // As it was imported, after its branch was pushed, and after the branch that it merged was deleted.
+        let (pushed, gone) = (format!("refs/foundry/work/{task}"), ["-d", "refs/heads/develop"]);
+        for change in [vec![], vec!["refs/heads/feat/work", pushed.as_str()], gone.to_vec()] {
+            if !change.is_empty() {
+                git(&mirror, &[&["update-ref"], &change[..]].concat());
+            }
+            assert_eq!(patch_of(&f, &task, false).await, own, "{change:?}");
+            assert_eq!(patch_of(&f, &task, true).await, whole, "{change:?}");
+        }
     }
 }

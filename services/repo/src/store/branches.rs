@@ -68,11 +68,10 @@ pub async fn list(
 /// The first branch beside which git cannot have a new one of this name: the same, one below it, or one above it.
 pub async fn conflict(store: &Store, repository: &RepositoryId, name: &str) -> Result<Option<String>> {
     const SQL: &str = "SELECT name FROM branches WHERE repository_id = $1 AND (name = $2 \
-                       OR substr(name, 1, $4) = $3 OR substr($3, 1, length(name) + 1) = name || '/') \
+                       OR substr(name, 1, length($3)) = $3 OR substr($3, 1, length(name) + 1) = name || '/') \
                        ORDER BY name LIMIT 1";
     let below = format!("{name}/");
-    let length = i64::try_from(below.chars().count()).unwrap_or(i64::MAX);
-    let params = [repository.as_str().into(), name.into(), below.as_str().into(), length.into()];
+    let params = [repository.as_str().into(), name.into(), below.as_str().into()];
     let rows = store.query(SQL, &params).await?;
     rows.first().map(|row| Ok(row.text("name")?.to_owned())).transpose()
 }

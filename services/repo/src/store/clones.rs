@@ -24,11 +24,11 @@ pub async fn held(
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn bases_of(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<(TaskId, String)>> {
+pub async fn bases_of(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<String>> {
     const SQL: &str =
-        "SELECT task_id, base_commit FROM clones WHERE repository_id = $1 AND base_commit <> ''";
+        "SELECT DISTINCT base_commit FROM clones WHERE repository_id = $1 AND base_commit <> ''";
     let rows = from.query(SQL, &[repository.as_str().into()]).await?;
-    rows.iter().map(|row| Ok((row.text("task_id")?.parse()?, row.text("base_commit")?.to_owned()))).collect()
+    rows.iter().map(|row| Ok(row.text("base_commit")?.to_owned())).collect()
 }
 
 /// Ids of the tasks that have a sandbox with a clone of the repository, oldest task first.

@@ -103,6 +103,16 @@ pub async fn heads(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<
     rows.iter().map(head).collect()
 }
 
+/// The commits from which the works of a repository start.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn bases_of(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<String>> {
+    let sql = "SELECT DISTINCT base_commit FROM works WHERE repository_id = $1 AND base_commit <> ''";
+    let rows = from.query(sql, &[repository.as_str().into()]).await?;
+    rows.iter().map(|row| Ok(row.text("base_commit")?.to_owned())).collect()
+}
+
 /// Writes a whole row: a new one if `w.rev` is 0; otherwise it fails if the revision is no longer that one.
 pub fn save(ws: &mut WriteSet, rev: RevRef, w: &Work) {
     let set: Vec<(&'static str, Value)> = vec![

@@ -148,7 +148,9 @@ async fn wanted_branch(
         Some(taken_by) if given => return Err(no_room(&name, &taken_by)),
         _ if given => WantedBranch::Given(name),
         Some(above) if name.starts_with(&format!("{above}/")) => {
-            WantedBranch::Derived { name: naming::without_directory(&name), taken: false }
+            let name = naming::without_directory(&name);
+            let taken_by = cx.branch_conflict(&spec.organization_id, &spec.repository_id, &name).await;
+            WantedBranch::Derived { name, taken: taken_by.is_some() }
         }
         taken_by => WantedBranch::Derived { name, taken: taken_by.is_some() },
     })
