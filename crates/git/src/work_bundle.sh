@@ -54,6 +54,25 @@ note() {
 export FOUNDRY_NOTE own
 eval "$FOUNDRY_NOTE"
 
+# add_all GIT...; 1 means that some files could not be added, which the log names. When git dies instead, it has added
+# nothing: an attribute that asks for another encoding than a file has is enough. Then all are added as they are.
+FOUNDRY_ADD='
+add_all() {
+    : >"$own/add.now"
+    "$@" add --all --ignore-errors -- . 2>"$own/add.now"
+    added=$?
+    if [ "$added" -gt 1 ]; then
+        cat "$own/add.now" >&2
+        GIT_ATTR_SOURCE=$(git hash-object -t tree /dev/null) "$@" add --all --ignore-errors -- . 2>"$own/add.now"
+        added=$?
+    fi
+    cat "$own/add.now" >&2
+    cat "$own/add.now" >>"$own/add.log"
+    [ "$added" -le 1 ]
+}'
+export FOUNDRY_ADD
+eval "$FOUNDRY_ADD"
+
 # Without its repository, or without the base in it, the tree is compared as it is.
 common=
 agent_dir=
@@ -195,8 +214,8 @@ seed_from_nothing() {
 }
 
 stage() {
-    g add --all --ignore-errors -- . 2>"$own/add.log" || cat "$own/add.log" >&2
-    nested_repositories && without_large
+    : >"$own/add.log"
+    add_all g && nested_repositories && without_large
 }
 
 # `git add` takes a repository inside the tree for a submodule, or fails when it has no commit. Its
@@ -214,7 +233,7 @@ nested_repositories() {
     xargs -0 -n 1 sh -c '
         nested=$1
         set -u
-        eval "$FOUNDRY_NOTE"
+        eval "$FOUNDRY_NOTE$FOUNDRY_ADD"
         is_link() { git ls-tree "$1" -- "$nested" 2>/dev/null | grep -q "^160000 "; }
         if is_link "$FOUNDRY_BASE" || is_link "$parent"; then exit 0; fi
         is_worktree() {
@@ -237,11 +256,11 @@ nested_repositories() {
         ! is_worktree "$nested" || exit 0
         note nested_repository 0 "" "$nested" ""
         rm -f "$own/sub"
+        printf "below: %s\n" "$(plain "$nested" 400)" >>"$own/add.log"
         sub=$(
             cd "./$nested" && GIT_WORK_TREE=$(pwd) GIT_INDEX_FILE="$own/sub" && export GIT_WORK_TREE GIT_INDEX_FILE &&
-                git -c core.bare=false -c core.fsmonitor=false -c core.hooksPath=/dev/null \
-                    -c core.excludesFile="$FOUNDRY_EXCLUDES" add --all --ignore-errors -- . >&2
-            git write-tree
+                add_all git -c core.bare=false -c core.fsmonitor=false -c core.hooksPath=/dev/null \
+                    -c core.excludesFile="$FOUNDRY_EXCLUDES" >&2 && git write-tree
         ) || exit 255
         [ "$(git cat-file -s "$sub")" = 0 ] || git read-tree --prefix="$nested/" "$sub" || exit 255
     ' sh <"$own/nested" || return 1
@@ -317,8 +336,10 @@ many_files() {
 }
 
 unreadable() {
-    sed -n "s/^error: open(\"\(.*\)\"): .*\$/\1/p; s/^warning: could not open directory '\(.*\)': .*\$/\1/p" \
-        "$own/add.log" | sort -u | head -n 20 |
+    sed -n "s/^below: .*/&/p; s/^error: open(\"\(.*\)\"): .*\$/= \1/p
+        s/^warning: could not open directory '\(.*\)': .*\$/= \1/p
+        s/^error: invalid path '\(.*\)'\$/= \1/p; s/^error: unable to add '\(.*\)' to index\$/= \1/p" "$own/add.log" |
+        awk 'sub(/^below: /, "") { below = $0 "/"; next } sub(/^= /, "") { print below $0 }' | sort -u | head -n 20 |
         while read -r path; do note unreadable 0 '' "$path" ''; done
 }
 

@@ -1,6 +1,8 @@
 //! Work that is left out, and trees that have lost their history: nothing is dropped without a notice, and nothing that
 //! nobody touched is listed.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use foundry_git::{ImportedWork, MAX_NOTICE_BYTES, MAX_NOTICES, NoticeKind, WorkBundleOutput};
 
 use crate::lab::Lab;
@@ -146,6 +148,47 @@ async fn files_over_the_limit_are_left_out_and_everything_else_arrives() {
     notices.sort_unstable();
     let sizes = [("inner/big", 2000), ("out [1]/big!", 2000), ("text", 1500)];
     assert_eq!(notices, sizes, "`blob` of the base is over this limit, but nobody touched it");
+}
+
+#[tokio::test]
+async fn an_attribute_that_git_cannot_obey_costs_no_file() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo '*.txt working-tree-encoding=UTF-16' > .gitattributes; echo plain > a.txt; echo more >> text
+          echo new > new.c; git init -q inner; echo '*.txt working-tree-encoding=UTF-16' > inner/.gitattributes
+          echo plain > inner/b.txt; echo i > inner/i");
+    let expected =
+        [".gitattributes", "a.txt", "inner/.gitattributes", "inner/b.txt", "inner/i", "new.c", "text"];
+    assert_eq!(paths(&s.import().await), expected);
+    assert_eq!(s.notices(), ["NestedRepository inner"]);
+}
+
+#[tokio::test]
+async fn an_add_that_fails_again_fails_the_hand_over() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo more >> text");
+    let bin = lab.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let dies = "#!/bin/sh\ncase \" $* \" in *' add '*) exit 128 ;; esac\nPATH=$REAL_PATH exec git \"$@\"\n";
+    std::fs::write(bin.join("git"), dies).unwrap();
+    std::fs::set_permissions(bin.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let real = std::env::var("PATH").unwrap();
+    let dying = [("REAL_PATH", real.clone()), ("PATH", format!("{}:{real}", bin.display()))];
+    assert_eq!(s.run_script_with(&dying).status.code(), Some(70));
+}
+
+#[tokio::test]
+async fn paths_that_git_refuses_are_named() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("mkdir 'git~1'; echo f > 'git~1/f'; echo x > x; git init -q inner; mkdir 'inner/git~1'
+          echo g > 'inner/git~1/g'; echo i > inner/i");
+    assert_eq!(paths(&s.import().await), ["inner/i", "x"]);
+    let notices = s.notices();
+    for path in ["git~1/f", "inner/git~1/g"] {
+        assert!(notices.contains(&format!("Unreadable {path}")), "{path}: {notices:?}");
+    }
 }
 
 #[tokio::test]
