@@ -156,8 +156,10 @@ export GIT_AUTHOR_NAME=Foundry GIT_AUTHOR_EMAIL=foundry@localhost GIT_AUTHOR_DAT
 export GIT_COMMITTER_NAME=Foundry GIT_COMMITTER_EMAIL=foundry@localhost GIT_COMMITTER_DATE="@$FOUNDRY_DATE +0000"
 FOUNDRY_EXCLUDES=$own/excludes
 export FOUNDRY_EXCLUDES
+# With sparse checkouts on, but no patterns in our own repository, git believes no entry that claims to be absent
+# from the tree although its file is there; one without a file stays as it was.
 g() {
-    git -c core.bare=false -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false \
+    git -c core.sparseCheckout=true -c core.bare=false -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false \
         -c core.attributesFile=/dev/null -c core.excludesFile="$FOUNDRY_EXCLUDES" -c core.splitIndex=false \
         -c gc.auto=0 -c advice.addEmbeddedRepo=false -c submodule.recurse=false "$@"
 }
