@@ -310,31 +310,75 @@ submodules() {
         done
 }
 
-# Directories with very many new files; of nested ones the innermost that has nearly all. With more files than an
-# import takes, they are left as they were in the base, so that everything else arrives.
+# Directories with very many new files; of nested ones the innermost that have nearly all. With more new files than an
+# import takes, those of the largest are left out until the rest fits. No file of the base is touched, and a
+# directory that the base has is left out in parts only.
 many_files() {
-    g diff-tree -r --diff-filter=A --name-only "$FOUNDRY_BASE" "$tree" >"$own/added" || return 1
-    leave=
-    [ "$(wc -l <"$own/added")" -le "$FOUNDRY_MAX_FILES" ] || leave='left out'
-    awk -F / '
-        { sub(/^"/, ""); path = ""
-          for (i = 1; i < NF && i <= 8; i++) {
-              above = path; path = i == 1 ? $i : path "/" $i; files[path]++; parent[path] = above
-          } }
-        function inner(dir,    below, next_one) {
-            for (below in files)
-                if (parent[below] == dir && files[below] >= 0.9 * files[dir]) next_one = below
-            if (next_one != "") inner(next_one); else print files[dir], dir
+    round=1
+    while :; do
+        g diff-tree -r -z --diff-filter=A --name-only "$FOUNDRY_BASE" "$tree" >"$own/added.z" || return 1
+        lines <"$own/added.z" >"$own/added"
+        over=$(($(wc -l <"$own/added") - FOUNDRY_MAX_FILES))
+        : >"$own/kept"
+        [ "$over" -le 0 ] || g ls-tree -r -d -z --name-only "$FOUNDRY_BASE" | lines >"$own/kept"
+        # In a second round whole new directories go.
+        crowded "$over" "$round" >"$own/crowded" || return 1
+        [ "$over" -gt 0 ] || break
+        [ "$round" -le 2 ] || return 1
+        left_out | unlines | g update-index -z --force-remove --stdin || return 1
+        tree=$(g write-tree) || return 1
+        note_crowded left
+        round=$((round + 1))
+    done
+    note_crowded ''
+}
+# A name a line: a line break within a name becomes another byte that names do not have.
+lines() { tr '\n\000' '\001\n'; }
+unlines() { tr '\001\n' '\n\000'; }
+
+# Lines of `left|full count below|in path`: whole directories first, then files directly in directories of the base.
+crowded() {
+    awk -F / -v kept="$own/kept" -v over="$1" -v round="$2" '
+        BEGIN { while ((getline line <kept) > 0) base[line] = 1; base[""] = 1 }
+        { path = ""
+          for (i = 1; i < NF && i <= 30; i++) {
+              above = path; path = i == 1 ? $i : path "/" $i
+              if (!(path in files)) { sibling[path] = first[above]; first[above] = path }
+              files[path]++
+          }
+          direct[path]++ }
+        function choose(dir,    below, heavy) {
+            for (below = first[dir]; below != ""; below = sibling[below]) if (files[below] >= 1000) heavy += files[below]
+            if (!(dir in base) && (round > 1 || heavy < 0.9 * files[dir])) { print 1, files[dir], "below", dir; return }
+            for (below = first[dir]; below != ""; below = sibling[below])
+                if (dir in base || files[below] >= 1000) choose(below)
+            if (dir in base && direct[dir] > 0) print 0, direct[dir], "in", dir
         }
-        END { for (dir in files) if (parent[dir] == "" && files[dir] >= 1000) inner(dir) }' "$own/added" |
-        sort -rn | head -n 10 |
-        while read -r count path; do
-            note many_files "$count" '' "$path" "$leave"
-            [ -n "$leave" ] || continue
-            g rm -r -q --cached --ignore-unmatch -- "$path" >/dev/null
-            g ls-tree -r -z "$FOUNDRY_BASE" -- "$path/" | g update-index -z --index-info
-        done
-    [ -z "$leave" ] || tree=$(g write-tree)
+        END { choose("") }' "$own/added" | sort -k 1,1nr -k 2,2nr |
+        awk -v over="$over" '{
+            count = $2; state = over > 0 ? "left" : "full"; over -= count
+            if (state == "left" || count >= 1000 && $1) { sub(/^[01] /, ""); print state, $0 } }'
+}
+# The new files that are below, or in, what is left out.
+left_out() {
+    awk -F / -v crowded="$own/crowded" '
+        BEGIN {
+            while ((getline line <crowded) > 0) {
+                split(line, word, " "); dir = line; sub(/^[a-z]+ [0-9]+ [a-z]+ /, "", dir)
+                if (word[1] == "left" && word[3] == "below") whole[dir] = 1
+                if (word[1] == "left" && word[3] == "in") parts[dir] = 1
+            }
+        }
+        { path = ""; gone = 0
+          for (i = 1; i < NF && i <= 30 && !gone; i++) { path = i == 1 ? $i : path "/" $i; gone = path in whole }
+          if (gone || path in parts) print }' "$own/added"
+}
+note_crowded() {
+    detail=
+    [ -z "$1" ] || detail='left out'
+    grep "^${1:-full} " "$own/crowded" | head -n 10 | while read -r state count kind path; do
+        note many_files "$count" '' "$path" "$detail"
+    done
 }
 
 unreadable() {

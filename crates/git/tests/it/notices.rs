@@ -224,6 +224,54 @@ async fn build_output_beside_a_change_is_named_with_the_directory_to_ignore() {
 }
 
 #[tokio::test]
+async fn very_many_new_files_are_left_out_beside_changes_and_additions_to_the_base() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "mkdir -p packages/a/src packages/b/src; echo a | tee packages/a/src/index.js >packages/b/src/index.js
+         git add packages; git commit -q -m packages",
+    );
+    let s = lab.sandbox().await;
+    s.sh("for n in 1 2 3 4; do mkdir -p packages/p$n/dist; (cd packages/p$n/dist; seq 1 300 | xargs touch); done
+          for n in 1 2 3 4; do echo s > packages/p$n/s; done; mkdir packages/a/dist; touch packages/a/dist/d
+          echo edit >> packages/a/src/index.js; echo new > packages/a/src/new.js; rm packages/b/src/index.js");
+    let output = s.output(&[("FOUNDRY_MAX_FILES", "700".to_owned())]);
+    let changed = paths(&s.try_import().await.unwrap());
+    for path in
+        ["packages/a/dist/d", "packages/a/src/index.js", "packages/a/src/new.js", "packages/b/src/index.js"]
+    {
+        assert!(changed.contains(&path.to_owned()), "{path}");
+    }
+    assert_eq!(changed.len(), 4 + 2 * 301, "no more than has to go");
+    assert!(
+        output
+            .notices
+            .iter()
+            .all(|n| n.kind == NoticeKind::ManyFiles && n.count == 301 && n.detail == "left out")
+    );
+    assert_eq!(output.notices.len(), 2);
+    // New files between those of the base go last, and leave those of the base as they are.
+    s.sh("cd packages; rm -r p*; cd a/src; seq 1 800 | xargs touch");
+    let output = s.output(&[("FOUNDRY_MAX_FILES", "700".to_owned())]);
+    let changed = paths(&s.try_import().await.unwrap());
+    assert_eq!(changed, ["packages/a/src/index.js", "packages/b/src/index.js"]);
+    let left: Vec<_> = output.notices.iter().map(|n| (n.count, n.path.as_str())).collect();
+    assert_eq!(left, [(1, "packages/a/dist"), (801, "packages/a/src")]);
+}
+
+#[tokio::test]
+async fn a_directory_whose_name_git_would_quote_is_left_out_as_its_notice_says() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("for d in 'Ausgabe ü' \"$(printf 'a\\nb\"')\"; do mkdir \"$d\"; (cd \"$d\"; seq 1 1100 | xargs touch); done; echo x > x");
+    let output = s.output(&[("FOUNDRY_MAX_FILES", "1000".to_owned())]);
+    assert_eq!(paths(&s.try_import().await.unwrap()), ["x"]);
+    let mut left: Vec<_> = output.notices.iter().map(|n| (n.path.as_str(), n.detail.as_str())).collect();
+    left.sort_unstable();
+    assert_eq!(left, [("Ausgabe ü", "left out"), ("a?b\"", "left out")]);
+}
+
+#[tokio::test]
 async fn what_equals_the_checkout_is_no_change_and_other_line_endings_are_named() {
     let lab = Lab::new().await;
     lab.sh(
