@@ -44,15 +44,29 @@ trap 'rm -rf "$own"' EXIT
 trap 'exit 70' HUP INT TERM
 : >"$own/notices"
 
-# note KIND COUNT BRANCH PATH DETAIL; also for the shells that this one starts.
+# note KIND COUNT BRANCH PATH DETAIL; also for the shells that this one starts. Beyond the first of a kind, only the
+# number counts.
 FOUNDRY_NOTE='
 plain() { printf %s "$1" | tr "\000-\037\177" "?" | cut -b "1-$2"; }
 note() {
-    [ "$(wc -l <"$own/notices")" -lt 60 ] || return 0
+    [ "$(grep -c "^$1	" "$own/notices")" -lt 15 ] || { printf "more\n" >>"$own/notices"; return 0; }
     printf "%s\t%s\t%s\t%s\t%s\n" "$1" "${2:-0}" "$(plain "$3" 200)" "$(plain "$4" 400)" "$(plain "$5" 100)" >>"$own/notices"
 }'
 export FOUNDRY_NOTE own
 eval "$FOUNDRY_NOTE"
+# The first lines of a list for notices; the rest is counted.
+at_most() { awk -v most="$1" -v notices="$own/notices" 'NR > most { print "more" >>notices; next } { print }'; }
+# What is lost comes first: a reader takes a limited number.
+print_notices() {
+    awk -F '\t' '
+        BEGIN { kinds = split("repository_lost history_left_out too_large many_files unreadable operation " \
+                "history_rewritten submodule_changed linked_worktree other_branch stash nested_repository " \
+                "submodule_absent line_endings", order, " ") }
+        $0 == "more" { more++; next }
+        { lines[$1] = lines[$1] $0 "\n" }
+        END { for (n = 1; n <= kinds; n++) printf "%s", lines[order[n]]
+              if (more) printf "more\t%d\t\t\t\n", more }' "$own/notices"
+}
 
 # add_all GIT...; 1 means that some files could not be added, which the log names. When git dies instead, it has added
 # nothing: an attribute that asks for another encoding than a file has is enough. Then all are added as they are.
@@ -130,7 +144,7 @@ look_around() {
             [ ! -f "$file" ] || rebased=$(head -c 1000 "$file")
         done
     fi
-    of_agent for-each-ref --count=100 --format='%(objectname) %(refname)' --no-merged="$parent" refs/heads/ |
+    of_agent for-each-ref --count=300 --format='%(objectname) %(refname)' --no-merged="$parent" refs/heads/ |
         while read -r id ref; do
             [ "$ref" != "$rebased" ] || continue
             count=$(of_agent rev-list --count --max-count=10000 "$id" --not "$parent" "$FOUNDRY_BASE" --remotes) || continue
@@ -290,7 +304,7 @@ as_checked_out() {
 
 # Submodules are links to commits of other repositories; what is below them is not part of the work.
 submodules() {
-    g -c core.quotePath=false ls-files --stage | sed -n 's/^160000 [0-9a-f]* 0.//p' | head -n 20 |
+    g -c core.quotePath=false ls-files --stage | sed -n 's/^160000 [0-9a-f]* 0.//p' | at_most 200 |
         while read -r path; do
             if [ ! -e "$path/.git" ]; then
                 count=$(find "./$path" -type f 2>/dev/null | head -n 1000 | wc -l)
@@ -376,7 +390,7 @@ left_out() {
 note_crowded() {
     detail=
     [ -z "$1" ] || detail='left out'
-    grep "^${1:-full} " "$own/crowded" | head -n 10 | while read -r state count kind path; do
+    grep "^${1:-full} " "$own/crowded" | at_most 200 | while read -r state count kind path; do
         note many_files "$count" '' "$path" "$detail"
     done
 }
@@ -385,7 +399,7 @@ unreadable() {
     sed -n "s/^below: .*/&/p; s/^error: open(\"\(.*\)\"): .*\$/= \1/p
         s/^warning: could not open directory '\(.*\)': .*\$/= \1/p
         s/^error: invalid path '\(.*\)'\$/= \1/p; s/^error: unable to add '\(.*\)' to index\$/= \1/p" "$own/add.log" |
-        awk 'sub(/^below: /, "") { below = $0 "/"; next } sub(/^= /, "") { print below $0 }' | sort -u | head -n 20 |
+        awk 'sub(/^below: /, "") { below = $0 "/"; next } sub(/^= /, "") { print below $0 }' | sort -u | at_most 200 |
         while read -r path; do note unreadable 0 '' "$path" ''; done
 }
 
@@ -460,4 +474,4 @@ if [ -z "$lost" ] && ! with_history; then
 fi
 [ -z "$lost" ] || without_history || fail 70 'git could not read the work tree'
 printf '%s\n' "$head"
-cat "$own/notices"
+print_notices

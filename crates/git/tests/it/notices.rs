@@ -294,7 +294,7 @@ async fn rewritten_histories_and_repositories_inside_the_tree_are_named() {
     lab.sh(&lab.real(), "echo 2 >> text; git commit -q -am second");
     let s = lab.sandbox().await;
     s.sh("git commit -q --amend -m amended; git init -q inner; echo i > inner/i");
-    assert_eq!(s.notices(), ["NestedRepository inner", "HistoryRewritten"]);
+    assert_eq!(s.notices(), ["HistoryRewritten", "NestedRepository inner"]);
 }
 
 #[tokio::test]
@@ -304,9 +304,26 @@ async fn names_in_notices_are_data_and_bounded() {
     s.sh("d=$(printf 'a\\n\\tother_branch\\t1\\033[31m'); mkdir \"$d\"; git init -q \"./$d\"; echo x > \"./$d/f\"
           for n in $(seq 1 70); do git init -q n$n; echo x > n$n/f; done");
     let output = s.output(&[]);
-    assert_eq!(output.notices.len(), MAX_NOTICES);
-    assert!(output.notices.iter().take(MAX_NOTICES - 1).all(|n| n.kind == NoticeKind::NestedRepository));
-    assert_eq!(output.notices.last().map(|n| n.kind), Some(NoticeKind::More));
+    let (last, first) = output.notices.split_last().unwrap();
+    assert_eq!(first.len(), 15);
+    assert!(first.iter().all(|n| n.kind == NoticeKind::NestedRepository));
+    assert_eq!((last.kind, last.count), (NoticeKind::More, 56));
+}
+
+#[tokio::test]
+async fn what_is_lost_is_named_first_and_what_is_not_listed_is_counted() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("c=$(git commit-tree -p HEAD -m other 'HEAD^{tree}'); for n in $(seq 1 70); do git branch b$n $c; done
+          for n in $(seq 1 20); do git worktree add -q --detach ../beside$n; done
+          head -c 2000 /dev/zero > big; mkdir 'git~1'; echo f > 'git~1/f'");
+    let output = s.output(&[("FOUNDRY_MAX_FILE", "1024".to_owned())]);
+    let kinds: Vec<_> = output.notices.iter().map(|n| n.kind).collect();
+    assert_eq!(kinds[..2], [NoticeKind::TooLarge, NoticeKind::Unreadable]);
+    let of = |kind| kinds.iter().filter(|k| **k == kind).count();
+    assert_eq!((of(NoticeKind::LinkedWorktree), of(NoticeKind::OtherBranch)), (15, 15));
+    let last = output.notices.last().unwrap();
+    assert_eq!((last.kind, last.count), (NoticeKind::More, 60));
 }
 
 #[test]
@@ -315,6 +332,7 @@ fn output_that_a_hostile_sandbox_wrote_is_cut_and_never_refused_for_its_notices(
     let long = "ü".repeat(5000);
     let hostile = [
         head.clone(),
+        format!("more\t{}\t\t\t", i64::MAX),
         "rubbish".to_owned(),
         "stash\t-1\t\t\t".to_owned(),
         "stash\tmany\t\t\t".to_owned(),
@@ -330,6 +348,6 @@ fn output_that_a_hostile_sandbox_wrote_is_cut_and_never_refused_for_its_notices(
     assert!(first.branch.starts_with("a?[31m") && first.branch.len() <= 200 && first.path.len() <= 400);
     let size: usize = output.notices.iter().map(|n| n.branch.len() + n.path.len() + n.detail.len()).sum();
     assert!(size <= MAX_NOTICE_BYTES && output.notices.len() <= MAX_NOTICES);
-    assert_eq!(output.notices.last().map(|n| n.kind), Some(NoticeKind::More));
+    assert_eq!(output.notices.last().map(|n| (n.kind, n.count)), Some((NoticeKind::More, i64::MAX)));
     WorkBundleOutput::parse("not a commit\n").unwrap_err();
 }
