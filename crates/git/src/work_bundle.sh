@@ -150,6 +150,12 @@ look_around() {
             count=$(of_agent rev-list --count --max-count=10000 "$id" --not "$parent" "$FOUNDRY_BASE" --remotes) || continue
             [ "$count" = 0 ] || note other_branch "$count" "${ref#refs/heads/}" '' "$id"
         done
+    # Commits on no branch that the agent left by a checkout; what it amended or rebased away it meant to drop.
+    (common=$agent_dir; of_agent log --walk-reflogs -s --no-show-signature --max-count=1000 --format=%gs HEAD) |
+        sed -n 's/^checkout: moving from \([0-9a-f]\{40,64\}\) to .*/\1/p' | sort -u >"$own/detached"
+    of_agent rev-list --max-count=10000 --ignore-missing --stdin --not "$parent" "$FOUNDRY_BASE" --branches --remotes \
+        <"$own/detached" >"$own/left"
+    [ ! -s "$own/left" ] || note other_branch $(($(wc -l <"$own/left"))) "$(head -n 1 "$own/left")" '' ''
     stashes=$(of_agent rev-list --walk-reflogs --count refs/stash) && note stash "$stashes" '' '' ''
     here=$(pwd -P)
     for entry in "$common"/worktrees/*/; do

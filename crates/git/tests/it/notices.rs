@@ -87,6 +87,25 @@ async fn commits_of_other_branches_and_stashes_are_named() {
 }
 
 #[tokio::test]
+async fn commits_on_no_branch_that_were_left_are_named_with_the_newest() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("git commit -q --allow-empty -m dropped; git commit -q --amend --allow-empty -m kept; git checkout -q --detach
+          git commit -q --allow-empty -m one; git commit -q --allow-empty -m two");
+    assert!(s.notices().is_empty(), "they are the work");
+    let newest = lab.rev(&s.tree, "HEAD");
+    s.sh("git checkout -q -");
+    assert_eq!(s.notices(), [format!("OtherBranch 2 {newest}")]);
+    s.sh(&format!("git branch saved {newest}"));
+    assert_eq!(s.notices(), [format!("OtherBranch 2 saved {newest}")], "once, under its name");
+    s.sh("git merge -q saved");
+    assert!(s.notices().is_empty());
+    s.sh("git checkout -q --detach; git commit -q --allow-empty -m gone; git checkout -q -
+          git reflog expire --expire=now --all; git gc -q --prune=now");
+    assert!(s.notices().is_empty());
+}
+
+#[tokio::test]
 async fn unfinished_operations_are_named_with_their_conflicts() {
     let lab = Lab::new().await;
     lab.sh(
