@@ -224,13 +224,17 @@ seed_from_commit() {
     rm -f "$own/index" "$own/index.lock"
     g read-tree "$parent" && stage && tree=$(g write-tree)
 }
-# Without the base, files that it has in spite of .gitignore are in a list that an earlier run left behind.
+# Without the base, files that it has in spite of .gitignore, and submodules, are in lists that an earlier run left.
 seed_from_nothing() {
     rm -f "$own/index" "$own/index.lock"
     stage || return 1
     if [ -f "${FOUNDRY_BUNDLE%.bundle}.forced" ]; then
         xargs -0 sh -c 'for path do [ ! -f "$path" ] || printf "%s\0" "$path"; done' sh \
             <"${FOUNDRY_BUNDLE%.bundle}.forced" | g update-index -z --add --stdin
+    fi
+    if [ -f "${FOUNDRY_BUNDLE%.bundle}.links" ]; then
+        unlines <"${FOUNDRY_BUNDLE%.bundle}.links" | xargs -0 sh -c '
+            for line do [ ! -d "./${line#*	}" ] || printf "%s\0" "$line"; done' sh | g update-index -z --index-info
     fi
     tree=$(g write-tree)
 }
@@ -251,11 +255,12 @@ nested_repositories() {
             printf "%s\0" "$nested"
         done' sh {} + >"$own/nested" 2>/dev/null
     [ -s "$own/nested" ] || return 0
-    export parent
+    export parent lost
     xargs -0 -n 1 sh -c '
         nested=$1
         set -u
         eval "$FOUNDRY_NOTE$FOUNDRY_ADD"
+        if [ -n "$lost" ] && cut -f 2- "${FOUNDRY_BUNDLE%.bundle}.links" 2>/dev/null | grep -Fqx -e "$nested"; then exit 0; fi
         is_link() { git ls-tree "$1" -- "$nested" 2>/dev/null | grep -q "^160000 "; }
         if is_link "$FOUNDRY_BASE" || is_link "$parent"; then exit 0; fi
         is_worktree() {
@@ -437,6 +442,8 @@ with_history() {
     # For a later run that has no repository.
     g ls-files -i -c -z --exclude-standard >"$own/forced" 2>/dev/null &&
         mv -f "$own/forced" "${FOUNDRY_BUNDLE%.bundle}.forced"
+    g ls-files --stage -z | lines | grep '^160000 ' >"$own/links"
+    mv -f "$own/links" "${FOUNDRY_BUNDLE%.bundle}.links"
     # An agent that went back behind the base leaves a tree that differs from the base.
     if [ "$parent" != "$FOUNDRY_BASE" ] && g merge-base --is-ancestor "$parent" "$FOUNDRY_BASE"; then
         parent=$FOUNDRY_BASE

@@ -41,6 +41,25 @@ async fn a_tree_without_its_repository_is_compared_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_tree_without_its_repository_keeps_its_submodules() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "for path in 'vendor/lib ü' used gone-sub; do
+             git update-index --add --cacheinfo \"160000,$(git rev-parse HEAD),$path\"
+         done; git commit -q -m subs",
+    );
+    let s = lab.sandbox().await;
+    s.sh("git fetch -q .; rm -rf used; git clone -q . used; git -C used checkout -q --detach HEAD~1");
+    s.hand_over();
+    s.sh("rm -rf .git gone-sub; echo x > x; echo below > 'vendor/lib ü/below'");
+    assert_eq!(paths(&s.import().await), ["gone-sub", "x"]);
+    // The submodule's own repository was below `.git`.
+    s.sh("rm -rf used/.git; echo 'gitdir: ../.git/modules/used' > used/.git");
+    assert_eq!(paths(&s.import().await), ["gone-sub", "x"]);
+}
+
+#[tokio::test]
 async fn a_repository_that_lost_objects_hands_over_its_tree() {
     let lab = Lab::new().await;
     let s = lab.sandbox().await;
