@@ -374,7 +374,7 @@ crowded() {
           direct[path]++ }
         function choose(dir,    below, heavy) {
             for (below = first[dir]; below != ""; below = sibling[below]) if (files[below] >= 1000) heavy += files[below]
-            if (!(dir in base) && (round > 1 || heavy < 0.9 * files[dir])) { print 1, files[dir], "below", dir; return }
+            if (!(dir in base) && (over > 0 && round > 1 || heavy < 0.9 * files[dir])) { print 1, files[dir], "below", dir; return }
             for (below = first[dir]; below != ""; below = sibling[below])
                 if (dir in base || files[below] >= 1000) choose(below)
             if (dir in base && direct[dir] > 0) print 0, direct[dir], "in", dir
