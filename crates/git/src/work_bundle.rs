@@ -104,6 +104,7 @@ impl NoticeKind {
             "history_left_out" => Self::HistoryLeftOut,
             "many_files" => Self::ManyFiles,
             "line_endings" => Self::LineEndings,
+            "more" => Self::More,
             _ => return None,
         })
     }
@@ -142,11 +143,13 @@ impl WorkBundleOutput {
     pub fn parse(stdout: &str) -> crate::Result<Self> {
         let mut lines = stdout.lines();
         let head = CommitId::parse(lines.next().unwrap_or_default().trim())?;
-        let (mut notices, mut bytes, mut more) = (Vec::new(), 0, 0);
+        let (mut notices, mut bytes, mut more) = (Vec::new(), 0, 0_i64);
         for notice in lines.filter_map(notice) {
             let size = notice.branch.len() + notice.path.len() + notice.detail.len();
-            if notices.len() + 1 >= MAX_NOTICES || bytes + size > MAX_NOTICE_BYTES {
-                more += 1;
+            if notice.kind == NoticeKind::More {
+                more = more.saturating_add(notice.count);
+            } else if notices.len() + 1 >= MAX_NOTICES || bytes + size > MAX_NOTICE_BYTES {
+                more = more.saturating_add(1);
             } else if !notices.contains(&notice) {
                 bytes += size;
                 notices.push(notice);

@@ -44,15 +44,48 @@ trap 'rm -rf "$own"' EXIT
 trap 'exit 70' HUP INT TERM
 : >"$own/notices"
 
-# note KIND COUNT BRANCH PATH DETAIL; also for the shells that this one starts.
+# note KIND COUNT BRANCH PATH DETAIL; also for the shells that this one starts. Beyond the first of a kind, only the
+# number counts.
 FOUNDRY_NOTE='
 plain() { printf %s "$1" | tr "\000-\037\177" "?" | cut -b "1-$2"; }
 note() {
-    [ "$(wc -l <"$own/notices")" -lt 60 ] || return 0
+    [ "$(grep -c "^$1	" "$own/notices")" -lt 15 ] || { printf "more\n" >>"$own/notices"; return 0; }
     printf "%s\t%s\t%s\t%s\t%s\n" "$1" "${2:-0}" "$(plain "$3" 200)" "$(plain "$4" 400)" "$(plain "$5" 100)" >>"$own/notices"
 }'
 export FOUNDRY_NOTE own
 eval "$FOUNDRY_NOTE"
+# The first lines of a list for notices; the rest is counted.
+at_most() { awk -v most="$1" -v notices="$own/notices" 'NR > most { print "more" >>notices; next } { print }'; }
+# What is lost comes first: a reader takes a limited number.
+print_notices() {
+    awk -F '\t' '
+        BEGIN { kinds = split("repository_lost history_left_out too_large many_files unreadable operation " \
+                "history_rewritten submodule_changed linked_worktree other_branch stash nested_repository " \
+                "submodule_absent line_endings", order, " ") }
+        $0 == "more" { more++; next }
+        { lines[$1] = lines[$1] $0 "\n" }
+        END { for (n = 1; n <= kinds; n++) printf "%s", lines[order[n]]
+              if (more) printf "more\t%d\t\t\t\n", more }' "$own/notices"
+}
+
+# add_all GIT...; 1 means that some files could not be added, which the log names. When git dies instead, it has added
+# nothing: an attribute that asks for another encoding than a file has is enough. Then all are added as they are.
+FOUNDRY_ADD='
+add_all() {
+    : >"$own/add.now"
+    "$@" add --all --ignore-errors -- . 2>"$own/add.now"
+    added=$?
+    if [ "$added" -gt 1 ]; then
+        cat "$own/add.now" >&2
+        GIT_ATTR_SOURCE=$(git hash-object -t tree /dev/null) "$@" add --all --ignore-errors -- . 2>"$own/add.now"
+        added=$?
+    fi
+    cat "$own/add.now" >&2
+    cat "$own/add.now" >>"$own/add.log"
+    [ "$added" -le 1 ]
+}'
+export FOUNDRY_ADD
+eval "$FOUNDRY_ADD"
 
 # Without its repository, or without the base in it, the tree is compared as it is.
 common=
@@ -111,12 +144,18 @@ look_around() {
             [ ! -f "$file" ] || rebased=$(head -c 1000 "$file")
         done
     fi
-    of_agent for-each-ref --count=100 --format='%(objectname) %(refname)' --no-merged="$parent" refs/heads/ |
+    of_agent for-each-ref --count=300 --format='%(objectname) %(refname)' --no-merged="$parent" refs/heads/ |
         while read -r id ref; do
             [ "$ref" != "$rebased" ] || continue
             count=$(of_agent rev-list --count --max-count=10000 "$id" --not "$parent" "$FOUNDRY_BASE" --remotes) || continue
             [ "$count" = 0 ] || note other_branch "$count" "${ref#refs/heads/}" '' "$id"
         done
+    # Commits on no branch that the agent left by a checkout; what it amended or rebased away it meant to drop.
+    (common=$agent_dir; of_agent log --walk-reflogs -s --no-show-signature --max-count=1000 --format=%gs HEAD) |
+        sed -n 's/^checkout: moving from \([0-9a-f]\{40,64\}\) to .*/\1/p' | sort -u >"$own/detached"
+    of_agent rev-list --max-count=10000 --ignore-missing --stdin --not "$parent" "$FOUNDRY_BASE" --branches --remotes \
+        <"$own/detached" >"$own/left"
+    [ ! -s "$own/left" ] || note other_branch $(($(wc -l <"$own/left"))) "$(head -n 1 "$own/left")" '' ''
     stashes=$(of_agent rev-list --walk-reflogs --count refs/stash) && note stash "$stashes" '' '' ''
     here=$(pwd -P)
     for entry in "$common"/worktrees/*/; do
@@ -137,8 +176,10 @@ export GIT_AUTHOR_NAME=Foundry GIT_AUTHOR_EMAIL=foundry@localhost GIT_AUTHOR_DAT
 export GIT_COMMITTER_NAME=Foundry GIT_COMMITTER_EMAIL=foundry@localhost GIT_COMMITTER_DATE="@$FOUNDRY_DATE +0000"
 FOUNDRY_EXCLUDES=$own/excludes
 export FOUNDRY_EXCLUDES
+# With sparse checkouts on, but no patterns in our own repository, git believes no entry that claims to be absent
+# from the tree although its file is there; one without a file stays as it was.
 g() {
-    git -c core.bare=false -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false \
+    git -c core.sparseCheckout=true -c core.bare=false -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false \
         -c core.attributesFile=/dev/null -c core.excludesFile="$FOUNDRY_EXCLUDES" -c core.splitIndex=false \
         -c gc.auto=0 -c advice.addEmbeddedRepo=false -c submodule.recurse=false "$@"
 }
@@ -183,7 +224,7 @@ seed_from_commit() {
     rm -f "$own/index" "$own/index.lock"
     g read-tree "$parent" && stage && tree=$(g write-tree)
 }
-# Without the base, files that it has in spite of .gitignore are in a list that an earlier run left behind.
+# Without the base, files that it has in spite of .gitignore, and submodules, are in lists that an earlier run left.
 seed_from_nothing() {
     rm -f "$own/index" "$own/index.lock"
     stage || return 1
@@ -191,12 +232,16 @@ seed_from_nothing() {
         xargs -0 sh -c 'for path do [ ! -f "$path" ] || printf "%s\0" "$path"; done' sh \
             <"${FOUNDRY_BUNDLE%.bundle}.forced" | g update-index -z --add --stdin
     fi
+    if [ -f "${FOUNDRY_BUNDLE%.bundle}.links" ]; then
+        unlines <"${FOUNDRY_BUNDLE%.bundle}.links" | xargs -0 sh -c '
+            for line do [ ! -d "./${line#*	}" ] || printf "%s\0" "$line"; done' sh | g update-index -z --index-info
+    fi
     tree=$(g write-tree)
 }
 
 stage() {
-    g add --all --ignore-errors -- . 2>"$own/add.log" || cat "$own/add.log" >&2
-    nested_repositories && without_large
+    : >"$own/add.log"
+    add_all g && nested_repositories && without_large
 }
 
 # `git add` takes a repository inside the tree for a submodule, or fails when it has no commit. Its
@@ -210,11 +255,12 @@ nested_repositories() {
             printf "%s\0" "$nested"
         done' sh {} + >"$own/nested" 2>/dev/null
     [ -s "$own/nested" ] || return 0
-    export parent
+    export parent lost
     xargs -0 -n 1 sh -c '
         nested=$1
         set -u
-        eval "$FOUNDRY_NOTE"
+        eval "$FOUNDRY_NOTE$FOUNDRY_ADD"
+        if [ -n "$lost" ] && cut -f 2- "${FOUNDRY_BUNDLE%.bundle}.links" 2>/dev/null | grep -Fqx -e "$nested"; then exit 0; fi
         is_link() { git ls-tree "$1" -- "$nested" 2>/dev/null | grep -q "^160000 "; }
         if is_link "$FOUNDRY_BASE" || is_link "$parent"; then exit 0; fi
         is_worktree() {
@@ -237,11 +283,11 @@ nested_repositories() {
         ! is_worktree "$nested" || exit 0
         note nested_repository 0 "" "$nested" ""
         rm -f "$own/sub"
+        printf "below: %s\n" "$(plain "$nested" 400)" >>"$own/add.log"
         sub=$(
             cd "./$nested" && GIT_WORK_TREE=$(pwd) GIT_INDEX_FILE="$own/sub" && export GIT_WORK_TREE GIT_INDEX_FILE &&
-                git -c core.bare=false -c core.fsmonitor=false -c core.hooksPath=/dev/null \
-                    -c core.excludesFile="$FOUNDRY_EXCLUDES" add --all --ignore-errors -- . >&2
-            git write-tree
+                add_all git -c core.bare=false -c core.fsmonitor=false -c core.hooksPath=/dev/null \
+                    -c core.excludesFile="$FOUNDRY_EXCLUDES" >&2 && git write-tree
         ) || exit 255
         [ "$(git cat-file -s "$sub")" = 0 ] || git read-tree --prefix="$nested/" "$sub" || exit 255
     ' sh <"$own/nested" || return 1
@@ -269,7 +315,7 @@ as_checked_out() {
 
 # Submodules are links to commits of other repositories; what is below them is not part of the work.
 submodules() {
-    g -c core.quotePath=false ls-files --stage | sed -n 's/^160000 [0-9a-f]* 0.//p' | head -n 20 |
+    g -c core.quotePath=false ls-files --stage | sed -n 's/^160000 [0-9a-f]* 0.//p' | at_most 200 |
         while read -r path; do
             if [ ! -e "$path/.git" ]; then
                 count=$(find "./$path" -type f 2>/dev/null | head -n 1000 | wc -l)
@@ -289,36 +335,82 @@ submodules() {
         done
 }
 
-# Directories with very many new files; of nested ones the innermost that has nearly all. With more files than an
-# import takes, they are left as they were in the base, so that everything else arrives.
+# Directories with very many new files; of nested ones the innermost that have nearly all. With more new files than an
+# import takes, those of the largest are left out until the rest fits. No file of the base is touched, and a
+# directory that the base has is left out in parts only.
 many_files() {
-    g diff-tree -r --diff-filter=A --name-only "$FOUNDRY_BASE" "$tree" >"$own/added" || return 1
-    leave=
-    [ "$(wc -l <"$own/added")" -le "$FOUNDRY_MAX_FILES" ] || leave='left out'
-    awk -F / '
-        { sub(/^"/, ""); path = ""
-          for (i = 1; i < NF && i <= 8; i++) {
-              above = path; path = i == 1 ? $i : path "/" $i; files[path]++; parent[path] = above
-          } }
-        function inner(dir,    below, next_one) {
-            for (below in files)
-                if (parent[below] == dir && files[below] >= 0.9 * files[dir]) next_one = below
-            if (next_one != "") inner(next_one); else print files[dir], dir
+    round=1
+    while :; do
+        g diff-tree -r -z --diff-filter=A --name-only "$FOUNDRY_BASE" "$tree" >"$own/added.z" || return 1
+        lines <"$own/added.z" >"$own/added"
+        over=$(($(wc -l <"$own/added") - FOUNDRY_MAX_FILES))
+        : >"$own/kept"
+        [ "$over" -le 0 ] || g ls-tree -r -d -z --name-only "$FOUNDRY_BASE" | lines >"$own/kept"
+        # In a second round whole new directories go.
+        crowded "$over" "$round" >"$own/crowded" || return 1
+        [ "$over" -gt 0 ] || break
+        [ "$round" -le 2 ] || return 1
+        left_out | unlines | g update-index -z --force-remove --stdin || return 1
+        tree=$(g write-tree) || return 1
+        note_crowded left
+        round=$((round + 1))
+    done
+    note_crowded ''
+}
+# A name a line: a line break within a name becomes another byte that names do not have.
+lines() { tr '\n\000' '\001\n'; }
+unlines() { tr '\001\n' '\n\000'; }
+
+# Lines of `left|full count below|in path`: whole directories first, then files directly in directories of the base.
+crowded() {
+    awk -F / -v kept="$own/kept" -v over="$1" -v round="$2" '
+        BEGIN { while ((getline line <kept) > 0) base[line] = 1; base[""] = 1 }
+        { path = ""
+          for (i = 1; i < NF && i <= 30; i++) {
+              above = path; path = i == 1 ? $i : path "/" $i
+              if (!(path in files)) { sibling[path] = first[above]; first[above] = path }
+              files[path]++
+          }
+          direct[path]++ }
+        function choose(dir,    below, heavy) {
+            for (below = first[dir]; below != ""; below = sibling[below]) if (files[below] >= 1000) heavy += files[below]
+            if (!(dir in base) && (over > 0 && round > 1 || heavy < 0.9 * files[dir])) { print 1, files[dir], "below", dir; return }
+            for (below = first[dir]; below != ""; below = sibling[below])
+                if (dir in base || files[below] >= 1000) choose(below)
+            if (dir in base && direct[dir] > 0) print 0, direct[dir], "in", dir
         }
-        END { for (dir in files) if (parent[dir] == "" && files[dir] >= 1000) inner(dir) }' "$own/added" |
-        sort -rn | head -n 10 |
-        while read -r count path; do
-            note many_files "$count" '' "$path" "$leave"
-            [ -n "$leave" ] || continue
-            g rm -r -q --cached --ignore-unmatch -- "$path" >/dev/null
-            g ls-tree -r -z "$FOUNDRY_BASE" -- "$path/" | g update-index -z --index-info
-        done
-    [ -z "$leave" ] || tree=$(g write-tree)
+        END { choose("") }' "$own/added" | sort -k 1,1nr -k 2,2nr |
+        awk -v over="$over" '{
+            count = $2; state = over > 0 ? "left" : "full"; over -= count
+            if (state == "left" || count >= 1000 && $1) { sub(/^[01] /, ""); print state, $0 } }'
+}
+# The new files that are below, or in, what is left out.
+left_out() {
+    awk -F / -v crowded="$own/crowded" '
+        BEGIN {
+            while ((getline line <crowded) > 0) {
+                split(line, word, " "); dir = line; sub(/^[a-z]+ [0-9]+ [a-z]+ /, "", dir)
+                if (word[1] == "left" && word[3] == "below") whole[dir] = 1
+                if (word[1] == "left" && word[3] == "in") parts[dir] = 1
+            }
+        }
+        { path = ""; gone = 0
+          for (i = 1; i < NF && i <= 30 && !gone; i++) { path = i == 1 ? $i : path "/" $i; gone = path in whole }
+          if (gone || path in parts) print }' "$own/added"
+}
+note_crowded() {
+    detail=
+    [ -z "$1" ] || detail='left out'
+    grep "^${1:-full} " "$own/crowded" | at_most 200 | while read -r state count kind path; do
+        note many_files "$count" '' "$path" "$detail"
+    done
 }
 
 unreadable() {
-    sed -n "s/^error: open(\"\(.*\)\"): .*\$/\1/p; s/^warning: could not open directory '\(.*\)': .*\$/\1/p" \
-        "$own/add.log" | sort -u | head -n 20 |
+    sed -n "s/^below: .*/&/p; s/^error: open(\"\(.*\)\"): .*\$/= \1/p
+        s/^warning: could not open directory '\(.*\)': .*\$/= \1/p
+        s/^error: invalid path '\(.*\)'\$/= \1/p; s/^error: unable to add '\(.*\)' to index\$/= \1/p" "$own/add.log" |
+        awk 'sub(/^below: /, "") { below = $0 "/"; next } sub(/^= /, "") { print below $0 }' | sort -u | at_most 200 |
         while read -r path; do note unreadable 0 '' "$path" ''; done
 }
 
@@ -350,6 +442,8 @@ with_history() {
     # For a later run that has no repository.
     g ls-files -i -c -z --exclude-standard >"$own/forced" 2>/dev/null &&
         mv -f "$own/forced" "${FOUNDRY_BUNDLE%.bundle}.forced"
+    g ls-files --stage -z | lines | grep '^160000 ' >"$own/links"
+    mv -f "$own/links" "${FOUNDRY_BUNDLE%.bundle}.links"
     # An agent that went back behind the base leaves a tree that differs from the base.
     if [ "$parent" != "$FOUNDRY_BASE" ] && g merge-base --is-ancestor "$parent" "$FOUNDRY_BASE"; then
         parent=$FOUNDRY_BASE
@@ -393,4 +487,4 @@ if [ -z "$lost" ] && ! with_history; then
 fi
 [ -z "$lost" ] || without_history || fail 70 'git could not read the work tree'
 printf '%s\n' "$head"
-cat "$own/notices"
+print_notices

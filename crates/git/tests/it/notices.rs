@@ -1,6 +1,8 @@
 //! Work that is left out, and trees that have lost their history: nothing is dropped without a notice, and nothing that
 //! nobody touched is listed.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use foundry_git::{ImportedWork, MAX_NOTICE_BYTES, MAX_NOTICES, NoticeKind, WorkBundleOutput};
 
 use crate::lab::Lab;
@@ -36,6 +38,25 @@ async fn a_tree_without_its_repository_is_compared_as_it_is() {
     lab.sh(&lab.path(""), "git init -q .");
     s.sh("rm -rf .git");
     assert_eq!(paths(&s.import().await), ["gone.txt", "plain"]);
+}
+
+#[tokio::test]
+async fn a_tree_without_its_repository_keeps_its_submodules() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "for path in 'vendor/lib ü' used gone-sub; do
+             git update-index --add --cacheinfo \"160000,$(git rev-parse HEAD),$path\"
+         done; git commit -q -m subs",
+    );
+    let s = lab.sandbox().await;
+    s.sh("git fetch -q .; rm -rf used; git clone -q . used; git -C used checkout -q --detach HEAD~1");
+    s.hand_over();
+    s.sh("rm -rf .git gone-sub; echo x > x; echo below > 'vendor/lib ü/below'");
+    assert_eq!(paths(&s.import().await), ["gone-sub", "x"]);
+    // The submodule's own repository was below `.git`.
+    s.sh("rm -rf used/.git; echo 'gitdir: ../.git/modules/used' > used/.git");
+    assert_eq!(paths(&s.import().await), ["gone-sub", "x"]);
 }
 
 #[tokio::test]
@@ -82,6 +103,25 @@ async fn commits_of_other_branches_and_stashes_are_named() {
     assert_eq!(s.notices(), [format!("OtherBranch 1 other {other}"), "Stash 2".to_owned()]);
     s.sh("git merge -q other; git stash drop -q; git stash drop -q");
     assert!(s.notices().is_empty(), "merged into the work");
+}
+
+#[tokio::test]
+async fn commits_on_no_branch_that_were_left_are_named_with_the_newest() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("git commit -q --allow-empty -m dropped; git commit -q --amend --allow-empty -m kept; git checkout -q --detach
+          git commit -q --allow-empty -m one; git commit -q --allow-empty -m two");
+    assert!(s.notices().is_empty(), "they are the work");
+    let newest = lab.rev(&s.tree, "HEAD");
+    s.sh("git checkout -q -");
+    assert_eq!(s.notices(), [format!("OtherBranch 2 {newest}")]);
+    s.sh(&format!("git branch saved {newest}"));
+    assert_eq!(s.notices(), [format!("OtherBranch 2 saved {newest}")], "once, under its name");
+    s.sh("git merge -q saved");
+    assert!(s.notices().is_empty());
+    s.sh("git checkout -q --detach; git commit -q --allow-empty -m gone; git checkout -q -
+          git reflog expire --expire=now --all; git gc -q --prune=now");
+    assert!(s.notices().is_empty());
 }
 
 #[tokio::test]
@@ -149,6 +189,47 @@ async fn files_over_the_limit_are_left_out_and_everything_else_arrives() {
 }
 
 #[tokio::test]
+async fn an_attribute_that_git_cannot_obey_costs_no_file() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo '*.txt working-tree-encoding=UTF-16' > .gitattributes; echo plain > a.txt; echo more >> text
+          echo new > new.c; git init -q inner; echo '*.txt working-tree-encoding=UTF-16' > inner/.gitattributes
+          echo plain > inner/b.txt; echo i > inner/i");
+    let expected =
+        [".gitattributes", "a.txt", "inner/.gitattributes", "inner/b.txt", "inner/i", "new.c", "text"];
+    assert_eq!(paths(&s.import().await), expected);
+    assert_eq!(s.notices(), ["NestedRepository inner"]);
+}
+
+#[tokio::test]
+async fn an_add_that_fails_again_fails_the_hand_over() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo more >> text");
+    let bin = lab.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let dies = "#!/bin/sh\ncase \" $* \" in *' add '*) exit 128 ;; esac\nPATH=$REAL_PATH exec git \"$@\"\n";
+    std::fs::write(bin.join("git"), dies).unwrap();
+    std::fs::set_permissions(bin.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let real = std::env::var("PATH").unwrap();
+    let dying = [("REAL_PATH", real.clone()), ("PATH", format!("{}:{real}", bin.display()))];
+    assert_eq!(s.run_script_with(&dying).status.code(), Some(70));
+}
+
+#[tokio::test]
+async fn paths_that_git_refuses_are_named() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("mkdir 'git~1'; echo f > 'git~1/f'; echo x > x; git init -q inner; mkdir 'inner/git~1'
+          echo g > 'inner/git~1/g'; echo i > inner/i");
+    assert_eq!(paths(&s.import().await), ["inner/i", "x"]);
+    let notices = s.notices();
+    for path in ["git~1/f", "inner/git~1/g"] {
+        assert!(notices.contains(&format!("Unreadable {path}")), "{path}: {notices:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_committed_file_over_the_limit_costs_the_commits_and_not_the_tree() {
     let lab = Lab::new().await;
     let s = lab.sandbox().await;
@@ -181,6 +262,54 @@ async fn build_output_beside_a_change_is_named_with_the_directory_to_ignore() {
 }
 
 #[tokio::test]
+async fn very_many_new_files_are_left_out_beside_changes_and_additions_to_the_base() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "mkdir -p packages/a/src packages/b/src; echo a | tee packages/a/src/index.js >packages/b/src/index.js
+         git add packages; git commit -q -m packages",
+    );
+    let s = lab.sandbox().await;
+    s.sh("for n in 1 2 3 4; do mkdir -p packages/p$n/dist; (cd packages/p$n/dist; seq 1 300 | xargs touch); done
+          for n in 1 2 3 4; do echo s > packages/p$n/s; done; mkdir packages/a/dist; touch packages/a/dist/d
+          echo edit >> packages/a/src/index.js; echo new > packages/a/src/new.js; rm packages/b/src/index.js");
+    let output = s.output(&[("FOUNDRY_MAX_FILES", "700".to_owned())]);
+    let changed = paths(&s.try_import().await.unwrap());
+    for path in
+        ["packages/a/dist/d", "packages/a/src/index.js", "packages/a/src/new.js", "packages/b/src/index.js"]
+    {
+        assert!(changed.contains(&path.to_owned()), "{path}");
+    }
+    assert_eq!(changed.len(), 4 + 2 * 301, "no more than has to go");
+    assert!(
+        output
+            .notices
+            .iter()
+            .all(|n| n.kind == NoticeKind::ManyFiles && n.count == 301 && n.detail == "left out")
+    );
+    assert_eq!(output.notices.len(), 2);
+    // New files between those of the base go last, and leave those of the base as they are.
+    s.sh("cd packages; rm -r p*; cd a/src; seq 1 800 | xargs touch");
+    let output = s.output(&[("FOUNDRY_MAX_FILES", "700".to_owned())]);
+    let changed = paths(&s.try_import().await.unwrap());
+    assert_eq!(changed, ["packages/a/src/index.js", "packages/b/src/index.js"]);
+    let left: Vec<_> = output.notices.iter().map(|n| (n.count, n.path.as_str())).collect();
+    assert_eq!(left, [(1, "packages/a/dist"), (801, "packages/a/src")]);
+}
+
+#[tokio::test]
+async fn a_directory_whose_name_git_would_quote_is_left_out_as_its_notice_says() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("for d in 'Ausgabe ü' \"$(printf 'a\\nb\"')\"; do mkdir \"$d\"; (cd \"$d\"; seq 1 1100 | xargs touch); done; echo x > x");
+    let output = s.output(&[("FOUNDRY_MAX_FILES", "1000".to_owned())]);
+    assert_eq!(paths(&s.try_import().await.unwrap()), ["x"]);
+    let mut left: Vec<_> = output.notices.iter().map(|n| (n.path.as_str(), n.detail.as_str())).collect();
+    left.sort_unstable();
+    assert_eq!(left, [("Ausgabe ü", "left out"), ("a?b\"", "left out")]);
+}
+
+#[tokio::test]
 async fn what_equals_the_checkout_is_no_change_and_other_line_endings_are_named() {
     let lab = Lab::new().await;
     lab.sh(
@@ -203,7 +332,7 @@ async fn rewritten_histories_and_repositories_inside_the_tree_are_named() {
     lab.sh(&lab.real(), "echo 2 >> text; git commit -q -am second");
     let s = lab.sandbox().await;
     s.sh("git commit -q --amend -m amended; git init -q inner; echo i > inner/i");
-    assert_eq!(s.notices(), ["NestedRepository inner", "HistoryRewritten"]);
+    assert_eq!(s.notices(), ["HistoryRewritten", "NestedRepository inner"]);
 }
 
 #[tokio::test]
@@ -213,9 +342,26 @@ async fn names_in_notices_are_data_and_bounded() {
     s.sh("d=$(printf 'a\\n\\tother_branch\\t1\\033[31m'); mkdir \"$d\"; git init -q \"./$d\"; echo x > \"./$d/f\"
           for n in $(seq 1 70); do git init -q n$n; echo x > n$n/f; done");
     let output = s.output(&[]);
-    assert_eq!(output.notices.len(), MAX_NOTICES);
-    assert!(output.notices.iter().take(MAX_NOTICES - 1).all(|n| n.kind == NoticeKind::NestedRepository));
-    assert_eq!(output.notices.last().map(|n| n.kind), Some(NoticeKind::More));
+    let (last, first) = output.notices.split_last().unwrap();
+    assert_eq!(first.len(), 15);
+    assert!(first.iter().all(|n| n.kind == NoticeKind::NestedRepository));
+    assert_eq!((last.kind, last.count), (NoticeKind::More, 56));
+}
+
+#[tokio::test]
+async fn what_is_lost_is_named_first_and_what_is_not_listed_is_counted() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("c=$(git commit-tree -p HEAD -m other 'HEAD^{tree}'); for n in $(seq 1 70); do git branch b$n $c; done
+          for n in $(seq 1 20); do git worktree add -q --detach ../beside$n; done
+          head -c 2000 /dev/zero > big; mkdir 'git~1'; echo f > 'git~1/f'");
+    let output = s.output(&[("FOUNDRY_MAX_FILE", "1024".to_owned())]);
+    let kinds: Vec<_> = output.notices.iter().map(|n| n.kind).collect();
+    assert_eq!(kinds[..2], [NoticeKind::TooLarge, NoticeKind::Unreadable]);
+    let of = |kind| kinds.iter().filter(|k| **k == kind).count();
+    assert_eq!((of(NoticeKind::LinkedWorktree), of(NoticeKind::OtherBranch)), (15, 15));
+    let last = output.notices.last().unwrap();
+    assert_eq!((last.kind, last.count), (NoticeKind::More, 60));
 }
 
 #[test]
@@ -224,6 +370,7 @@ fn output_that_a_hostile_sandbox_wrote_is_cut_and_never_refused_for_its_notices(
     let long = "ü".repeat(5000);
     let hostile = [
         head.clone(),
+        format!("more\t{}\t\t\t", i64::MAX),
         "rubbish".to_owned(),
         "stash\t-1\t\t\t".to_owned(),
         "stash\tmany\t\t\t".to_owned(),
@@ -239,6 +386,6 @@ fn output_that_a_hostile_sandbox_wrote_is_cut_and_never_refused_for_its_notices(
     assert!(first.branch.starts_with("a?[31m") && first.branch.len() <= 200 && first.path.len() <= 400);
     let size: usize = output.notices.iter().map(|n| n.branch.len() + n.path.len() + n.detail.len()).sum();
     assert!(size <= MAX_NOTICE_BYTES && output.notices.len() <= MAX_NOTICES);
-    assert_eq!(output.notices.last().map(|n| n.kind), Some(NoticeKind::More));
+    assert_eq!(output.notices.last().map(|n| (n.kind, n.count)), Some((NoticeKind::More, i64::MAX)));
     WorkBundleOutput::parse("not a commit\n").unwrap_err();
 }

@@ -155,6 +155,27 @@ async fn obeys_no_hook_filter_or_monitor_and_sees_through_hidden_changes() {
 }
 
 #[tokio::test]
+async fn takes_changes_of_files_that_the_index_calls_absent_and_leaves_absent_ones() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "mkdir -p far/off; echo f > far/off/f; echo g > far/g; git add far; git commit -q -m far",
+    );
+    let s = lab.sandbox().await;
+    s.sh("git update-index --skip-worktree text; echo hidden >> text");
+    assert_eq!(paths(&s.import().await.changes), ["text"]);
+    s.sh("git update-index --no-skip-worktree text; git checkout -q text");
+    for kind in ["--no-sparse-index", "--sparse-index"] {
+        s.sh(&format!("git sparse-checkout set -q --cone {kind} dir 2>/dev/null || git sparse-checkout set --cone {kind} dir"));
+        assert!(!s.tree.join("far").exists());
+        assert_eq!(s.hand_over(), s.base, "{kind}");
+        s.sh("echo inside >> dir/inner; mkdir -p far; echo outside >> far/g; echo n > far/new");
+        assert_eq!(paths(&s.import().await.changes), ["dir/inner", "far/g", "far/new"], "{kind}");
+        s.sh("git checkout -q dir; rm -r far");
+    }
+}
+
+#[tokio::test]
 async fn goes_on_with_a_damaged_or_missing_index() {
     let lab = Lab::new().await;
     let s = lab.sandbox().await;
