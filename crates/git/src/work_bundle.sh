@@ -146,7 +146,12 @@ look_around() {
     fi
     of_agent for-each-ref --count=300 --format='%(objectname) %(refname)' --no-merged="$parent" refs/heads/ |
         while read -r id ref; do
-            [ "$ref" != "$rebased" ] || continue
+            if [ "$ref" = "$rebased" ]; then
+                # Of the branch that is being rebased, what waits for its turn is in no other place.
+                count=$(grep -Ec '^(pick|reword|edit|squash|fixup) ' "$agent_dir/rebase-merge/git-rebase-todo" 2>/dev/null) || :
+                [ "${count:-0}" = 0 ] || note other_branch "$count" "${ref#refs/heads/}" '' "$id"
+                continue
+            fi
             count=$(of_agent rev-list --count --max-count=10000 "$id" --not "$parent" "$FOUNDRY_BASE" --remotes) || continue
             [ "$count" = 0 ] || note other_branch "$count" "${ref#refs/heads/}" '' "$id"
         done
@@ -262,7 +267,12 @@ nested_repositories() {
         eval "$FOUNDRY_NOTE$FOUNDRY_ADD"
         if [ -n "$lost" ] && cut -f 2- "${FOUNDRY_BUNDLE%.bundle}.links" 2>/dev/null | grep -Fqx -e "$nested"; then exit 0; fi
         is_link() { git ls-tree "$1" -- "$nested" 2>/dev/null | grep -q "^160000 "; }
-        if is_link "$FOUNDRY_BASE" || is_link "$parent"; then exit 0; fi
+        # A submodule that nothing says where to fetch from is a repository that was added by accident.
+        is_listed() {
+            git config -f ./.gitmodules --get-regexp "^submodule\..*\.path\$" 2>/dev/null | cut -d " " -f 2- |
+                grep -Fqx -e "$nested"
+        }
+        if is_link "$FOUNDRY_BASE" || { is_link "$parent" && is_listed; }; then exit 0; fi
         is_worktree() {
             [ -f "$1/.git" ] && [ ! -L "$1/.git" ] || return 1
             to=$(head -c 5000 "$1/.git"); to=${to#gitdir: }

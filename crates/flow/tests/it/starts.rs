@@ -85,6 +85,8 @@ async fn is_only_enqueued_where_no_engine_runs_or_has_room(bench: Bench) {
     let (_engine, starter, tasks) =
         started(&bench, job(|_| Box::pin(async { Outcome::done() })), false).await;
     bench.until(&id, |f| f.status == Status::Done).await;
+    // The loop sleeps again: its claim is over.
+    bench.time.clock.wait_for_sleepers(2).await;
     // The limit of the kind is two.
     let flows: Vec<_> = (1..=3).map(|n| creation(&bench, &starter, &JOB, &format!("e{n}"))).collect();
     let begun: Vec<bool> = flows.iter().map(|(_, _, begun)| begun.is_some()).collect();

@@ -150,7 +150,7 @@ impl Sandbox<'_> {
     /// The head and the notices of a hand-over, with additional environment variables.
     pub fn output(&self, more: &[(&str, String)]) -> WorkBundleOutput {
         let out = self.run_script_with(more);
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        assert!(out.status.success(), "{}: {}", out.status, String::from_utf8_lossy(&out.stderr));
         WorkBundleOutput::parse(&String::from_utf8_lossy(&out.stdout)).unwrap()
     }
 

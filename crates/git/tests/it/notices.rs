@@ -150,6 +150,41 @@ async fn unfinished_operations_are_named_with_their_conflicts() {
 }
 
 #[tokio::test]
+async fn commits_that_a_stopped_rebase_has_not_reached_are_named() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "git checkout -q -b develop; sed -i s/two/theirs/ text; git commit -q -am theirs; git checkout -q main",
+    );
+    let s = lab.sandbox().await;
+    s.sh(
+        "sed -i s/two/mine/ text; git commit -q -am mine; echo 1 > more; git add more; git commit -q -m more",
+    );
+    let (branch, tip) = (s.sh("git branch --show-current"), lab.rev(&s.tree, "HEAD"));
+    s.sh("git rebase -q origin/develop >/dev/null 2>&1 || :");
+    let left = format!("OtherBranch 1 {} {tip}", branch.trim());
+    assert_eq!(s.notices(), ["Operation 1 rebase".to_owned(), left]);
+    s.sh("git rebase --abort");
+    assert!(s.notices().is_empty());
+}
+
+#[tokio::test]
+async fn a_repository_that_was_committed_by_accident_is_handed_over_as_files() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("git init -q sub; cd sub; git config user.email a@b; git config user.name n; echo s > s.txt; git add .
+          git commit -q -m inside; cd ..; git add . 2>/dev/null; git commit -q -m outside");
+    assert_eq!(paths(&s.import().await), ["sub/s.txt"]);
+    assert_eq!(s.notices(), ["NestedRepository sub"]);
+    // With a place to fetch it from, it is a submodule.
+    s.sh(
+        "git config -f .gitmodules submodule.sub.path sub; git config -f .gitmodules submodule.sub.url ../sub
+          git add .gitmodules; git commit -q -m module",
+    );
+    assert_eq!(paths(&s.import().await), [".gitmodules", "sub"]);
+}
+
+#[tokio::test]
 async fn submodules_that_are_not_checked_out_are_named_with_what_is_below_them() {
     let lab = Lab::new().await;
     lab.sh(
