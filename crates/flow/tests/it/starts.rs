@@ -59,10 +59,11 @@ async fn runs_from_the_commit_on_without_a_claim(bench: Bench) {
     let begun = begun.unwrap();
     assert_eq!((begun.status, begun.stage.as_str(), begun.attempt), (Status::Running, "one", 1));
     assert_eq!(end.epoch, 1);
+    // A commit is counted a moment after it can be read.
+    assert!(tasks.shutdown(SHORT).await);
     // The creation, and the end of each stage.
     let after = bench.store.stats();
     assert_eq!((after.batches - before.batches, after.one_by_one - before.one_by_one), (8, 0));
-    assert!(tasks.shutdown(SHORT).await);
 }
 
 async fn is_found_by_the_sweeper_when_the_wake_up_is_lost(bench: Bench) {

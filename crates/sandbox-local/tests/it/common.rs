@@ -192,8 +192,18 @@ pub async fn open_with(
 impl Talk {
     /// One turn: the events up to the answer to this prompt, or up to the agent's end.
     pub async fn turn(&mut self, id: &str, text: &str) -> Vec<TapEvent> {
+        self.begin(id, text).await;
+        self.end(id).await
+    }
+
+    /// Sends a prompt, and returns once the runtime has it.
+    pub async fn begin(&self, id: &str, text: &str) {
         let request = RequestId(id.to_owned());
         self.client.prompt(&self.acp, &request, &self.session, text).await.unwrap();
+    }
+
+    /// The events up to the answer to this prompt, or up to the agent's end.
+    pub async fn end(&mut self, id: &str) -> Vec<TapEvent> {
         let meaning = |e: &TapEvent| match &e.body {
             TapBody::Message { direction, json } => Some(AcpEvent::parse(*direction, json.clone())),
             _ => None,

@@ -120,6 +120,8 @@ async fn ends_a_busy_agent_when_it_is_closed_and_when_the_runtime_is_killed() {
     for (acp, closed) in [("agt_1", true), ("agt_2", false)] {
         let mut talk = open(&host, &provider, &facts, acp, "run1").await;
         let acp = talk.acp.clone();
+        // Before the runtime is killed, it has answered.
+        talk.begin("m1", "slow 60000").await;
         let stop = async {
             eventually("it works", async || (agents().len() == 1).then_some(())).await;
             if closed {
@@ -131,7 +133,7 @@ async fn ends_a_busy_agent_when_it_is_closed_and_when_the_runtime_is_killed() {
         };
         tokio::select! {
             () = stop => {}
-            events = talk.turn("m1", "slow 60000") => assert!(closed, "the turn ended: {events:?}"),
+            events = talk.end("m1") => assert!(closed, "the turn ended: {events:?}"),
         }
     }
     provider.destroy(&name).await.unwrap();
