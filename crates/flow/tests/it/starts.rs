@@ -83,10 +83,12 @@ async fn is_only_enqueued_where_no_engine_runs_or_has_room(bench: Bench) {
     bench.store.commit(ws).await.unwrap();
     assert_eq!(bench.flow(&id).await.status, Status::Ready);
 
-    let (_engine, starter, tasks) =
-        started(&bench, job(|_| Box::pin(async { Outcome::done() })), false).await;
+    let (engine, starter, tasks) = started(&bench, job(|_| Box::pin(async { Outcome::done() })), false).await;
     bench.until(&id, |f| f.status == Status::Done).await;
-    // The loop sleeps again: its claim is over.
+    // It is let go of a moment after its end can be read; then the loop sleeps again, its claim is over.
+    while !engine.active().is_empty() {
+        tokio::task::yield_now().await;
+    }
     bench.time.clock.wait_for_sleepers(2).await;
     // The limit of the kind is two.
     let flows: Vec<_> = (1..=3).map(|n| creation(&bench, &starter, &JOB, &format!("e{n}"))).collect();
