@@ -167,7 +167,7 @@ async fn read_tail(from: Option<impl AsyncRead + Unpin>) -> Result<String> {
     }
 }
 
-/// A running process whose output is taken piece by piece, at the pace of whoever takes it. Dropping it kills the
+/// A running process whose output is taken piece by piece, at the pace of its reader. Dropping it kills the
 /// process and everything that it started.
 pub struct Piped {
     what: &'static str,

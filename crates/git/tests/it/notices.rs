@@ -24,7 +24,7 @@ async fn a_tree_without_its_repository_is_compared_as_it_is() {
     let ways = [
         ("rm -rf .git", "missing"),
         ("mkdir .git", "damaged"),
-        ("rm -r .git; git init -q .; git add -A; git commit -q -m anew", "replaced"),
+        ("rm -r .git; git init -q .; git add -A; git commit -q -m again", "replaced"),
     ];
     for (way, word) in ways {
         s.sh(&format!("{way}; echo x > gone.txt; rm -f plain"));

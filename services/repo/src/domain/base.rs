@@ -1,4 +1,4 @@
-//! Whether the base of a task is as new as its remote, and what is said when it is not.
+//! Whether the base of a task is as new as its remote, and the notices when it is not.
 
 use std::time::Duration;
 
