@@ -14,7 +14,7 @@ use clap::Parser as _;
 pub use foundry_provisioner::FurtherProviders;
 
 /// Many small values live from call to call on other threads. With jemalloc, 64 clients create about a fifth more tasks in a
-/// second than with the system's allocator, at about the same resident memory; `docs/bench.md` says how to measure it.
+/// second than with the system's allocator; `docs/bench.md` says how to measure it.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
