@@ -198,12 +198,14 @@ impl Inner {
                     continue;
                 }
             };
-            starter.forget(&coming.flow_id);
             // Another epoch: the lease has ended, and another engine holds it.
             if row.status.epoch != 1 || row.status.status != Status::Running {
+                starter.forget(&coming.flow_id);
                 continue;
             }
             let held = self.leases.take(&coming.flow_id, coming.kind, 1, coming.created);
+            // Only now: in between it would count nowhere, and another flow would be given its room.
+            starter.forget(&coming.flow_id);
             self.options.hooks.claimed(&row.status, self.env.clock.now().since(coming.created));
             self.options.hooks.active(coming.kind, self.leases.count(coming.kind));
             come.push((row, held));
