@@ -58,9 +58,15 @@ fn claim(bound: &Binding) -> DialectSql {
         "SELECT flow_id FROM flows WHERE kind = '{kind}' AND due_time <= $1 AND stage IN ({stages}) \
          ORDER BY due_time, flow_id LIMIT $4"
     );
+    // The reason of a wait ends with it; that of a failed attempt is shown until the next one ends.
+    let waited = "status = 'waiting' OR (status = 'ready' AND woken = 'signal')";
+    let forgotten: String = ["class", "reason", "message"]
+        .map(|column| format!("{column} = CASE WHEN {waited} THEN '' ELSE {column} END,"))
+        .concat();
     let set = format!(
         "SET epoch = epoch + 1, lease_owner = $3, ready_time = due_time, due_time = $2, status_time = $1, \
          deadline = $1 + CASE stage{timeouts} END, attempt = attempt + 1, wait_key = NULL, \
+         {forgotten} \
          woken = CASE status WHEN 'waiting' THEN 'deadline' WHEN 'running' THEN 'recovered' ELSE woken END, \
          status = 'running'"
     );

@@ -23,6 +23,7 @@ on_both_databases! {
     keeps_a_signal_that_comes_before_the_wait_is_recorded,
     an_old_signal_wakes_a_flow_at_most_once,
     ends_a_wait_at_its_deadline,
+    the_reason_of_a_wait_ends_with_it,
     a_stage_waits_by_its_own_clock_also_when_the_one_of_the_database_is_ahead,
     a_stage_sees_when_its_flow_began_by_its_own_clock,
     a_flow_that_is_to_begin_later_does_so_by_the_clock_of_the_database,
@@ -217,6 +218,35 @@ async fn an_old_signal_wakes_a_flow_at_most_once(bench: Bench) {
     let id = bench.start(&JOB, "e1").await;
     engine.run_until_idle().await.unwrap();
     assert_eq!((bench.flow(&id).await.status, calls.load(Ordering::SeqCst)), (Status::Waiting, 2));
+}
+
+async fn the_reason_of_a_wait_ends_with_it(bench: Bench) {
+    let engine = bench.engine(vec![job(|ctx| {
+        let (woken, until) = (ctx.woken(), ctx.env().clock.now().plus(Duration::from_secs(30)));
+        let shown = (ctx.flow().reason.clone(), ctx.flow().text());
+        Box::pin(async move {
+            match woken {
+                Woken::Start => Outcome::wait("answer", "for the answer").until(until),
+                Woken::Signal | Woken::Deadline if shown != (String::new(), String::new()) => {
+                    Outcome::fail("STILL_SHOWN", format!("{shown:?}"))
+                }
+                Woken::Deadline => Outcome::wait("answer", "for the answer"),
+                Woken::Signal => Outcome::retry("BUSY", "try later"),
+                _ => Outcome::fail("SHOWN", format!("{shown:?}")),
+            }
+        })
+    })]);
+    let id = bench.start(&JOB, "e1").await;
+    engine.run_until_idle().await.unwrap();
+    bench.advance(Duration::from_secs(30));
+    engine.run_until_idle().await.unwrap();
+    bench.commit(|ws| signal(ws, bench.env(), "answer")).await;
+    engine.run_until_idle().await.unwrap();
+    assert_eq!(bench.flow(&id).await.reason, "BUSY");
+    bench.advance(Duration::from_secs(3600));
+    engine.run_until_idle().await.unwrap();
+    let end = bench.flow(&id).await;
+    assert_eq!((end.reason.as_str(), end.message.as_str()), ("SHOWN", r#"("BUSY", "try later")"#));
 }
 
 async fn ends_a_wait_at_its_deadline(bench: Bench) {
