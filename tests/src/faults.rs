@@ -40,15 +40,26 @@ impl Faults {
         std::fs::write(self.0.join(format!("{stage}.linger")), "").expect("file");
     }
 
+    /// Waits until a call of this stage hangs before its effect.
+    ///
+    /// # Panics
+    /// When none does.
+    pub async fn hangs(&self, stage: &str) {
+        self.marked(&format!("{stage}.hangs")).await;
+    }
+
     /// Waits until a call of this stage has had its effect and hangs.
     ///
     /// # Panics
     /// When none does.
     pub async fn lingers(&self, stage: &str) {
-        let marker = self.0.join(format!("{stage}.lingers"));
+        self.marked(&format!("{stage}.lingers")).await;
+    }
+
+    async fn marked(&self, file: &str) {
         let begun = std::time::Instant::now();
-        while !marker.exists() {
-            assert!(begun.elapsed() < crate::story::PATIENCE, "no call of {stage} lingers");
+        while !self.0.join(file).exists() {
+            assert!(begun.elapsed() < crate::story::PATIENCE, "no call made {file}");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }
@@ -69,6 +80,8 @@ impl Faults {
     /// When the file cannot be removed.
     pub fn release(&self, stage: &str) {
         std::fs::remove_file(self.0.join(format!("{stage}.hang"))).expect("file");
+        // Only there if a call came.
+        let _ = std::fs::remove_file(self.0.join(format!("{stage}.hangs")));
     }
 
     /// Makes the next calls of this stage fail.

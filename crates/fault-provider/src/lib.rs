@@ -1,7 +1,7 @@
 //! A sandbox provider for tests, never part of the product: it wraps another one and injects faults named by files:
 //!
 //! ```text
-//! <stage>.hang    the call hangs while the file exists
+//! <stage>.hang    the call writes `<stage>.hangs` and hangs while the file exists, without an effect
 //! <stage>.linger  the call takes effect, writes `<stage>.lingers` and then hangs while the file exists
 //! <stage>.fail    holds a number: that many calls fail (each failure decrements it)
 //! <stage>.slow    holds milliseconds by which the call is delayed
@@ -57,20 +57,28 @@ impl FaultProvider {
         self.removals.get_or_try_init(open).await.map_err(failed)?.gone(&file).await.map_err(failed)
     }
 
+    /// Shows a test that a call hangs.
+    async fn mark(&self, file: &str) -> Result<(), ProviderError> {
+        let written = tokio::fs::write(self.directory.join(file), "").await;
+        written.map_err(|e| ProviderError::io("showing that a call hangs", e))
+    }
+
     /// Hangs between a call's effect and its answer, where a file asks for it.
     async fn linger<T>(&self, stage: &str, answer: Result<T, ProviderError>) -> Result<T, ProviderError> {
         let file = format!("{stage}.linger");
         if answer.is_ok() && tokio::fs::try_exists(self.directory.join(&file)).await.unwrap_or(false) {
-            tokio::fs::write(self.directory.join(format!("{stage}.lingers")), "")
-                .await
-                .map_err(|e| ProviderError::io("telling that a call lingers", e))?;
+            self.mark(&format!("{stage}.lingers")).await?;
             self.hang(&file).await?;
         }
         answer
     }
 
     async fn inject_fault(&self, stage: &str) -> Result<(), ProviderError> {
-        self.hang(&format!("{stage}.hang")).await?;
+        let file = format!("{stage}.hang");
+        if tokio::fs::try_exists(self.directory.join(&file)).await.unwrap_or(false) {
+            self.mark(&format!("{stage}.hangs")).await?;
+            self.hang(&file).await?;
+        }
         if let Some(millis) = self.number(&format!("{stage}.slow")).await {
             self.env.clock.sleep(Duration::from_millis(millis)).await;
         }

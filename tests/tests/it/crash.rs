@@ -138,8 +138,10 @@ async fn crash_at_all_stages(world: &mut World, expected: &(TranscriptSummary, V
         }
         let (task, session) = world.create(PROMPT).await;
         let at = await_task(&world.ada, &task, |t| stage(t, name).state() == StageState::Running).await;
-        if point == Point::AfterEffect {
-            world.faults.lingers(call).await;
+        // Only then has the stage all that it waits for itself: a wait would begin to count its attempts from one.
+        match point {
+            Point::BeforeEffect => world.faults.hangs(call).await,
+            Point::AfterEffect => world.faults.lingers(call).await,
         }
         let sandbox = sandboxes::only(&world.ada, &task).await;
         let runtimes = sandboxes::runtimes(&world.mesh, &sandbox.sandbox_id);
