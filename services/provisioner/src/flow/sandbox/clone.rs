@@ -29,6 +29,7 @@ pub async fn source(
         task_id: sandbox.task_id.to_string(),
         sandbox_id: sandbox.sandbox_id.to_string(),
         branch: sandbox.branch.clone(),
+        branch_chosen: ctx.input::<super::Asked>().is_ok_and(|asked| asked.branch_chosen),
     };
     let status = match shared.repo.clone().get_clone_source(request).await {
         Ok(response) => return Ok(response.into_inner()),
@@ -46,6 +47,13 @@ pub async fn source(
         let until = ctx.env().clock.now().plus(ASK_AGAIN);
         let key = format!("repository/{}", sandbox.repository_id);
         return Err(Outcome::wait(key, status.message()).because(reason).until(until).into());
+    }
+    if reason == "BRANCH_CONFLICT" {
+        let message = format!(
+            "{}: create the task again with another branch, or retry when the remote has room for it",
+            status.message()
+        );
+        return Err(Outcome::fail(reason, message).of_class("configuration").into());
     }
     Err(match status.code() {
         tonic::Code::NotFound | tonic::Code::FailedPrecondition | tonic::Code::InvalidArgument => {
