@@ -21,6 +21,9 @@ use crate::sweep;
 /// Every so many sweeps also repair, and every so many sweeps also delete old rows.
 const REPAIR_EVERY: u32 = 8;
 const FORGET_EVERY: u32 = 40 * REPAIR_EVERY;
+/// How long a draining engine waits for commits with flows that it has granted a lease, and how often it looks.
+const LAST_COMMITS: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Pause after the database failed.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -91,12 +94,32 @@ pub(crate) async fn run(inner: Arc<Inner>, tasks: Tasks) {
     // If no drain came first, running attempts give their flows back.
     inner.draining.store(true, Ordering::Release);
     // No more are created as held. Those of a moment ago are given back too.
-    start_come(&inner, &tasks).await;
+    start_last(&inner, &tasks, &mut wakes).await;
     if tasks.cancellation().is_cancelled() {
         inner.leases.all().iter().for_each(|held| held.order(Stop::Drain));
     }
     inner.claiming.store(false, Ordering::Release);
     inner.released.notify_waiters();
+}
+
+/// Starts the last flows that come as this engine's, for a draining engine to give them back. Some may have been granted
+/// while their commit is still on its way: unless it is awaited, they stand still until their lease ends.
+async fn start_last(inner: &Arc<Inner>, tasks: &Tasks, wakes: &mut Wakes) {
+    let mut over = inner.env.clock.sleep(LAST_COMMITS);
+    loop {
+        start_come(inner, tasks).await;
+        if inner.options.starter.coming(inner.env.clock.now()).is_empty() {
+            return;
+        }
+        tokio::select! {
+            () = tasks.cancellation().cancelled() => return,
+            () = inner.crashed.cancelled() => return,
+            _ = wakes.next() => {}
+            // The wake-up may be lost, and a commit that has failed gives none.
+            () = inner.env.clock.sleep(LOOK_AGAIN) => {}
+            () = &mut over => return,
+        }
+    }
 }
 
 async fn wait(inner: &Inner, tasks: &Tasks, wakes: &mut Wakes, next_sweep: Timestamp) -> Trigger {

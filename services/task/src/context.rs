@@ -10,7 +10,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
-use foundry_proto::repo::v1::{CheckBranchNamesRequest, GetRepositoryRequest, Repository};
+use foundry_proto::repo::v1::{GetRepositoryRequest, Repository};
 use foundry_server::Upstream;
 use foundry_store::Store;
 use foundry_watch_hub::Hub;
@@ -24,8 +24,6 @@ use crate::writers::Writers;
 
 /// How long a handler waits for a read from another service's store.
 const READ_LIMIT: Duration = Duration::from_secs(3);
-/// How long `CreateTask` waits for a check that is made once more later.
-const CHECK_LIMIT: Duration = Duration::from_millis(300);
 /// How often a wait checks again, in case a hint was lost.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -160,34 +158,6 @@ impl Context {
             received = received => received.inspect(|()| self.followed.received(organization)),
             () = self.env.clock.sleep(READ_LIMIT) => {
                 Err(UpstreamError::from(tonic::Status::deadline_exceeded("no answer in time")).of_repo())
-            }
-        }
-    }
-
-    /// The branch of the remote because of which `name` cannot be pushed, as far as the repo service knows within
-    /// [`CHECK_LIMIT`].
-    pub async fn branch_conflict(
-        &self,
-        organization: &OrganizationId,
-        repository: &RepositoryId,
-        name: &str,
-    ) -> Option<String> {
-        let request = CheckBranchNamesRequest {
-            organization_id: organization.to_string(),
-            repository_id: repository.to_string(),
-            names: vec![name.to_owned()],
-        };
-        let mut repo = self.repo.clone();
-        let answer = tokio::select! {
-            biased;
-            answer = repo.check_branch_names(request) => answer,
-            () = self.env.clock.sleep(CHECK_LIMIT) => Err(tonic::Status::deadline_exceeded("no answer in time")),
-        };
-        match answer {
-            Ok(answer) => answer.into_inner().conflicts.pop().map(|conflict| conflict.taken_by),
-            Err(status) => {
-                tracing::warn!(%repository, %status, "a branch was not compared with those of the remote");
-                None
             }
         }
     }

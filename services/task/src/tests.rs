@@ -418,6 +418,8 @@ async fn compares_a_branch_with_those_of_the_remote() {
     let (tenant, running) = (world.tenant(Role::Admin).await, world.start().await);
     *world.repo.branches.lock().unwrap() =
         ["feature/x", "fix", "fix-writer", "feat/add-page"].map(str::to_owned).to_vec();
+    running.cx.follow(&tenant.organization).await.unwrap();
+    crate::consume::branch_names::copy_outdated(&running.cx).await.unwrap();
     let create = async |prompt: &str, branch: &str| {
         let request = CreateTaskRequest {
             organization_id: tenant.organization.to_string(),
@@ -426,9 +428,12 @@ async fn compares_a_branch_with_those_of_the_remote() {
             branch: branch.into(),
             ..CreateTaskRequest::default()
         };
-        let created = ops::create_task::create_task(&running.cx, &tenant.caller, request).await;
-        created.map(|c| c.task.unwrap().branch)
+        let created = ops::create_task::create_task(&running.cx, &tenant.caller, request);
+        let created = tokio::time::timeout(Duration::from_secs(20), created).await;
+        created.expect("it waits for the repo service").map(|c| c.task.unwrap().branch)
     };
+    // Whatever the repo service does now is of no concern.
+    world.repo.hangs.store(true, Ordering::SeqCst);
     for branch in ["feature", "feature/x", "feature/x/y", "fix/y"] {
         let refused = create("Add a page", branch).await.unwrap_err();
         assert_eq!(
@@ -444,9 +449,35 @@ async fn compares_a_branch_with_those_of_the_remote() {
     assert_eq!(create("Fix the parser", "").await.unwrap(), "fix-parser");
     let derived = create("Fix the writer", "").await.unwrap();
     assert!(derived.starts_with("fix-writer-"), "{derived}");
-    // Without an answer, the sandbox compares it once more.
-    world.repo.down.store(true, Ordering::SeqCst);
-    assert_eq!(create("Fix the lexer", "").await.unwrap(), "fix/lexer");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn copies_the_names_of_branches_after_each_synchronization_and_forgets_them_with_the_repository() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Admin).await, world.start().await);
+    let (organization, repository) = (&tenant.organization, &tenant.repository);
+    running.cx.follow(organization).await.unwrap();
+    // Nothing but the service's own consumers copies them.
+    let until = async |wanted: Option<&str>| {
+        let came = async {
+            loop {
+                let found = crate::store::branch_names::find(&running.cx.store, repository).await.unwrap();
+                if found.map(|f| f.names).as_deref() == wanted {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), came).await.unwrap();
+    };
+    until(Some("")).await;
+    world.repo.set_branches(organization, repository, &["a", "b/c"], 2).await;
+    until(Some("a\nb/c\n")).await;
+    world.repo.set_branches(organization, repository, &["d"], 3).await;
+    until(Some("d\n")).await;
+    world.repo.remove(organization, repository).await;
+    until(None).await;
     running.stop().await;
 }
 

@@ -43,6 +43,15 @@ async fn a_task_starts_on_what_was_pushed_a_moment_ago_or_says_how_old_its_base_
     // The branches are known from that fetch on.
     let refused = mesh.cli(&["task", "create", "say hi", "--branch", "feature"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("feature/x"), "{refused:?}");
+    // One that came later is found once the base was fetched, before any work is done under the name.
+    git(origin.path(), &["branch", "late/x"]);
+    let failed = mesh.cli(&["task", "create", "say hi", "--branch", "late", "--allow"]);
+    let words = [failed.stdout, failed.stderr].concat();
+    let words = String::from_utf8_lossy(&words);
+    assert!(
+        !failed.status.success() && words.contains("BRANCH_CONFLICT") && words.contains("late/x"),
+        "{words}"
+    );
     // A base branch may be as new as a commit.
     git(origin.path(), &["branch", "fresh"]);
     task(&mesh, &["say hi", "--base", "fresh"]);

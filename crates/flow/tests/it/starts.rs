@@ -18,6 +18,7 @@ on_both_databases! {
     goes_behind_those_that_wait_for_room,
     a_commit_that_never_comes_takes_its_room_for_seconds_only,
     goes_on_in_the_next_process_when_this_one_dies_before_it_began,
+    is_given_back_by_a_drain_that_begins_before_its_commit_has_come,
 }
 
 const SHORT: Duration = Duration::from_secs(5);
@@ -193,4 +194,25 @@ async fn goes_on_in_the_next_process_when_this_one_dies_before_it_began(bench: B
     assert_eq!(next.run_until_idle().await.unwrap(), 1);
     let end = bench.flow(&id).await;
     assert_eq!((end.status, end.epoch), (Status::Done, 3));
+}
+
+async fn is_given_back_by_a_drain_that_begins_before_its_commit_has_come(bench: Bench) {
+    let (engine, starter, tasks) = started(&bench, seven(&bench.ledger), false).await;
+    let (id, ws, begun) = creation(&bench, &starter, &SEVEN, "e1");
+    assert!(begun.is_some());
+    let commit = async {
+        // The drain has begun, and the claiming loop has ended: no more is granted.
+        while creation(&bench, &starter, &SEVEN, "e2").2.is_some_and(|begun| {
+            starter.forget(&begun.flow_id);
+            true
+        }) {
+            tokio::task::yield_now().await;
+        }
+        bench.store.commit(ws).await.unwrap();
+    };
+    let (drained, ()) = tokio::join!(engine.shutdown(SHORT), commit);
+    assert!(drained.abandoned.is_empty(), "{drained:?}");
+    let given_back = bench.flow(&id).await;
+    assert_eq!(given_back.status, Status::Ready, "{given_back:?}");
+    assert!(tasks.shutdown(SHORT).await);
 }

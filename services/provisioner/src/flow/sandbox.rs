@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use foundry_core::{FlowId, SandboxId};
+use foundry_core::{Error, FlowId, SandboxId};
 use foundry_flow::{Flow, FlowStatus, NewFlow, Outcome, Stage, StageContext, Status, enqueue, signal, stage};
 use foundry_proto::common::v1::Base;
 use foundry_sandbox::{CloneFuture, ClonedRepo, Health, StartSpec};
@@ -58,6 +58,13 @@ struct Instance {
     instance: i64,
 }
 
+/// What the flow was asked for besides what is in the sandbox's row. Nothing, in flows of older versions.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// Whether a user chose the branch.
+    pub branch_chosen: bool,
+}
+
 /// Wait key of flows that need to know how sandboxes are isolated. Nothing signals it.
 const UNDECIDED_KEY: &str = "isolation";
 /// Pause between checks whether that is known.
@@ -74,19 +81,21 @@ pub fn enqueue_new(
     shared: &Shared,
     sandbox: &mut Sandbox,
     flow_id: FlowId,
+    asked: Asked,
     traceparent: &str,
-) {
+) -> Result<(), Error> {
     let id = sandbox.sandbox_id.as_str();
     let flow = NewFlow::new(&SANDBOX, flow_id, id, id).organization(&sandbox.organization_id);
-    let flow = flow.on_behalf_of(sandbox.user_id.as_str()).traced(traceparent);
+    let flow = flow.on_behalf_of(sandbox.user_id.as_str()).traced(traceparent).input(&asked)?;
     sandbox.stages = foundry_flow::pending_stages(&SANDBOX);
-    let Some(begun) = shared.starter.enqueue(ws, flow) else { return };
+    let Some(begun) = shared.starter.enqueue(ws, flow) else { return Ok(()) };
     sandbox.state = SandboxState::of_stage(&begun.stage);
     sandbox.condition = super::condition(&SANDBOX, &begun);
     let stage = foundry_flow::current_stage(&begun);
     if let Some(pending) = sandbox.stages.iter_mut().find(|s| s.name == stage.name) {
         *pending = stage;
     }
+    Ok(())
 }
 
 /// Adds the flow that starts a new runtime.
@@ -164,12 +173,13 @@ async fn prepare(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, St
     ctx.progress(format!("cloning {} at {}", from.base_branch, from.base_commit)).await;
     let (base_branch, base_commit, base) =
         (from.base_branch.clone(), from.base_commit.clone(), from.base.clone());
-    let (ours, branch) = (Arc::clone(shared), sandbox.branch.clone());
+    let (ours, branch, git) =
+        (Arc::clone(shared), sandbox.branch.clone(), clone::git_settings(sandbox, &from));
     let make = move |destination: std::path::PathBuf| -> CloneFuture {
-        let (shared, from, branch) = (Arc::clone(&ours), from.clone(), branch.clone());
+        let (shared, from, branch, git) = (Arc::clone(&ours), from.clone(), branch.clone(), git.clone());
         Box::pin(async move {
-            clone::clone_to(&shared, &from, &branch, destination).await?;
-            Ok(ClonedRepo { head: from.base_commit, branch })
+            clone::clone_to(&shared, &from, &branch, &git, destination).await?;
+            Ok(ClonedRepo { head: from.base_commit, branch, git: Some(git) })
         })
     };
     let prepared = provider.prepare_repo(&name_of(&sandbox.sandbox_id)?, &make).await?;

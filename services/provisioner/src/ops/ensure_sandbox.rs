@@ -77,7 +77,8 @@ pub async fn ensure_sandbox(
             sandbox.runtime_instance =
                 1 + sandboxes::last_instance(&shared.store, wanted.task.as_str()).await?;
             let traceparent = RequestContext::current_traceparent();
-            flow::sandbox::enqueue_new(&mut ws, shared, &mut sandbox, flow_id, &traceparent);
+            let asked = flow::sandbox::Asked { branch_chosen: request.branch_chosen };
+            flow::sandbox::enqueue_new(&mut ws, shared, &mut sandbox, flow_id, asked, &traceparent)?;
             sandboxes::insert(&mut ws, &sandbox);
             let id = sandbox.sandbox_id.as_str();
             ws.audit(audit(

@@ -62,6 +62,11 @@ async fn decide(
             }
         }
         notices.extend(conflict(cx, repository, request, now).await?);
+        if let Some(taken) = notices.iter().find(|n| n.reason == "BRANCH_CONFLICT" && request.branch_chosen) {
+            let error = Error::precondition("BRANCH_CONFLICT", &request.branch, taken.message.clone());
+            // When the sandbox first asked is kept, so that a retry does not start from the beginning.
+            return Ok((ws, Err(error.next_action("choose another branch"))));
+        }
     }
     let answer = source(cx, repository, request, work, notices).await?;
     hold(cx, repository, request, &answer.base_commit, &mut ws).await?;
@@ -378,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_branch_that_the_remote_has_no_room_for_is_a_notice() {
+    async fn a_branch_that_the_remote_has_no_room_for_is_a_notice_and_an_error_if_a_user_chose_it() {
         let f = Fixture::new().await;
         git(&f.origin, &["branch", "feature/x"]);
         let repository = f.mirrored().await;
@@ -386,5 +391,12 @@ mod tests {
         let answer = ask(&f, &request).await.unwrap();
         assert_eq!(notices(&answer), ["BRANCH_CONFLICT"]);
         assert!(answer.base.unwrap().notices[0].message.contains("feature/x"));
+
+        let chosen = GetCloneSourceRequest { branch_chosen: true, ..request };
+        let refused = ask(&f, &chosen).await.unwrap_err();
+        assert_eq!(refused.reason(), "BRANCH_CONFLICT");
+        assert!(refused.message().contains("feature/x"), "{refused}");
+        let free = GetCloneSourceRequest { branch: "features".into(), ..chosen };
+        assert_eq!(notices(&ask(&f, &free).await.unwrap()).len(), 0);
     }
 }

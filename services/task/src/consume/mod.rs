@@ -1,10 +1,11 @@
 //! The service's consumers, each in a task of its own: per organization the sandboxes and repositories, per running
-//! session the agent's events. One more refreshes views that this service's own flows marked stale, and one gives back
-//! the space of ended tasks.
+//! session the agent's events. One more refreshes views that this service's own flows marked stale, one copies the
+//! names of branches, and one gives back the space of ended tasks.
 
 pub mod agent_side;
 pub mod append;
 pub mod apply;
+pub(crate) mod branch_names;
 mod ended;
 mod follow;
 mod repositories;
@@ -96,6 +97,7 @@ pub async fn start(
     }
     tasks.spawn("organizations", supervise(Arc::clone(cx), tasks.clone(), requests));
     tasks.spawn("stale views", stale::run(Arc::clone(cx), tasks.cancellation().clone()));
+    tasks.spawn("branch names", branch_names::run(Arc::clone(cx), tasks.cancellation().clone()));
     tasks.spawn("ended tasks", ended::run(Arc::clone(cx), tasks.cancellation().clone()));
     tasks.spawn("agent events", follow::supervise(Arc::clone(cx), tasks.clone()));
     Ok(())

@@ -10,7 +10,7 @@ use foundry_proto::watch::v1::WatchOptions;
 use foundry_store::{Scope, WriteSet};
 use tonic::{Status, Streaming};
 
-use super::{Batch, Source};
+use super::{Batch, Source, branch_names};
 use crate::context::Context;
 use crate::domain::derive::{Aggregate, Replica};
 use crate::flow::change_damaged_too;
@@ -129,6 +129,7 @@ async fn take_repository(
         known => known.map(|k| k.rev),
     };
     upstream::put_repository(ws, before, rev, repository);
+    ws.wake(branch_names::TOPIC);
     Ok(())
 }
 
@@ -160,6 +161,7 @@ async fn remove(
     }
     let rev = ws.scope(Scope::organization(organization));
     upstream::remove_repository(ws, &known);
+    crate::store::branch_names::remove(ws, &repository);
     ws.remove(&summary::SUMMARY, &[organization.into(), format!("repository/{id}").into()]);
     ws.tombstone(rev, summary::REPOSITORY, id);
     let subject = format!("new_task/{id}");

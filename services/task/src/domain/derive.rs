@@ -198,7 +198,7 @@ impl Aggregate {
     }
 
     /// Whether a turn runs in any session.
-    pub fn turn_runs(&self) -> bool {
+    fn turn_runs(&self) -> bool {
         self.sessions.iter().any(|s| !s.closed && s.view.state() == SessionState::Running)
     }
 

@@ -10,6 +10,7 @@ use foundry_proto::common::v1::Condition;
 use foundry_proto::provisioner::v1::{EnsureSandboxRequest, RetrySandboxRequest, SandboxState};
 use foundry_proto::task::v1::SessionState;
 use foundry_server::RequestContext;
+use serde::{Deserialize, Serialize};
 
 use super::shown::Decided;
 use super::{RETRY_FOREVER, call, gone, id, refused};
@@ -39,13 +40,24 @@ pub static PROVISION: Flow<Context> = Flow::new(
 .concurrency(64)
 .brief();
 
+/// What the flow was asked for besides what is in the task. Nothing, in flows of older versions.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// Whether the user chose the branch.
+    pub branch_chosen: bool,
+}
+
 /// The flow of a new task.
-pub fn new(task: &Task, user_id: &str) -> NewFlow {
+///
+/// # Errors
+/// Never: what it was asked for can be written.
+pub fn new(task: &Task, asked: Asked, user_id: &str) -> Result<NewFlow> {
     NewFlow::new(&PROVISION, task.flow.flow_id.clone(), task.task_id.as_str(), task.task_id.as_str())
         .at("creating_sandbox")
         .organization(&task.organization_id)
         .on_behalf_of(user_id)
         .traced(RequestContext::current_traceparent())
+        .input(&asked)
 }
 
 async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
@@ -66,6 +78,7 @@ async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             agent: aggregate.task.asked_agent(),
             profile_id: aggregate.task.view.profile.clone(),
             user_id: aggregate.task.view.created_by.clone(),
+            branch_chosen: ctx.input::<Asked>().is_ok_and(|asked| asked.branch_chosen),
         };
         let answer = match call(&cx.env, cx.provisioner.clone().ensure_sandbox(request)).await {
             Ok(answer) => answer,

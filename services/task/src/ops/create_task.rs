@@ -15,9 +15,9 @@ use crate::domain::derive::Aggregate;
 use crate::domain::session::{Message, Session};
 use crate::domain::task::{AgentChoice, Task, TaskSpec};
 use crate::domain::{naming, validate};
-use crate::flow;
+use crate::flow::{self, task::Asked};
 use crate::projection::organization;
-use crate::store::{aggregate, messages, prompts, sessions, summary, tasks};
+use crate::store::{aggregate, branch_names, messages, prompts, sessions, summary, tasks};
 
 /// How often a branch name is derived when others keep taking it.
 const MAX_NAMES: u32 = 8;
@@ -55,7 +55,8 @@ pub async fn create_task(
         let mut ws = WriteSet::new();
         let scope = Scope::organization(&spec.organization_id);
         ws.scope(scope.clone());
-        write(&mut ws, &cx.starter, &aggregate, &message, &request.prompt)?;
+        let asked = Asked { branch_chosen: !request.branch.is_empty() };
+        write(&mut ws, &cx.starter, &aggregate, &message, &request.prompt, asked)?;
         let subject = aggregate.task.task_id.as_str();
         ws.audit(audit(&spec.organization_id, caller, "", "task.create", subject, &request.request_id));
         let session = aggregate.sessions.first().map(|s| s.view.clone());
@@ -134,26 +135,28 @@ enum WantedBranch {
     Derived { name: String, taken: bool },
 }
 
-/// Compares the branch with those that the repo service has stored of the remote. While that does not answer, the branch
-/// is taken as it is: the sandbox compares it once more.
+/// Compares the branch with those that the remote had at the last synchronization that was copied here: a handler does not
+/// wait for the repo service. The sandbox compares it once more, after it has fetched the base.
 async fn wanted_branch(
     cx: &Context,
     spec: &TaskSpec<'_>,
     request: &CreateTaskRequest,
 ) -> Result<WantedBranch> {
-    let given = !request.branch.is_empty();
-    let name = if given { request.branch.clone() } else { naming::branch(spec.prompt) };
-    let taken_by = cx.branch_conflict(&spec.organization_id, &spec.repository_id, &name).await;
-    Ok(match taken_by {
-        Some(taken_by) if given => return Err(no_room(&name, &taken_by)),
-        _ if given => WantedBranch::Given(name),
-        Some(above) if name.starts_with(&format!("{above}/")) => {
-            let name = naming::without_directory(&name);
-            let taken_by = cx.branch_conflict(&spec.organization_id, &spec.repository_id, &name).await;
-            WantedBranch::Derived { name, taken: taken_by.is_some() }
-        }
-        taken_by => WantedBranch::Derived { name, taken: taken_by.is_some() },
-    })
+    let names = branch_names::find(&cx.store, &spec.repository_id).await?;
+    let conflict = |name: &str| names.as_ref().and_then(|names| names.conflict(name));
+    if !request.branch.is_empty() {
+        return match conflict(&request.branch) {
+            Some(taken_by) => Err(no_room(&request.branch, taken_by)),
+            None => Ok(WantedBranch::Given(request.branch.clone())),
+        };
+    }
+    let name = naming::branch(spec.prompt);
+    let name = match conflict(&name) {
+        Some(above) if name.starts_with(&format!("{above}/")) => naming::without_directory(&name),
+        _ => name,
+    };
+    let taken = conflict(&name).is_some();
+    Ok(WantedBranch::Derived { name, taken })
 }
 
 fn no_room(branch: &str, taken_by: &str) -> Error {
@@ -209,13 +212,14 @@ fn write(
     aggregate: &Aggregate,
     message: &Message,
     prompt: &str,
+    asked: Asked,
 ) -> Result<()> {
     let task = &aggregate.task;
     let rev = ws.scope(Scope::organization(&task.organization_id));
     tasks::insert(ws, rev, task);
     prompts::insert(ws, &task.task_id, prompt);
     // A brief flow shows nothing when it begins.
-    let _ = starter.enqueue(ws, flow::task::new(task, &task.view.created_by));
+    let _ = starter.enqueue(ws, flow::task::new(task, asked, &task.view.created_by)?);
     for session in &aggregate.sessions {
         let feed = ws.scope(Scope::session(&session.session_id));
         sessions::insert(ws, rev, feed, session);

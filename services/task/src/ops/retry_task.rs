@@ -63,7 +63,7 @@ fn retry_sandbox(decision: &mut Decision<'_>) -> Result<bool> {
         // The failed stage retries only the failure that the person has seen.
         decision.aggregate.task.retry_rev = failed.map_or(0, |(_, rev)| rev);
         if gone {
-            provision_again(decision);
+            provision_again(decision)?;
         } else {
             retry(&mut decision.ws, &decision.aggregate.task.flow.flow_id);
             decision.aggregate.task.flow.retried(decision.now);
@@ -84,16 +84,19 @@ fn retry_sandbox(decision: &mut Decision<'_>) -> Result<bool> {
         return Ok(true);
     }
     if gone {
-        provision_again(decision);
+        provision_again(decision)?;
     }
     Ok(gone)
 }
 
 /// Starts a new provisioning flow, as the sandbox is gone for good.
-fn provision_again(decision: &mut Decision<'_>) {
+fn provision_again(decision: &mut Decision<'_>) -> Result<()> {
     decision.aggregate.task.flow = FlowFacts::fresh(FlowId::generate(decision.env));
     let user = decision.caller.actor();
-    enqueue(&mut decision.ws, task::new(&decision.aggregate.task, &user));
+    // The task has its branch, which its user may have pushed since.
+    let asked = task::Asked { branch_chosen: false };
+    enqueue(&mut decision.ws, task::new(&decision.aggregate.task, asked, &user)?);
+    Ok(())
 }
 
 fn retry_sessions(decision: &mut Decision<'_>) -> Result<bool> {

@@ -1,6 +1,7 @@
 //! The service's tables, one file each, and the task aggregate that is read and written as one.
 
 pub mod aggregate;
+pub mod branch_names;
 pub mod messages;
 pub mod positions;
 pub mod prompts;
@@ -124,6 +125,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0006_released"),
         step!("0007_transcript_deletion"),
         step!("0010_ended_tasks"),
+        step!("0012_branch_names"),
     ],
 };
 

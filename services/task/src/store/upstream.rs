@@ -204,7 +204,7 @@ pub async fn task_of_sandbox(store: &Store, sandbox: &str) -> Result<Option<Task
 }
 
 /// Revision of the copy of a repository that was removed: above all that the repo service reports.
-const REMOVED: i64 = i64::MAX;
+pub(super) const REMOVED: i64 = i64::MAX;
 
 /// Whether this is the last copy of a repository that was removed.
 pub fn was_removed(copy: &Replica<Repository>) -> bool {

@@ -293,6 +293,13 @@ impl FakeProvisioner {
         self.emit(&mut session, Body::TurnEnd(end)).await;
     }
 
+    /// The event of a turn's end before the session's state.
+    pub async fn tell_end_early(&self, session_id: &str, outcome: TurnOutcome) {
+        let mut session = self.session(session_id).unwrap();
+        let end = TurnEnd { outcome: outcome.into(), ..TurnEnd::default() };
+        self.emit(&mut session, Body::TurnEnd(end)).await;
+    }
+
     /// Ends the running turn because the model provider's quota is used up until a time.
     pub async fn refuse_until(&self, session_id: &str, until: prost_types::Timestamp) {
         let mut session = self.session(session_id).unwrap();

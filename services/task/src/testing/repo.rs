@@ -21,6 +21,8 @@ pub struct FakeRepo {
     items: Items,
     known: Arc<Mutex<Vec<Repository>>>,
     pub down: Arc<AtomicBool>,
+    /// No call is answered.
+    pub hangs: Arc<AtomicBool>,
     /// The branches of the remote.
     pub branches: Arc<Mutex<Vec<String>>>,
 }
@@ -31,6 +33,7 @@ impl FakeRepo {
             items: Items::new(env, dir, "repo").await,
             known: Arc::default(),
             down: Arc::default(),
+            hangs: Arc::default(),
             branches: Arc::default(),
         }
     }
@@ -42,10 +45,27 @@ impl FakeRepo {
             name: "widgets".into(),
             default_branch: "main".into(),
             state: RepositoryState::Ready.into(),
+            sync_time: Some(foundry_core::Timestamp::from_micros(1).to_proto()),
             ..Repository::default()
         };
         self.known.lock().unwrap().push(repository.clone());
         let item = RepositoryItem { item: Some(Item::Repository(repository)) };
+        self.items.put(organization.as_str(), &[(format!("repository/{id}"), 0, item)]).await;
+    }
+
+    /// Lists these branches from now on; `synced`: the repository is as of this time.
+    pub async fn set_branches(
+        &self,
+        organization: &OrganizationId,
+        id: &RepositoryId,
+        names: &[&str],
+        synced: i64,
+    ) {
+        *self.branches.lock().unwrap() = names.iter().map(|name| (*name).to_owned()).collect();
+        let known =
+            self.known.lock().unwrap().iter().find(|r| r.repository_id == id.as_str()).cloned().unwrap();
+        let sync_time = Some(foundry_core::Timestamp::from_micros(synced).to_proto());
+        let item = RepositoryItem { item: Some(Item::Repository(Repository { sync_time, ..known })) };
         self.items.put(organization.as_str(), &[(format!("repository/{id}"), 0, item)]).await;
     }
 
@@ -69,7 +89,10 @@ impl FakeRepo {
         self.items.delete(organization.as_str(), &format!("repository/{id}")).await;
     }
 
-    fn up(&self) -> Result<(), Status> {
+    async fn up(&self) -> Result<(), Status> {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         if self.down.load(Ordering::SeqCst) { Err(Status::unavailable("down")) } else { Ok(()) }
     }
 }
@@ -95,7 +118,7 @@ impl RepoService for FakeRepo {
     type StreamWorkPatchStream = Empty<StreamWorkPatchResponse>;
 
     async fn get_repository(&self, request: Request<GetRepositoryRequest>) -> Answer<GetRepositoryResponse> {
-        self.up()?;
+        self.up().await?;
         let id = request.into_inner().repository_id;
         let known = self.known.lock().unwrap();
         let found = known.iter().find(|r| r.repository_id == id).cloned();
@@ -104,30 +127,22 @@ impl RepoService for FakeRepo {
             .ok_or_else(|| Status::not_found("no such repository"))
     }
 
-    async fn check_branch_names(
-        &self,
-        request: Request<CheckBranchNamesRequest>,
-    ) -> Answer<CheckBranchNamesResponse> {
-        self.up()?;
-        let branches = self.branches.lock().unwrap().clone();
-        let is_below = |a: &str, b: &str| a.starts_with(&format!("{b}/"));
-        let taken_by =
-            |name: &str| branches.iter().find(|b| *b == name || is_below(b, name) || is_below(name, b));
-        let conflict = |name: String| {
-            taken_by(&name).cloned().map(|taken_by| BranchConflict { name: name.clone(), taken_by })
-        };
-        let conflicts = request.into_inner().names.into_iter().filter_map(conflict).collect();
-        Ok(Response::new(CheckBranchNamesResponse { conflicts }))
+    async fn list_branches(&self, _: Request<ListBranchesRequest>) -> Answer<ListBranchesResponse> {
+        self.up().await?;
+        let branches = self.branches.lock().unwrap();
+        let branch = |name: &String| Branch { name: name.clone(), ..Branch::default() };
+        let branches = branches.iter().map(branch).collect();
+        Ok(Response::new(ListBranchesResponse { branches, ..ListBranchesResponse::default() }))
     }
 
     async fn watch_repositories(&self, request: Request<WatchRepositoriesRequest>) -> Answer<FrameStream> {
-        self.up()?;
+        self.up().await?;
         let request = request.into_inner();
         Ok(Response::new(self.items.watch(&request.organization_id, 0, request.options)))
     }
 
     async fn list_work_changes(&self, _: Request<ListWorkChangesRequest>) -> Answer<ListWorkChangesResponse> {
-        self.up()?;
+        self.up().await?;
         let change =
             FileChange { path: "a.txt".into(), kind: FileChangeKind::Added.into(), ..FileChange::default() };
         Ok(Response::new(ListWorkChangesResponse {
@@ -137,7 +152,7 @@ impl RepoService for FakeRepo {
     }
 
     async fn get_work_patch(&self, request: Request<GetWorkPatchRequest>) -> Answer<GetWorkPatchResponse> {
-        self.up()?;
+        self.up().await?;
         let change = FileChange { path: request.into_inner().path, ..FileChange::default() };
         Ok(Response::new(GetWorkPatchResponse {
             change: Some(change),
@@ -147,7 +162,7 @@ impl RepoService for FakeRepo {
     }
 
     async fn list_work_tree(&self, request: Request<ListWorkTreeRequest>) -> Answer<ListWorkTreeResponse> {
-        self.up()?;
+        self.up().await?;
         let request = request.into_inner();
         if request.path == "absent" {
             return Err(Error::not_found("path", &request.path).into());
@@ -163,7 +178,7 @@ impl RepoService for FakeRepo {
     }
 
     async fn get_work_file(&self, request: Request<GetWorkFileRequest>) -> Answer<GetWorkFileResponse> {
-        self.up()?;
+        self.up().await?;
         let path = request.into_inner().path;
         if path == "dir" {
             let e = Error::new(Code::InvalidArgument, "PATH_WRONG_KIND", "dir is a directory");
@@ -182,7 +197,7 @@ impl RepoService for FakeRepo {
         create_repository: CreateRepositoryRequest => CreateRepositoryResponse;
         list_repositories: ListRepositoriesRequest => ListRepositoriesResponse;
         delete_repository: DeleteRepositoryRequest => DeleteRepositoryResponse;
-        list_branches: ListBranchesRequest => ListBranchesResponse;
+        check_branch_names: CheckBranchNamesRequest => CheckBranchNamesResponse;
         request_repository_refresh: RequestRepositoryRefreshRequest => RequestRepositoryRefreshResponse;
         watch_repository: WatchRepositoryRequest => FrameStream;
         get_clone_source: GetCloneSourceRequest => GetCloneSourceResponse;

@@ -157,6 +157,25 @@ async fn refuses_to_archive_while_a_message_is_about_to_start_a_turn() {
 }
 
 #[tokio::test]
+async fn archives_when_the_end_of_the_turn_has_been_read_before_the_session_is_seen_at_rest() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    let archive = || {
+        let request = ArchiveTaskRequest { task_id: task.clone(), request_id: String::new() };
+        ops::archive_task::archive_task(&running.cx, &tenant.caller, request)
+    };
+    assert_eq!(archive().await.unwrap_err().reason(), "TURN_RUNNING");
+    let before = running.until_session(&tenant, &task, &session, |_| true).await.last_offset;
+    world.provisioner.tell_end_early(&session, TurnOutcome::Completed).await;
+    let shown = running.until_session(&tenant, &task, &session, |s| s.last_offset > before).await;
+    assert_eq!(shown.state(), SessionState::Running);
+    archive().await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn shows_a_permission_request_again_when_the_agent_did_not_take_the_answer() {
     let world = World::new().await;
     world.provisioner.refuses_answers.store(true, Ordering::SeqCst);

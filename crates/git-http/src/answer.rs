@@ -1,42 +1,52 @@
 //! What git is sent: the pieces of a fetch, or a refusal in words that its user sees.
 
-use axum::body::Body;
-use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use foundry_core::{Code, Error};
 use foundry_proto::repo::v1::ServeFetchResponse;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use tonic::{Status, Streaming};
 use tonic_types::StatusExt as _;
+
+use crate::{Body, BoxError, Step};
 
 /// Before a list in the first version of the protocol; protocol 2 has none.
 const SERVICE: &[u8] = b"001e# service=git-upload-pack\n0000";
 
-/// Where a fetch is: git shows its user the text of a refused list, and of later requests only an error line.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    Listing,
-    Fetching,
+/// The response of a fetch, sent as it is made.
+pub(crate) fn pieces(pieces: Streaming<ServeFetchResponse>, advertise: bool, is_v2: bool) -> Response<Body> {
+    let head = (advertise && !is_v2).then(|| Ok::<_, Status>(Bytes::from_static(SERVICE)));
+    let all = stream::iter(head).chain(pieces.map_ok(|piece| piece.data));
+    let frames = all.map_ok(Frame::data).map_err(|status| Box::new(status) as BoxError);
+    let kind = match advertise {
+        true => "application/x-git-upload-pack-advertisement",
+        false => "application/x-git-upload-pack-result",
+    };
+    of(StatusCode::OK, kind, StreamBody::new(frames).boxed_unsync())
 }
 
-/// The response of a fetch, sent as it is made.
-pub(super) fn pieces(pieces: Streaming<ServeFetchResponse>, advertise: bool, is_v2: bool) -> Response {
-    let head = (advertise && !is_v2).then(|| Ok::<_, Status>(Bytes::from_static(SERVICE)));
-    let body = stream::iter(head).chain(pieces.map_ok(|piece| piece.data));
-    let kind = if advertise { "advertisement" } else { "result" };
-    let kind = format!("application/x-git-upload-pack-{kind}");
-    ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-cache".to_owned())], Body::from_stream(body)).into_response()
+fn of(code: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn whole(text: String) -> Body {
+    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// The refusal of a repository that is not there, or not the caller's: one text for both.
-pub(super) fn absent() -> Status {
+pub fn absent() -> Status {
     Error::new(Code::NotFound, "NOT_FOUND", "there is no such repository, or it is not yours").into_status()
 }
 
-/// A refusal.
-pub(super) fn refusal(status: &Status, step: Step) -> Response {
+/// A refusal, in words that git shows its user.
+pub fn refusal(status: &Status, step: Step) -> Response<Body> {
     if status.code() == tonic::Code::NotFound {
         return said(StatusCode::NOT_FOUND, &words(&absent()));
     }
@@ -62,18 +72,17 @@ pub(super) fn refusal(status: &Status, step: Step) -> Response {
     response
 }
 
-fn said(code: StatusCode, text: &str) -> Response {
+fn said(code: StatusCode, text: &str) -> Response<Body> {
     // Only the text of this content type is shown by git.
-    (code, [(CONTENT_TYPE, "text/plain"), (CACHE_CONTROL, "no-cache")], format!("{text}\n")).into_response()
+    of(code, "text/plain", whole(format!("{text}\n")))
 }
 
 /// In answer to a later request git shows only what is in an error line of its own protocol.
-fn error_line(text: &str) -> Response {
+fn error_line(text: &str) -> Response<Body> {
     let line = format!("ERR {text}");
     let line: String = line.chars().take(900).collect();
     let body = format!("{:04x}{line}", line.len() + 4);
-    let kind = [(CONTENT_TYPE, "application/x-git-upload-pack-result"), (CACHE_CONTROL, "no-cache")];
-    (kind, body).into_response()
+    of(StatusCode::OK, "application/x-git-upload-pack-result", whole(body))
 }
 
 /// Reason, what is wrong, and what to do.
