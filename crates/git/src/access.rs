@@ -118,7 +118,11 @@ impl Access {
         let (origin, parent) = (origin.into(), parent.to_owned());
         blocking(move || {
             let io = |e: std::io::Error| GitError::io("cannot prepare the key for ssh", &e);
-            let dir = tempfile::Builder::new().prefix("ssh-").permissions(Permissions::from_mode(0o700)).tempdir_in(parent).map_err(io)?;
+            let dir = tempfile::Builder::new()
+                .prefix("ssh-")
+                .permissions(Permissions::from_mode(0o700))
+                .tempdir_in(parent)
+                .map_err(io)?;
             let known: String = host_keys.iter().map(|key| format!("{HOST_KEY_ALIAS} {key}\n")).collect();
             write_private(&dir.path().join("key"), private_key.expose()).map_err(io)?;
             write_private(&dir.path().join("known_hosts"), known.as_bytes()).map_err(io)?;
@@ -166,10 +170,7 @@ impl Access {
         blocking(move || write_private(Path::new(&written), config.as_bytes()))
             .await?
             .map_err(|e| GitError::io("cannot prepare the configuration for ssh", &e))?;
-        Ok(vec![
-            ("GIT_SSH_COMMAND", format!("ssh -F '{path}'").into()),
-            ("GIT_SSH_VARIANT", "ssh".into()),
-        ])
+        Ok(vec![("GIT_SSH_COMMAND", format!("ssh -F '{path}'").into()), ("GIT_SSH_VARIANT", "ssh".into())])
     }
 
     /// A text without the secret: a server may repeat what it was sent.

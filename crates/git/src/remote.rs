@@ -314,7 +314,8 @@ fn is_about_host_key(stderr: &str) -> bool {
 }
 
 fn parse_url(text: &str, policy: &UrlPolicy) -> Result<Source, UrlError> {
-    let scheme_end = text.find(':').ok_or(UrlError::Malformed("is neither https, ssh nor an absolute path"))?;
+    let scheme_end =
+        text.find(':').ok_or(UrlError::Malformed("is neither https, ssh nor an absolute path"))?;
     let scheme = text[..scheme_end].to_ascii_lowercase();
     if text[scheme_end..].starts_with("::") {
         return Err(UrlError::SchemeNotAllowed(format!("{scheme}::")));

@@ -60,8 +60,9 @@ pub(crate) fn parse(url: &Url) -> Result<SshUrl, UrlError> {
 
 /// The short form, with a user, since anything with a colon would be a host and a path without one.
 pub(crate) fn parse_short(text: &str) -> Result<SshUrl, UrlError> {
-    const FORM: UrlError =
-        UrlError::Malformed("is neither https://host/path, ssh://user@host/path, user@host:path nor an absolute path");
+    const FORM: UrlError = UrlError::Malformed(
+        "is neither https://host/path, ssh://user@host/path, user@host:path nor an absolute path",
+    );
     let (user, rest) = text.split_once('@').ok_or(FORM)?;
     let (host, path) = rest.split_once(':').ok_or(FORM)?;
     if path.is_empty() || path.starts_with('-') || path.split('/').any(|part| part == "..") {

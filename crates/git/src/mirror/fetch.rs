@@ -104,12 +104,8 @@ impl Mirror {
     /// Asks a remote for its HEAD, to see whether it can be reached and lets us in.
     pub async fn check_remote(git: &Git, remote: &RemoteUrl, limits: MirrorLimits) -> Result<()> {
         let endpoint = remote.pin().await?;
-        let run = RunLimits {
-            wall: limits.list_wall,
-            stdout: 1 << 16,
-            file: None,
-            memory: Some(limits.memory),
-        };
+        let run =
+            RunLimits { wall: limits.list_wall, stdout: 1 << 16, file: None, memory: Some(limits.memory) };
         let listed = remote_command(git.command("ls-remote"), &endpoint, run)
             .args(["--quiet"])
             .operands([endpoint.operand.as_os_str()])

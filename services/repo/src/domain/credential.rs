@@ -230,12 +230,18 @@ pub fn accept(kind: Kind, username: &str, secret: &str) -> Result<Accepted> {
     }
     if kind == Kind::SshKey {
         if !username.is_empty() {
-            return Err(Error::invalid_field("username", "must be empty for a deploy key: the URL names the user"));
+            return Err(Error::invalid_field(
+                "username",
+                "must be empty for a deploy key: the URL names the user",
+            ));
         }
         return accept_key(secret);
     }
     if secret.chars().any(char::is_control) {
-        return Err(Error::invalid_field("secret", "must not contain line breaks or other control characters"));
+        return Err(Error::invalid_field(
+            "secret",
+            "must not contain line breaks or other control characters",
+        ));
     }
     if kind == Kind::Token && secret.contains(|c: char| !c.is_ascii_graphic()) {
         return Err(Error::invalid_field("secret", "must be a token without spaces"));
@@ -269,7 +275,8 @@ fn accept_key(text: &str) -> Result<Accepted> {
         return Err(refused("must be a private key without a passphrase"));
     }
     let public = key.public_key();
-    let secret = key.to_openssh(LineEnding::LF).map_err(|_| refused("cannot be written in OpenSSH's format"))?;
+    let secret =
+        key.to_openssh(LineEnding::LF).map_err(|_| refused("cannot be written in OpenSSH's format"))?;
     Ok(Accepted {
         secret: Secret::new(secret.as_bytes().to_vec()),
         username: String::new(),

@@ -1,5 +1,7 @@
 //! The service's background work.
 
+#[cfg(test)]
+mod access_tests;
 pub mod check;
 pub mod collect;
 pub mod delete;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use foundry_core::{Code, FlowId, RepositoryId, Result, Timestamp};
-use foundry_flow::{Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
+use foundry_flow::{
+    Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage,
+};
 use foundry_git::{GitError, Mirror, MirrorLimits};
 use foundry_proto::common::v1::Condition;
 use foundry_store::{Scope, Value, WriteSet};
@@ -230,7 +232,7 @@ impl Projection for Shown {
                     }
                     "GIT_REMOTE_NOT_FOUND" => {
                         "check the URL and what its credential may read, or create the repository there and refresh"
-                    },
+                    }
                     _ => "refresh the repository",
                 };
                 let condition = foundry_flow::condition(&SYNC, flow);

@@ -119,7 +119,11 @@ async fn target(
                 return Err(Error::not_found("repository", id));
             }
             if repository.state == RepositoryState::Deleting {
-                return Err(Error::precondition("REPOSITORY_DELETING", id, "the repository is being deleted"));
+                return Err(Error::precondition(
+                    "REPOSITORY_DELETING",
+                    id,
+                    "the repository is being deleted",
+                ));
             }
             let url = RemoteUrl::parse(&repository.url, &cx.urls)?;
             let origin = url.origin().ok_or_else(|| {

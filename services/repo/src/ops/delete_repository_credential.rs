@@ -34,7 +34,14 @@ pub async fn delete_repository_credential(
             let mut ws = WriteSet::new();
             credentials::delete(&mut ws, &credential);
             let organization = &credential.organization_id;
-            ws.audit(audit(organization, caller, "", "repository_credential.delete", id, &request.request_id));
+            ws.audit(audit(
+                organization,
+                caller,
+                "",
+                "repository_credential.delete",
+                id,
+                &request.request_id,
+            ));
             let answer = DeleteRepositoryCredentialResponse { rev: 0 };
             key.remember(&mut ws, &answer, &cx.env);
             Ok((ws, answer))

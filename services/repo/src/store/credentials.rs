@@ -1,6 +1,8 @@
 //! Table `repository_credentials`: credentials for private repositories, their secrets encrypted.
 
-use foundry_core::{Error, OrganizationId, PageRequest, PageToken, RepositoryCredentialId, RepositoryId, Result};
+use foundry_core::{
+    Error, OrganizationId, PageRequest, PageToken, RepositoryCredentialId, RepositoryId, Result,
+};
 use foundry_proto::common::v1::Condition;
 use foundry_secrets::Sealed;
 use foundry_service::stored_condition;
@@ -115,8 +117,7 @@ pub async fn list(
 ) -> Result<(Vec<Credential>, Option<PageToken>)> {
     let after = page.begins_after(String::new(), |id| Some(id.to_owned()))?;
     let params = [organization.as_str().into(), after.into(), page.limit().into()];
-    let sql =
-        select!("WHERE organization_id = $1 AND credential_id > $2 ORDER BY credential_id LIMIT $3");
+    let sql = select!("WHERE organization_id = $1 AND credential_id > $2 ORDER BY credential_id LIMIT $3");
     let found = from.query(sql, &params).await?.iter().map(read).collect::<Result<Vec<_>>>()?;
     Ok(page.cut(found, |c| c.credential_id.to_string()))
 }
