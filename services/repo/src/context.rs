@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_authn::{Authenticator, Caller};
-use foundry_core::{Env, Error, RepositoryId, Result, TaskId};
+use foundry_core::{Env, Error, RepositoryCredentialId, RepositoryId, Result, TaskId};
 use foundry_git::{Git, Mirror, MirrorLimits, UrlPolicy};
 use foundry_proto::common::v1::Role;
 use foundry_store::{Snapshot, Store};
 use foundry_watch_hub::Hub;
 use tokio::sync::Semaphore;
 
+use crate::broker::Broker;
+use crate::domain::credential::Credential;
 use crate::domain::repository::Repository;
 use crate::domain::work::Work;
 use crate::serving::Serving;
-use crate::store::{repositories, works};
+use crate::store::{credentials, repositories, works};
 
 /// Concurrent reads of mirrors on behalf of requests.
 pub const CONCURRENT_READS: usize = 8;
@@ -33,6 +35,8 @@ pub struct Context {
     pub git: Git,
     /// Decides which repository URLs are accepted.
     pub urls: UrlPolicy,
+    /// Gives operations on remotes their credentials.
+    pub broker: Broker,
     /// Directory of the mirrors.
     pub mirrors: PathBuf,
     /// Directory of received bundles that wait for their import.
@@ -83,6 +87,18 @@ impl Context {
         let found = repositories::find(&self.store, &id).await?;
         let found = found.ok_or_else(|| Error::not_found("repository", id.as_str()))?;
         caller.require_for(&found.organization_id, role, "repository", id.as_str())?;
+        Ok(found)
+    }
+
+    /// The credential, for a caller with at least `role` in its organization.
+    ///
+    /// # Errors
+    /// As [`Context::repository`].
+    pub async fn credential(&self, caller: &Caller, id: &str, role: Role) -> Result<Credential> {
+        let id: RepositoryCredentialId = id.parse()?;
+        let found = credentials::find(&self.store, &id).await?;
+        let found = found.ok_or_else(|| Error::not_found("repository credential", id.as_str()))?;
+        caller.require_for(&found.organization_id, role, "repository credential", id.as_str())?;
         Ok(found)
     }
 

@@ -11,7 +11,7 @@ use foundry_proto::task::v1::ListTasksRequest;
 
 use crate::cli::{Output, Repo};
 use crate::client::{Gateway, request_id};
-use crate::commands::{follow, losing};
+use crate::commands::{credential, follow, losing};
 use crate::failure::Failure;
 use crate::output;
 
@@ -19,6 +19,7 @@ use crate::output;
 pub async fn run(gateway: &Gateway, output: Output, command: Repo) -> Result<ExitCode, Failure> {
     match command {
         Repo::Add { url, name, no_wait } => add(gateway, output, url, name, no_wait).await?,
+        Repo::Credential(command) => return credential::run(gateway, output, command).await,
         Repo::List => list(gateway, output).await?,
         Repo::Refresh { repository, no_wait } => refresh(gateway, output, &repository, no_wait).await?,
         Repo::Remove { repository, force, no_wait } => {
@@ -228,6 +229,14 @@ pub async fn resolve(gateway: &Gateway, wanted: Option<&str>) -> Result<Reposito
             Err(Failure::new("several repositories match").next("choose one with --repo").exit(2))
         }
     }
+}
+
+/// The repository with this id or name, if there is one.
+///
+/// # Errors
+/// When they cannot be listed.
+pub async fn find(gateway: &Gateway, wanted: &str) -> Result<Option<Repository>, Failure> {
+    Ok(all(gateway).await?.into_iter().find(|r| r.repository_id == wanted || r.name == wanted))
 }
 
 /// How many repositories are named to a person whose name matches none.

@@ -2,7 +2,9 @@
 
 pub mod check_branch_names;
 pub mod create_repository;
+pub mod create_repository_credential;
 pub mod delete_repository;
+pub mod delete_repository_credential;
 pub mod get_clone_source;
 pub mod get_repository;
 pub mod get_work;
@@ -11,6 +13,7 @@ pub mod get_work_patch;
 pub mod import_work;
 pub mod list_branches;
 pub mod list_repositories;
+pub mod list_repository_credentials;
 pub mod list_work_changes;
 pub mod list_work_tree;
 pub mod release_clone;
@@ -18,5 +21,6 @@ pub mod request_repository_refresh;
 pub mod scheduling;
 pub mod serve_fetch;
 pub mod stream_work_patch;
+pub mod test_repository_credential;
 pub mod watch_repositories;
 pub mod watch_repository;

@@ -4,15 +4,21 @@ pub mod base_requests;
 pub mod branches;
 pub mod changes;
 pub mod clones;
+pub mod credentials;
 pub mod repositories;
 pub mod works;
 
 use foundry_proto::common::v1::{Condition, MergedParts, WorkNotices};
 use foundry_store::{Encoded, Migrations, Reference, step};
 
+use crate::domain::credential::HostKey;
+
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 6] = [
+pub static ENCODED: [Encoded; 9] = [
     Encoded::message::<Condition>(&repositories::REPOSITORIES, "condition"),
+    Encoded::message::<Condition>(&credentials::CREDENTIALS, "condition"),
+    Encoded::json::<Vec<HostKey>>(&credentials::CREDENTIALS, "host_keys"),
+    Encoded::entity(&credentials::CREDENTIALS, "secret", credentials::is_sealed),
     Encoded::message::<Condition>(&works::WORKS, "condition"),
     Encoded::message::<WorkNotices>(&works::WORKS, "notices"),
     Encoded::message::<MergedParts>(&works::WORKS, "merged_from"),
@@ -21,7 +27,7 @@ pub static ENCODED: [Encoded; 6] = [
 ];
 
 /// Rows that others of this service name.
-pub static REFERENCES: [Reference; 4] = [
+pub static REFERENCES: [Reference; 5] = [
     Reference {
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has works' AS why FROM works w \
@@ -31,6 +37,12 @@ pub static REFERENCES: [Reference; 4] = [
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has branches' AS why FROM branches b \
               WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = b.repository_id)",
+    },
+    Reference {
+        table: "repositories",
+        sql: "SELECT DISTINCT repository_id AS id, 'it has a credential' AS why FROM repository_credentials c \
+              WHERE repository_id <> '' AND NOT EXISTS \
+              (SELECT 1 FROM repositories r WHERE r.repository_id = c.repository_id)",
     },
     Reference {
         table: "branches",
@@ -55,6 +67,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0004_work_branches"),
         step!("0005_fresh_base"),
         step!("0006_clone_mark"),
+        step!("0007_credentials"),
     ],
 };
 

@@ -198,6 +198,10 @@ impl RepoService for FakeRepo {
         list_repositories: ListRepositoriesRequest => ListRepositoriesResponse;
         delete_repository: DeleteRepositoryRequest => DeleteRepositoryResponse;
         check_branch_names: CheckBranchNamesRequest => CheckBranchNamesResponse;
+        create_repository_credential: CreateRepositoryCredentialRequest => CreateRepositoryCredentialResponse;
+        list_repository_credentials: ListRepositoryCredentialsRequest => ListRepositoryCredentialsResponse;
+        delete_repository_credential: DeleteRepositoryCredentialRequest => DeleteRepositoryCredentialResponse;
+        test_repository_credential: TestRepositoryCredentialRequest => TestRepositoryCredentialResponse;
         request_repository_refresh: RequestRepositoryRefreshRequest => RequestRepositoryRefreshResponse;
         watch_repository: WatchRepositoryRequest => FrameStream;
         get_clone_source: GetCloneSourceRequest => GetCloneSourceResponse;

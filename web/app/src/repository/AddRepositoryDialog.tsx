@@ -52,7 +52,7 @@ export function AddRepositoryDialog({ onClose }: { onClose: () => void }) {
         <Stack gap="sm">
           <TextInput
             label="URL"
-            description="https URL, or an absolute local path if the mesh allows it"
+            description="https or ssh URL, or an absolute local path if the mesh allows it"
             placeholder="https://…/project.git"
             autoCapitalize="none"
             autoComplete="off"

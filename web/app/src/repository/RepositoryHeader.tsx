@@ -48,7 +48,7 @@ export function RepositoryHeader({ repository, taskCount }: Props) {
           <h1>
             <bdi>{visibleLine(repository.name)}</bdi>
           </h1>
-          <StatusBadge status={repositoryStatus(state)} />
+          <StatusBadge status={repositoryStatus(state, repository.condition?.reason)} />
         </div>
         <Group gap="xs">
           {frame.canWrite && (

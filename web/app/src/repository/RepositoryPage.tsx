@@ -10,6 +10,7 @@ import { useOrganization } from '../state/organization'
 import { ErrorState, PageSkeleton, StaleBanner } from '../ui'
 import { visibleLine } from '../ui/text/visible'
 import { BranchList } from './BranchList'
+import { CredentialSection } from './CredentialSection'
 import { RepositoryHeader } from './RepositoryHeader'
 import classes from './RepositoryPage.module.css'
 import { RepositoryTasks } from './RepositoryTasks'
@@ -42,6 +43,7 @@ export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
         <ErrorState error={state.error} title="Live updates stopped" compact onRetry={() => client.reconnectNow()} />
       )}
       <RepositoryHeader repository={repository} taskCount={own.length} />
+      <CredentialSection repository={repository} rev={state.rev} />
       <Tabs defaultValue="branches" keepMounted={false} className={classes.tabs}>
         <Tabs.List>
           <Tabs.Tab value="branches" leftSection={<IconGitBranch size={15} />}>

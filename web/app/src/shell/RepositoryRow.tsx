@@ -32,7 +32,11 @@ export const RepositoryRow = memo(function RepositoryRow({ row, selected, tabInd
         tabIndex={tabIndex}
         onClick={frame.closeDrawer}
       >
-        {calm ? <IconFolder size={15} aria-hidden /> : <StatusIcon status={repositoryStatus(repository.state)} size={15} />}
+        {calm ? (
+          <IconFolder size={15} aria-hidden />
+        ) : (
+          <StatusIcon status={repositoryStatus(repository.state, repository.reason)} size={15} />
+        )}
         <bdi className={classes.name} title={visibleLine(repository.url)}>
           {visibleLine(repository.name)}
         </bdi>

@@ -8,6 +8,7 @@ import {
   IconClock,
   IconHandStop,
   IconLoader2,
+  IconKey,
   IconMessageCircle,
   IconPlugConnectedX,
   IconTrash,
@@ -83,6 +84,8 @@ const repositories: Record<string, Status> = {
   deleting: { word: 'Deleting', tone: 'quiet', icon: IconTrash },
 }
 
+const needsCredential: Status = { word: 'Needs a credential', tone: 'wait', icon: IconKey }
+
 const repositoryWords: Partial<Record<RepositoryState, string>> = {
   [RepositoryState.PENDING]: 'pending',
   [RepositoryState.READY]: 'ready',
@@ -92,8 +95,9 @@ const repositoryWords: Partial<Record<RepositoryState, string>> = {
 }
 
 /** The state of a repository's mirror for people; `state` is that of a repository, or the word in its summary. */
-export function repositoryStatus(state: RepositoryState | string): Status {
+export function repositoryStatus(state: RepositoryState | string, reason = ''): Status {
   const word = typeof state === 'string' ? state : (repositoryWords[state] ?? '')
+  if (word === 'error' && reason.startsWith('REPOSITORY_CREDENTIALS_')) return needsCredential
   return repositories[word] ?? unknown
 }
 

@@ -14,8 +14,8 @@ test('every state has a word and an icon', () => {
     ...known(TaskState).map(taskStatus),
     ...known(SessionState).map(sessionStatus),
     ...known(StageState).map(stageStatus),
-    ...known(RepositoryState).map(repositoryStatus),
-    ...['pending', 'ready', 'syncing', 'error', 'deleting'].map(repositoryStatus),
+    ...known(RepositoryState).map((it) => repositoryStatus(it)),
+    ...['pending', 'ready', 'syncing', 'error', 'deleting'].map((it) => repositoryStatus(it)),
   ]
   expect(all.filter((it) => it.word === 'Unknown')).toEqual([])
 })
