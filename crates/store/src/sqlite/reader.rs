@@ -11,7 +11,7 @@ use std::{fmt, str};
 
 use bytes::Bytes;
 use rusqlite::types::{Null, ValueRef};
-use rusqlite::{Connection, OpenFlags, Statement};
+use rusqlite::{Connection, Statement};
 use sqlx::error::{DatabaseError, ErrorKind};
 
 use super::LOCK_PATIENCE;
@@ -29,12 +29,6 @@ const NO_LIMIT: i64 = i64::MAX;
 /// Prepared statements that are kept.
 const STATEMENTS: usize = 256;
 
-/// As sqlx opens the same file. A shared cache would have locks of its own, for which nothing here could wait.
-pub(super) const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE
-    .union(OpenFlags::SQLITE_OPEN_NO_MUTEX)
-    .union(OpenFlags::SQLITE_OPEN_URI)
-    .union(OpenFlags::SQLITE_OPEN_PRIVATE_CACHE);
-
 /// A connection that one thread at a time uses.
 pub(crate) struct Reader {
     connection: Connection,
@@ -49,10 +43,8 @@ impl Reader {
     }
 
     fn opened(path: &Path) -> rusqlite::Result<Self> {
-        let connection = Connection::open_with_flags(path, FLAGS)?;
-        connection.busy_timeout(LOCK_PATIENCE)?;
+        let connection = super::connect(path, STATEMENTS)?;
         connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA query_only = ON")?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         // Otherwise the first statement would read the schema, on the thread of its caller.
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         connection.busy_timeout(Duration::ZERO)?;
