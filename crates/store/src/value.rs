@@ -190,6 +190,6 @@ macro_rules! from_ids {
 }
 
 from_ids! {
-    AccessTokenId AgentSessionId AttachmentId CredentialId FlowId MessageId ModelProviderId OrganizationId ProfileId RepositoryId
+    AccessTokenId AgentSessionId AttachmentId CredentialId FlowId JobId MessageId ModelProviderId OrganizationId ProfileId RepositoryId
     SandboxId SessionId TaskId UserId
 }

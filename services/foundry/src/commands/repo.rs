@@ -10,7 +10,7 @@ use foundry_proto::repo::v1::{
 
 use crate::cli::{Output, Repo};
 use crate::client::{Gateway, request_id};
-use crate::commands::follow;
+use crate::commands::{follow, jobs};
 use crate::failure::Failure;
 use crate::output;
 
@@ -23,6 +23,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Repo) -> Result<Exi
         Repo::Remove { repository, force, no_wait } => {
             remove(gateway, output, &repository, force, no_wait).await?;
         }
+        Repo::Jobs(command) => jobs::run(gateway, output, command).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

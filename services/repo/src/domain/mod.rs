@@ -1,6 +1,8 @@
 //! Entities of the service and their rules; no I/O.
 
 pub mod base;
+pub mod job;
 pub mod name;
+pub mod publishing;
 pub mod repository;
 pub mod work;

@@ -12,6 +12,7 @@ use crate::store::base_requests::BASE_REQUESTS;
 use crate::store::branches::BRANCHES;
 use crate::store::changes;
 use crate::store::clones::CLONES;
+use crate::store::jobs;
 use crate::store::repositories::{self, REPOSITORIES};
 use crate::store::works::WORKS;
 use crate::view::repositories::{REPOSITORY, WORK};
@@ -42,6 +43,10 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
         changes::forget_all(&mut ws, task);
         ws.remove(&WORKS, &[task.into()]);
         ws.tombstone(rev, WORK, task);
+    }
+    for job in jobs::of_repository(&cx.store, &id).await? {
+        foundry_flow::request_cancel(&mut ws, &job.flow_id);
+        jobs::remove(&mut ws, rev, &job);
     }
     ws.delete_where(&CLONES, &[("repository_id", id.as_str().into())]);
     ws.delete_where(&BASE_REQUESTS, &[("repository_id", id.as_str().into())]);

@@ -4,24 +4,30 @@ pub mod base_requests;
 pub mod branches;
 pub mod changes;
 pub mod clones;
+pub mod jobs;
 pub mod repositories;
 pub mod works;
 
-use foundry_proto::common::v1::{Condition, MergedParts, WorkNotices};
+use foundry_proto::common::v1::{Condition, MergedParts, Publication, WorkNotices};
+use foundry_proto::repo::v1::{JobBranches, PublishSettings};
 use foundry_store::{Encoded, Migrations, Reference, step};
 
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 6] = [
+pub static ENCODED: [Encoded; 10] = [
     Encoded::message::<Condition>(&repositories::REPOSITORIES, "condition"),
     Encoded::message::<Condition>(&works::WORKS, "condition"),
     Encoded::message::<WorkNotices>(&works::WORKS, "notices"),
     Encoded::message::<MergedParts>(&works::WORKS, "merged_from"),
+    Encoded::message::<Publication>(&works::WORKS, "publication"),
+    Encoded::message::<Condition>(&jobs::JOBS, "condition"),
+    Encoded::message::<JobBranches>(&jobs::JOBS, "branches"),
+    Encoded::message::<PublishSettings>(&jobs::JOBS, "publish"),
     Encoded::entity(&changes::WORK_CHANGES, "change", |row, _| changes::decoded(row).map(drop)),
     Encoded::entity(&changes::WORK_WHOLE_CHANGES, "change", |row, _| changes::decoded(row).map(drop)),
 ];
 
 /// Rows that others of this service name.
-pub static REFERENCES: [Reference; 4] = [
+pub static REFERENCES: [Reference; 5] = [
     Reference {
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has works' AS why FROM works w \
@@ -31,6 +37,11 @@ pub static REFERENCES: [Reference; 4] = [
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has branches' AS why FROM branches b \
               WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = b.repository_id)",
+    },
+    Reference {
+        table: "repositories",
+        sql: "SELECT DISTINCT repository_id AS id, 'it has jobs' AS why FROM jobs j \
+              WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = j.repository_id)",
     },
     Reference {
         table: "branches",
@@ -55,6 +66,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0004_work_branches"),
         step!("0005_fresh_base"),
         step!("0006_clone_mark"),
+        step!("0009_jobs"),
     ],
 };
 

@@ -1,11 +1,22 @@
 import { ActionIcon, Button, Menu, Tooltip } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import { IconArchive, IconDots, IconDownload, IconHelpCircle, IconPlayerStopFilled, IconRefresh, IconTrash } from '@tabler/icons-react'
+import {
+  IconArchive,
+  IconCloudUpload,
+  IconDots,
+  IconDownload,
+  IconHelpCircle,
+  IconPlayerStopFilled,
+  IconRefresh,
+  IconTrash,
+} from '@tabler/icons-react'
 import { TaskState, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
-import { ConfirmDialog } from '../../ui'
+import { ConfirmDialog, sentence } from '../../ui'
 import { useClearedUnless, useCommand, type Command } from '../../state/command'
 import { usePatchDownload } from '../panel/usePatchDownload'
+import { PublishDialog } from '../publish'
+import { publicationText } from '../publish/words'
 import { useStop } from '../sessions/useStop'
 import { isProvisioning } from './StageList'
 import classes from './header.module.css'
@@ -29,6 +40,7 @@ export function isEnded(task: Task): boolean {
 /** The actions on a task as a whole. */
 export function Actions({ task, canEdit, retry, running, onExplain }: Props) {
   const [asking, setAsking] = useState<'archive' | 'kill' | undefined>(undefined)
+  const [publishing, setPublishing] = useState(false)
   const patch = usePatchDownload(task)
   return (
     <>
@@ -53,6 +65,11 @@ export function Actions({ task, canEdit, retry, running, onExplain }: Props) {
           <Menu.Item leftSection={<IconDownload size={15} />} onClick={patch.download} disabled={!patch.possible}>
             Download patch
           </Menu.Item>
+          {canEdit && (
+            <Menu.Item leftSection={<IconCloudUpload size={15} />} onClick={() => setPublishing(true)} disabled={!patch.possible}>
+              Publish branch…
+            </Menu.Item>
+          )}
           {canEdit && !isEnded(task) && (
             <>
               <Menu.Divider />
@@ -70,6 +87,7 @@ export function Actions({ task, canEdit, retry, running, onExplain }: Props) {
           )}
         </Menu.Dropdown>
       </Menu>
+      <PublishDialog task={task} opened={publishing} onClose={() => setPublishing(false)} />
       <End task={task} asking={asking} onClose={() => setAsking(undefined)} />
     </>
   )
@@ -93,6 +111,8 @@ function StopTurn({ sessionId }: { sessionId: string }) {
 function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill' | undefined; onClose: () => void }) {
   const client = useFoundry()
   const { taskId } = task
+  const publication = task.changes?.publication
+  const published = publication !== undefined && <p>{sentence(`the work is ${publicationText(publication)}`)}</p>
   const archive = useCommand('The task was not archived', (requestId: string) => client.task.archiveTask({ requestId, taskId }))
   const kill = useCommand('The task was not killed', (requestId: string) => client.task.killTask({ requestId, taskId }))
   const confirm = async (command: Command<[], unknown>) => {
@@ -112,6 +132,7 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
         error={archive.error}
       >
         Its sandbox is released and the task disappears from the list. Its conversation, changes and files stay readable.
+        {published}
       </ConfirmDialog>
       <ConfirmDialog
         opened={asking === 'kill'}
@@ -125,6 +146,7 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
       >
         Its sandbox is destroyed immediately, and a running turn is stopped. The saved work and the changes stay readable, and the
         conversation for the time set by the operator (90 days by default). The task cannot be continued.
+        {published}
       </ConfirmDialog>
     </>
   )
