@@ -223,10 +223,7 @@ impl RepoService for FakeRepo {
         absent()
     }
 
-    async fn get_job(
-        &self,
-        _: Request<p::GetJobRequest>,
-    ) -> Result<Response<p::GetJobResponse>, Status> {
+    async fn get_job(&self, _: Request<p::GetJobRequest>) -> Result<Response<p::GetJobResponse>, Status> {
         absent()
     }
 
