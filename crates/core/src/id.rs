@@ -90,6 +90,8 @@ ids! {
     AccessTokenId = "pat", "access_token_id";
     /// A registered Git repository.
     RepositoryId = "repo", "repository_id";
+    /// A stored credential for a repository or for all at a host.
+    RepositoryCredentialId = "rcr", "repository_credential_id";
     /// A coding task.
     TaskId = "task", "task_id";
     /// A session (tab) of a task.

@@ -88,6 +88,18 @@ impl GitError {
         self
     }
 
+    /// The same error, with what git printed changed.
+    pub(crate) fn map_stderr(mut self, change: impl FnOnce(&str) -> String) -> Self {
+        self.stderr = change(&self.stderr);
+        self
+    }
+
+    /// The same error as a cause that users know.
+    pub(crate) fn explained(mut self, kind: GitErrorKind, reason: &'static str, message: &str) -> Self {
+        self.message = message.to_owned();
+        self.with_kind(kind, reason)
+    }
+
     /// The kind of the failure.
     pub fn kind(&self) -> GitErrorKind {
         self.kind
@@ -200,6 +212,9 @@ const PATTERNS: &[(&str, GitErrorKind, &str)] = &[
     ("Could not resolve host", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
     ("Failed to connect", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
     ("Couldn't connect", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("No route to host", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("Network is unreachable", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("ssh: not found", GitErrorKind::Host, "GIT_SSH_NOT_INSTALLED"),
     ("Connection refused", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
     ("returned error: 5", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
     ("epository not found", GitErrorKind::NotFound, "GIT_REMOTE_NOT_FOUND"),
@@ -217,6 +232,7 @@ const PATTERNS: &[(&str, GitErrorKind, &str)] = &[
     ("unexpected disconnect", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
     ("early EOF", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
     ("the remote end hung up", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("Could not read from remote repository", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
     ("index-pack", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
     ("packfile", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
     ("inflate", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
@@ -266,7 +282,7 @@ impl From<GitError> for Error {
             GitErrorKind::Host => "check the disk space and the log of this host",
             GitErrorKind::Protocol => "use a URL that the configuration allows",
             GitErrorKind::NotFound => "check the URL and the name",
-            GitErrorKind::Auth => "give Foundry access to the repository",
+            GitErrorKind::Auth => "give Foundry access to the repository with `foundry repo credential add`",
             GitErrorKind::Partial => "register the repository that it was cloned from",
             _ => "",
         };

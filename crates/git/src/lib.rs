@@ -7,6 +7,7 @@
 //! `--end-of-options`. Git never runs in a tree that an agent can write: a sandbox runs [`WORK_BUNDLE_SCRIPT`] itself
 //! and hands over a bundle, which [`Mirror::import_bundle`] examines in quarantine.
 
+mod access;
 mod clone;
 mod command;
 mod error;
@@ -16,8 +17,10 @@ mod name;
 mod path;
 mod process;
 mod remote;
+mod ssh_url;
 mod work_bundle;
 
+pub use access::Access;
 pub use clone::{AGENT_EMAIL, CloneSpec};
 pub use command::{Git, GitCommand, GitVersion};
 pub use error::{GitError, GitErrorKind};

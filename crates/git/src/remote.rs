@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
+use crate::access::Access;
+use crate::ssh_url::{self, SshUrl};
 use crate::{GitError, GitErrorKind, Result};
 
 const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
@@ -41,10 +43,13 @@ pub enum UrlError {
     #[error("the repository URL {0}")]
     Malformed(&'static str),
     /// A scheme or transport that is switched off or never allowed.
-    #[error("repository URLs with the scheme {0} are not allowed here; use https")]
+    #[error("repository URLs with the scheme {0} are not allowed here; use https or ssh")]
     SchemeNotAllowed(String),
     /// User or password inside the URL.
-    #[error("the repository URL contains credentials; register it without them")]
+    #[error(
+        "the repository URL contains credentials: register it without them, and store them with \
+         `foundry repo credential add`"
+    )]
     HasCredentials,
     /// A private, loopback, link-local or otherwise special address.
     #[error("the repository host {0} has an address that is not allowed here")]
@@ -85,11 +90,13 @@ pub struct RemoteUrl {
     source: Source,
     policy: UrlPolicy,
     allowed: Vec<String>,
+    access: Option<Access>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
     Http(Url),
+    Ssh(SshUrl),
     Local(PathBuf),
 }
 
@@ -98,6 +105,10 @@ pub(crate) struct Endpoint {
     pub(crate) operand: OsString,
     pub(crate) protocols: &'static str,
     pub(crate) config: Vec<(&'static str, String)>,
+    /// Variables of the child alone, which hold or name a secret.
+    pub(crate) env: Vec<(&'static str, OsString)>,
+    /// What `env` refers to; kept until the operation has ended.
+    pub(crate) access: Option<Access>,
     /// The checks that objects may fail.
     pub(crate) allowed: Vec<String>,
 }
@@ -119,7 +130,29 @@ impl RemoteUrl {
         } else {
             parse_url(text, policy)?
         };
-        Ok(Self { source, policy: policy.clone(), allowed: Vec::new() })
+        Ok(Self { source, policy: policy.clone(), allowed: Vec::new(), access: None })
+    }
+
+    /// The same, with what an operation needs to be let in. It is used only if it is for the origin of this URL.
+    #[must_use]
+    pub fn with_access(mut self, access: Access) -> Self {
+        self.access = Some(access);
+        self
+    }
+
+    /// Scheme, host and port, to which a credential is bound: `https://example.org`, without a port that is the
+    /// default of its scheme. `None` for a local path, which needs no credential.
+    pub fn origin(&self) -> Option<String> {
+        match &self.source {
+            Source::Http(url) => Some(url.origin().ascii_serialization()),
+            Source::Ssh(url) => Some(url.origin()),
+            Source::Local(_) => None,
+        }
+    }
+
+    /// Whether it is reached by ssh.
+    pub fn is_ssh(&self) -> bool {
+        matches!(self.source, Source::Ssh(_))
     }
 
     /// The same, with objects that fail these checks of `git fsck`, such as `missingEmail`. What is no name of a check is
@@ -135,6 +168,7 @@ impl RemoteUrl {
     pub fn display(&self) -> String {
         match &self.source {
             Source::Http(url) => url.to_string(),
+            Source::Ssh(url) => url.operand(),
             Source::Local(path) => path.display().to_string(),
         }
     }
@@ -143,6 +177,7 @@ impl RemoteUrl {
     pub fn display_in_sandbox(&self) -> Option<String> {
         match &self.source {
             Source::Http(url) => Some(url.to_string()),
+            Source::Ssh(url) => Some(url.operand()),
             Source::Local(_) => None,
         }
     }
@@ -156,6 +191,7 @@ impl RemoteUrl {
     pub fn short_name(&self) -> String {
         let path = match &self.source {
             Source::Http(url) => url.path().to_owned(),
+            Source::Ssh(url) => url.path.clone(),
             Source::Local(path) => path.display().to_string(),
         };
         let path = path.trim_end_matches('/');
@@ -175,41 +211,127 @@ impl RemoteUrl {
                     return Err(missing());
                 }
                 check_roots(&real, &self.policy)?;
-                let allowed = self.allowed.clone();
-                Ok(Endpoint { operand: real.into(), protocols: "file", config: Vec::new(), allowed })
+                Ok(self.endpoint(real, "file"))
             }
             Source::Http(url) => {
-                let mut config = Vec::new();
+                let protocols = if url.scheme() == "http" { "http" } else { "https" };
+                let mut endpoint = self.endpoint(url.as_str(), protocols);
                 if let Some(Host::Domain(host)) = url.host() {
                     let port = url.port_or_known_default().unwrap_or(443);
-                    let addresses = resolve(host, port).await?;
-                    if !self.policy.allow_private_addresses && !addresses.iter().all(|a| is_public(*a)) {
-                        return Err(UrlError::AddressNotAllowed(host.to_owned()).into());
-                    }
+                    let addresses = self.addresses(host, port).await?;
                     let list: Vec<String> = addresses.iter().map(bracketed).collect();
-                    config.push(("http.curloptResolve", format!("{host}:{port}:{}", list.join(","))));
+                    endpoint
+                        .config
+                        .push(("http.curloptResolve", format!("{host}:{port}:{}", list.join(","))));
                 }
-                let protocols = if url.scheme() == "http" { "http" } else { "https" };
-                Ok(Endpoint {
-                    operand: url.as_str().into(),
-                    protocols,
-                    config,
-                    allowed: self.allowed.clone(),
-                })
+                if let Some(access) = self.own_access()? {
+                    endpoint.env = access.http()?;
+                    endpoint.access = Some(access);
+                }
+                Ok(endpoint)
+            }
+            Source::Ssh(url) => {
+                // Without a key there is nothing to try: ssh is not even allowed.
+                let access = self.own_access()?.ok_or_else(|| {
+                    let text = "the remote is reached by ssh, and no deploy key is stored for it";
+                    GitError::new(GitErrorKind::Auth, "REPOSITORY_CREDENTIALS_REQUIRED", text)
+                })?;
+                let address = match &url.host {
+                    Host::Domain(host) => self.addresses(host, url.port).await?.first().copied(),
+                    Host::Ipv4(a) => Some((*a).into()),
+                    Host::Ipv6(a) => Some((*a).into()),
+                };
+                let address = address.ok_or_else(|| GitError::failed("the host has no address"))?;
+                let mut endpoint = self.endpoint(url.operand(), "ssh");
+                endpoint.env = access.ssh_to(address).await?;
+                endpoint.access = Some(access);
+                Ok(endpoint)
+            }
+        }
+    }
+
+    fn endpoint(&self, operand: impl Into<OsString>, protocols: &'static str) -> Endpoint {
+        Endpoint {
+            operand: operand.into(),
+            protocols,
+            config: Vec::new(),
+            env: Vec::new(),
+            access: None,
+            allowed: self.allowed.clone(),
+        }
+    }
+
+    /// The access, if it is for this origin and no other.
+    fn own_access(&self) -> Result<Option<Access>> {
+        match &self.access {
+            Some(access) if self.origin().as_deref() != Some(access.origin()) => {
+                Err(GitError::failed("the credential is for another host"))
+            }
+            access => Ok(access.clone()),
+        }
+    }
+
+    /// All addresses of a host, each checked.
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<IpAddr>> {
+        let addresses = resolve(host, port).await?;
+        if !self.policy.allow_private_addresses && !addresses.iter().all(|a| is_public(*a)) {
+            return Err(UrlError::AddressNotAllowed(host.to_owned()).into());
+        }
+        Ok(addresses)
+    }
+}
+
+impl Endpoint {
+    /// An error of an operation on this remote, as users see it: what is missing, and no secret in what git printed.
+    pub(crate) fn explain(&self, error: GitError) -> GitError {
+        let error = match &self.access {
+            Some(access) => error.map_stderr(|text| access.redact(text)),
+            None => error,
+        };
+        if self.protocols == "ssh" && is_about_host_key(error.stderr()) {
+            let text = "the host shows another key than the one that is recorded with the credential";
+            return error.explained(GitErrorKind::Auth, "REPOSITORY_HOST_KEY_CHANGED", text);
+        }
+        if error.reason() != "GIT_AUTH_REQUIRED" || self.protocols == "file" {
+            return error;
+        }
+        match self.access {
+            Some(_) => {
+                let text = "the remote refused the stored credential";
+                error.explained(GitErrorKind::Auth, "REPOSITORY_CREDENTIALS_REFUSED", text)
+            }
+            None => {
+                let text = "the remote needs a credential, and none is stored for it";
+                error.explained(GitErrorKind::Auth, "REPOSITORY_CREDENTIALS_REQUIRED", text)
             }
         }
     }
 }
 
+impl Endpoint {
+    /// A text of the remote without the secret.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        self.access.as_ref().map_or_else(|| text.to_owned(), |access| access.redact(text))
+    }
+}
+
+/// Whether ssh has refused the key of the host.
+fn is_about_host_key(stderr: &str) -> bool {
+    stderr.contains("Host key verification failed") || stderr.contains("HOST IDENTIFICATION HAS CHANGED")
+}
+
 fn parse_url(text: &str, policy: &UrlPolicy) -> Result<Source, UrlError> {
-    let scheme_end = text.find(':').ok_or(UrlError::Malformed("is neither https nor an absolute path"))?;
+    let scheme_end =
+        text.find(':').ok_or(UrlError::Malformed("is neither https, ssh nor an absolute path"))?;
     let scheme = text[..scheme_end].to_ascii_lowercase();
     if text[scheme_end..].starts_with("::") {
         return Err(UrlError::SchemeNotAllowed(format!("{scheme}::")));
     }
     if !text[scheme_end..].starts_with("://") {
         // `user@host:path` and `host:path` are ssh.
-        return Err(UrlError::SchemeNotAllowed("ssh".into()));
+        let url = ssh_url::parse_short(text)?;
+        check_host(&url.host, policy)?;
+        return Ok(Source::Ssh(url));
     }
     if text.split(['/', '\\']).any(|part| part == ".." || part.eq_ignore_ascii_case("%2e%2e")) {
         return Err(UrlError::Malformed("must not contain '..' components"));
@@ -225,6 +347,11 @@ fn parse_url(text: &str, policy: &UrlPolicy) -> Result<Source, UrlError> {
             return Ok(Source::Local(local_path(text, &path, policy)?));
         }
         "https" => {}
+        "ssh" => {
+            let url = ssh_url::parse(&url)?;
+            check_host(&url.host, policy)?;
+            return Ok(Source::Ssh(url));
+        }
         "http" if policy.allow_http => {}
         other => return Err(UrlError::SchemeNotAllowed(other.to_owned())),
     }
@@ -234,16 +361,19 @@ fn parse_url(text: &str, policy: &UrlPolicy) -> Result<Source, UrlError> {
     if url.query().is_some() || url.fragment().is_some() || url.path().len() < 2 {
         return Err(UrlError::Malformed("must have a path and no query or fragment"));
     }
-    let (name, allowed) = match url.host() {
-        None => return Err(UrlError::Malformed("must have a host")),
-        Some(Host::Ipv4(a)) => (a.to_string(), is_public(a.into())),
-        Some(Host::Ipv6(a)) => (a.to_string(), is_public(a.into())),
-        Some(Host::Domain(d)) => (d.to_owned(), d != "localhost" && !d.ends_with(".localhost")),
-    };
-    if !allowed && !policy.allow_private_addresses {
-        return Err(UrlError::AddressNotAllowed(name));
-    }
+    let host = url.host().ok_or(UrlError::Malformed("must have a host"))?.to_owned();
+    check_host(&host, policy)?;
     Ok(Source::Http(url))
+}
+
+/// Refuses what is no public address by its notation already; names are resolved before each use.
+fn check_host(host: &Host<String>, policy: &UrlPolicy) -> Result<(), UrlError> {
+    let (name, allowed) = match host {
+        Host::Ipv4(a) => (a.to_string(), is_public((*a).into())),
+        Host::Ipv6(a) => (a.to_string(), is_public((*a).into())),
+        Host::Domain(d) => (d.clone(), d != "localhost" && !d.ends_with(".localhost")),
+    };
+    if allowed || policy.allow_private_addresses { Ok(()) } else { Err(UrlError::AddressNotAllowed(name)) }
 }
 
 fn local_path(text: &str, path: &Path, policy: &UrlPolicy) -> Result<PathBuf, UrlError> {
@@ -343,13 +473,13 @@ mod tests {
     }
 
     #[test]
-    fn takes_https_and_nothing_else_by_default() {
+    fn takes_https_and_ssh_and_nothing_else_by_default() {
         let p = UrlPolicy::default();
+        assert_eq!(reason("ssh://git@example.com/x", &p), "ok");
+        assert_eq!(reason("git@example.com:x/y.git", &p), "ok");
         assert_eq!(reason("https://github.com/rust-lang/rust.git", &p), "ok");
         for text in [
             "http://example.com/x",
-            "ssh://git@example.com/x",
-            "git@example.com:x/y.git",
             "git://example.com/x",
             "file:///srv/x",
             "/srv/x",
@@ -380,6 +510,8 @@ mod tests {
         }
         assert_eq!(reason("https://user:token@example.com/x", &p), "URL_HAS_CREDENTIALS");
         assert_eq!(reason("https://token@example.com/x", &p), "URL_HAS_CREDENTIALS");
+        let text = RemoteUrl::parse("https://token@example.com/x", &p).unwrap_err().to_string();
+        assert!(text.contains("foundry repo credential") && !text.contains("token@"), "{text}");
     }
 
     #[test]
@@ -445,6 +577,7 @@ mod tests {
             source: Source::Http(Url::parse("https://localhost/x").unwrap()),
             policy: UrlPolicy::default(),
             allowed: Vec::new(),
+            access: None,
         };
         assert_eq!(url.pin().await.err().unwrap().reason(), "URL_ADDRESS_NOT_ALLOWED");
         let open = UrlPolicy { allow_private_addresses: true, ..UrlPolicy::default() };

@@ -1,22 +1,26 @@
-//! What tests of every crate share: time and randomness under the test's control, its log, a temporary PostgreSQL, and a
-//! full disk. Of our crates it depends on `foundry-core` alone, so that every other one can use it.
+//! What tests of every crate share: time and randomness under the test's control, its log, a temporary PostgreSQL, a
+//! full disk, and hosts of Git repositories over HTTP and ssh. Of our crates it depends on `foundry-core` alone, so that every other one can use it.
 
 mod clock;
 mod disk;
+mod git_http;
 mod log;
 mod postgres;
 mod random;
+mod sshd;
 
 use std::sync::Arc;
 
 pub use clock::MockClock;
 pub use disk::{FULL_DISK, ROOMY_DISK};
 use foundry_core::Env;
+pub use git_http::GitHttp;
 pub use log::Log;
 pub use postgres::{
     PostgresCluster, PostgresDatabase, PostgresMissing, database_url, migrated_database_url, on_postgres,
 };
 pub use random::SeededRandom;
+pub use sshd::Sshd;
 
 /// An environment with a clock that is stopped until it is advanced, and replayable randomness.
 pub struct TestEnv {

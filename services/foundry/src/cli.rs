@@ -1,5 +1,6 @@
 //! The command line as users see it.
 
+pub mod credential;
 pub mod models;
 
 use std::path::PathBuf;
@@ -150,7 +151,7 @@ pub enum Token {
 pub enum Repo {
     /// Register a repository and wait until it is mirrored.
     Add {
-        /// https URL, or a local path if the mesh allows it.
+        /// https or ssh URL without credentials, `user@host:path`, or a local path if the mesh allows it.
         url: String,
         /// Name; default: last part of the URL.
         #[arg(long)]
@@ -169,6 +170,9 @@ pub enum Repo {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Manage credentials for private repositories.
+    #[command(subcommand)]
+    Credential(credential::Credential),
     /// Remove a repository and its mirror, which also frees its name. The remote is not touched; tasks on it keep
     /// their transcripts, but their stored changes are removed. Refused while tasks on it have a sandbox.
     Remove {

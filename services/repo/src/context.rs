@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_authn::{Authenticator, Caller};
-use foundry_core::{Env, Error, JobId, RepositoryId, Result, TaskId};
+use foundry_core::{Env, Error, JobId, RepositoryCredentialId, RepositoryId, Result, TaskId};
 use foundry_git::{Git, Mirror, MirrorLimits, UrlPolicy};
 use foundry_proto::common::v1::Role;
 use foundry_store::{Snapshot, Store};
 use foundry_watch_hub::Hub;
 use tokio::sync::Semaphore;
 
+use crate::broker::Broker;
+use crate::domain::credential::Credential;
 use crate::domain::job::Job;
 use crate::domain::repository::Repository;
 use crate::domain::work::Work;
 use crate::serving::Serving;
-use crate::store::{jobs, repositories, works};
+use crate::store::{credentials, jobs, repositories, works};
 
 /// Concurrent reads of mirrors on behalf of requests.
 pub const CONCURRENT_READS: usize = 8;
@@ -34,6 +36,8 @@ pub struct Context {
     pub git: Git,
     /// Decides which repository URLs are accepted.
     pub urls: UrlPolicy,
+    /// Gives operations on remotes their credentials.
+    pub broker: Broker,
     /// Directory of the mirrors.
     pub mirrors: PathBuf,
     /// Directory of received bundles that wait for their import.
@@ -96,6 +100,18 @@ impl Context {
         let found = jobs::find(&self.store, &id).await?;
         let found = found.ok_or_else(|| Error::not_found("job", id.as_str()))?;
         caller.require_for(&found.organization_id, role, "job", id.as_str())?;
+        Ok(found)
+    }
+
+    /// The credential, for a caller with at least `role` in its organization.
+    ///
+    /// # Errors
+    /// As [`Context::repository`].
+    pub async fn credential(&self, caller: &Caller, id: &str, role: Role) -> Result<Credential> {
+        let id: RepositoryCredentialId = id.parse()?;
+        let found = credentials::find(&self.store, &id).await?;
+        let found = found.ok_or_else(|| Error::not_found("repository credential", id.as_str()))?;
+        caller.require_for(&found.organization_id, role, "repository credential", id.as_str())?;
         Ok(found)
     }
 

@@ -4,10 +4,12 @@
 //! handlers read from a mirror (a directory, a file) are single objects by id, bounded and few at a time; fetches and whole
 //! patches are streamed in a bulkhead of their own.
 
+mod broker;
 mod context;
 mod domain;
 mod flow;
 mod ops;
+mod reencrypt;
 mod rpc;
 mod serving;
 mod store;
@@ -24,6 +26,7 @@ use foundry_core::{Env, Error, Result, Tasks};
 use foundry_flow::{Hooks, Options, OwnedDataDirectory};
 use foundry_git::{Git, UrlPolicy};
 use foundry_proto::repo::v1::repo_service_server::{self, RepoServiceServer};
+use foundry_secrets::{KeySource, Keys};
 use foundry_server::config::duration;
 use foundry_server::{DataDirectory, Service};
 use foundry_service::{Database, finish_flows, on_database, served};
@@ -35,6 +38,9 @@ use context::Context;
 use serving::Serving;
 pub use store::{ENCODED, REFERENCES};
 
+/// File of the key for stored credentials, in the service's directory, unless others are configured.
+const SECRETS_KEY_FILE: &str = "secrets.key";
+
 /// Settings of the service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -45,6 +51,12 @@ pub struct Config {
     pub allow_local_paths: bool,
     /// Whether repositories may be at private, loopback and link-local addresses.
     pub allow_private_addresses: bool,
+    /// Whether repositories may be at `http:` URLs, where contents and credentials are not encrypted on their way.
+    pub allow_http: bool,
+    /// Where the keys that encrypt stored credentials come from: `file:PATH`, `env:VARIABLE` or `command:PROGRAM
+    /// ARGUMENT…`. The first one encrypts, each decrypts; empty = `secrets.key` in the service's directory, made at
+    /// the first start.
+    pub secret_keys: Vec<KeySource>,
     /// Largest bundle of work, in bytes.
     pub max_bundle_bytes: u64,
     /// Checks of `git fsck` that the objects of a repository may fail, as `URL CHECK`: the URL or path as it is
@@ -62,6 +74,8 @@ impl Default for Config {
             store_url: String::new(),
             allow_local_paths: true,
             allow_private_addresses: false,
+            allow_http: false,
+            secret_keys: Vec::new(),
             max_bundle_bytes: 256 << 20,
             allow_findings: Vec::new(),
             base_wait: Duration::from_secs(15),
@@ -94,10 +108,13 @@ pub struct Dependencies<'a> {
 pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     let dir = deps.data.path();
     let (mirrors, incoming, scratch) = (dir.join("mirrors"), dir.join("incoming"), dir.join("serving"));
+    let access = dir.join("access");
     clear(&scratch)?;
-    for path in [&mirrors, &incoming, &scratch] {
+    clear(&access)?;
+    for path in [&mirrors, &incoming, &scratch, &access] {
         std::fs::create_dir_all(path).map_err(Error::internal)?;
     }
+    let keys = Keys::load(&config.secret_keys, &dir.join(SECRETS_KEY_FILE), &deps.env).await?;
     let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
     let database = Database::open(&config.store_url, dir, "repo", &migrations, &deps.env).await?;
     database.supervise(&deps.tasks);
@@ -109,6 +126,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     let urls = UrlPolicy {
         allow_local: config.allow_local_paths,
         allow_private_addresses: config.allow_private_addresses,
+        allow_http: config.allow_http,
         ..UrlPolicy::embedded(&deps.mesh_dir)
     };
     let cx = Arc::new(Context {
@@ -117,6 +135,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         env: deps.env.clone(),
         git: Git::detect().await?,
         urls,
+        broker: broker::Broker { keys, directory: access },
         mirrors,
         incoming,
         max_bundle_bytes: config.max_bundle_bytes,
@@ -126,6 +145,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         serving: Serving::new(scratch, deps.tasks.clone()),
         authenticator: deps.authenticator.clone(),
     });
+    deps.tasks.spawn("credentials under older keys", reencrypt::at_start(cx.clone(), deps.tasks.clone()));
     sweep_incoming(&cx).await?;
     flow::import::enqueue_waiting(&cx).await?;
     let options = Options { hooks: deps.flow_hooks.clone(), ..Options::default() };
@@ -138,7 +158,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     Ok(on_database(service, &cx.store, &cx.hub, &deps.env, deps.tasks, finish))
 }
 
-/// Removes what answers to fetches have left in a process that was killed.
+/// Removes what operations have left in a process that was killed.
 fn clear(scratch: &Path) -> Result<()> {
     match std::fs::remove_dir_all(scratch) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::internal(e)),

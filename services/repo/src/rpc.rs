@@ -20,6 +20,10 @@ foundry_service::rpcs! {
         get_repository: GetRepositoryRequest => GetRepositoryResponse;
         list_repositories: ListRepositoriesRequest => ListRepositoriesResponse;
         delete_repository: DeleteRepositoryRequest => DeleteRepositoryResponse;
+        create_repository_credential: CreateRepositoryCredentialRequest => CreateRepositoryCredentialResponse;
+        list_repository_credentials: ListRepositoryCredentialsRequest => ListRepositoryCredentialsResponse;
+        delete_repository_credential: DeleteRepositoryCredentialRequest => DeleteRepositoryCredentialResponse;
+        test_repository_credential: TestRepositoryCredentialRequest => TestRepositoryCredentialResponse;
         list_branches: ListBranchesRequest => ListBranchesResponse;
         request_repository_refresh: RequestRepositoryRefreshRequest => RequestRepositoryRefreshResponse;
         get_clone_source: GetCloneSourceRequest => GetCloneSourceResponse;

@@ -76,7 +76,16 @@ async fn context(
         store,
         env: env.env.clone(),
         git: Git::detect().await.unwrap(),
-        urls: UrlPolicy::embedded(dir.join("data")),
+        // Hosts of tests are on this machine and have no certificate.
+        urls: UrlPolicy {
+            allow_private_addresses: true,
+            allow_http: true,
+            ..UrlPolicy::embedded(dir.join("data"))
+        },
+        broker: crate::broker::Broker {
+            keys: foundry_secrets::Keys::load(&[], &dir.join("data/secrets.key"), &env.env).await.unwrap(),
+            directory: dir.join("data/access"),
+        },
         mirrors: dir.join("data/mirrors"),
         incoming: dir.join("data/incoming"),
         max_bundle_bytes: 1 << 20,
@@ -106,7 +115,7 @@ impl Fixture {
                 .unwrap();
         })
         .await;
-        for sub in ["data/mirrors", "data/incoming", "data/serving"] {
+        for sub in ["data/mirrors", "data/incoming", "data/serving", "data/access"] {
             std::fs::create_dir_all(dir.path().join(sub)).unwrap();
         }
         let ((tasks, _), (serving_tasks, _)) = (Tasks::new(), Tasks::new());

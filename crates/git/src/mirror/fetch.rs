@@ -101,6 +101,20 @@ impl Mirror {
         self.fetch_into(&self.dir, &endpoint, listing).await
     }
 
+    /// Asks a remote for its HEAD, to see whether it can be reached and lets us in.
+    pub async fn check_remote(git: &Git, remote: &RemoteUrl, limits: MirrorLimits) -> Result<()> {
+        let endpoint = remote.pin().await?;
+        let run =
+            RunLimits { wall: limits.list_wall, stdout: 1 << 16, file: None, memory: Some(limits.memory) };
+        let listed = remote_command(git.command("ls-remote"), &endpoint, run)
+            .args(["--quiet"])
+            .operands([endpoint.operand.as_os_str()])
+            .operands(["HEAD"])
+            .run()
+            .await;
+        listed.map(drop).map_err(|e| endpoint.explain(e))
+    }
+
     async fn fill(&self, temporary: &Path, remote: &RemoteUrl) -> Result<()> {
         let endpoint = remote.pin().await?;
         let listing = self.list(&endpoint).await?;
@@ -150,7 +164,8 @@ impl Mirror {
             .operands([endpoint.operand.as_os_str()])
             .operands(patterns)
             .run()
-            .await?;
+            .await
+            .map_err(|e| endpoint.explain(e))?;
         Ok(read_listing(&out.stdout))
     }
 
@@ -182,7 +197,7 @@ impl Mirror {
             .operands(REFSPECS);
         let allowed = endpoint.allowed.iter();
         let fetch = allowed.fold(fetch, |f, check| f.config(format!("fetch.fsck.{check}"), "ignore"));
-        fetch.run().await?;
+        fetch.run().await.map_err(|e| endpoint.explain(e))?;
         self.check_size(dir).await?;
         here.point_head(&listing).await?;
         tokio::fs::write(&listed, &listing.digest)
@@ -234,6 +249,7 @@ async fn remove_if_there(path: &Path) -> Result<()> {
 
 pub(super) fn remote_command(command: GitCommand, endpoint: &Endpoint, limits: RunLimits) -> GitCommand {
     let command = command.protocols(endpoint.protocols).limits(limits);
+    let command = endpoint.env.iter().fold(command, |c, (name, value)| c.env(name, value));
     endpoint.config.iter().fold(command, |c, (key, value)| c.config(*key, value.clone()))
 }
 

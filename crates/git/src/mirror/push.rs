@@ -2,7 +2,7 @@
 
 use super::Mirror;
 use super::fetch::remote_command;
-use crate::{BranchName, CommitId, GitError, GitErrorKind, RemoteUrl, Result, RunLimits};
+use crate::{BranchName, CommitId, GitError, RemoteUrl, Result, RunLimits};
 
 /// Most bytes of the remote's own words that are kept.
 const MAX_WORDS: usize = 2_000;
@@ -48,7 +48,8 @@ impl Mirror {
             .operands([endpoint.operand.as_os_str()])
             .operands(["HEAD", full.as_str()])
             .run()
-            .await?;
+            .await
+            .map_err(|e| endpoint.explain(e))?;
         let text = String::from_utf8_lossy(&listed.stdout);
         let mut tip = RemoteTip { commit: None, is_default: false };
         for (left, name) in text.lines().filter_map(|line| line.split_once('\t')) {
@@ -90,20 +91,14 @@ impl Mirror {
         if pushed.code == 0 {
             return Ok(Pushed::Accepted);
         }
-        let report = String::from_utf8_lossy(&pushed.stdout);
-        let words = words(&report, &pushed.stderr);
-        match refusal(&report, &words) {
+        let report = endpoint.redact(&String::from_utf8_lossy(&pushed.stdout));
+        let failed = GitError::from_exit("push", &format!("exit {}", pushed.code), pushed.stderr);
+        let failed = endpoint.explain(failed);
+        let words = words(&report, failed.stderr());
+        let forbidden = || is_forbidden(failed.stderr()).then_some("PUSH_FORBIDDEN");
+        match refusal(&report, &words).or_else(forbidden) {
             Some(reason) => Ok(Pushed::Refused(Refusal { reason, words })),
-            None => {
-                let e = GitError::from_exit("push", &format!("exit {}", pushed.code), pushed.stderr);
-                match e.kind() {
-                    GitErrorKind::Auth if is_forbidden(e.stderr()) => Ok(Pushed::Refused(Refusal {
-                        reason: "PUSH_FORBIDDEN",
-                        words: own_words(e.stderr()),
-                    })),
-                    _ => Err(e),
-                }
-            }
+            None => Err(failed),
         }
     }
 }
@@ -159,7 +154,7 @@ fn refusal(report: &str, words: &str) -> Option<&'static str> {
         if words.contains("' exists") {
             return Some("BRANCH_CONFLICT");
         }
-        // Somebody was faster, after the remote had told where the branch is.
+        // Somebody was faster, after the remote had listed its branches.
         if ["but expected", "reference already exists", "unable to resolve"].iter().any(|w| words.contains(w))
         {
             return Some("BRANCH_MOVED");
@@ -171,7 +166,9 @@ fn refusal(report: &str, words: &str) -> Option<&'static str> {
 
 /// Whether the remote knows the caller but lets it only read, or nobody write.
 fn is_forbidden(stderr: &str) -> bool {
-    stderr.contains("returned error: 403") || stderr.contains("denied to") || stderr.contains("not granted")
+    ["returned error: 403", "denied to", "not granted", "marked as read only"]
+        .iter()
+        .any(|w| stderr.contains(w))
 }
 
 /// What the remote has said and git's own word for it.
@@ -190,10 +187,13 @@ fn words(report: &str, stderr: &str) -> String {
     shortened(said)
 }
 
-/// The lines that come from the remote.
+/// The lines that come from the remote; over ssh, hosts write some before git is there to mark them.
 fn own_words(stderr: &str) -> String {
-    let lines = stderr.split(['\n', '\r']).filter_map(|line| line.strip_prefix("remote:"));
-    let lines: Vec<String> = lines.map(plain).filter(|line| !line.is_empty()).collect();
+    let of_remote = |line: &'_ str| {
+        line.strip_prefix("remote:").or_else(|| line.strip_prefix("ERROR:")).map(str::to_owned)
+    };
+    let lines = stderr.split(['\n', '\r']).filter_map(of_remote);
+    let lines: Vec<String> = lines.map(|line| plain(&line)).filter(|line| !line.is_empty()).collect();
     shortened(lines.join("\n"))
 }
 

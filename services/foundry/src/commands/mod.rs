@@ -3,6 +3,7 @@
 mod agents;
 mod attachment;
 mod checks;
+mod credential;
 mod fetch;
 mod files;
 mod follow;

@@ -10,7 +10,7 @@ use foundry_proto::repo::v1::{
 
 use crate::cli::{Output, Repo};
 use crate::client::{Gateway, request_id};
-use crate::commands::{follow, jobs};
+use crate::commands::{credential, follow, jobs};
 use crate::failure::Failure;
 use crate::output;
 
@@ -18,6 +18,7 @@ use crate::output;
 pub async fn run(gateway: &Gateway, output: Output, command: Repo) -> Result<ExitCode, Failure> {
     match command {
         Repo::Add { url, name, no_wait } => add(gateway, output, url, name, no_wait).await?,
+        Repo::Credential(command) => return credential::run(gateway, output, command).await,
         Repo::List => list(gateway, output).await?,
         Repo::Refresh { repository, no_wait } => refresh(gateway, output, &repository, no_wait).await?,
         Repo::Remove { repository, force, no_wait } => {
@@ -194,6 +195,14 @@ pub async fn resolve(gateway: &Gateway, wanted: Option<&str>) -> Result<Reposito
             Err(Failure::new("several repositories match").next("choose one with --repo").exit(2))
         }
     }
+}
+
+/// The repository with this id or name, if there is one.
+///
+/// # Errors
+/// When they cannot be listed.
+pub async fn find(gateway: &Gateway, wanted: &str) -> Result<Option<Repository>, Failure> {
+    Ok(all(gateway).await?.into_iter().find(|r| r.repository_id == wanted || r.name == wanted))
 }
 
 /// How many repositories are named to a person whose name matches none.

@@ -17,6 +17,28 @@ const MAX_SECRET: u64 = 64 << 10;
 /// # Errors
 /// When the input is empty.
 pub fn read(what: &str) -> Result<SecretText, Failure> {
+    read_from(what, "pipe it in, name a variable with --key-env, or pass --no-key")
+}
+
+/// All of standard input, such as a private key.
+///
+/// # Errors
+/// When it is a terminal, where its lines would be shown.
+pub fn whole(what: &str) -> Result<String, Failure> {
+    if std::io::stdin().is_terminal() {
+        let failure = Failure::new(format!("no {what} given"));
+        return Err(failure.next("name its file with --file, or pipe it in").exit(2));
+    }
+    let mut text = String::new();
+    std::io::stdin().take(MAX_SECRET).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The same as [`read`], with the other ways in which a secret can be given.
+///
+/// # Errors
+/// When the input is empty.
+pub fn read_from(what: &str, ways: &str) -> Result<SecretText, Failure> {
     let text = if std::io::stdin().is_terminal() {
         ask(what)?
     } else {
@@ -26,9 +48,7 @@ pub fn read(what: &str) -> Result<SecretText, Failure> {
     };
     let value = text.trim().to_owned();
     if value.is_empty() {
-        return Err(Failure::new(format!("no {what} given"))
-            .next("pipe it in, name a variable with --key-env, or pass --no-key")
-            .exit(2));
+        return Err(Failure::new(format!("no {what} given")).next(ways).exit(2));
     }
     Ok(SecretText { value })
 }

@@ -137,6 +137,34 @@ impl RepoService for FakeRepo {
         }))
     }
 
+    async fn create_repository_credential(
+        &self,
+        _: Request<p::CreateRepositoryCredentialRequest>,
+    ) -> Result<Response<p::CreateRepositoryCredentialResponse>, Status> {
+        absent()
+    }
+
+    async fn list_repository_credentials(
+        &self,
+        _: Request<p::ListRepositoryCredentialsRequest>,
+    ) -> Result<Response<p::ListRepositoryCredentialsResponse>, Status> {
+        absent()
+    }
+
+    async fn delete_repository_credential(
+        &self,
+        _: Request<p::DeleteRepositoryCredentialRequest>,
+    ) -> Result<Response<p::DeleteRepositoryCredentialResponse>, Status> {
+        absent()
+    }
+
+    async fn test_repository_credential(
+        &self,
+        _: Request<p::TestRepositoryCredentialRequest>,
+    ) -> Result<Response<p::TestRepositoryCredentialResponse>, Status> {
+        absent()
+    }
+
     async fn check_branch_names(
         &self,
         _: Request<p::CheckBranchNamesRequest>,

@@ -1,6 +1,7 @@
 //! Entities of the service and their rules; no I/O.
 
 pub mod base;
+pub mod credential;
 pub mod job;
 pub mod name;
 pub mod publishing;

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_branch_that_has_moved_is_refused_whoever_named_it_unless_we_have_moved_it() {
+    fn a_branch_that_has_moved_is_refused_even_if_named_unless_we_have_moved_it() {
         let both = Branch { is_owned: true, is_named: true, ..OWN };
         for (tip, recorded) in [(Some("b"), Some("a")), (Some("b"), None), (None, Some("a"))] {
             let moved = Branch { tip, recorded, ..both };

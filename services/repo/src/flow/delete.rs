@@ -12,6 +12,7 @@ use crate::store::base_requests::BASE_REQUESTS;
 use crate::store::branches::BRANCHES;
 use crate::store::changes;
 use crate::store::clones::CLONES;
+use crate::store::credentials;
 use crate::store::jobs;
 use crate::store::repositories::{self, REPOSITORIES};
 use crate::store::works::WORKS;
@@ -47,6 +48,9 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
     for job in jobs::of_repository(&cx.store, &id).await? {
         foundry_flow::request_cancel(&mut ws, &job.flow_id);
         jobs::remove(&mut ws, rev, &job);
+    }
+    if let Some(own) = credentials::find_for(&cx.store, &repository.organization_id, id.as_str()).await? {
+        credentials::delete(&mut ws, &own);
     }
     ws.delete_where(&CLONES, &[("repository_id", id.as_str().into())]);
     ws.delete_where(&BASE_REQUESTS, &[("repository_id", id.as_str().into())]);

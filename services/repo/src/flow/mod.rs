@@ -1,5 +1,8 @@
 //! The service's background work.
 
+#[cfg(test)]
+mod access_tests;
+pub mod check;
 pub mod collect;
 pub mod delete;
 pub mod import;
@@ -16,6 +19,7 @@ use crate::context::Context;
 pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
     vec![
         sync::SYNC.bind(cx).projection(sync::Shown),
+        check::CHECK.bind(cx).projection(check::Shown),
         import::IMPORT.bind(cx).projection(import::Shown),
         delete::DELETE.bind(cx),
         collect::COLLECT.bind(cx),

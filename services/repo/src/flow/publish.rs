@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use foundry_authn::Caller;
 use foundry_core::{Env, Error, JobId, Result};
 use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
 use foundry_git::{
@@ -15,12 +14,13 @@ use foundry_service::{audit_as, with_detail};
 use foundry_store::{Scope, Value, WriteSet};
 use serde::{Deserialize, Serialize};
 
+use crate::broker::{self, Remote};
 use crate::context::Context;
-use crate::domain::base::Refresh;
 use crate::domain::job::{self, Job, State};
 use crate::domain::publishing::{self, Branch, moved, refused};
 use crate::domain::repository::Repository;
 use crate::domain::work::{self, Work};
+use crate::flow::sync;
 use crate::store::branches::{self, BranchRow};
 use crate::store::{jobs, repositories, works};
 
@@ -89,7 +89,6 @@ struct Loaded {
     repository: Repository,
     branch: BranchName,
     mirror: Mirror,
-    remote: RemoteUrl,
 }
 
 /// None when job, work or repository are gone.
@@ -100,9 +99,8 @@ async fn load(cx: &Context, flow: &StageContext) -> Result<Option<Loaded>> {
     let Some(repository) = repositories::find(&cx.store, &job.repository_id).await? else { return Ok(None) };
     let path = cx.mirror_path(&job.repository_id);
     let mirror = Mirror::open(&cx.git, path, MirrorLimits::default()).await?;
-    let remote = RemoteUrl::parse(&repository.url, &cx.urls)?;
     let branch = BranchName::parse(&job.branch.branch)?;
-    Ok(Some(Loaded { job, work, repository, branch, mirror, remote }))
+    Ok(Some(Loaded { job, work, repository, branch, mirror }))
 }
 
 /// Waits for earlier jobs on the branch, and for an import of newer work that is under way.
@@ -125,8 +123,9 @@ async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
 async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let Some(loaded) = load(cx, flow).await? else { return Ok(Outcome::done()) };
     flow.progress("asking the remote where the branch is").await;
+    let remote = broker::remote(cx, &loaded.repository).await?;
     let planned = tokio::select! {
-        planned = planned(cx, &loaded) => planned,
+        planned = planned(cx, &loaded, &remote.url) => planned,
         () = flow.cancellation().cancelled() => return Ok(stopped()),
     };
     match planned {
@@ -144,7 +143,7 @@ async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             job.branch.found_commit = found.unwrap_or_default();
             Ok(Outcome::fail(refused.reason, refused.message).recording(with_branch(&job)))
         }
-        Err(e) => Ok(failed(&e)),
+        Err(e) => failed(cx, &remote, &e).await,
     }
 }
 
@@ -153,8 +152,9 @@ type Refusal = (publishing::Refused, Option<String>);
 async fn planned(
     cx: &Context,
     loaded: &Loaded,
+    remote: &RemoteUrl,
 ) -> Result<std::result::Result<(Option<String>, Publishable), Refusal>, Failed> {
-    let Loaded { job, work, repository, branch, mirror, remote } = loaded;
+    let Loaded { job, work, repository, branch, mirror } = loaded;
     let name = branch.as_str();
     let remote_tip = mirror.remote_tip(remote, branch).await?;
     let tip = remote_tip.commit.as_ref().map(CommitId::as_str);
@@ -226,8 +226,9 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         return Ok(Outcome::done());
     }
     flow.progress(format!("pushing to {}", loaded.branch)).await;
+    let remote = broker::remote(cx, &loaded.repository).await?;
     let pushed = tokio::select! {
-        pushed = pushed(&loaded) => pushed,
+        pushed = pushed(&loaded, &remote.url) => pushed,
         () = flow.cancellation().cancelled() => return Ok(stopped()),
     };
     let mut job = loaded.job;
@@ -257,7 +258,7 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             job.branch.remote_message = refusal.words;
             (publishing::Refused { reason: refusal.reason, message }, None)
         }
-        Err(e) => return Ok(failed(&e)),
+        Err(e) => return failed(cx, &remote, &e).await,
     };
     job.branch.state = JobBranchState::Refused.into();
     job.branch.found_commit = found.unwrap_or_default();
@@ -272,8 +273,8 @@ enum Arrival {
     Refused(foundry_git::Refusal),
 }
 
-async fn pushed(loaded: &Loaded) -> std::result::Result<Arrival, Failed> {
-    let Loaded { job, branch, mirror, remote, .. } = loaded;
+async fn pushed(loaded: &Loaded, remote: &RemoteUrl) -> std::result::Result<Arrival, Failed> {
+    let Loaded { job, branch, mirror, .. } = loaded;
     let new = CommitId::parse(&job.branch.new_commit)?;
     let old =
         Some(&job.branch.old_commit).filter(|c| !c.is_empty()).map(|c| CommitId::parse(c)).transpose()?;
@@ -307,7 +308,7 @@ async fn pushed(loaded: &Loaded) -> std::result::Result<Arrival, Failed> {
 /// Makes mirror, branches and work know what the remote has, and has the repository synchronized.
 async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let Some(loaded) = load(cx, flow).await? else { return Ok(Outcome::done()) };
-    let Loaded { job, mut work, repository, branch, mirror, .. } = loaded;
+    let Loaded { job, mut work, repository, branch, mirror } = loaded;
     if job.publish.plan_only {
         return Ok(Outcome::done());
     }
@@ -333,7 +334,7 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let head = work.readable_commit()?;
     publication.commits_since = match commits_since(&mirror, Some(&publication), &head).await {
         Ok(count) => count,
-        Err(e) => return Ok(failed(&Failed::Git(e))),
+        Err(e) => return Ok(Outcome::retry(e.reason(), e.message())),
     };
     work.publication = Some(publication);
     let mut ws = WriteSet::new();
@@ -343,12 +344,9 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let row =
         BranchRow { name: branch.to_string(), commit_id: commit.to_string(), commit_time: now, subject };
     branches::put(&mut ws, &job.repository_id, &row);
-    let caller = Caller::service("repo");
-    let running = crate::ops::scheduling::syncs(cx, &repository).await?;
-    let running = running.iter().any(|s| !s.status.is_finished());
-    let refresh = if running { Refresh::Another } else { Refresh::Start };
     if repository.state != crate::domain::repository::State::Deleting {
-        crate::ops::scheduling::refresh(cx, &caller, &mut ws, &repository, refresh);
+        let on_behalf = (flow.flow().user_id.as_str(), flow.traceparent());
+        sync::schedule(cx, &mut ws, &repository, on_behalf).await?;
     }
     Ok(Outcome::done().recording(ws))
 }
@@ -383,26 +381,24 @@ impl From<Error> for Failed {
     }
 }
 
-fn failed(e: &Failed) -> Outcome {
-    match e {
-        Failed::Git(e) => {
-            tracing::warn!(reason = e.reason(), stderr = e.stderr(), "a publication failed");
-            // What git could not say counts as passing: the remote is asked before the next attempt.
-            if e.retryable() || e.kind() == GitErrorKind::Failed {
-                return Outcome::retry(e.reason(), e.message());
-            }
-            if e.kind() == GitErrorKind::NotFound
-                && matches!(e.reason(), "COMMIT_NOT_FOUND" | "GIT_OBJECT_NOT_FOUND")
-            {
-                return Outcome::fail(
-                    "WORK_MISSING",
-                    "the mirror does not have the work of the task any more",
-                );
-            }
-            Outcome::fail(e.reason(), e.message())
-        }
-        Failed::Other(e) => Outcome::retry(e.reason(), e.message()),
+/// An attempt that failed, with what it has shown of the credential.
+async fn failed(cx: &Context, remote: &Remote, e: &Failed) -> Result<Outcome> {
+    let e = match e {
+        Failed::Git(e) => e,
+        Failed::Other(e) => return Ok(Outcome::retry(e.reason(), e.message())),
+    };
+    tracing::warn!(reason = e.reason(), stderr = e.stderr(), "a publication failed");
+    // What git could not say counts as passing: the remote is asked before the next attempt.
+    if e.retryable() || e.kind() == GitErrorKind::Failed {
+        return Ok(Outcome::retry(e.reason(), e.message()));
     }
+    if matches!(e.reason(), "COMMIT_NOT_FOUND" | "GIT_OBJECT_NOT_FOUND") {
+        let text = "the mirror does not have the work of the task any more";
+        return Ok(Outcome::fail("WORK_MISSING", text));
+    }
+    let mut ws = WriteSet::new();
+    remote.learned(cx, &mut ws, Err(e)).await?;
+    Ok(Outcome::fail(e.reason(), e.message()).recording(ws))
 }
 
 /// Projects the state of a publication to the job's row, and lets the next job on the branch go on.
@@ -434,7 +430,11 @@ impl Projection for Shown {
 fn condition(state: State, flow: &FlowStatus) -> Condition {
     let mut condition = foundry_flow::condition(&PUBLISH, flow);
     match state {
-        State::Failed => publishing::next_action(&flow.reason).clone_into(&mut condition.next_action),
+        State::Failed => {
+            let next = broker::next_action(&flow.reason);
+            next.unwrap_or_else(|| publishing::next_action(&flow.reason))
+                .clone_into(&mut condition.next_action);
+        }
         State::Cancelled => {
             "CANCELLED".clone_into(&mut condition.reason);
             let (message, next) = match flow.stage.as_str() {

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use foundry_core::{RepositoryId, Result, Timestamp};
-use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
-use foundry_git::{GitError, Mirror, MirrorLimits, RemoteUrl};
+use foundry_core::{Code, FlowId, RepositoryId, Result, Timestamp};
+use foundry_flow::{
+    Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage,
+};
+use foundry_git::{GitError, Mirror, MirrorLimits};
 use foundry_proto::common::v1::Condition;
 use foundry_store::{Scope, Value, WriteSet};
 
+use crate::broker::{self, Remote};
 use crate::context::Context;
 use crate::domain::repository::{Repository, State};
 use crate::store::branches::{self, BranchRow};
@@ -28,23 +31,66 @@ pub static SYNC: Flow<Context> = Flow::new(
 
 const MIRRORING: &str = "mirroring";
 
+/// Adds a synchronization for a user, as part of a request.
+pub fn enqueue(cx: &Context, ws: &mut WriteSet, repository: &Repository, (user, trace): (&str, &str)) {
+    let id = repository.repository_id.as_str();
+    let flow = NewFlow::new(&SYNC, FlowId::generate(&cx.env), id, id)
+        .organization(&repository.organization_id)
+        .on_behalf_of(user)
+        .traced(trace);
+    foundry_flow::enqueue(ws, flow);
+}
+
+/// Adds a synchronization, or makes the one that runs be followed by another; fails if the repository has changed since
+/// it was read.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn schedule(
+    cx: &Context,
+    ws: &mut WriteSet,
+    repository: &Repository,
+    on_behalf: (&str, &str),
+) -> Result<()> {
+    let running = foundry_flow::unfinished(&cx.store, &SYNC, repository.repository_id.as_str()).await?;
+    let rev = ws.scope(Scope::organization(&repository.organization_id));
+    let another = !running.is_empty();
+    repositories::update(ws, rev, repository, vec![("refresh_wanted", another.into())]);
+    if !another {
+        enqueue(cx, ws, repository, on_behalf);
+    }
+    Ok(())
+}
+
 /// Creates or fetches the mirror, and stores its branches.
 async fn synchronize(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let repository = load(cx, flow.subject_id()).await?.filter(|r| r.state != State::Deleting);
     let Some(repository) = repository else { return Ok(Outcome::done()) };
     let begin = cx.env.clock.now();
+    let remote = match broker::remote(cx, &repository).await {
+        Ok(remote) => remote,
+        // A URL that is not allowed any more, or a credential that cannot be decrypted.
+        Err(e) if !e.reason().is_empty() && e.code() != Code::Internal => {
+            return Ok(Outcome::fail(e.reason(), e.message()));
+        }
+        Err(e) => return Err(e),
+    };
     let mirrored = tokio::select! {
-        mirrored = mirror(cx, &repository, flow) => mirrored,
+        mirrored = mirror(cx, &repository, &remote, flow) => mirrored,
         () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the sync was stopped")),
     };
     match mirrored {
-        Ok(found) => record(cx, flow, found, begin).await,
+        Ok(found) => record(cx, flow, &remote, found, begin).await,
         Err(e) => {
             let (repository, reason) = (flow.subject_id(), e.reason());
             tracing::warn!(repository, reason, stderr = e.stderr(), "mirroring failed");
             Ok(match e.retryable() {
                 true => Outcome::retry(reason, e.message()),
-                false => Outcome::fail(reason, e.message()),
+                false => {
+                    let mut ws = WriteSet::new();
+                    remote.learned(cx, &mut ws, Err(&e)).await?;
+                    Outcome::fail(reason, e.message()).recording(ws)
+                }
             })
         }
     }
@@ -76,20 +122,19 @@ async fn load(cx: &Context, id: &str) -> Result<Option<Repository>> {
 async fn mirror(
     cx: &Context,
     repository: &Repository,
+    remote: &Remote,
     flow: &StageContext,
 ) -> std::result::Result<Found, GitError> {
-    let allowed = cx.allow_findings.iter().filter_map(|entry| entry.rsplit_once(' '));
-    let allowed = allowed.filter(|(url, _)| *url == repository.url).map(|(_, check)| check);
-    let remote = RemoteUrl::parse(&repository.url, &cx.urls)?.allowing(allowed);
+    let remote = &remote.url;
     let path = cx.mirror_path(&repository.repository_id);
     flow.progress("fetching").await;
     let limits = MirrorLimits::default();
     let (mirror, is_new) = match Mirror::open(&cx.git, &path, limits).await {
         Ok(mirror) => (mirror, false),
-        Err(_) => (Mirror::create(&cx.git, &path, &remote, limits).await?, true),
+        Err(_) => (Mirror::create(&cx.git, &path, remote, limits).await?, true),
     };
     // After the first fetch, this one only lists the remote.
-    let report = mirror.fetch(&remote).await?;
+    let report = mirror.fetch(remote).await?;
     // A mirror that was lost lacks the commit on which work in an empty repository starts.
     if !is_new && !report.changed && report.digest == repository.listing {
         return Ok(Found { listing: report.digest, mirror: None });
@@ -124,7 +169,13 @@ async fn read(mirror: &Mirror, repository: &Repository) -> std::result::Result<F
 }
 
 /// Stores what was found at or after `begin`, and runs once more if another refresh was requested during the run.
-async fn record(cx: &Context, flow: &StageContext, found: Found, begin: Timestamp) -> Result<Outcome> {
+async fn record(
+    cx: &Context,
+    flow: &StageContext,
+    remote: &Remote,
+    found: Found,
+    begin: Timestamp,
+) -> Result<Outcome> {
     let Some(repository) = load(cx, flow.subject_id()).await? else { return Ok(Outcome::done()) };
     let mut ws = WriteSet::new();
     let rev = ws.scope(Scope::organization(&repository.organization_id));
@@ -152,6 +203,7 @@ async fn record(cx: &Context, flow: &StageContext, found: Found, begin: Timestam
     let guard = [key[0].clone(), ("refresh_wanted", again.into())];
     ws.guard(foundry_store::Guard::exists(&REPOSITORIES, &guard));
     ws.update_where(&REPOSITORIES, &key, &set);
+    remote.learned(cx, &mut ws, Ok(())).await?;
     let outcome = if again { Outcome::goto(MIRRORING) } else { Outcome::done() };
     Ok(outcome.recording(ws))
 }
@@ -171,11 +223,16 @@ impl Projection for Shown {
             }
             Some(Transition::Failed | Transition::Parked) => {
                 let next = match flow.reason.as_str() {
+                    reason if broker::next_action(reason).is_some() => {
+                        broker::next_action(reason).unwrap_or_default()
+                    }
                     "GIT_AUTH_REQUIRED" => "give Foundry access to the repository, then refresh it",
                     "GIT_OBJECTS_REFUSED" => {
                         "rewrite the object that is named, or have an operator allow the check for this repository"
                     }
-                    "GIT_REMOTE_NOT_FOUND" => "check the URL, or create the repository there and refresh",
+                    "GIT_REMOTE_NOT_FOUND" => {
+                        "check the URL and what its credential may read, or create the repository there and refresh"
+                    }
                     _ => "refresh the repository",
                 };
                 let condition = foundry_flow::condition(&SYNC, flow);

@@ -1,8 +1,8 @@
 //! The writes that schedule a synchronization, for the ops that need one.
 
 use foundry_authn::Caller;
-use foundry_core::{FlowId, Result};
-use foundry_flow::{FlowStatus, NewFlow};
+use foundry_core::Result;
+use foundry_flow::FlowStatus;
 use foundry_server::RequestContext;
 use foundry_store::{Scope, WriteSet};
 
@@ -29,11 +29,6 @@ pub fn refresh(cx: &Context, caller: &Caller, ws: &mut WriteSet, repository: &Re
     let rev = ws.scope(Scope::organization(&repository.organization_id));
     repositories::update(ws, rev, repository, vec![("refresh_wanted", another.into())]);
     if !another {
-        let id = repository.repository_id.as_str();
-        let flow = NewFlow::new(&sync::SYNC, FlowId::generate(&cx.env), id, id)
-            .organization(&repository.organization_id)
-            .on_behalf_of(caller.actor())
-            .traced(RequestContext::current_traceparent());
-        foundry_flow::enqueue(ws, flow);
+        sync::enqueue(cx, ws, repository, (&caller.actor(), &RequestContext::current_traceparent()));
     }
 }

@@ -4,6 +4,7 @@ pub mod base_requests;
 pub mod branches;
 pub mod changes;
 pub mod clones;
+pub mod credentials;
 pub mod jobs;
 pub mod repositories;
 pub mod works;
@@ -12,9 +13,14 @@ use foundry_proto::common::v1::{Condition, MergedParts, Publication, WorkNotices
 use foundry_proto::repo::v1::{JobBranches, PublishSettings};
 use foundry_store::{Encoded, Migrations, Reference, step};
 
+use crate::domain::credential::HostKey;
+
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 10] = [
+pub static ENCODED: [Encoded; 13] = [
     Encoded::message::<Condition>(&repositories::REPOSITORIES, "condition"),
+    Encoded::message::<Condition>(&credentials::CREDENTIALS, "condition"),
+    Encoded::json::<Vec<HostKey>>(&credentials::CREDENTIALS, "host_keys"),
+    Encoded::entity(&credentials::CREDENTIALS, "secret", credentials::is_sealed),
     Encoded::message::<Condition>(&works::WORKS, "condition"),
     Encoded::message::<WorkNotices>(&works::WORKS, "notices"),
     Encoded::message::<MergedParts>(&works::WORKS, "merged_from"),
@@ -27,7 +33,7 @@ pub static ENCODED: [Encoded; 10] = [
 ];
 
 /// Rows that others of this service name.
-pub static REFERENCES: [Reference; 5] = [
+pub static REFERENCES: [Reference; 6] = [
     Reference {
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has works' AS why FROM works w \
@@ -42,6 +48,12 @@ pub static REFERENCES: [Reference; 5] = [
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has jobs' AS why FROM jobs j \
               WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = j.repository_id)",
+    },
+    Reference {
+        table: "repositories",
+        sql: "SELECT DISTINCT repository_id AS id, 'it has a credential' AS why FROM repository_credentials c \
+              WHERE repository_id <> '' AND NOT EXISTS \
+              (SELECT 1 FROM repositories r WHERE r.repository_id = c.repository_id)",
     },
     Reference {
         table: "branches",
@@ -66,6 +78,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0004_work_branches"),
         step!("0005_fresh_base"),
         step!("0006_clone_mark"),
+        step!("0007_credentials"),
         step!("0009_jobs"),
     ],
 };

@@ -6,14 +6,14 @@ use foundry_store::Scope;
 use foundry_watch::Change;
 use foundry_watch_hub::{Fingerprint, Source, TableView};
 
-use crate::store::{repositories, works};
+use crate::store::{credentials, repositories, works};
 
 /// Kind of a repository's tombstone.
 pub const REPOSITORY: &str = "repository";
 /// Kind of a work's tombstone.
 pub const WORK: &str = "work";
 
-/// The view of `WatchRepositories`: all repositories and works of an organization.
+/// The view of `WatchRepositories`: all repositories, works and credentials of an organization.
 pub fn of_organization(organization: &OrganizationId) -> TableView {
     let fingerprint = Fingerprint::new("WatchRepositories", 1).filter("organization", organization.as_str());
     TableView::new("WatchRepositories", Scope::organization(organization), fingerprint)
@@ -32,6 +32,14 @@ pub fn of_organization(organization: &OrganizationId) -> TableView {
                 Ok(Change::upsert(format!("work/{}", w.task_id), w.rev, &item))
             })
             .tombstones(WORK, "work/"),
+        )
+        .source(
+            Source::new(credentials::BY_REV, [organization.as_str().into()], |row| {
+                let c = credentials::read(row)?;
+                let item = RepositoryItem { item: Some(Item::RepositoryCredential(c.to_proto())) };
+                Ok(Change::upsert(format!("credential/{}", c.credential_id), c.rev, &item))
+            })
+            .tombstones(credentials::KIND, "credential/"),
         )
 }
 

@@ -183,6 +183,10 @@ impl RepoService for FakeRepo {
         create_repository: CreateRepositoryRequest => CreateRepositoryResponse;
         list_repositories: ListRepositoriesRequest => ListRepositoriesResponse;
         delete_repository: DeleteRepositoryRequest => DeleteRepositoryResponse;
+        create_repository_credential: CreateRepositoryCredentialRequest => CreateRepositoryCredentialResponse;
+        list_repository_credentials: ListRepositoryCredentialsRequest => ListRepositoryCredentialsResponse;
+        delete_repository_credential: DeleteRepositoryCredentialRequest => DeleteRepositoryCredentialResponse;
+        test_repository_credential: TestRepositoryCredentialRequest => TestRepositoryCredentialResponse;
         list_branches: ListBranchesRequest => ListBranchesResponse;
         request_repository_refresh: RequestRepositoryRefreshRequest => RequestRepositoryRefreshResponse;
         watch_repository: WatchRepositoryRequest => FrameStream;

@@ -17,7 +17,7 @@ pub async fn job(gateway: &Gateway, begun: &Job) -> Result<Job, Failure> {
     let tasks = super::tasks();
     let mut watch = watch(gateway, &tasks, begun);
     let key = format!("job/{}", begun.job_id);
-    let (mut state, mut told, mut newest) = (State::default(), String::new(), begun.clone());
+    let (mut state, mut printed, mut newest) = (State::default(), String::new(), begun.clone());
     let ended = async {
         loop {
             let event = watch.next().await?;
@@ -26,9 +26,9 @@ pub async fn job(gateway: &Gateway, begun: &Job) -> Result<Job, Failure> {
             let Some(JobItem { item: Some(Item::Job(job)) }) = state.get(&key) else { continue };
             newest = job.clone();
             let text = in_words(job);
-            if text != told && !text.is_empty() {
+            if text != printed && !text.is_empty() {
                 eprintln!("{}", output::inert(&text));
-                told = text;
+                printed = text;
             }
             if matches!(job.state(), JobState::Done | JobState::Failed | JobState::Cancelled) {
                 return Ok(());

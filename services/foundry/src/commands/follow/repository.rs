@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use foundry_core::{Env, Tasks};
-use foundry_proto::repo::v1::{Repository, RepositoryItem, WatchRepositoryRequest, repository_item::Item};
+use foundry_proto::repo::v1::{
+    Repository, RepositoryCredential, RepositoryItem, WatchRepositoriesRequest, WatchRepositoryRequest,
+    repository_item::Item,
+};
 use foundry_watch::{Consumer, ConsumerConfig, Event, Op, State};
 use tonic::{Code, Status};
 
@@ -38,6 +41,52 @@ pub async fn repository(
     };
     let late =
         || Failure::new("the repository is still being mirrored").next("check it with `foundry repo list`");
+    tokio::time::timeout(limit, settled).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Follows a credential until it is as wanted, at most `limit`.
+///
+/// # Errors
+/// When it takes longer, when it is deleted, or the watch is refused.
+pub async fn credential(
+    gateway: &Gateway,
+    organization_id: &str,
+    credential_id: &str,
+    limit: Duration,
+    wanted: impl Fn(&RepositoryCredential) -> bool,
+) -> Result<RepositoryCredential, Failure> {
+    let tasks = super::tasks();
+    let (client, id) = (gateway.repo(), organization_id.to_owned());
+    let mut watch: Consumer<RepositoryItem> =
+        Consumer::start(&tasks, Env::system(), ConsumerConfig::new("credentials"), move |options| {
+            let (mut client, organization_id) = (client.clone(), id.clone());
+            async move {
+                let request = WatchRepositoriesRequest { options: Some(options), organization_id };
+                Ok(client.watch_repositories(request).await?.into_inner())
+            }
+        });
+    let key = format!("credential/{credential_id}");
+    let mut state = State::default();
+    let settled = async {
+        loop {
+            let event = watch.next().await?;
+            super::tell_connection(&event);
+            state.apply(&event);
+            match state.get(&key) {
+                Some(RepositoryItem { item: Some(Item::RepositoryCredential(c)) }) if wanted(c) => {
+                    return Ok(c.clone());
+                }
+                None if matches!(event, Event::Delta { .. }) => {
+                    return Err(Failure::new("the credential was removed").exit(4));
+                }
+                _ => {}
+            }
+        }
+    };
+    let late = || {
+        Failure::new("the credential is still being tested")
+            .next("check it with `foundry repo credential list`")
+    };
     tokio::time::timeout(limit, settled).await.unwrap_or_else(|_| Err(late()))
 }
 

@@ -1,7 +1,10 @@
 //! Publications to a real repository, with real interference.
 
+mod over_http;
+
 use std::path::PathBuf;
 
+use foundry_authn::Caller;
 use foundry_core::{FlowId, TaskId};
 use foundry_flow::proofs::{World, prove};
 use foundry_flow::{Binding, Status};
@@ -30,11 +33,21 @@ struct Published {
 
 impl Published {
     async fn new() -> Self {
-        let mut f = Fixture::new().await;
+        let f = Fixture::new().await;
+        let url = f.path().join("remote.git").to_str().unwrap().to_owned();
+        Self::at(f, url).await
+    }
+
+    /// With the remote registered by this URL.
+    async fn at(mut f: Fixture, url: String) -> Self {
         let remote = f.path().join("remote.git");
         git(f.path(), &["clone", "-q", "--bare", f.origin.to_str().unwrap(), remote.to_str().unwrap()]);
         f.origin = remote.clone();
-        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let request = foundry_proto::repo::v1::CreateRepositoryRequest { url, ..f.create() };
+        let created =
+            crate::ops::create_repository::create_repository(&f.cx, &f.member, request).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let (repository, task) = (created.repository.unwrap(), TaskId::generate(&f.env.env));
         let this = Self { f, task, repository, remote };
         this.hook("post-receive", "cat >> pushes");
         this.hand_over(&[("a.txt", "a\n")]).await;
@@ -194,7 +207,7 @@ async fn the_work_is_at_the_remote_and_the_service_knows_it() {
     assert_eq!(p.pushes(), 1);
     p.hand_over(&[("a.txt", "a\n"), ("b.txt", "b\n")]).await;
     assert_eq!(p.work().await.publication.unwrap().commits_since, 1);
-    // The fixture makes its commit anew: the agent has rewritten its history.
+    // The fixture makes another commit on the base: the agent has rewritten its history.
     assert_eq!(state(&p.publish(|_| {}).await), (JobState::Failed, "PUBLISH_NEEDS_FORCE"));
     let forced = p.publish(|r| r.force = true).await;
     assert_eq!(state(&forced), (JobState::Done, ""));
@@ -420,4 +433,60 @@ async fn jobs_go_with_their_repository() {
     crate::ops::delete_repository::delete_repository(&p.f.cx, &p.f.member, request).await.unwrap();
     p.f.engine.run_until_idle().await.unwrap();
     assert!(p.f.cx.store.query("SELECT job_id FROM jobs", &[]).await.unwrap().is_empty());
+}
+
+/// Keys of the changes of the watch after a revision, for the organization and for the repository; a `-` marks deleted ones.
+async fn watched(p: &Published, after: i64) -> [Vec<String>; 2] {
+    use foundry_watch_hub::View as _;
+    let snapshot = p.f.cx.store.snapshot().await.unwrap();
+    let repository = p.repository.repository_id.parse().unwrap();
+    let mut all = Vec::new();
+    for of in [None, Some(&repository)] {
+        let view = crate::view::jobs::of(&p.f.organization, of);
+        let found = view.changes_after(&snapshot, after, 100).await.unwrap();
+        let name = |c: &foundry_watch::Change| {
+            format!("{}{}", if c.op == foundry_watch::Op::Deleted { "-" } else { "" }, c.key)
+        };
+        all.push(found.changes.iter().map(name).collect());
+    }
+    all.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn the_watch_shows_each_change_of_a_job_and_its_removal() {
+    let p = Published::new().await;
+    let head = async || p.f.cx.store.head(&Scope::organization(&p.f.organization)).await.unwrap();
+    let before = head().await;
+    let id = p.started(|_| {}).await;
+    let key = format!("job/{id}");
+    assert_eq!(watched(&p, before).await, [vec![key.clone()], vec![key.clone()]]);
+    let created = head().await;
+    p.f.engine.run_until_idle().await.unwrap();
+    assert_eq!(watched(&p, created).await, [vec![key.clone()], vec![key.clone()]]);
+    let ended = head().await;
+    let request = foundry_proto::repo::v1::DeleteRepositoryRequest {
+        repository_id: p.repository.repository_id.clone(),
+        ..Default::default()
+    };
+    crate::ops::delete_repository::delete_repository(&p.f.cx, &p.f.member, request).await.unwrap();
+    p.f.engine.run_until_idle().await.unwrap();
+    let gone = format!("-{key}");
+    assert_eq!(watched(&p, ended).await, [vec![gone.clone()], vec![gone]]);
+}
+
+#[tokio::test]
+async fn only_the_newest_jobs_of_a_repository_are_kept() {
+    let p = Published::new().await;
+    let first = p.publish(|r| r.plan_only = true).await;
+    let id: JobId = first.job_id.parse().unwrap();
+    let mut job = jobs::find(&p.f.cx.store, &id).await.unwrap().unwrap();
+    for _ in 0..200 {
+        let mut ws = WriteSet::new();
+        let rev = ws.scope(Scope::organization(&p.f.organization));
+        job.job_id = JobId::generate(&p.f.env.env);
+        jobs::insert(&mut ws, rev, &job);
+        p.f.cx.store.commit(ws).await.unwrap();
+    }
+    p.started(|_| {}).await;
+    assert!(jobs::find(&p.f.cx.store, &id).await.unwrap().is_none());
 }

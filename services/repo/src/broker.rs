@@ -1,0 +1,155 @@
+//! Gives one operation on a remote the credential that is stored for it. Everything that talks to a remote gets its
+//! [`RemoteUrl`] here; the secret is decrypted for it, and forgotten with it.
+
+use std::path::PathBuf;
+
+use foundry_core::{Error, Result};
+use foundry_git::{Access, GitError, RemoteUrl};
+use foundry_proto::common::v1::Condition;
+use foundry_secrets::{Column, Keys, Sealed, Secret};
+use foundry_store::WriteSet;
+
+use crate::context::Context;
+use crate::domain::credential::{self, Credential, Kind, State};
+use crate::domain::repository::Repository;
+use crate::store::credentials::{self, CREDENTIALS};
+
+/// What decrypts credentials, and where keys for ssh are written while they are used.
+pub struct Broker {
+    pub keys: Keys,
+    /// Emptied when the service starts.
+    pub directory: PathBuf,
+}
+
+/// A remote for one operation. What gives access to it is removed when this is dropped.
+pub struct Remote {
+    pub url: RemoteUrl,
+    access: Option<Access>,
+    credential: Option<Credential>,
+}
+
+/// The remote of a repository, with the credential for the repository, or else the one of its organization for the
+/// host, if there is one.
+///
+/// # Errors
+/// When the URL is no longer allowed; `SECRET_UNREADABLE` when the key that encrypted the credential is missing.
+pub async fn remote(cx: &Context, repository: &Repository) -> Result<Remote> {
+    let allowed = cx.allow_findings.iter().filter_map(|entry| entry.rsplit_once(' '));
+    let allowed = allowed.filter(|(url, _)| *url == repository.url).map(|(_, check)| check);
+    let url = RemoteUrl::parse(&repository.url, &cx.urls)?.allowing(allowed);
+    let Some(origin) = url.origin() else { return Ok(Remote { url, access: None, credential: None }) };
+    let organization = &repository.organization_id;
+    let own = credentials::find_for(&cx.store, organization, repository.repository_id.as_str()).await?;
+    let found = match own {
+        Some(own) => Some(own),
+        None => credentials::find_for(&cx.store, organization, &origin).await?,
+    };
+    match found {
+        Some(credential) => with(cx, url, credential).await,
+        None => Ok(Remote { url, access: None, credential: None }),
+    }
+}
+
+/// A remote with this credential and no other.
+///
+/// # Errors
+/// As [`remote`].
+pub async fn with(cx: &Context, url: RemoteUrl, credential: Credential) -> Result<Remote> {
+    let broker = &cx.broker;
+    let sealed = Sealed::from_bytes(credential.sealed.as_ref());
+    let secret = broker.keys.open(column(&credential.binding()), &sealed)?;
+    let origin = credential.origin.clone();
+    let access = match credential.kind {
+        Kind::Token | Kind::Basic => Access::basic(origin, &credential.username, &secret),
+        Kind::SshKey => {
+            let known = credential.host_keys.iter().map(|key| key.public_key.clone()).collect();
+            Access::ssh(origin, secret, known, &broker.directory).await?
+        }
+    };
+    let url = url.with_access(access.clone());
+    Ok(Remote { url, access: Some(access), credential: Some(credential) })
+}
+
+impl Remote {
+    /// Adds what the use of the credential has shown to a write set: whether it was accepted, and the key of the host
+    /// on the first connection.
+    ///
+    /// # Errors
+    /// `INTERNAL` when it cannot be encoded.
+    pub async fn learned(
+        &self,
+        cx: &Context,
+        ws: &mut WriteSet,
+        result: std::result::Result<(), &GitError>,
+    ) -> Result<()> {
+        let (Some(old), Some(access)) = (&self.credential, &self.access) else { return Ok(()) };
+        let now = cx.env.clock.now();
+        let mut new = old.clone();
+        if old.kind == Kind::SshKey && old.host_keys.is_empty() {
+            new.host_keys = credential::shown_host_keys(&access.host_keys().await, now);
+        }
+        match result {
+            Ok(()) => (new.state, new.condition) = (State::Working, Condition::default()),
+            Err(e) if is_about_access(e) => {
+                (new.state, new.condition) = (State::Failed, condition(e.reason(), e.message()));
+            }
+            // Whether the remote accepts it is not known.
+            Err(_) => {}
+        }
+        let is_known = |condition: &Condition| condition.reason.clone();
+        let same = new.state == old.state && is_known(&new.condition) == is_known(&old.condition);
+        if same && new.host_keys == old.host_keys {
+            return Ok(());
+        }
+        new.condition.since_time = Some(now.to_proto());
+        new.test_time = Some(now);
+        credentials::record(ws, old.rev, &new)
+    }
+}
+
+/// Whether the remote has judged the credential, or the host is not the known one.
+pub fn is_about_access(e: &GitError) -> bool {
+    ["REPOSITORY_CREDENTIALS_REFUSED", "REPOSITORY_HOST_KEY_CHANGED"].contains(&e.reason())
+}
+
+/// A condition with what can be done about it.
+pub fn condition(reason: &str, message: &str) -> Condition {
+    Condition {
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        next_action: next_action(reason).unwrap_or("test it again").to_owned(),
+        retryable: true,
+        ..Condition::default()
+    }
+}
+
+/// What can be done about a remote that lets nobody in.
+pub fn next_action(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "REPOSITORY_CREDENTIALS_REQUIRED" => {
+            "store a credential in the repository's settings or with `foundry repo credential add`"
+        }
+        "REPOSITORY_CREDENTIALS_REFUSED" => {
+            "store a credential that may read the repository, with `foundry repo credential add --replace`"
+        }
+        "REPOSITORY_HOST_KEY_CHANGED" => {
+            "ask the operator of the host whether its key has changed; then accept the new one with \
+             `foundry repo credential test --accept-host-key`"
+        }
+        _ => return None,
+    })
+}
+
+/// Encrypts a secret for the row of a credential.
+///
+/// # Errors
+/// When it cannot be encrypted.
+pub fn seal(cx: &Context, credential: &Credential, secret: &Secret) -> Result<bytes::Bytes, Error> {
+    let sealed = cx.broker.keys.seal(column(&credential.binding()), secret)?;
+    Ok(bytes::Bytes::copy_from_slice(sealed.as_bytes()))
+}
+
+/// The column of the secret; its encryption is bound to it.
+pub const fn column(row: &str) -> Column<'_> {
+    Column { service: "repo", table: CREDENTIALS.name(), row, column: "secret" }
+}
