@@ -20,6 +20,7 @@ const FILES: &[&str] = &[
     "foundry/auth/v1/auth.proto",
     "foundry/auth/v1/auth_service.proto",
     "foundry/repo/v1/credential.proto",
+    "foundry/repo/v1/job.proto",
     "foundry/repo/v1/repo.proto",
     "foundry/repo/v1/repo_service.proto",
     "foundry/provisioner/v1/provisioner.proto",

@@ -108,6 +108,8 @@ ids! {
     ProfileId = "prf", "profile_id";
     /// A stored file of a message or of an agent.
     AttachmentId = "att", "attachment_id";
+    /// An action on branches of a repository.
+    JobId = "job", "job_id";
     /// A durable flow or job.
     FlowId = "flow", "flow_id";
 }

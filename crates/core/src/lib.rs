@@ -15,7 +15,7 @@ mod text;
 pub use clock::{Clock, SystemClock, Timestamp, proto_duration, sleep_until};
 pub use error::{Code, Error, FieldViolation, Result};
 pub use id::{
-    AccessTokenId, AgentSessionId, AttachmentId, CredentialId, FlowId, MessageId, ModelProviderId,
+    AccessTokenId, AgentSessionId, AttachmentId, CredentialId, FlowId, JobId, MessageId, ModelProviderId,
     OrganizationId, ProfileId, RepositoryCredentialId, RepositoryId, SandboxId, SessionId, TaskId, UserId,
 };
 pub use lock::lock;

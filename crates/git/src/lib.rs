@@ -27,7 +27,8 @@ pub use error::{GitError, GitErrorKind};
 pub use mirror::{
     Branch, Branches, ChangeKind, EntryKind, FetchProtocol, FetchReport, FileChange, FileContent,
     ImportLimits, ImportedWork, Merged, MergedBase, Mirror, MirrorLimits, Object, ObjectKind, Patch,
-    Revision, ServedRefs, ServedWork, TreeEntry, TreePage,
+    PublishSpec, Publishable, Pushed, Refusal, RemoteTip, Revision, ServedRefs, ServedWork, TreeEntry,
+    TreePage,
 };
 pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
 pub use path::{PathError, RepoPath};

@@ -101,6 +101,16 @@ impl WorkName {
     pub fn base_ref(&self) -> String {
         format!("refs/foundry/base/{}", self.0)
     }
+
+    /// The ref that keeps the work that was published last.
+    pub fn published_ref(&self) -> String {
+        format!("refs/foundry/published/{}", self.0)
+    }
+
+    /// The ref that keeps a tip that a push has replaced; the name is that of the push.
+    pub fn replaced_ref(&self) -> String {
+        format!("refs/foundry/replaced/{}", self.0)
+    }
 }
 
 impl From<&foundry_core::TaskId> for WorkName {

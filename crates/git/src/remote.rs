@@ -308,6 +308,13 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// A text of the remote without the secret.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        self.access.as_ref().map_or_else(|| text.to_owned(), |access| access.redact(text))
+    }
+}
+
 /// Whether ssh has refused the key of the host.
 fn is_about_host_key(stderr: &str) -> bool {
     stderr.contains("Host key verification failed") || stderr.contains("HOST IDENTIFICATION HAS CHANGED")

@@ -1,7 +1,7 @@
 //! The words for notices about a work, the same in the CLI and in an explanation.
 
 use foundry_core::counted;
-use foundry_proto::common::v1::{MergedFrom, WorkNotice, WorkNoticeKind};
+use foundry_proto::common::v1::{MergedFrom, Publication, WorkNotice, WorkNoticeKind};
 
 /// What a notice says, and what to do about it; nothing to do is empty. Both contain texts of the agent, so they are
 /// made inert before they are printed.
@@ -122,6 +122,16 @@ fn lost_words(how: &str) -> String {
 /// What a work has merged, as in `30 files merged from develop`.
 pub fn merged_words(merged: &MergedFrom) -> String {
     format!("{} merged from {}", counted(merged.files_changed, "file"), merged.branch)
+}
+
+/// Where a work is published, as in `published at 0123456789ab on feat/x, 2 commits since`.
+pub fn publication_words(publication: &Publication) -> String {
+    let commit = publication.commit.get(..12).unwrap_or(&publication.commit);
+    let since = match publication.commits_since {
+        0 => String::new(),
+        count => format!(", {} since", counted(count, "commit")),
+    };
+    format!("published at {commit} on {}{since}", publication.branch)
 }
 
 fn size(bytes: i64) -> String {

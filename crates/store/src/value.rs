@@ -190,7 +190,7 @@ macro_rules! from_ids {
 }
 
 from_ids! {
-    AccessTokenId AgentSessionId AttachmentId CredentialId FlowId MessageId ModelProviderId OrganizationId ProfileId
+    AccessTokenId AgentSessionId AttachmentId CredentialId FlowId JobId MessageId ModelProviderId OrganizationId ProfileId
     RepositoryCredentialId RepositoryId
     SandboxId SessionId TaskId UserId
 }

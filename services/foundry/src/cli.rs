@@ -187,6 +187,9 @@ pub enum Repo {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Show and cancel jobs: what Foundry does to branches of a repository's remote.
+    #[command(subcommand)]
+    Jobs(Jobs),
 }
 
 /// Create tasks, follow them, read their work and end them.
@@ -237,6 +240,8 @@ pub enum Task {
         #[arg(long, short = 'f', value_name = "FILE")]
         file: PathBuf,
     },
+    /// Push a task's work to a branch of the repository's remote, and follow that. Ctrl-C detaches; the job goes on.
+    Publish(Box<PublishTask>),
     /// List a directory in a task's work tree.
     Files {
         /// Id of the task, as `foundry task list` prints it.
@@ -284,6 +289,51 @@ pub enum Task {
         /// Return immediately instead of following.
         #[arg(long)]
         detach: bool,
+    },
+}
+
+/// Options of a publication.
+#[derive(Args)]
+pub struct PublishTask {
+    /// Id of the task, as `foundry task list` prints it.
+    pub task_id: String,
+    /// Branch of the remote; default: the task's branch. One that exists already must be named.
+    #[arg(long, default_value = "", value_name = "BRANCH")]
+    pub to: String,
+    /// Publish one commit in place of the agent's own.
+    #[arg(long)]
+    pub squash: bool,
+    /// Message of the commit for what the agent has not committed, or of all with --squash; default: the task's title.
+    #[arg(long, short = 'm', default_value = "", value_name = "TEXT")]
+    pub message: String,
+    /// Only show what would be pushed.
+    #[arg(long)]
+    pub plan: bool,
+    /// Replace commits of the branch at the remote, if it is still where it was last seen.
+    #[arg(long)]
+    pub force: bool,
+    /// Return immediately instead of following.
+    #[arg(long)]
+    pub detach: bool,
+}
+
+/// Show and cancel jobs: what Foundry does to branches of a repository's remote.
+#[derive(Subcommand)]
+pub enum Jobs {
+    /// List the jobs of a repository, newest first.
+    List {
+        /// Name, or id as `foundry repo list` prints it; default: the only one.
+        repository: Option<String>,
+    },
+    /// Show a job with its plan and result.
+    Show {
+        /// Id of the job, as `foundry repo jobs list` prints it.
+        job_id: String,
+    },
+    /// Cancel a job in any state.
+    Cancel {
+        /// Id of the job, as `foundry repo jobs list` prints it.
+        job_id: String,
     },
 }
 

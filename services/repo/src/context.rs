@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_authn::{Authenticator, Caller};
-use foundry_core::{Env, Error, RepositoryCredentialId, RepositoryId, Result, TaskId};
+use foundry_core::{Env, Error, JobId, RepositoryCredentialId, RepositoryId, Result, TaskId};
 use foundry_git::{Git, Mirror, MirrorLimits, UrlPolicy};
 use foundry_proto::common::v1::Role;
 use foundry_store::{Snapshot, Store};
@@ -14,10 +14,11 @@ use tokio::sync::Semaphore;
 
 use crate::broker::Broker;
 use crate::domain::credential::Credential;
+use crate::domain::job::Job;
 use crate::domain::repository::Repository;
 use crate::domain::work::Work;
 use crate::serving::Serving;
-use crate::store::{credentials, repositories, works};
+use crate::store::{credentials, jobs, repositories, works};
 
 /// Concurrent reads of mirrors on behalf of requests.
 pub const CONCURRENT_READS: usize = 8;
@@ -87,6 +88,18 @@ impl Context {
         let found = repositories::find(&self.store, &id).await?;
         let found = found.ok_or_else(|| Error::not_found("repository", id.as_str()))?;
         caller.require_for(&found.organization_id, role, "repository", id.as_str())?;
+        Ok(found)
+    }
+
+    /// The job, for a caller with at least `role` in its organization.
+    ///
+    /// # Errors
+    /// As [`Context::repository`].
+    pub async fn job(&self, caller: &Caller, id: &str, role: Role) -> Result<Job> {
+        let id: JobId = id.parse()?;
+        let found = jobs::find(&self.store, &id).await?;
+        let found = found.ok_or_else(|| Error::not_found("job", id.as_str()))?;
+        caller.require_for(&found.organization_id, role, "job", id.as_str())?;
         Ok(found)
     }
 

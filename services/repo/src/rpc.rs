@@ -34,11 +34,16 @@ foundry_service::rpcs! {
         get_work_patch: GetWorkPatchRequest => GetWorkPatchResponse;
         list_work_tree: ListWorkTreeRequest => ListWorkTreeResponse;
         get_work_file: GetWorkFileRequest => GetWorkFileResponse;
+        publish_branch: PublishBranchRequest => PublishBranchResponse;
+        get_job: GetJobRequest => GetJobResponse;
+        list_jobs: ListJobsRequest => ListJobsResponse;
+        cancel_job: CancelJobRequest => CancelJobResponse;
         import_work: Streaming<ImportWorkRequest> => ImportWorkResponse;
     }
     watches {
         watch_repositories: WatchRepositoriesRequest => WatchRepositoriesStream, "WatchRepositories";
         watch_repository: WatchRepositoryRequest => WatchRepositoryStream, "WatchRepository";
+        watch_jobs: WatchJobsRequest => WatchJobsStream, "WatchJobs";
     }
     also {
         type ServeFetchStream = Answers<ServeFetchResponse>;

@@ -19,6 +19,7 @@ mod limits;
 mod models;
 mod namespace;
 mod private_sources;
+mod publishing;
 mod sandbox_origin;
 mod start;
 mod story;

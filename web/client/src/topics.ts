@@ -3,8 +3,9 @@ import { AppShellItemSchema, type AppShellItem } from './gen/foundry/auth/v1/aut
 import { WatchAppShellRequestSchema } from './gen/foundry/auth/v1/auth_service_pb';
 import { SandboxItemSchema, type SandboxItem } from './gen/foundry/provisioner/v1/provisioner_pb';
 import { WatchSandboxRequestSchema } from './gen/foundry/provisioner/v1/provisioner_service_pb';
+import { JobItemSchema, type JobItem } from './gen/foundry/repo/v1/job_pb';
 import { RepositoryItemSchema, type RepositoryItem } from './gen/foundry/repo/v1/repo_pb';
-import { WatchRepositoryRequestSchema } from './gen/foundry/repo/v1/repo_service_pb';
+import { WatchJobsRequestSchema, WatchRepositoryRequestSchema } from './gen/foundry/repo/v1/repo_service_pb';
 import {
   OrganizationItemSchema,
   SessionItemSchema,
@@ -63,6 +64,10 @@ export const topics = {
       { repositoryId },
       RepositoryItemSchema,
     ),
+
+  /** The jobs of a repository; keys `job/<id>`. */
+  jobs: (organizationId: string, repositoryId: string): Topic<JobItem> =>
+    topic('jobs', '/foundry.repo.v1.RepoService/WatchJobs', WatchJobsRequestSchema, { organizationId, repositoryId }, JobItemSchema),
 
   /** A sandbox; key `sandbox/<id>`. */
   sandbox: (sandboxId: string): Topic<SandboxItem> =>

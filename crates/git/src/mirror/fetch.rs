@@ -247,7 +247,7 @@ async fn remove_if_there(path: &Path) -> Result<()> {
         .map_err(|e| GitError::io("cannot record what is fetched", &e))
 }
 
-fn remote_command(command: GitCommand, endpoint: &Endpoint, limits: RunLimits) -> GitCommand {
+pub(super) fn remote_command(command: GitCommand, endpoint: &Endpoint, limits: RunLimits) -> GitCommand {
     let command = command.protocols(endpoint.protocols).limits(limits);
     let command = endpoint.env.iter().fold(command, |c, (name, value)| c.env(name, value));
     endpoint.config.iter().fold(command, |c, (key, value)| c.config(*key, value.clone()))

@@ -1,6 +1,8 @@
 //! A bare mirror of one remote repository: its branches under `refs/heads`, the tags that they reach under
 //! `refs/tags`, imported work under `refs/foundry/work`, the commits that work started from under
-//! `refs/foundry/base`, and under `refs/foundry/empty` the start of work in a repository without a commit.
+//! `refs/foundry/base`, the work that was published last under `refs/foundry/published`, tips that a push has replaced at
+//! the remote under `refs/foundry/replaced`, and under `refs/foundry/empty` the start of work in a repository without a
+//! commit.
 //!
 //! Everything that changes a mirror holds its [`Lock`]; reads need none, because refs change
 //! atomically and objects are only added.
@@ -11,6 +13,8 @@ mod fetch;
 mod import;
 mod merged;
 mod patch_split;
+mod publish;
+mod push;
 mod quarantine;
 mod refs;
 mod serve;
@@ -24,6 +28,8 @@ pub use diff::{ChangeKind, FileChange, Patch};
 pub use fetch::FetchReport;
 pub use import::{ImportLimits, ImportedWork};
 pub use merged::{Merged, MergedBase};
+pub use publish::{PublishSpec, Publishable};
+pub use push::{Pushed, Refusal, RemoteTip};
 pub use refs::{Branch, Branches, Revision};
 pub use serve::{FetchProtocol, ServedRefs, ServedWork};
 pub use tree::{EntryKind, FileContent, Object, ObjectKind, TreeEntry, TreePage};

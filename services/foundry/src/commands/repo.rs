@@ -11,7 +11,7 @@ use foundry_proto::task::v1::ListTasksRequest;
 
 use crate::cli::{Output, Repo};
 use crate::client::{Gateway, request_id};
-use crate::commands::{credential, follow, losing};
+use crate::commands::{credential, follow, jobs, losing};
 use crate::failure::Failure;
 use crate::output;
 
@@ -25,6 +25,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Repo) -> Result<Exi
         Repo::Remove { repository, force, no_wait } => {
             remove(gateway, output, &repository, force, no_wait).await?;
         }
+        Repo::Jobs(command) => jobs::run(gateway, output, command).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

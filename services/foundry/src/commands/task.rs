@@ -9,9 +9,11 @@ use foundry_proto::task::v1::{
     TaskSummary,
 };
 
+use foundry_service::publication_words;
+
 use crate::cli::{CreateTask, Output, Task};
 use crate::client::{Gateway, request_id};
-use crate::commands::{attachment, checks, fetch, files, follow, losing, repo, text_or_stdin};
+use crate::commands::{attachment, checks, fetch, files, follow, losing, publish, repo, text_or_stdin};
 use crate::failure::Failure;
 use crate::output;
 
@@ -26,6 +28,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
         Task::Diff { task_id, patch, merged } => diff(gateway, output, task_id, patch, merged).await?,
         Task::Fetch { task_id, into } => fetch::fetch(gateway, output, &task_id, into).await?,
         Task::Bundle { task_id, file } => fetch::bundle(gateway, &task_id, &file).await?,
+        Task::Publish(args) => return Box::pin(publish::run(gateway, output, *args)).await,
         Task::Files { task_id, path } => files::list(gateway, output, task_id, path).await?,
         Task::Cat { task_id, path } => files::print(gateway, output, task_id, path).await?,
         Task::Explain { task_id } => explain(gateway, output, task_id).await?,
@@ -101,7 +104,10 @@ async fn retry(
 
 fn scheduled(output: Output, task: Option<TaskEntity>) -> Result<(), Failure> {
     output::one(output, &task.unwrap_or_default(), |t| {
-        output::line(&output::state(t.state().as_str_name(), "TASK_STATE_"))
+        output::line(&output::state(t.state().as_str_name(), "TASK_STATE_"));
+        if let Some(publication) = t.changes.as_ref().and_then(|c| c.publication.as_ref()) {
+            output::line(&format!("its work is {}", output::inert(&publication_words(publication))));
+        }
     })
 }
 

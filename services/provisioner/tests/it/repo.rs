@@ -228,6 +228,7 @@ impl RepoService for FakeRepo {
 
     type WatchRepositoriesStream = BoxStream<'static, Result<Frame, Status>>;
     type WatchRepositoryStream = BoxStream<'static, Result<Frame, Status>>;
+    type WatchJobsStream = BoxStream<'static, Result<Frame, Status>>;
 
     async fn watch_repositories(
         &self,
@@ -240,6 +241,38 @@ impl RepoService for FakeRepo {
         &self,
         _: Request<p::WatchRepositoryRequest>,
     ) -> Result<Response<Self::WatchRepositoryStream>, Status> {
+        absent()
+    }
+
+    async fn publish_branch(
+        &self,
+        _: Request<p::PublishBranchRequest>,
+    ) -> Result<Response<p::PublishBranchResponse>, Status> {
+        absent()
+    }
+
+    async fn get_job(&self, _: Request<p::GetJobRequest>) -> Result<Response<p::GetJobResponse>, Status> {
+        absent()
+    }
+
+    async fn list_jobs(
+        &self,
+        _: Request<p::ListJobsRequest>,
+    ) -> Result<Response<p::ListJobsResponse>, Status> {
+        absent()
+    }
+
+    async fn cancel_job(
+        &self,
+        _: Request<p::CancelJobRequest>,
+    ) -> Result<Response<p::CancelJobResponse>, Status> {
+        absent()
+    }
+
+    async fn watch_jobs(
+        &self,
+        _: Request<p::WatchJobsRequest>,
+    ) -> Result<Response<Self::WatchJobsStream>, Status> {
         absent()
     }
 

@@ -2,6 +2,8 @@
 
 pub mod base;
 pub mod credential;
+pub mod job;
 pub mod name;
+pub mod publishing;
 pub mod repository;
 pub mod work;

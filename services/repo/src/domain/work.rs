@@ -2,7 +2,7 @@
 
 use foundry_core::{OrganizationId, RepositoryId, Result, TaskId, Timestamp};
 use foundry_git::CommitId;
-use foundry_proto::common::v1::{Condition, MergedFrom, WorkNotice};
+use foundry_proto::common::v1::{Condition, MergedFrom, Publication, WorkNotice};
 use foundry_proto::repo::v1;
 
 /// State of the newest import.
@@ -79,6 +79,8 @@ pub struct Work {
     pub hand_over_time: Option<Timestamp>,
     /// What the readable version has merged from other branches.
     pub merged_from: Vec<MergedFrom>,
+    /// Where it was last published.
+    pub publication: Option<Publication>,
 }
 
 /// Bounds the notices of a caller: more than these do not fit on a watch.
@@ -103,6 +105,11 @@ impl Work {
         Ok(CommitId::parse(commit)?)
     }
 
+    /// Whether the readable version differs from what the work started from.
+    pub fn has_changes(&self) -> bool {
+        !self.head_commit.is_empty() && self.head_commit != self.base_commit
+    }
+
     /// As callers see it.
     pub fn to_proto(&self) -> v1::Work {
         v1::Work {
@@ -121,6 +128,7 @@ impl Work {
             notices: self.notices.clone(),
             hand_over_time: self.hand_over_time.map(Timestamp::to_proto),
             merged_from: self.merged_from.clone(),
+            publication: self.publication.clone(),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::store::branches::BRANCHES;
 use crate::store::changes;
 use crate::store::clones::CLONES;
 use crate::store::credentials;
+use crate::store::jobs;
 use crate::store::repositories::{self, REPOSITORIES};
 use crate::store::works::WORKS;
 use crate::view::repositories::{REPOSITORY, WORK};
@@ -43,6 +44,10 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
         changes::forget_all(&mut ws, task);
         ws.remove(&WORKS, &[task.into()]);
         ws.tombstone(rev, WORK, task);
+    }
+    for job in jobs::of_repository(&cx.store, &id).await? {
+        foundry_flow::request_cancel(&mut ws, &job.flow_id);
+        jobs::remove(&mut ws, rev, &job);
     }
     if let Some(own) = credentials::find_for(&cx.store, &repository.organization_id, id.as_str()).await? {
         credentials::delete(&mut ws, &own);

@@ -47,6 +47,11 @@ const MAX_DOUBTS: u32 = 20;
 /// Bytes of patches that are stored in one commit.
 const BYTES_PER_COMMIT: usize = 4 << 20;
 
+/// The key that is signalled when an import has ended.
+pub fn imported_key(task: &TaskId) -> String {
+    format!("work/{task}")
+}
+
 /// File in which the bundle of a version waits for its import.
 pub fn bundle_path(incoming: &Path, task: &TaskId, version: i64) -> PathBuf {
     incoming.join(format!("{task}-{version}.bundle"))
@@ -122,6 +127,8 @@ struct Imported {
     /// What was merged from other branches, and then all files that differ from the base.
     merged: Vec<MergedFrom>,
     whole: Vec<(v1::FileChange, Bytes)>,
+    /// Commits since the last publication.
+    since: i32,
 }
 
 async fn examine(cx: &Context, work: &Work, bundle: &Path) -> std::result::Result<Imported, GitError> {
@@ -155,7 +162,8 @@ async fn examine(cx: &Context, work: &Work, bundle: &Path) -> std::result::Resul
         files_changed: i32::try_from(m.files).unwrap_or(i32::MAX),
     };
     let merged = merged.map(|m| m.merged.into_iter().map(shown).collect()).unwrap_or_default();
-    Ok(Imported { head: imported.head.to_string(), files, merged, whole })
+    let since = super::publish::commits_since(&mirror, work.publication.as_ref(), &imported.head).await?;
+    Ok(Imported { head: imported.head.to_string(), files, merged, whole, since })
 }
 
 fn known(merged: &MergedFrom) -> Option<(BranchName, CommitId)> {
@@ -240,7 +248,11 @@ async fn show(cx: &Context, task: &TaskId, version: i64, imported: Imported) -> 
     work.deletions = imported.files.iter().map(|(c, _)| c.deletions).sum();
     work.import_time = Some(now);
     work.merged_from = imported.merged;
+    if let Some(publication) = &mut work.publication {
+        publication.commits_since = imported.since;
+    }
     works::save(&mut ws, rev, &work);
+    foundry_flow::signal(&mut ws, &cx.env, &imported_key(task));
     let outcome = if newer { Outcome::goto(IMPORTING) } else { Outcome::done() };
     Ok(outcome.recording(ws))
 }
@@ -257,6 +269,7 @@ fn nothing_left(cx: &Context, mut work: Work) -> WriteSet {
             Condition { since_time: Some(cx.env.clock.now().to_proto()), ..Condition::default() };
     }
     works::save(&mut ws, rev, &work);
+    foundry_flow::signal(&mut ws, &cx.env, &imported_key(&work.task_id));
     ws
 }
 
@@ -277,6 +290,7 @@ async fn refuse(cx: &Context, task: &TaskId, version: i64, e: &GitError) -> Resu
         ..Condition::default()
     };
     works::save(&mut ws, rev, &work);
+    foundry_flow::signal(&mut ws, &cx.env, &imported_key(task));
     Ok(Outcome::done().recording(ws))
 }
 

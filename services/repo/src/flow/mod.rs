@@ -6,6 +6,7 @@ pub mod check;
 pub mod collect;
 pub mod delete;
 pub mod import;
+pub mod publish;
 pub mod sync;
 
 use std::sync::Arc;
@@ -22,5 +23,6 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         import::IMPORT.bind(cx).projection(import::Shown),
         delete::DELETE.bind(cx),
         collect::COLLECT.bind(cx),
+        publish::PUBLISH.bind(cx).projection(publish::Shown(cx.env.clone())),
     ]
 }

@@ -226,6 +226,7 @@ fn new_work(arrived: &Arrival) -> Work {
         notices: Vec::new(),
         hand_over_time: None,
         merged_from: Vec::new(),
+        publication: None,
     }
 }
 

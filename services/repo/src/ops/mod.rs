@@ -1,26 +1,31 @@
 //! One file per rpc.
 
+pub mod cancel_job;
 pub mod check_branch_names;
 pub mod create_repository;
 pub mod create_repository_credential;
 pub mod delete_repository;
 pub mod delete_repository_credential;
 pub mod get_clone_source;
+pub mod get_job;
 pub mod get_repository;
 pub mod get_work;
 pub mod get_work_file;
 pub mod get_work_patch;
 pub mod import_work;
 pub mod list_branches;
+pub mod list_jobs;
 pub mod list_repositories;
 pub mod list_repository_credentials;
 pub mod list_work_changes;
 pub mod list_work_tree;
+pub mod publish_branch;
 pub mod release_clone;
 pub mod request_repository_refresh;
 pub mod scheduling;
 pub mod serve_fetch;
 pub mod stream_work_patch;
 pub mod test_repository_credential;
+pub mod watch_jobs;
 pub mod watch_repositories;
 pub mod watch_repository;

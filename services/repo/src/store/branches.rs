@@ -82,20 +82,25 @@ pub async fn all(store: &Store, repository: &RepositoryId) -> Result<Vec<BranchR
     store.query(sql, &[repository.as_str().into()]).await?.iter().map(read).collect()
 }
 
+/// Adds a branch, or moves it.
+pub fn put(ws: &mut WriteSet, repository: &RepositoryId, branch: &BranchRow) {
+    let values = vec![
+        repository.as_str().into(),
+        branch.name.as_str().into(),
+        branch.commit_id.as_str().into(),
+        branch.commit_time.into(),
+        branch.subject.as_str().into(),
+    ];
+    ws.upsert(&BRANCHES, values);
+}
+
 /// Replaces the stored branches with `new`, writing only the differences.
 pub fn replace(ws: &mut WriteSet, repository: &RepositoryId, old: &[BranchRow], new: &[BranchRow]) {
     let before: std::collections::BTreeMap<&str, &BranchRow> =
         old.iter().map(|b| (b.name.as_str(), b)).collect();
     let names: std::collections::BTreeSet<&str> = new.iter().map(|b| b.name.as_str()).collect();
     for branch in new.iter().filter(|b| before.get(b.name.as_str()) != Some(b)) {
-        let values = vec![
-            repository.as_str().into(),
-            branch.name.as_str().into(),
-            branch.commit_id.as_str().into(),
-            branch.commit_time.into(),
-            branch.subject.as_str().into(),
-        ];
-        ws.upsert(&BRANCHES, values);
+        put(ws, repository, branch);
     }
     for gone in old.iter().filter(|b| !names.contains(b.name.as_str())) {
         ws.remove(&BRANCHES, &[repository.as_str().into(), gone.name.as_str().into()]);

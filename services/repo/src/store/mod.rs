@@ -5,16 +5,18 @@ pub mod branches;
 pub mod changes;
 pub mod clones;
 pub mod credentials;
+pub mod jobs;
 pub mod repositories;
 pub mod works;
 
-use foundry_proto::common::v1::{Condition, MergedParts, WorkNotices};
+use foundry_proto::common::v1::{Condition, MergedParts, Publication, WorkNotices};
+use foundry_proto::repo::v1::{JobBranches, PublishSettings};
 use foundry_store::{Encoded, Migrations, Reference, step};
 
 use crate::domain::credential::HostKey;
 
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 9] = [
+pub static ENCODED: [Encoded; 13] = [
     Encoded::message::<Condition>(&repositories::REPOSITORIES, "condition"),
     Encoded::message::<Condition>(&credentials::CREDENTIALS, "condition"),
     Encoded::json::<Vec<HostKey>>(&credentials::CREDENTIALS, "host_keys"),
@@ -22,12 +24,16 @@ pub static ENCODED: [Encoded; 9] = [
     Encoded::message::<Condition>(&works::WORKS, "condition"),
     Encoded::message::<WorkNotices>(&works::WORKS, "notices"),
     Encoded::message::<MergedParts>(&works::WORKS, "merged_from"),
+    Encoded::message::<Publication>(&works::WORKS, "publication"),
+    Encoded::message::<Condition>(&jobs::JOBS, "condition"),
+    Encoded::message::<JobBranches>(&jobs::JOBS, "branches"),
+    Encoded::message::<PublishSettings>(&jobs::JOBS, "publish"),
     Encoded::entity(&changes::WORK_CHANGES, "change", |row, _| changes::decoded(row).map(drop)),
     Encoded::entity(&changes::WORK_WHOLE_CHANGES, "change", |row, _| changes::decoded(row).map(drop)),
 ];
 
 /// Rows that others of this service name.
-pub static REFERENCES: [Reference; 5] = [
+pub static REFERENCES: [Reference; 6] = [
     Reference {
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has works' AS why FROM works w \
@@ -37,6 +43,11 @@ pub static REFERENCES: [Reference; 5] = [
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has branches' AS why FROM branches b \
               WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = b.repository_id)",
+    },
+    Reference {
+        table: "repositories",
+        sql: "SELECT DISTINCT repository_id AS id, 'it has jobs' AS why FROM jobs j \
+              WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = j.repository_id)",
     },
     Reference {
         table: "repositories",
@@ -68,6 +79,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0005_fresh_base"),
         step!("0006_clone_mark"),
         step!("0007_credentials"),
+        step!("0009_jobs"),
     ],
 };
 

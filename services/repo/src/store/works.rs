@@ -1,7 +1,7 @@
 //! Table `works`: the work of each task and the state of its import.
 
 use foundry_core::{RepositoryId, Result, TaskId};
-use foundry_proto::common::v1::{MergedParts, WorkNotices};
+use foundry_proto::common::v1::{MergedParts, Publication, WorkNotices};
 use foundry_service::{readable, stored_condition};
 use foundry_store::{Reader, RevRef, Row, Table, Value, WriteSet};
 use prost::Message as _;
@@ -29,6 +29,7 @@ pub const WORKS: Table = Table::new(
         "notices",
         "hand_over_time",
         "merged_from",
+        "publication",
     ],
     &["task_id"],
 );
@@ -37,7 +38,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT task_id, organization_id, repository_id, rev, branch, state, condition, base_commit, head_commit, version, ",
-            "received, files_changed, additions, deletions, import_time, notices, hand_over_time, merged_from FROM works ",
+            "received, files_changed, additions, deletions, import_time, notices, hand_over_time, merged_from, publication FROM works ",
             $rest
         )
     };
@@ -69,6 +70,8 @@ pub fn read(row: &Row) -> Result<Work> {
         merged_from: readable::<MergedParts>(row, "merged_from", row.text("task_id")?)?
             .unwrap_or_default()
             .parts,
+        publication: readable::<Publication>(row, "publication", row.text("task_id")?)?
+            .filter(|p| !p.commit.is_empty()),
     })
 }
 
@@ -131,6 +134,7 @@ pub fn save(ws: &mut WriteSet, rev: RevRef, w: &Work) {
         ("notices", WorkNotices { notices: w.notices.clone() }.encode_to_vec().into()),
         ("hand_over_time", w.hand_over_time.into()),
         ("merged_from", MergedParts { parts: w.merged_from.clone() }.encode_to_vec().into()),
+        ("publication", w.publication.clone().unwrap_or_default().encode_to_vec().into()),
     ];
     let key: Value = w.task_id.as_str().into();
     if w.rev == 0 {

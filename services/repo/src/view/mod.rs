@@ -1,4 +1,5 @@
 //! The service's watched views.
 
+pub mod jobs;
 pub mod repositories;
 pub mod tree;

@@ -59,6 +59,7 @@ pub fn changes(work: &Work) -> Changes {
         as_of_time: None,
         not_saved: None,
         merged_from: work.merged_from.clone(),
+        publication: work.publication.clone(),
     }
 }
 

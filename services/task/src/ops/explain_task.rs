@@ -7,7 +7,7 @@ use foundry_proto::repo::v1::Repository;
 use foundry_proto::task::v1::{
     Changes, ExplainTaskRequest, ExplainTaskResponse, Finding, SessionState, Task, TaskState,
 };
-use foundry_service::{merged_words, notice_words};
+use foundry_service::{merged_words, notice_words, publication_words};
 use foundry_store::Scope;
 use foundry_watch_hub::View;
 
@@ -115,6 +115,13 @@ fn work_findings(changes: &Changes) -> Vec<Finding> {
         for merged in &changes.merged_from {
             found.explanation.push_str(&format!(" Not counted: {}.", merged_words(merged)));
         }
+        findings.push(found);
+    }
+    if let Some(publication) = &changes.publication {
+        let since = Condition { since_time: publication.publish_time, ..Condition::default() };
+        let state = if publication.commits_since == 0 { "published" } else { "partly published" };
+        let mut found = finding("work", state, &since);
+        found.explanation = format!("The work is {}.", publication_words(publication));
         findings.push(found);
     }
     if let Some(why) = &changes.not_saved {

@@ -114,6 +114,7 @@ pub(crate) use not_needed;
 impl RepoService for FakeRepo {
     type WatchRepositoriesStream = FrameStream;
     type WatchRepositoryStream = FrameStream;
+    type WatchJobsStream = FrameStream;
     type ServeFetchStream = Empty<ServeFetchResponse>;
     type StreamWorkPatchStream = Empty<StreamWorkPatchResponse>;
 
@@ -208,6 +209,11 @@ impl RepoService for FakeRepo {
         release_clone: ReleaseCloneRequest => ReleaseCloneResponse;
         import_work: Streaming<ImportWorkRequest> => ImportWorkResponse;
         get_work: GetWorkRequest => GetWorkResponse;
+        publish_branch: PublishBranchRequest => PublishBranchResponse;
+        get_job: GetJobRequest => GetJobResponse;
+        list_jobs: ListJobsRequest => ListJobsResponse;
+        cancel_job: CancelJobRequest => CancelJobResponse;
+        watch_jobs: WatchJobsRequest => FrameStream;
         serve_fetch: ServeFetchRequest => Empty<ServeFetchResponse>;
         stream_work_patch: StreamWorkPatchRequest => Empty<StreamWorkPatchResponse>;
     }

@@ -2,6 +2,7 @@
 
 mod conversation;
 mod creation;
+mod job;
 mod repository;
 mod retry;
 mod summary;
@@ -23,6 +24,7 @@ use crate::output;
 
 pub use conversation::{Until, conversation};
 pub use creation::{creation, task};
+pub use job::job;
 pub use repository::{credential, removal, repository};
 pub use retry::retry;
 pub use summary::{HEADER as SUMMARY_HEADER, organization, row as summary_row};

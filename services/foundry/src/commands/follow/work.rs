@@ -3,7 +3,7 @@
 use foundry_core::{Timestamp, counted};
 use foundry_proto::common::v1::{Condition, TranscriptPart};
 use foundry_proto::task::v1::{Changes, TaskItem, task_item::Item};
-use foundry_service::{merged_words, notice_words};
+use foundry_service::{merged_words, notice_words, publication_words};
 use foundry_watch::{Event, Op};
 
 use crate::cli::Output;
@@ -63,10 +63,12 @@ fn is_settled(changes: &Changes, ended: Timestamp) -> bool {
     [changes.as_of_time, failed].iter().flatten().any(|t| Timestamp::from_proto(t) >= ended)
 }
 
-/// What there is to know about a work besides its size: why it is not saved, what it left out, and what it merged.
+/// What there is to know about a work besides its size: where it is published, why it is not saved, what it left out, and
+/// what it merged.
 pub fn about_work(changes: &Changes) -> Vec<String> {
     let mut lines: Vec<String> =
         changes.merged_from.iter().map(|m| format!("and {}, shown with --merged", merged_words(m))).collect();
+    lines.extend(changes.publication.as_ref().map(publication_words));
     if let Some(why) = &changes.not_saved {
         lines.push(not_saved_words(why));
         lines.extend((!why.next_action.is_empty()).then(|| format!("  next: {}", why.next_action)));

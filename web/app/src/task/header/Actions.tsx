@@ -1,13 +1,24 @@
 import { ActionIcon, Button, Menu, Tooltip } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import { IconArchive, IconDots, IconDownload, IconHelpCircle, IconPlayerStopFilled, IconRefresh, IconTrash } from '@tabler/icons-react'
+import {
+  IconArchive,
+  IconCloudUpload,
+  IconDots,
+  IconDownload,
+  IconHelpCircle,
+  IconPlayerStopFilled,
+  IconRefresh,
+  IconTrash,
+} from '@tabler/icons-react'
 import { TaskState, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
-import { ConfirmDialog } from '../../ui'
+import { ConfirmDialog, sentence } from '../../ui'
 import { useClearedUnless, useCommand, type Command } from '../../state/command'
 import { InertLine } from '../../ui/text/Inert'
 import { lostWithSandbox } from '../panel/changes/notices'
 import { usePatchDownload } from '../panel/usePatchDownload'
+import { PublishDialog } from '../publish'
+import { publicationText } from '../publish/words'
 import { useStop } from '../sessions/useStop'
 import { isProvisioning } from './StageList'
 import classes from './header.module.css'
@@ -31,6 +42,7 @@ export function isEnded(task: Task): boolean {
 /** The actions on a task as a whole. */
 export function Actions({ task, canEdit, retry, running, onExplain }: Props) {
   const [asking, setAsking] = useState<'archive' | 'kill' | undefined>(undefined)
+  const [publishing, setPublishing] = useState(false)
   const patch = usePatchDownload(task)
   return (
     <>
@@ -55,6 +67,11 @@ export function Actions({ task, canEdit, retry, running, onExplain }: Props) {
           <Menu.Item leftSection={<IconDownload size={15} />} onClick={patch.download} disabled={!patch.possible}>
             Download patch
           </Menu.Item>
+          {canEdit && (
+            <Menu.Item leftSection={<IconCloudUpload size={15} />} onClick={() => setPublishing(true)} disabled={!patch.possible}>
+              Publish branch…
+            </Menu.Item>
+          )}
           {canEdit && !isEnded(task) && (
             <>
               <Menu.Divider />
@@ -72,6 +89,7 @@ export function Actions({ task, canEdit, retry, running, onExplain }: Props) {
           )}
         </Menu.Dropdown>
       </Menu>
+      <PublishDialog task={task} opened={publishing} onClose={() => setPublishing(false)} />
       <End task={task} asking={asking} onClose={() => setAsking(undefined)} />
     </>
   )
@@ -95,6 +113,8 @@ function StopTurn({ sessionId }: { sessionId: string }) {
 function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill' | undefined; onClose: () => void }) {
   const client = useFoundry()
   const { taskId } = task
+  const publication = task.changes?.publication
+  const published = publication !== undefined && <p>{sentence(`the work is ${publicationText(publication)}`)}</p>
   const archive = useCommand('The task was not archived', (requestId: string) => client.task.archiveTask({ requestId, taskId }))
   const kill = useCommand('The task was not killed', (requestId: string) => client.task.killTask({ requestId, taskId }))
   const confirm = async (command: Command<[], unknown>) => {
@@ -115,6 +135,7 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
         error={archive.error}
       >
         Its sandbox is destroyed and the task disappears from the list. Its conversation, changes and files stay readable.
+        {published}
         <Lost task={task} />
       </ConfirmDialog>
       <ConfirmDialog
@@ -129,6 +150,7 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
       >
         Its sandbox is destroyed immediately, and a running turn is stopped. The saved work and the changes stay readable, and the
         conversation for the time set by the operator (90 days by default). The task cannot be continued.
+        {published}
         <Lost task={task} />
       </ConfirmDialog>
     </>

@@ -1,13 +1,16 @@
 import { ActionIcon, Button, Checkbox, SegmentedControl, Tooltip } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import { IconDownload, IconFileDiff, IconRefresh } from '@tabler/icons-react'
+import { IconCloudUpload, IconDownload, IconFileDiff, IconRefresh } from '@tabler/icons-react'
+import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import type { FileChange, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import type { ListFileChangesResponse } from '@foundry/client/gen/foundry/task/v1/task_service_pb'
 import { memo, useState } from 'react'
 import { DiffStat, EmptyState, ErrorState, ListSkeleton, RelativeTime } from '../../../ui'
 import { ConditionLine, saysSomething } from '../../header/ConditionLine'
 import { useRead } from '../../../state/read'
+import { roleIn, useShell } from '../../../state/shell'
 import { counted } from '../../../ui/text/size'
+import { PublishDialog } from '../../publish'
 import { usePatchDownload } from '../usePatchDownload'
 import { ChangedFile } from './ChangedFile'
 import { Notices } from './Notices'
@@ -119,6 +122,8 @@ interface ToolbarProps {
 function Toolbar({ task, whole, choice, choose, loading, onReload }: ToolbarProps) {
   const patch = usePatchDownload(task, whole)
   const { changes } = task
+  const canPublish = roleIn(useShell(), task.organizationId) >= Role.MEMBER
+  const [publishing, setPublishing] = useState(false)
   return (
     <div className={classes.toolbar}>
       <span className={classes.summary}>
@@ -153,6 +158,14 @@ function Toolbar({ task, whole, choice, choose, loading, onReload }: ToolbarProp
           <IconDownload size={16} />
         </ActionIcon>
       </Tooltip>
+      {canPublish && (
+        <Tooltip label="Publish branch">
+          <ActionIcon aria-label="Publish branch" disabled={!patch.possible} onClick={() => setPublishing(true)}>
+            <IconCloudUpload size={16} />
+          </ActionIcon>
+        </Tooltip>
+      )}
+      <PublishDialog task={task} opened={publishing} onClose={() => setPublishing(false)} />
     </div>
   )
 }

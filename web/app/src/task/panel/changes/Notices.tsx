@@ -1,18 +1,20 @@
-import { IconAlertTriangle, IconGitMerge, IconInfoCircle } from '@tabler/icons-react'
+import { IconAlertTriangle, IconCloudCheck, IconGitMerge, IconInfoCircle } from '@tabler/icons-react'
 import { WorkNoticeKind, type WorkNotice } from '@foundry/client/gen/foundry/common/v1/work_pb'
 import type { Changes } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { sentence } from '../../../ui'
 import { InertLine } from '../../../ui/text/Inert'
 import { ConditionLine } from '../../header/ConditionLine'
+import { publicationText } from '../../publish/words'
 import { mergedText, noticeText } from './notices'
 import classes from './notices.module.css'
 
 /** Kinds that leave nothing out. */
 const harmless = new Set([WorkNoticeKind.NESTED_REPOSITORY, WorkNoticeKind.LINE_ENDINGS, WorkNoticeKind.HISTORY_REWRITTEN])
 
-/** What there is to know about a work besides its files: why newer work is not saved, what it left out, what it merged. */
+/** What there is to know about a work besides its files: where it is published, why newer work is not saved, what it left out, what it merged. */
 export function Notices({ changes }: { changes: Changes | undefined }) {
   if (changes === undefined) return null
-  const { notSaved, notices, mergedFrom } = changes
+  const { notSaved, notices, mergedFrom, publication } = changes
   return (
     <>
       {notSaved !== undefined && (
@@ -20,8 +22,14 @@ export function Notices({ changes }: { changes: Changes | undefined }) {
           <ConditionLine condition={notSaved} />
         </section>
       )}
-      {notices.length + mergedFrom.length > 0 && (
+      {(notices.length + mergedFrom.length > 0 || publication !== undefined) && (
         <ul className={classes.notices} aria-label="Notices about the work">
+          {publication !== undefined && (
+            <li className={classes.notice}>
+              <IconCloudCheck size={14} aria-hidden />
+              <InertLine text={`${sentence(publicationText(publication))}`} />
+            </li>
+          )}
           {mergedFrom.map((merged) => (
             <li key={`merged ${merged.branch}`} className={classes.notice}>
               <IconGitMerge size={14} aria-hidden />

@@ -1,0 +1,297 @@
+//! Pushing one branch of a mirror to its remote, and why a remote refuses that.
+
+use super::Mirror;
+use super::fetch::remote_command;
+use crate::{BranchName, CommitId, GitError, RemoteUrl, Result, RunLimits};
+
+/// Most bytes of the remote's own words that are kept.
+const MAX_WORDS: usize = 2_000;
+
+/// The tip of a branch at the remote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteTip {
+    /// None when the remote has no such branch.
+    pub commit: Option<CommitId>,
+    /// Whether it is the branch that the remote's `HEAD` names.
+    pub is_default: bool,
+}
+
+/// How a push ended at the remote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// The branch is at the new commit.
+    Accepted,
+    /// The remote has refused it; nothing has changed there.
+    Refused(Refusal),
+}
+
+/// Why a remote refuses a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The stable reason.
+    pub reason: &'static str,
+    /// The remote's own words, at most 2,000 bytes without control characters other than line breaks.
+    pub words: String,
+}
+
+impl Mirror {
+    /// Asks the remote where a branch is.
+    ///
+    /// # Errors
+    /// When the remote cannot be asked.
+    pub async fn remote_tip(&self, remote: &RemoteUrl, branch: &BranchName) -> Result<RemoteTip> {
+        let endpoint = remote.pin().await?;
+        let limits = RunLimits { wall: self.limits.list_wall, stdout: 1 << 16, ..RunLimits::default() };
+        let full = branch.to_ref();
+        let listed = remote_command(self.git.command("ls-remote"), &endpoint, limits)
+            .args(["--quiet", "--symref"])
+            .operands([endpoint.operand.as_os_str()])
+            .operands(["HEAD", full.as_str()])
+            .run()
+            .await
+            .map_err(|e| endpoint.explain(e))?;
+        let text = String::from_utf8_lossy(&listed.stdout);
+        let mut tip = RemoteTip { commit: None, is_default: false };
+        for (left, name) in text.lines().filter_map(|line| line.split_once('\t')) {
+            if let Some(target) = left.strip_prefix("ref: ") {
+                tip.is_default |= name == "HEAD" && target == full;
+            } else if name == full {
+                tip.commit = Some(CommitId::parse(left)?);
+            }
+        }
+        Ok(tip)
+    }
+
+    /// Pushes a commit of the mirror to a branch, if the branch is still where it is expected; `None` means that it must
+    /// not exist. Nothing else is pushed, and no hook or setting of this host takes part.
+    ///
+    /// # Errors
+    /// When it is not known whether the push has arrived: ask [`Mirror::remote_tip`] before the next attempt.
+    pub async fn push_branch(
+        &self,
+        remote: &RemoteUrl,
+        branch: &BranchName,
+        commit: &CommitId,
+        expected: Option<&CommitId>,
+    ) -> Result<Pushed> {
+        let endpoint = remote.pin().await?;
+        let limits = RunLimits { wall: self.limits.fetch_wall, stdout: 1 << 20, file: None, memory: None };
+        let full = branch.to_ref();
+        let lease =
+            format!("--force-with-lease={full}:{}", expected.map(CommitId::as_str).unwrap_or_default());
+        let pushed = remote_command(self.command("push"), &endpoint, limits)
+            // Hooks of the remote may take their time.
+            .config("http.lowSpeedTime", "90")
+            .args(["--porcelain", "--no-progress", "--no-verify", "--no-follow-tags", "--no-signed"])
+            .args(["--recurse-submodules=no", lease.as_str()])
+            .operands([endpoint.operand.as_os_str()])
+            .operands([format!("{commit}:{full}")])
+            .run_any()
+            .await?;
+        if pushed.code == 0 {
+            return Ok(Pushed::Accepted);
+        }
+        let report = endpoint.redact(&String::from_utf8_lossy(&pushed.stdout));
+        let failed = GitError::from_exit("push", &format!("exit {}", pushed.code), pushed.stderr);
+        let failed = endpoint.explain(failed);
+        let words = words(&report, failed.stderr());
+        let forbidden = || is_forbidden(failed.stderr()).then_some("PUSH_FORBIDDEN");
+        match refusal(&report, &words).or_else(forbidden) {
+            Some(reason) => Ok(Pushed::Refused(Refusal { reason, words })),
+            None => Err(failed),
+        }
+    }
+}
+
+/// Causes by words of hosts, in lower case; all words of a line must occur. The first match wins: special causes first.
+const CAUSES: &[(&[&str], &str)] = &[
+    (&["cannot contain secrets"], "PUSH_SECRET_FOUND"),
+    (&["secret", "detected"], "PUSH_SECRET_FOUND"),
+    (&["secret scanning"], "PUSH_SECRET_FOUND"),
+    (&["verified signature"], "PUSH_UNSIGNED"),
+    (&["must be signed"], "PUSH_UNSIGNED"),
+    (&["unsigned commit"], "PUSH_UNSIGNED"),
+    (&["create or update workflow"], "PUSH_WORKFLOW_REFUSED"),
+    (&["file size limit"], "PUSH_TOO_LARGE"),
+    (&["quota"], "PUSH_TOO_LARGE"),
+    (&["storage limit"], "PUSH_TOO_LARGE"),
+    (&["exceeds maximum allowed size"], "PUSH_TOO_LARGE"),
+    (&["no space left"], "PUSH_TOO_LARGE"),
+    (&["gh006"], "BRANCH_PROTECTED"),
+    (&["protected branch"], "BRANCH_PROTECTED"),
+    (&["gh013"], "BRANCH_PROTECTED"),
+    (&["rule violation"], "BRANCH_PROTECTED"),
+    (&["permission to", "denied"], "PUSH_FORBIDDEN"),
+    (&["write access", "not granted"], "PUSH_FORBIDDEN"),
+    (&["not allowed to push"], "PUSH_FORBIDDEN"),
+    (&["read-only"], "PUSH_FORBIDDEN"),
+    (&["insufficient permission"], "PUSH_FORBIDDEN"),
+    (&["unable to create temporary object directory"], "PUSH_FORBIDDEN"),
+    (&["denying non-fast-forward"], "PUSH_NOT_FAST_FORWARD"),
+];
+
+/// What git itself reports of a rejected ref.
+const REPORTED: &[(&str, &str)] = &[
+    ("stale info", "BRANCH_MOVED"),
+    ("but expected", "BRANCH_MOVED"),
+    ("incorrect old value", "BRANCH_MOVED"),
+    ("reference already exists", "BRANCH_MOVED"),
+    ("non-fast-forward", "PUSH_NOT_FAST_FORWARD"),
+    ("fetch first", "PUSH_NOT_FAST_FORWARD"),
+    ("directory file conflict", "BRANCH_CONFLICT"),
+    ("there are still refs under", "BRANCH_CONFLICT"),
+];
+
+/// The reason of a refusal by the remote; none if the remote has not answered.
+fn refusal(report: &str, words: &str) -> Option<&'static str> {
+    let rejected = report.lines().find(|line| line.starts_with('!'))?;
+    if rejected.contains("[remote failure]") {
+        return None;
+    }
+    let reported = REPORTED.iter().find(|(text, _)| rejected.contains(text)).map(|(_, reason)| *reason);
+    let words = words.to_lowercase();
+    if reported.is_none() && words.contains("cannot lock ref") {
+        if words.contains("' exists") {
+            return Some("BRANCH_CONFLICT");
+        }
+        // Somebody was faster, after the remote had listed its branches.
+        if ["but expected", "reference already exists", "unable to resolve"].iter().any(|w| words.contains(w))
+        {
+            return Some("BRANCH_MOVED");
+        }
+    }
+    let said = || CAUSES.iter().find(|(all, _)| all.iter().all(|w| words.contains(w))).map(|(_, r)| *r);
+    Some(reported.or_else(said).unwrap_or("PUSH_DECLINED"))
+}
+
+/// Whether the remote knows the caller but lets it only read, or nobody write.
+fn is_forbidden(stderr: &str) -> bool {
+    ["returned error: 403", "denied to", "not granted", "marked as read only"]
+        .iter()
+        .any(|w| stderr.contains(w))
+}
+
+/// What the remote has said and git's own word for it.
+fn words(report: &str, stderr: &str) -> String {
+    let rejected = report.lines().find(|line| line.starts_with('!')).unwrap_or_default();
+    let reason =
+        rejected.rsplit_once(" (").map(|(_, reason)| reason.trim_end_matches(')')).unwrap_or_default();
+    let mut said = own_words(stderr);
+    let reason = plain(reason);
+    if !reason.is_empty() && !said.contains(&reason) {
+        if !said.is_empty() {
+            said.push('\n');
+        }
+        said.push_str(&reason);
+    }
+    shortened(said)
+}
+
+/// The lines that come from the remote; over ssh, hosts write some before git is there to mark them.
+fn own_words(stderr: &str) -> String {
+    let of_remote = |line: &'_ str| {
+        line.strip_prefix("remote:").or_else(|| line.strip_prefix("ERROR:")).map(str::to_owned)
+    };
+    let lines = stderr.split(['\n', '\r']).filter_map(of_remote);
+    let lines: Vec<String> = lines.map(|line| plain(&line)).filter(|line| !line.is_empty()).collect();
+    shortened(lines.join("\n"))
+}
+
+/// A line without colours and control characters.
+fn plain(line: &str) -> String {
+    let mut out = String::new();
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            if chars.next() == Some('[') {
+                let _ = chars.by_ref().find(|c| ('@'..='~').contains(c));
+            }
+        } else if c == '\t' {
+            out.push(' ');
+        } else if !c.is_control() && !is_invisible(c) {
+            out.push(c);
+        }
+    }
+    out.trim().to_owned()
+}
+
+/// Characters that change the direction of a text, or cannot be seen.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// The beginning and the end, within the limit: hosts say the cause first, hooks last.
+fn shortened(text: String) -> String {
+    if text.len() <= MAX_WORDS {
+        return text;
+    }
+    let (mut first, mut last) = (MAX_WORDS / 3, text.len() - MAX_WORDS / 2);
+    while !text.is_char_boundary(first) {
+        first -= 1;
+    }
+    while !text.is_char_boundary(last) {
+        last += 1;
+    }
+    format!("{}\n…\n{}", &text[..first], &text[last..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECLINED: &str = "!\tabc:refs/heads/x\t[remote rejected] (pre-receive hook declined)\nDone\n";
+
+    #[test]
+    fn a_refusal_is_typed_by_the_words_of_the_host() {
+        for (said, reason) in [
+            ("error: GH006: Protected branch update failed for refs/heads/x.", "BRANCH_PROTECTED"),
+            (
+                "error: GH006: Protected branch update failed\nCommits must have verified signatures.",
+                "PUSH_UNSIGNED",
+            ),
+            (
+                "error: GH013: Repository rule violations found\n- Push cannot contain secrets",
+                "PUSH_SECRET_FOUND",
+            ),
+            ("error: GH013: Repository rule violations found for refs/heads/x", "BRANCH_PROTECTED"),
+            (
+                "refusing to allow an OAuth App to create or update workflow `.github/workflows/x.yml` without `workflow` scope",
+                "PUSH_WORKFLOW_REFUSED",
+            ),
+            (
+                "error: File a is 120.00 MB; this exceeds GitHub's file size limit of 100.00 MB",
+                "PUSH_TOO_LARGE",
+            ),
+            (
+                "GitLab: You are not allowed to push code to protected branches on this project.",
+                "BRANCH_PROTECTED",
+            ),
+            ("GitLab: You are not allowed to push code to this project.", "PUSH_FORBIDDEN"),
+            ("no ticket number in the message", "PUSH_DECLINED"),
+        ] {
+            let stderr: String = said.lines().map(|line| format!("remote: {line}\n")).collect();
+            let words = words(DECLINED, &stderr);
+            assert_eq!(refusal(DECLINED, &words), Some(reason), "{said}");
+            assert!(words.contains(said.lines().next().unwrap()), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_refusal_of_the_remote_is_none() {
+        assert_eq!(refusal("", ""), None);
+        let lost = "!\ta:refs/heads/x\t[remote failure] (remote failed to report status)\n";
+        assert_eq!(refusal(lost, ""), None);
+        let stale = "!\ta:refs/heads/x\t[rejected] (stale info)\n";
+        assert_eq!(refusal(stale, "GH006: Protected branch"), Some("BRANCH_MOVED"));
+    }
+
+    #[test]
+    fn words_of_a_remote_are_bounded_and_harmless() {
+        let stderr = "remote: \u{1b}[31mno\u{1b}[0m \u{7}way\u{202e}\r\nremote:   \nfatal: /data/mirrors\n";
+        assert_eq!(words(DECLINED, stderr), "no way\npre-receive hook declined");
+        let long = format!("remote: first\n{}remote: last\n", "remote: é noise\n".repeat(5_000));
+        let long = words(DECLINED, &long);
+        assert!(long.len() <= MAX_WORDS, "{}", long.len());
+        assert!(long.starts_with("first\n") && long.ends_with("last\npre-receive hook declined"), "{long}");
+    }
+}

@@ -1,0 +1,87 @@
+//! `foundry repo jobs`: what is done to branches of a repository's remote.
+
+use foundry_proto::repo::v1::{CancelJobRequest, GetJobRequest, Job, ListJobsRequest};
+
+use crate::cli::{Jobs, Output};
+use crate::client::{Gateway, request_id};
+use crate::commands::{follow, publish, repo};
+use crate::failure::Failure;
+use crate::output;
+
+/// Runs one command of the group.
+///
+/// # Errors
+/// When the call fails.
+pub async fn run(gateway: &Gateway, output: Output, command: Jobs) -> Result<(), Failure> {
+    match command {
+        Jobs::List { repository } => list(gateway, output, repository.as_deref()).await,
+        Jobs::Show { job_id } => {
+            let answer = gateway.repo().get_job(GetJobRequest { job_id }).await?.into_inner();
+            output::one(output, &answer.job.unwrap_or_default(), show)
+        }
+        Jobs::Cancel { job_id } => {
+            let request = CancelJobRequest { request_id: request_id(), job_id };
+            let job = gateway.repo().cancel_job(request).await?.into_inner().job.unwrap_or_default();
+            output::one(output, &job, |_| output::line("cancel scheduled"))
+        }
+    }
+}
+
+fn show(job: &Job) {
+    output::line(&format!("{}  {}", job.job_id, state(job)));
+    output::line(&format!("  kind    {}", output::state(job.kind().as_str_name(), "JOB_KIND_")));
+    output::line(&format!("  task    {}", job.task_id));
+    output::line(&format!("  by      {} at {}", job.created_by, output::time(job.create_time.as_ref())));
+    follow::print_condition(job.condition.as_ref());
+    for branch in &job.branches {
+        let state = output::state(branch.state().as_str_name(), "JOB_BRANCH_STATE_");
+        output::line(&format!("  branch  {} {state}", output::inert(&branch.branch)));
+        publish::plan(branch)
+            .iter()
+            .for_each(|text| output::line(&format!("          {}", output::inert(text))));
+        branch
+            .remote_message
+            .lines()
+            .for_each(|said| output::line(&format!("  remote  {}", output::inert(said))));
+    }
+}
+
+fn state(job: &Job) -> String {
+    output::state(job.state().as_str_name(), "JOB_STATE_")
+}
+
+async fn list(gateway: &Gateway, output: Output, repository: Option<&str>) -> Result<(), Failure> {
+    let repository_id = repo::resolve(gateway, repository).await?.repository_id;
+    let (mut jobs, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = ListJobsRequest {
+            repository_id: repository_id.clone(),
+            task_id: String::new(),
+            page_size: 0,
+            page_token,
+        };
+        let page = gateway.repo().list_jobs(request).await?.into_inner();
+        jobs.extend(page.jobs);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    if output == Output::Json {
+        return jobs.iter().try_for_each(|j| output::json(j).map(|text| output::line(&text)));
+    }
+    let rows = jobs.iter().map(|job| {
+        let branches: Vec<&str> = job.branches.iter().map(|b| b.branch.as_str()).collect();
+        vec![
+            job.job_id.clone(),
+            output::state(job.kind().as_str_name(), "JOB_KIND_"),
+            state(job),
+            output::inert(&branches.join(" ")),
+            job.task_id.clone(),
+            output::time(job.create_time.as_ref()),
+            job.condition.as_ref().map(|c| c.reason.clone()).unwrap_or_default(),
+        ]
+    });
+    output::table(&["id", "kind", "state", "branch", "task", "requested", "reason"], rows.collect());
+    Ok(())
+}

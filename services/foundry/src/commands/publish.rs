@@ -1,0 +1,166 @@
+//! `foundry task publish`: the work of a task as a branch of the remote.
+
+use std::process::ExitCode;
+
+use foundry_core::counted;
+use foundry_proto::auth::v1::GetUserRequest;
+use foundry_proto::repo::v1::{
+    GetRepositoryRequest, Job, JobBranch, JobBranchState, JobState, PublishBranchRequest,
+};
+use foundry_proto::task::v1::GetTaskRequest;
+use tokio::process::Command;
+
+use crate::cli::{Output, PublishTask};
+use crate::client::{Gateway, request_id};
+use crate::commands::follow;
+use crate::failure::Failure;
+use crate::output;
+
+/// Publishes and follows that to its end.
+///
+/// # Errors
+/// When the publication is refused or fails.
+pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result<ExitCode, Failure> {
+    let request = GetTaskRequest { task_id: args.task_id.clone() };
+    let task = gateway.task().get_task(request).await?.into_inner().task.unwrap_or_default();
+    let (author_name, author_email) = author(gateway).await?;
+    let message = if args.message.is_empty() { task.title } else { args.message };
+    let request = PublishBranchRequest {
+        request_id: request_id(),
+        task_id: args.task_id,
+        to_branch: args.to,
+        squash: args.squash,
+        message,
+        force: args.force,
+        plan_only: args.plan,
+        author_name,
+        author_email,
+        agent: task.agent,
+    };
+    let begun = gateway.repo().publish_branch(request).await?.into_inner().job.unwrap_or_default();
+    if args.detach {
+        output::one(output, &begun, |job| output::line(&job.job_id))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let job = follow::job(gateway, &begun).await?;
+    let request = GetRepositoryRequest { repository_id: job.repository_id.clone() };
+    let remote =
+        gateway.repo().get_repository(request).await?.into_inner().repository.unwrap_or_default().url;
+    output::one(output, &job, |job| {
+        for branch in &job.branches {
+            plan(branch).iter().for_each(|text| output::line(&output::inert(text)));
+            if branch.state() == JobBranchState::Pushed {
+                let text = format!("{} is at {} on {remote}", branch.branch, branch.new_commit);
+                output::line(&output::inert(&text));
+            }
+        }
+    })?;
+    failure(&job).map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Why a job has no effect; none while it runs, or when it is done.
+fn failure(job: &Job) -> Option<Failure> {
+    if !matches!(job.state(), JobState::Failed | JobState::Cancelled) {
+        return None;
+    }
+    let condition = job.condition.clone().unwrap_or_default();
+    let mut message = format!("{} ({})", condition.message, condition.reason);
+    for said in job.branches.iter().map(|b| &b.remote_message).filter(|said| said.contains('\n')) {
+        message.push_str(&format!("\nthe remote said:\n{said}"));
+    }
+    Some(Failure::new(output::inert(&message)).next(condition.next_action))
+}
+
+/// What a job pushes, or has pushed, to a branch; nothing before it is planned.
+pub fn plan(branch: &JobBranch) -> Vec<String> {
+    if branch.new_commit.is_empty() {
+        return Vec::new();
+    }
+    let short = |commit: &str| commit.get(..12).unwrap_or(commit).to_owned();
+    let from = match branch.old_commit.as_str() {
+        "" => "new branch".to_owned(),
+        old if old == branch.new_commit => "the remote has it already".to_owned(),
+        old if branch.rewrites => format!("replaces {}", short(old)),
+        old => format!("continues {}", short(old)),
+    };
+    let mut lines = vec![format!(
+        "{}: {} ({from}), {}, {}, +{} -{}",
+        branch.branch,
+        short(&branch.new_commit),
+        counted(branch.commit_count, "commit"),
+        counted(branch.files_changed, "file"),
+        branch.additions,
+        branch.deletions
+    )];
+    lines.extend(branch.commits.iter().map(|c| format!("  {} {}", short(&c.commit), c.subject)));
+    let more = branch.commit_count - i64::try_from(branch.commits.len()).unwrap_or(i64::MAX);
+    lines.extend((more > 0).then(|| format!("  and {} more", counted(more, "commit"))));
+    lines
+}
+
+/// Name and address for the commits: as the person's own git has them, or of the account.
+async fn author(gateway: &Gateway) -> Result<(String, String), Failure> {
+    let (name, email) = (configured("user.name").await, configured("user.email").await);
+    if let (Some(name), Some(email)) = (&name, &email) {
+        return Ok((name.clone(), email.clone()));
+    }
+    let user = gateway.auth().get_user(GetUserRequest {}).await?.into_inner().user.unwrap_or_default();
+    let address = if user.login.contains('@') { user.login } else { format!("{}@localhost", user.login) };
+    Ok((name.unwrap_or(user.display_name), email.unwrap_or(address)))
+}
+
+/// A setting of the person's git; none if it is not set, or there is no git.
+async fn configured(key: &str) -> Option<String> {
+    let found = Command::new("git").args(["config", "--get", key]).output().await.ok()?;
+    let text = String::from_utf8(found.stdout).ok()?.trim().to_owned();
+    (found.status.success() && !text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_proto::common::v1::Condition;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_says_what_becomes_of_the_branch() {
+        let branch = JobBranch {
+            branch: "feat/x".into(),
+            new_commit: "b".repeat(40),
+            commit_count: 21,
+            files_changed: 1,
+            additions: 2,
+            ..JobBranch::default()
+        };
+        assert_eq!(plan(&branch)[0], "feat/x: bbbbbbbbbbbb (new branch), 21 commits, 1 file, +2 -0");
+        assert_eq!(plan(&branch).last().unwrap(), "  and 21 commits more");
+        let old = JobBranch { old_commit: "a".repeat(40), rewrites: true, ..branch.clone() };
+        assert!(plan(&old)[0].contains("(replaces aaaaaaaaaaaa)"));
+        let same = JobBranch { old_commit: branch.new_commit.clone(), ..branch };
+        assert!(plan(&same)[0].contains("has it already"));
+        assert!(plan(&JobBranch::default()).is_empty());
+    }
+
+    #[test]
+    fn a_refusal_is_printed_with_the_words_of_the_host_and_without_escapes() {
+        let job = Job {
+            state: JobState::Failed.into(),
+            condition: Some(Condition {
+                reason: "BRANCH_PROTECTED".into(),
+                message: "refused".into(),
+                next_action: "publish elsewhere".into(),
+                ..Condition::default()
+            }),
+            branches: vec![JobBranch {
+                remote_message: "GH006\nno\u{1b}[31m".into(),
+                ..JobBranch::default()
+            }],
+            ..Job::default()
+        };
+        let failure = failure(&job).unwrap();
+        assert!(
+            failure.message.starts_with("refused (BRANCH_PROTECTED)") && failure.message.contains("GH006")
+        );
+        assert!(!failure.message.contains('\u{1b}') && failure.next_action == "publish elsewhere");
+    }
+}

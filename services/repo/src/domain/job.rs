@@ -1,0 +1,203 @@
+//! An action on branches of a repository's remote.
+
+use foundry_core::{Error, FlowId, JobId, OrganizationId, RepositoryId, Result, TaskId, Timestamp};
+use foundry_proto::common::v1::Condition;
+use foundry_proto::repo::v1::{self, JobBranch, JobBranchState, PublishBranchRequest, PublishSettings};
+
+/// Longest message of a commit in bytes.
+const MAX_MESSAGE: usize = 4 << 10;
+/// Longest name of an author or agent in characters.
+const MAX_NAME: usize = 100;
+/// Longest e-mail address in bytes.
+const MAX_EMAIL: usize = 254;
+
+/// State of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Waits for an earlier job on the branch, or for a worker.
+    Queued,
+    /// Running, or waiting for its next attempt.
+    Running,
+    /// Completed.
+    Done,
+    /// Ended without its effect.
+    Failed,
+    /// Cancelled by a user.
+    Cancelled,
+}
+
+impl State {
+    const ALL: [(Self, &'static str, v1::JobState); 5] = [
+        (Self::Queued, "queued", v1::JobState::Queued),
+        (Self::Running, "running", v1::JobState::Running),
+        (Self::Done, "done", v1::JobState::Done),
+        (Self::Failed, "failed", v1::JobState::Failed),
+        (Self::Cancelled, "cancelled", v1::JobState::Cancelled),
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(s, ..)| *s == self).map_or("", |(_, text, _)| text)
+    }
+
+    /// Parses the stored text; an unknown one, from a newer binary, counts as running.
+    pub fn parse(text: &str) -> Self {
+        Self::ALL.iter().find(|(_, t, _)| *t == text).map_or(Self::Running, |(s, ..)| *s)
+    }
+
+    /// Whether the job has ended.
+    pub fn is_finished(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+
+    fn to_proto(self) -> v1::JobState {
+        Self::ALL.iter().find(|(s, ..)| *s == self).map_or(v1::JobState::Unspecified, |(.., p)| *p)
+    }
+}
+
+/// A job that publishes the work of a task; the only kind so far.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub job_id: JobId,
+    pub organization_id: OrganizationId,
+    pub repository_id: RepositoryId,
+    pub task_id: TaskId,
+    /// The flow that performs it.
+    pub flow_id: FlowId,
+    /// Revision of its last change.
+    pub rev: i64,
+    /// Revision of its creation, by which jobs on one branch are ordered.
+    pub created_rev: i64,
+    pub state: State,
+    /// Why it is in this state.
+    pub condition: Condition,
+    /// The branch with its plan and result.
+    pub branch: JobBranch,
+    /// What was requested.
+    pub publish: PublishSettings,
+    /// Who requested it.
+    pub created_by: String,
+    pub create_time: Timestamp,
+    pub end_time: Option<Timestamp>,
+}
+
+impl Job {
+    /// What its flow waits for while an earlier job on the branch is unfinished.
+    pub fn turn(&self) -> String {
+        turn(self.repository_id.as_str(), &self.branch.branch)
+    }
+
+    /// As callers see it.
+    pub fn to_proto(&self) -> v1::Job {
+        v1::Job {
+            job_id: self.job_id.to_string(),
+            organization_id: self.organization_id.to_string(),
+            repository_id: self.repository_id.to_string(),
+            task_id: self.task_id.to_string(),
+            kind: v1::JobKind::PublishBranch.into(),
+            state: self.state.to_proto().into(),
+            condition: Some(self.condition.clone()),
+            branches: vec![self.branch.clone()],
+            publish: Some(self.publish.clone()),
+            created_by: self.created_by.clone(),
+            create_time: Some(self.create_time.to_proto()),
+            end_time: self.end_time.map(Timestamp::to_proto),
+        }
+    }
+}
+
+/// The key that is signalled when a job on a branch has ended.
+pub fn turn(repository: &str, branch: &str) -> String {
+    format!("jobs/{repository}/{branch}")
+}
+
+/// The plan of a job that has not begun.
+pub fn unplanned(branch: &str) -> JobBranch {
+    JobBranch { branch: branch.to_owned(), state: JobBranchState::Pending.into(), ..JobBranch::default() }
+}
+
+/// What a request asks for, checked.
+///
+/// # Errors
+/// `INVALID_FIELD` for texts that cannot be in a commit.
+pub fn settings(request: &PublishBranchRequest, branch: &str) -> Result<PublishSettings> {
+    let or = |given: &str, default: &str| match given.trim() {
+        "" => default.to_owned(),
+        given => given.to_owned(),
+    };
+    let settings = PublishSettings {
+        to_branch: request.to_branch.clone(),
+        squash: request.squash,
+        message: or(&request.message, &format!("Work on {branch}")),
+        force: request.force,
+        plan_only: request.plan_only,
+        author_name: or(&request.author_name, "Foundry"),
+        author_email: or(&request.author_email, "foundry@localhost"),
+        agent: or(&request.agent, "Foundry agent"),
+    };
+    if settings.message.len() > MAX_MESSAGE {
+        return Err(Error::invalid_field("message", format!("must be at most {MAX_MESSAGE} bytes")));
+    }
+    if settings.message.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+        return Err(Error::invalid_field("message", "must not contain control characters"));
+    }
+    for (field, name) in [("author_name", &settings.author_name), ("agent", &settings.agent)] {
+        // Git takes these away at both ends, and refuses a name of nothing else.
+        let is_crud = |c: char| c.is_control() || "<>".contains(c);
+        if name.chars().count() > MAX_NAME
+            || name.chars().any(is_crud)
+            || !name.chars().any(char::is_alphanumeric)
+        {
+            let text =
+                format!("must be at most {MAX_NAME} characters with a letter or digit, and without < and >");
+            return Err(Error::invalid_field(field, text));
+        }
+    }
+    let email = &settings.author_email;
+    let is_foreign = |c: char| c.is_control() || c.is_whitespace() || "<>".contains(c);
+    if email.len() > MAX_EMAIL || email.chars().any(is_foreign) || !email.chars().any(char::is_alphanumeric) {
+        let text = format!("must be an address of at most {MAX_EMAIL} bytes");
+        return Err(Error::invalid_field("author_email", text));
+    }
+    Ok(settings)
+}
+
+/// The message of a commit, with the agent as co-author.
+pub fn commit_message(settings: &PublishSettings) -> String {
+    let (text, agent) = (settings.message.trim_end(), &settings.agent);
+    format!("{text}\n\nCo-authored-by: {agent} <{}>\n", foundry_git::AGENT_EMAIL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(change: impl FnOnce(&mut PublishBranchRequest)) -> Result<PublishSettings> {
+        let mut request = PublishBranchRequest::default();
+        change(&mut request);
+        settings(&request, "feat/x")
+    }
+
+    #[test]
+    fn texts_that_cannot_be_in_a_commit_are_refused() {
+        for name in ["<>", "a\nb", "...", &"x".repeat(101)] {
+            assert!(asked(|r| r.author_name = name.to_owned()).is_err(), "{name:?}");
+            assert!(asked(|r| r.agent = name.to_owned()).is_err(), "{name:?}");
+        }
+        for email in ["a b@c", "a\n@b", "<a@b>", "@", &"x".repeat(255)] {
+            assert!(asked(|r| r.author_email = email.to_owned()).is_err(), "{email:?}");
+        }
+        assert!(asked(|r| r.message = "a\0b".to_owned()).is_err());
+        assert!(asked(|r| r.message = "x".repeat(5_000)).is_err());
+    }
+
+    #[test]
+    fn the_message_names_the_agent() {
+        let given = asked(|r| {
+            r.message = "Add a parser\n\nIn Rust.\n".to_owned();
+            r.agent = "claude".to_owned();
+        });
+        let message = commit_message(&given.unwrap());
+        assert_eq!(message, "Add a parser\n\nIn Rust.\n\nCo-authored-by: claude <agent@foundry.invalid>\n");
+        assert_eq!(asked(|_| {}).unwrap().message, "Work on feat/x");
+    }
+}

@@ -1,0 +1,154 @@
+//! When the work of a task may be pushed to a branch, and what to do about a refusal.
+
+use foundry_core::Error;
+
+/// What is known of a branch before a push.
+#[derive(Clone, Copy, Debug)]
+pub struct Branch<'a> {
+    /// Name without `refs/heads/`.
+    pub name: &'a str,
+    /// Where the remote has it now.
+    pub tip: Option<&'a str>,
+    /// Where it was at the last synchronization.
+    pub recorded: Option<&'a str>,
+    /// Whether it is the default branch.
+    pub is_default: bool,
+    /// Whether the task has published to it before.
+    pub is_owned: bool,
+    /// Whether the tip is a commit that was made of the work of the task.
+    pub is_ours: bool,
+    /// Whether the request names it.
+    pub is_named: bool,
+}
+
+/// Why a push is not tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// The default branch is never pushed to.
+pub fn default_branch(name: &str) -> Error {
+    let refused = is_default(name);
+    Error::precondition(refused.reason, name, refused.message).next_action(next_action(refused.reason))
+}
+
+fn is_default(name: &str) -> Refused {
+    let message = format!("{name} is the default branch of the repository, which Foundry does not push to");
+    Refused { reason: "DEFAULT_BRANCH_REFUSED", message }
+}
+
+/// A task without changes.
+pub fn nothing_to_publish(task: &str) -> Error {
+    Error::precondition("NOTHING_TO_PUBLISH", task, "the work of the task has no changes")
+        .next_action(next_action("NOTHING_TO_PUBLISH"))
+}
+
+/// Why the work must not be pushed to this branch; none if it may.
+pub fn refused(branch: Branch<'_>) -> Option<Refused> {
+    if branch.is_default {
+        return Some(is_default(branch.name));
+    }
+    if branch.tip != branch.recorded && !branch.is_ours {
+        return Some(moved(branch.name, branch.recorded, branch.tip));
+    }
+    if branch.tip.is_some() && !branch.is_owned && !branch.is_named {
+        let message = format!("the remote has a branch {} that this task has not published", branch.name);
+        return Some(Refused { reason: "BRANCH_NOT_OWNED", message });
+    }
+    None
+}
+
+/// The branch is not where it was expected.
+pub fn moved(name: &str, expected: Option<&str>, found: Option<&str>) -> Refused {
+    let place = |commit: Option<&str>| commit.map_or("absent".to_owned(), |commit| format!("at {commit}"));
+    let message = format!(
+        "the branch {name} was {} when the repository was last synchronized, and is {} at the remote now; nothing was \
+         pushed",
+        place(expected),
+        place(found)
+    );
+    Refused { reason: "BRANCH_MOVED", message }
+}
+
+/// What a user can do about a publication that failed.
+pub fn next_action(reason: &str) -> &'static str {
+    match reason {
+        "BRANCH_MOVED" => "refresh the repository, look at what was pushed, then publish again",
+        "BRANCH_NOT_OWNED" => "name the branch explicitly to push to it, or choose another one",
+        "BRANCH_CONFLICT" => "choose another branch",
+        "BRANCH_PROTECTED" => "publish to another branch, or have its rules changed at the host",
+        "DEFAULT_BRANCH_REFUSED" => "publish to another branch, and merge it at the host",
+        "NOTHING_TO_PUBLISH" => "let the agent change something first",
+        "PUBLISH_NEEDS_FORCE" => {
+            "publish with force to replace the commits of the branch, or to another branch"
+        }
+        "PUSH_NOT_FAST_FORWARD" => "publish to another branch: the host does not let commits be replaced",
+        "PUSH_SECRET_FOUND" => {
+            "have the agent remove the secret from all commits, then publish squashed; and revoke the secret"
+        }
+        "PUSH_UNSIGNED" => "the host wants signed commits: fetch the work, and push it signed",
+        "PUSH_WORKFLOW_REFUSED" => {
+            "publish with a credential that may change workflows, or without those files"
+        }
+        "PUSH_TOO_LARGE" => "have the agent remove large files from all commits, or make room at the host",
+        "PUSH_FORBIDDEN" => "give Foundry write access to the repository",
+        "PUSH_DECLINED" => "do what the host says, then publish again",
+        "GIT_AUTH_REQUIRED" => "give Foundry access to the repository",
+        "GIT_REMOTE_NOT_FOUND" => "check the URL of the repository",
+        "WORK_MISSING" => "start a turn of the task: its end brings the work again",
+        _ => "publish again",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: Branch<'_> = Branch {
+        name: "feat/x",
+        tip: None,
+        recorded: None,
+        is_default: false,
+        is_owned: false,
+        is_ours: false,
+        is_named: false,
+    };
+
+    fn reason(branch: Branch<'_>) -> &'static str {
+        refused(branch).map_or("", |r| r.reason)
+    }
+
+    #[test]
+    fn a_new_branch_and_a_published_one_may_be_pushed() {
+        assert_eq!(reason(OWN), "");
+        let there = Branch { tip: Some("a"), recorded: Some("a"), ..OWN };
+        assert_eq!(reason(Branch { is_owned: true, ..there }), "");
+        assert_eq!(reason(Branch { is_named: true, ..there }), "");
+        assert_eq!(reason(there), "BRANCH_NOT_OWNED");
+    }
+
+    #[test]
+    fn a_branch_that_has_moved_is_refused_even_if_named_unless_we_have_moved_it() {
+        let both = Branch { is_owned: true, is_named: true, ..OWN };
+        for (tip, recorded) in [(Some("b"), Some("a")), (Some("b"), None), (None, Some("a"))] {
+            let moved = Branch { tip, recorded, ..both };
+            assert_eq!(reason(moved), "BRANCH_MOVED", "{moved:?}");
+            let message = refused(moved).unwrap().message;
+            for commit in [tip, recorded] {
+                assert!(
+                    message.contains(&commit.map_or("absent".into(), |c| format!("at {c}"))),
+                    "{message}"
+                );
+            }
+        }
+        assert_eq!(reason(Branch { tip: Some("b"), is_ours: true, ..both }), "");
+    }
+
+    #[test]
+    fn the_default_branch_is_always_refused() {
+        let all = Branch { is_default: true, is_owned: true, is_named: true, is_ours: true, ..OWN };
+        assert_eq!(reason(all), "DEFAULT_BRANCH_REFUSED");
+    }
+}

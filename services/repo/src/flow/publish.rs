@@ -1,0 +1,463 @@
+//! Pushes the work of a task to a branch of the remote.
+
+use std::time::Duration;
+
+use foundry_core::{Env, Error, JobId, Result};
+use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
+use foundry_git::{
+    BranchName, CommitId, GitError, GitErrorKind, Mirror, MirrorLimits, PublishSpec, Publishable, Pushed,
+    RemoteUrl, WorkName,
+};
+use foundry_proto::common::v1::{Condition, Publication};
+use foundry_proto::repo::v1::{JobBranchState, JobCommit};
+use foundry_service::{audit_as, with_detail};
+use foundry_store::{Scope, Value, WriteSet};
+use serde::{Deserialize, Serialize};
+
+use crate::broker::{self, Remote};
+use crate::context::Context;
+use crate::domain::job::{self, Job, State};
+use crate::domain::publishing::{self, Branch, moved, refused};
+use crate::domain::repository::Repository;
+use crate::domain::work::{self, Work};
+use crate::flow::sync;
+use crate::store::branches::{self, BranchRow};
+use crate::store::{jobs, repositories, works};
+
+/// Key and subject are the job's id.
+pub static PUBLISH: Flow<Context> = Flow::new(
+    "publish_branch",
+    &[
+        Stage::new(QUEUED, Duration::from_secs(60), RETRY, |cx, flow| stage(await_turn(cx, flow))),
+        Stage::new(PLANNING, Duration::from_secs(5 * 60), RETRY, |cx, flow| stage(plan(cx, flow))),
+        Stage::new(PUSHING, Duration::from_secs(12 * 60), RETRY, |cx, flow| stage(push(cx, flow))),
+        Stage::new(RECORDING, Duration::from_secs(2 * 60), RECORD, |cx, flow| stage(record(cx, flow))),
+    ],
+)
+// Most of them wait for a remote.
+.concurrency(8);
+
+const QUEUED: &str = "queued";
+const PLANNING: &str = "planning";
+const PUSHING: &str = "pushing";
+const RECORDING: &str = "recording";
+
+/// A remote that hangs for ever ends the job within an hour.
+const RETRY: Retry =
+    Retry { initial: Duration::from_secs(2), factor: 2, max_delay: Duration::from_secs(60), budget: 5 };
+/// What has been pushed is recorded.
+const RECORD: Retry =
+    Retry { initial: Duration::from_millis(250), factor: 2, max_delay: Duration::from_secs(60), budget: 30 };
+
+/// Most characters of the remote's words in a condition.
+const MAX_SAID: usize = 300;
+
+/// What the projection needs to know of a job.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Input {
+    repository_id: String,
+    branch: String,
+}
+
+impl Input {
+    /// The input for a job.
+    pub fn of(job: &Job) -> Self {
+        Self { repository_id: job.repository_id.to_string(), branch: job.branch.branch.clone() }
+    }
+}
+
+/// How many commits a work has since it was published; 0 if it never was.
+///
+/// # Errors
+/// When git fails.
+pub async fn commits_since(
+    mirror: &Mirror,
+    publication: Option<&Publication>,
+    head: &CommitId,
+) -> std::result::Result<i32, GitError> {
+    let Some(publication) = publication else { return Ok(0) };
+    let published = [&publication.work_commit, &publication.commit].map(|c| CommitId::parse(c));
+    let published: Vec<CommitId> = published.into_iter().collect::<std::result::Result<_, _>>()?;
+    let count = mirror.commits_since(head, &published).await?;
+    Ok(i32::try_from(count).unwrap_or(i32::MAX))
+}
+
+/// What a stage works with.
+struct Loaded {
+    job: Job,
+    work: Work,
+    repository: Repository,
+    branch: BranchName,
+    mirror: Mirror,
+}
+
+/// None when job, work or repository are gone.
+async fn load(cx: &Context, flow: &StageContext) -> Result<Option<Loaded>> {
+    let id: JobId = flow.subject_id().parse()?;
+    let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(None) };
+    let Some(work) = works::find(&cx.store, &job.task_id).await? else { return Ok(None) };
+    let Some(repository) = repositories::find(&cx.store, &job.repository_id).await? else { return Ok(None) };
+    let path = cx.mirror_path(&job.repository_id);
+    let mirror = Mirror::open(&cx.git, path, MirrorLimits::default()).await?;
+    let branch = BranchName::parse(&job.branch.branch)?;
+    Ok(Some(Loaded { job, work, repository, branch, mirror }))
+}
+
+/// Waits for earlier jobs on the branch, and for an import of newer work that is under way.
+async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
+    let id: JobId = flow.subject_id().parse()?;
+    let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
+    if let Some(earlier) = jobs::before(&cx.store, &job).await? {
+        let text = format!("the job {earlier} on the same branch comes first");
+        return Ok(Outcome::wait(job.turn(), text).because("JOB_QUEUED"));
+    }
+    let work = works::find(&cx.store, &job.task_id).await?;
+    if work.is_some_and(|w| w.state == work::State::Importing) {
+        let text = "the newest work of the task is being imported";
+        return Ok(Outcome::wait(super::import::imported_key(&job.task_id), text).because("WORK_IMPORTING"));
+    }
+    Ok(Outcome::done())
+}
+
+/// Makes the commits, and decides whether they may be pushed to where the branch is now.
+async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
+    let Some(loaded) = load(cx, flow).await? else { return Ok(Outcome::done()) };
+    flow.progress("asking the remote where the branch is").await;
+    let remote = broker::remote(cx, &loaded.repository).await?;
+    let planned = tokio::select! {
+        planned = planned(cx, &loaded, &remote.url) => planned,
+        () = flow.cancellation().cancelled() => return Ok(stopped()),
+    };
+    match planned {
+        Ok(Ok((tip, new))) => {
+            let Loaded { mut job, work, .. } = loaded;
+            job.branch.state = JobBranchState::Planned.into();
+            job.branch.old_commit = tip.unwrap_or_default();
+            show_plan(&mut job, new);
+            job.branch.work_commit = work.head_commit;
+            Ok(Outcome::done().recording(with_branch(&job)))
+        }
+        Ok(Err((refused, found))) => {
+            let mut job = loaded.job;
+            job.branch.state = JobBranchState::Refused.into();
+            job.branch.found_commit = found.unwrap_or_default();
+            Ok(Outcome::fail(refused.reason, refused.message).recording(with_branch(&job)))
+        }
+        Err(e) => failed(cx, &remote, &e).await,
+    }
+}
+
+type Refusal = (publishing::Refused, Option<String>);
+
+async fn planned(
+    cx: &Context,
+    loaded: &Loaded,
+    remote: &RemoteUrl,
+) -> Result<std::result::Result<(Option<String>, Publishable), Refusal>, Failed> {
+    let Loaded { job, work, repository, branch, mirror } = loaded;
+    let name = branch.as_str();
+    let remote_tip = mirror.remote_tip(remote, branch).await?;
+    let tip = remote_tip.commit.as_ref().map(CommitId::as_str);
+    let recorded = branches::find(&cx.store, &repository.repository_id, name).await?.map(|b| b.commit_id);
+    let before = work.publication.as_ref().filter(|p| p.branch == name);
+    let mut tip_of = before.filter(|p| tip == Some(&p.commit)).map(|p| p.work_commit.clone());
+    if let (None, Some(tip)) = (&tip_of, tip) {
+        // A push that was cut off may have arrived.
+        tip_of = jobs::published_as(&cx.store, &job.task_id, (&repository.repository_id, name, tip)).await?;
+    }
+    let known = Branch {
+        name,
+        tip,
+        recorded: recorded.as_deref(),
+        is_default: remote_tip.is_default || name == repository.default_branch,
+        is_owned: before.is_some() || tip_of.is_some(),
+        is_ours: tip_of.is_some(),
+        is_named: !job.publish.to_branch.is_empty(),
+    };
+    if let Some(refused) = refused(known) {
+        return Ok(Err((refused, tip.map(str::to_owned))));
+    }
+    if !work.has_changes() {
+        let refused = publishing::Refused {
+            reason: "NOTHING_TO_PUBLISH",
+            message: "the work of the task has no changes".to_owned(),
+        };
+        return Ok(Err((refused, None)));
+    }
+    let merged = match work.merged_from.as_slice() {
+        [one] => Some(CommitId::parse(&one.commit)?),
+        _ => None,
+    };
+    let spec = PublishSpec {
+        base: CommitId::parse(&work.base_commit)?,
+        head: CommitId::parse(&work.head_commit)?,
+        merged,
+        tip: remote_tip.commit.clone(),
+        tip_of: tip_of.map(|c| CommitId::parse(&c)).transpose()?,
+        author: (job.publish.author_name.clone(), job.publish.author_email.clone()),
+        message: job::commit_message(&job.publish),
+        squash: job.publish.squash,
+        force: job.publish.force,
+    };
+    let new = mirror.publishable(&spec).await?;
+    if let (true, Some(replaced)) = (new.rewrites, &spec.tip) {
+        mirror.keep_replaced(&WorkName::parse(job.job_id.as_str())?, replaced).await?;
+    }
+    Ok(Ok((tip.map(str::to_owned), new)))
+}
+
+fn show_plan(job: &mut Job, new: Publishable) {
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let branch = &mut job.branch;
+    branch.new_commit = new.commit.to_string();
+    branch.rewrites = new.rewrites;
+    branch.commit_count = count(new.commit_count);
+    branch.files_changed = i32::try_from(new.files).unwrap_or(i32::MAX);
+    branch.additions = count(new.additions);
+    branch.deletions = count(new.deletions);
+    let commits = new.commits.into_iter();
+    branch.commits = commits.map(|(id, subject)| JobCommit { commit: id.to_string(), subject }).collect();
+}
+
+/// Pushes, unless the remote has the commit already: then an earlier attempt has arrived.
+async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
+    let Some(loaded) = load(cx, flow).await? else { return Ok(Outcome::done()) };
+    if loaded.job.publish.plan_only {
+        return Ok(Outcome::done());
+    }
+    flow.progress(format!("pushing to {}", loaded.branch)).await;
+    let remote = broker::remote(cx, &loaded.repository).await?;
+    let pushed = tokio::select! {
+        pushed = pushed(&loaded, &remote.url) => pushed,
+        () = flow.cancellation().cancelled() => return Ok(stopped()),
+    };
+    let mut job = loaded.job;
+    let (refused, found) = match pushed {
+        Ok(Arrival::There) => {
+            job.branch.state = JobBranchState::Pushed.into();
+            let mut ws = with_branch(&job);
+            let record =
+                audit_as(&flow.flow().user_id, &job.organization_id, "branch.push", job.job_id.as_str(), "");
+            let detail = serde_json::json!({
+                "branch": job.branch.branch, "old": job.branch.old_commit, "new": job.branch.new_commit,
+            });
+            ws.audit(with_detail(record, detail));
+            return Ok(Outcome::done().recording(ws));
+        }
+        Ok(Arrival::Moved(found)) => {
+            let expected = Some(job.branch.old_commit.as_str()).filter(|c| !c.is_empty());
+            (moved(&job.branch.branch, expected, found.as_deref()), found)
+        }
+        Ok(Arrival::Default) => {
+            let e = publishing::default_branch(&job.branch.branch);
+            (publishing::Refused { reason: e.reason(), message: e.message().to_owned() }, None)
+        }
+        Ok(Arrival::Refused(refusal)) => {
+            let said: String = refusal.words.replace('\n', "; ").chars().take(MAX_SAID).collect();
+            let message = format!("the remote refused {}: {said}", job.branch.branch);
+            job.branch.remote_message = refusal.words;
+            (publishing::Refused { reason: refusal.reason, message }, None)
+        }
+        Err(e) => return failed(cx, &remote, &e).await,
+    };
+    job.branch.state = JobBranchState::Refused.into();
+    job.branch.found_commit = found.unwrap_or_default();
+    Ok(Outcome::fail(refused.reason, refused.message).recording(with_branch(&job)))
+}
+
+/// What the remote has after a push.
+enum Arrival {
+    There,
+    Moved(Option<String>),
+    Default,
+    Refused(foundry_git::Refusal),
+}
+
+async fn pushed(loaded: &Loaded, remote: &RemoteUrl) -> std::result::Result<Arrival, Failed> {
+    let Loaded { job, branch, mirror, .. } = loaded;
+    let new = CommitId::parse(&job.branch.new_commit)?;
+    let old =
+        Some(&job.branch.old_commit).filter(|c| !c.is_empty()).map(|c| CommitId::parse(c)).transpose()?;
+    let tip = mirror.remote_tip(remote, branch).await?;
+    if tip.commit.as_ref() == Some(&new) {
+        return Ok(Arrival::There);
+    }
+    if tip.is_default {
+        return Ok(Arrival::Default);
+    }
+    if tip.commit != old {
+        return Ok(Arrival::Moved(tip.commit.map(String::from)));
+    }
+    match mirror.push_branch(remote, branch, &new, old.as_ref()).await? {
+        Pushed::Accepted => Ok(Arrival::There),
+        Pushed::Refused(refusal) if refusal.reason == "BRANCH_MOVED" => {
+            let now = mirror.remote_tip(remote, branch).await?.commit;
+            if now.as_ref() == Some(&new) {
+                return Ok(Arrival::There);
+            }
+            if now == old {
+                // Whatever the remote has said: the branch is where it was.
+                return Ok(Arrival::Refused(foundry_git::Refusal { reason: "PUSH_DECLINED", ..refusal }));
+            }
+            Ok(Arrival::Moved(now.map(String::from)))
+        }
+        Pushed::Refused(refusal) => Ok(Arrival::Refused(refusal)),
+    }
+}
+
+/// Makes mirror, branches and work know what the remote has, and has the repository synchronized.
+async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
+    let Some(loaded) = load(cx, flow).await? else { return Ok(Outcome::done()) };
+    let Loaded { job, mut work, repository, branch, mirror } = loaded;
+    if job.publish.plan_only {
+        return Ok(Outcome::done());
+    }
+    let (commit, made_of) =
+        (CommitId::parse(&job.branch.new_commit)?, CommitId::parse(&job.branch.work_commit)?);
+    let name = WorkName::from(&job.task_id);
+    if let Err(e) = mirror.record_published(&branch, &commit, (&name, &made_of)).await {
+        if e.retryable() {
+            return Ok(Outcome::retry(e.reason(), e.message()));
+        }
+        // The synchronization that follows finds out what has become of the branches.
+        tracing::warn!(job = %job.job_id, reason = e.reason(), stderr = e.stderr(), "the mirror does not have the branch yet");
+    }
+    let now = cx.env.clock.now();
+    let mut publication = Publication {
+        branch: branch.to_string(),
+        commit: commit.to_string(),
+        work_commit: made_of.to_string(),
+        publish_time: Some(now.to_proto()),
+        commits_since: 0,
+        job_id: job.job_id.to_string(),
+    };
+    let head = work.readable_commit()?;
+    publication.commits_since = match commits_since(&mirror, Some(&publication), &head).await {
+        Ok(count) => count,
+        Err(e) => return Ok(Outcome::retry(e.reason(), e.message())),
+    };
+    work.publication = Some(publication);
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&job.organization_id));
+    works::save(&mut ws, rev, &work);
+    let subject = job.branch.commits.first().map(|c| c.subject.clone()).unwrap_or_default();
+    let row =
+        BranchRow { name: branch.to_string(), commit_id: commit.to_string(), commit_time: now, subject };
+    branches::put(&mut ws, &job.repository_id, &row);
+    if repository.state != crate::domain::repository::State::Deleting {
+        let on_behalf = (flow.flow().user_id.as_str(), flow.traceparent());
+        sync::schedule(cx, &mut ws, &repository, on_behalf).await?;
+    }
+    Ok(Outcome::done().recording(ws))
+}
+
+fn with_branch(job: &Job) -> WriteSet {
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&job.organization_id));
+    jobs::set_branch(&mut ws, rev, job);
+    ws
+}
+
+fn stopped() -> Outcome {
+    Outcome::retry("STOPPED", "the job was stopped")
+}
+
+/// An error of git, or of the database.
+#[derive(Debug)]
+enum Failed {
+    Git(GitError),
+    Other(Error),
+}
+
+impl From<GitError> for Failed {
+    fn from(e: GitError) -> Self {
+        Self::Git(e)
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(e: Error) -> Self {
+        Self::Other(e)
+    }
+}
+
+/// An attempt that failed, with what it has shown of the credential.
+async fn failed(cx: &Context, remote: &Remote, e: &Failed) -> Result<Outcome> {
+    let e = match e {
+        Failed::Git(e) => e,
+        Failed::Other(e) => return Ok(Outcome::retry(e.reason(), e.message())),
+    };
+    tracing::warn!(reason = e.reason(), stderr = e.stderr(), "a publication failed");
+    // What git could not say counts as passing: the remote is asked before the next attempt.
+    if e.retryable() || e.kind() == GitErrorKind::Failed {
+        return Ok(Outcome::retry(e.reason(), e.message()));
+    }
+    if matches!(e.reason(), "COMMIT_NOT_FOUND" | "GIT_OBJECT_NOT_FOUND") {
+        let text = "the mirror does not have the work of the task any more";
+        return Ok(Outcome::fail("WORK_MISSING", text));
+    }
+    let mut ws = WriteSet::new();
+    remote.learned(cx, &mut ws, Err(e)).await?;
+    Ok(Outcome::fail(e.reason(), e.message()).recording(ws))
+}
+
+/// Projects the state of a publication to the job's row, and lets the next job on the branch go on.
+pub struct Shown(pub Env);
+
+impl Projection for Shown {
+    fn project(&self, flow: &FlowStatus) -> WriteSet {
+        let mut ws = WriteSet::new();
+        let Some(organization) = &flow.organization_id else { return ws };
+        let state = match flow.transition {
+            Some(Transition::Done) => State::Done,
+            Some(Transition::Failed) => State::Failed,
+            Some(Transition::Cancelled) => State::Cancelled,
+            _ if flow.stage == QUEUED => State::Queued,
+            _ => State::Running,
+        };
+        let rev = ws.scope(Scope::organization(organization));
+        let end = if state.is_finished() { flow.status_time.into() } else { Value::Null };
+        jobs::set_state(&mut ws, rev, &flow.subject_id, state, &condition(state, flow), end);
+        if state.is_finished()
+            && let Ok(input) = Input::deserialize(&flow.input)
+        {
+            foundry_flow::signal(&mut ws, &self.0, &job::turn(&input.repository_id, &input.branch));
+        }
+        ws
+    }
+}
+
+fn condition(state: State, flow: &FlowStatus) -> Condition {
+    let mut condition = foundry_flow::condition(&PUBLISH, flow);
+    match state {
+        State::Failed => {
+            let next = broker::next_action(&flow.reason);
+            next.unwrap_or_else(|| publishing::next_action(&flow.reason))
+                .clone_into(&mut condition.next_action);
+        }
+        State::Cancelled => {
+            "CANCELLED".clone_into(&mut condition.reason);
+            let (message, next) = match flow.stage.as_str() {
+                PUSHING | RECORDING => (
+                    "cancelled during the push: the remote may have the new commit",
+                    "publish again: what has arrived is not pushed twice",
+                ),
+                _ => ("cancelled before anything was pushed", ""),
+            };
+            message.clone_into(&mut condition.message);
+            next.clone_into(&mut condition.next_action);
+        }
+        State::Queued if flow.wait_key.is_some() => {
+            let waits =
+                if flow.reason == "JOB_QUEUED" { "an earlier job on the branch" } else { "an import" };
+            waits.clone_into(&mut condition.waiting_on);
+            "none needed: it begins by itself".clone_into(&mut condition.next_action);
+        }
+        State::Done => condition = Condition { since_time: condition.since_time, ..Condition::default() },
+        _ => {}
+    }
+    condition
+}
+
+#[cfg(test)]
+mod tests;

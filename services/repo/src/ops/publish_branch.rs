@@ -1,0 +1,120 @@
+//! Starts a job that pushes the work of a task to a branch of the remote.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, FlowId, JobId, Result};
+use foundry_flow::NewFlow;
+use foundry_git::BranchName;
+use foundry_proto::common::v1::{Condition, Role};
+use foundry_proto::repo::v1::{PublishBranchRequest, PublishBranchResponse};
+use foundry_server::RequestContext;
+use foundry_service::{RequestKey, audit, with_detail};
+use foundry_store::{Scope, WriteSet};
+
+use crate::context::Context;
+use crate::domain::job::{Job, State, settings, unplanned};
+use crate::domain::publishing::{default_branch, nothing_to_publish};
+use crate::domain::work;
+use crate::flow::publish;
+use crate::store::{jobs, repositories};
+
+/// Most unfinished jobs of a repository.
+const MAX_OPEN: i64 = 100;
+
+/// Writes the job; what is pushed is decided when it runs, after earlier jobs on the branch.
+///
+/// # Errors
+/// `NOT_FOUND`; `INVALID_ARGUMENT` for a branch or a text that git does not take; `FAILED_PRECONDITION` for the default
+/// branch, and for a task without changes; `RESOURCE_EXHAUSTED` for too many unfinished jobs.
+pub async fn publish_branch(
+    cx: &Context,
+    caller: &Caller,
+    request: PublishBranchRequest,
+) -> Result<PublishBranchResponse> {
+    let found = cx.work(caller, &request.task_id, Role::Member).await?;
+    let organization = found.organization_id.clone();
+    let key = RequestKey::new(organization.as_str(), caller, "PublishBranch", &request.request_id, &request)?;
+    if let Some((answer, rev)) = key.first_answer::<PublishBranchResponse>(&cx.store).await? {
+        return Ok(PublishBranchResponse { rev, ..answer });
+    }
+    let scope = Scope::organization(&organization);
+    let decided = cx
+        .store
+        .retry_on_conflict(|| async {
+            let (mut ws, answer) = decide(cx, caller, &request).await?;
+            key.remember_create(&mut ws, &answer);
+            Ok((ws, answer))
+        })
+        .await;
+    let (answer, rev) = key.settle(&cx.store, Some(&scope), decided).await?;
+    Ok(PublishBranchResponse { rev, ..answer })
+}
+
+async fn decide(
+    cx: &Context,
+    caller: &Caller,
+    request: &PublishBranchRequest,
+) -> Result<(WriteSet, PublishBranchResponse)> {
+    let work = cx.work(caller, &request.task_id, Role::Member).await?;
+    let repository = repositories::find(&cx.store, &work.repository_id).await?;
+    let repository = repository.ok_or_else(|| Error::not_found("repository", work.repository_id.as_str()))?;
+    repository.require_mirror()?;
+    let branch = if request.to_branch.is_empty() { &work.branch } else { &request.to_branch };
+    if branch.is_empty() {
+        return Err(Error::invalid_field("to_branch", "is needed: the branch of the task is not recorded"));
+    }
+    let branch = BranchName::parse(branch).map_err(|e| Error::invalid_field("to_branch", e.to_string()))?;
+    if branch.as_str() == repository.default_branch {
+        return Err(default_branch(branch.as_str()));
+    }
+    if work.state != work::State::Importing && !work.has_changes() {
+        return Err(nothing_to_publish(&request.task_id));
+    }
+    let open = jobs::open(&cx.store, &repository.repository_id).await?;
+    if open >= MAX_OPEN {
+        let (open, most) = (open.unsigned_abs(), MAX_OPEN.unsigned_abs());
+        return Err(Error::quota("unfinished jobs", repository.repository_id.as_str(), open, most)
+            .next_action("wait for jobs of the repository to end, or cancel some"));
+    }
+    let (job_id, flow_id) = (JobId::generate(&cx.env), FlowId::generate(&cx.env));
+    let now = cx.env.clock.now();
+    let job = Job {
+        job_id: job_id.clone(),
+        organization_id: repository.organization_id.clone(),
+        repository_id: repository.repository_id.clone(),
+        task_id: work.task_id.clone(),
+        flow_id: flow_id.clone(),
+        rev: 0,
+        created_rev: 0,
+        state: State::Queued,
+        condition: Condition {
+            waiting_on: "a worker".to_owned(),
+            since_time: Some(now.to_proto()),
+            ..Condition::default()
+        },
+        branch: unplanned(branch.as_str()),
+        publish: settings(request, branch.as_str())?,
+        created_by: caller.actor(),
+        create_time: now,
+        end_time: None,
+    };
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&job.organization_id));
+    jobs::insert(&mut ws, rev, &job);
+    for old in jobs::outdated(&cx.store, &job.repository_id).await? {
+        jobs::remove(&mut ws, rev, &old);
+    }
+    let flow = NewFlow::new(&publish::PUBLISH, flow_id, job_id.as_str(), job_id.as_str())
+        .organization(&job.organization_id)
+        .on_behalf_of(caller.actor())
+        .traced(RequestContext::current_traceparent())
+        .input(&publish::Input::of(&job))?;
+    foundry_flow::enqueue(&mut ws, flow);
+    let record =
+        audit(&job.organization_id, caller, "", "branch.publish", job_id.as_str(), &request.request_id);
+    let detail = serde_json::json!({
+        "task": job.task_id.as_str(), "branch": branch.as_str(),
+        "force": request.force, "plan_only": request.plan_only,
+    });
+    ws.audit(with_detail(record, detail));
+    Ok((ws, PublishBranchResponse { job: Some(job.to_proto()), rev: 0 }))
+}

@@ -1,0 +1,212 @@
+//! Table `jobs`: actions on branches of remotes. A new job removes those of its repository that ended long ago, and all go
+//! with the repository.
+
+use foundry_core::{JobId, PageRequest, PageToken, RepositoryId, Result, TaskId};
+use foundry_proto::common::v1::Condition;
+use foundry_proto::repo::v1::{JobBranch, JobBranches, PublishSettings};
+use foundry_service::{readable, stored_condition};
+use foundry_store::{Reader, RevRef, Row, Table, Value, WriteSet};
+use prost::Message as _;
+
+use crate::domain::job::{Job, State};
+use crate::view::jobs::JOB;
+
+pub const JOBS: Table = Table::new(
+    "jobs",
+    &[
+        "job_id",
+        "organization_id",
+        "repository_id",
+        "task_id",
+        "flow_id",
+        "rev",
+        "created_rev",
+        "kind",
+        "state",
+        "condition",
+        "branch",
+        "new_commit",
+        "branches",
+        "publish",
+        "created_by",
+        "create_time",
+        "end_time",
+    ],
+    &["job_id"],
+);
+
+/// The only kind so far, as it is stored.
+const PUBLISH_BRANCH: &str = "publish_branch";
+/// Jobs that have ended and are kept of one repository.
+const KEPT: u32 = 200;
+/// Most that one new job removes.
+const REMOVED: u32 = 20;
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT job_id, organization_id, repository_id, task_id, flow_id, rev, created_rev, state, condition, branch, ",
+            "branches, publish, created_by, create_time, end_time FROM jobs ",
+            $rest
+        )
+    };
+}
+
+/// Rows of an organization by revision, for watches.
+pub const BY_REV: &str = select!("WHERE organization_id = $1 AND rev > $2 ORDER BY rev LIMIT $3");
+/// Rows of a repository by revision, for watches.
+pub const OF_REPOSITORY_BY_REV: &str =
+    select!("WHERE organization_id = $1 AND repository_id = $2 AND rev > $3 ORDER BY rev LIMIT $4");
+
+/// Reads a row. What cannot be decoded of it is shown as empty, beside the condition that names the damage.
+pub fn read(row: &Row) -> Result<Job> {
+    let id = row.text("job_id")?;
+    let mut branches = readable::<JobBranches>(row, "branches", id)?.unwrap_or_default().branches;
+    let branch = if branches.is_empty() { JobBranch::default() } else { branches.swap_remove(0) };
+    Ok(Job {
+        job_id: id.parse()?,
+        organization_id: row.text("organization_id")?.parse()?,
+        repository_id: row.text("repository_id")?.parse()?,
+        task_id: row.text("task_id")?.parse()?,
+        flow_id: row.text("flow_id")?.parse()?,
+        rev: row.int("rev")?,
+        created_rev: row.int("created_rev")?,
+        state: State::parse(row.text("state")?),
+        condition: stored_condition(row, "condition", id)?,
+        branch: JobBranch { branch: row.text("branch")?.to_owned(), ..branch },
+        publish: readable::<PublishSettings>(row, "publish", id)?.unwrap_or_default(),
+        created_by: row.text("created_by")?.to_owned(),
+        create_time: row.time("create_time")?,
+        end_time: row.opt_time("end_time")?,
+    })
+}
+
+/// The job with this id, in any organization.
+pub async fn find(from: &impl Reader, id: &JobId) -> Result<Option<Job>> {
+    from.query(select!("WHERE job_id = $1"), &[id.as_str().into()]).await?.first().map(read).transpose()
+}
+
+/// A page of a repository's jobs, the newest first; `task` is empty for all.
+pub async fn list(
+    from: &impl Reader,
+    repository: &RepositoryId,
+    task: &str,
+    page: &PageRequest,
+) -> Result<(Vec<Job>, Option<PageToken>)> {
+    let before = page.begins_after(i64::MAX, |rev| rev.parse().ok())?;
+    let params = [repository.as_str().into(), before.into(), task.into(), page.limit().into()];
+    let sql = select!(
+        "WHERE repository_id = $1 AND created_rev < $2 AND ($3 = '' OR task_id = $3) ORDER BY created_rev DESC LIMIT $4"
+    );
+    let found = from.query(sql, &params).await?.iter().map(read).collect::<Result<Vec<_>>>()?;
+    Ok(page.cut(found, |job| job.created_rev.to_string()))
+}
+
+/// The newest unfinished job on the same branch that was created before this one.
+pub async fn before(from: &impl Reader, job: &Job) -> Result<Option<JobId>> {
+    let sql = "SELECT job_id FROM jobs WHERE repository_id = $1 AND branch = $2 AND created_rev < $3 \
+               AND state IN ('queued', 'running') ORDER BY created_rev DESC LIMIT 1";
+    let params =
+        [job.repository_id.as_str().into(), job.branch.branch.as_str().into(), job.created_rev.into()];
+    from.query(sql, &params).await?.first().map(|row| row.text("job_id")?.parse()).transpose()
+}
+
+/// Unfinished jobs of a repository.
+pub async fn open(from: &impl Reader, repository: &RepositoryId) -> Result<i64> {
+    let sql = "SELECT COUNT(*) AS open FROM jobs WHERE repository_id = $1 AND state IN ('queued', 'running')";
+    let rows = from.query(sql, &[repository.as_str().into()]).await?;
+    rows.first().map_or(Ok(0), |row| row.int("open"))
+}
+
+/// The commit of the task's work of which this commit was made for the branch by a job, whatever became of that.
+pub async fn published_as(
+    from: &impl Reader,
+    task: &TaskId,
+    (repository, branch, commit): (&RepositoryId, &str, &str),
+) -> Result<Option<String>> {
+    let sql = select!(
+        "WHERE repository_id = $1 AND branch = $2 AND task_id = $3 AND new_commit = $4 ORDER BY created_rev DESC LIMIT 1"
+    );
+    let params = [repository.as_str().into(), branch.into(), task.as_str().into(), commit.into()];
+    let found = from.query(sql, &params).await?.first().map(read).transpose()?;
+    Ok(found.map(|job| job.branch.work_commit))
+}
+
+/// The jobs of a repository with their flows, for its deletion.
+pub async fn of_repository(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<Job>> {
+    let sql = select!("WHERE repository_id = $1");
+    from.query(sql, &[repository.as_str().into()]).await?.iter().map(read).collect()
+}
+
+/// The oldest jobs of a repository that have ended, beyond those that are kept.
+pub async fn outdated(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<Job>> {
+    let sql = select!(
+        "WHERE repository_id = $1 AND state IN ('done', 'failed', 'cancelled') ORDER BY created_rev DESC LIMIT $2 OFFSET $3"
+    );
+    let params = [repository.as_str().into(), REMOVED.into(), KEPT.into()];
+    from.query(sql, &params).await?.iter().map(read).collect()
+}
+
+/// Adds a new job.
+pub fn insert(ws: &mut WriteSet, rev: RevRef, job: &Job) {
+    let values: Vec<Value> = vec![
+        job.job_id.as_str().into(),
+        job.organization_id.as_str().into(),
+        job.repository_id.as_str().into(),
+        job.task_id.as_str().into(),
+        job.flow_id.as_str().into(),
+        rev.into(),
+        rev.into(),
+        PUBLISH_BRANCH.into(),
+        job.state.as_str().into(),
+        job.condition.encode_to_vec().into(),
+        job.branch.branch.as_str().into(),
+        job.branch.new_commit.as_str().into(),
+        branches(&job.branch),
+        job.publish.encode_to_vec().into(),
+        job.created_by.as_str().into(),
+        job.create_time.into(),
+        job.end_time.into(),
+    ];
+    ws.insert(&JOBS, values);
+}
+
+fn branches(branch: &JobBranch) -> Value {
+    JobBranches { branches: vec![branch.clone()] }.encode_to_vec().into()
+}
+
+/// Writes what is known of the branch. Only the job's own flow does that.
+pub fn set_branch(ws: &mut WriteSet, rev: RevRef, job: &Job) {
+    let set = [
+        ("rev", rev.into()),
+        ("new_commit", job.branch.new_commit.as_str().into()),
+        ("branches", branches(&job.branch)),
+    ];
+    ws.update_where(&JOBS, &[("job_id", job.job_id.as_str().into())], &set);
+}
+
+/// Writes the state; does nothing for a job that was removed.
+pub fn set_state(
+    ws: &mut WriteSet,
+    rev: RevRef,
+    job_id: &str,
+    state: State,
+    condition: &Condition,
+    end: Value,
+) {
+    let set = [
+        ("rev", rev.into()),
+        ("state", state.as_str().into()),
+        ("condition", condition.encode_to_vec().into()),
+        ("end_time", end),
+    ];
+    ws.update_where(&JOBS, &[("job_id", job_id.into())], &set);
+}
+
+/// Removes a job from its table and from the views.
+pub fn remove(ws: &mut WriteSet, rev: RevRef, job: &Job) {
+    let id = job.job_id.as_str();
+    ws.remove(&JOBS, &[id.into()]);
+    ws.tombstone(rev, JOB, id);
+    ws.tombstone(rev, &format!("{JOB}/{}", job.repository_id), id);
+}

@@ -1,0 +1,134 @@
+import { Button, Checkbox, Group, Modal, Stack, Textarea, TextInput } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { useState, type SubmitEvent } from 'react'
+import { useCommand } from '../../state/command'
+import { ErrorState, sentence } from '../../ui'
+import { isOpen, JobView } from './JobView'
+import { useAuthor } from './useAuthor'
+import { useJobs } from './useJobs'
+
+interface Props {
+  task: Task
+  opened: boolean
+  onClose: () => void
+}
+
+/** State of the form, and how it is sent. */
+function usePublish(task: Task) {
+  const client = useFoundry()
+  const author = useAuthor()
+  const [branch, setBranch] = useState(task.branch)
+  const [message, setMessage] = useState(task.title)
+  const [squash, setSquash] = useState(false)
+  const [force, setForce] = useState(false)
+  const jobs = useJobs(task)
+  const publish = useCommand('The branch was not published', (requestId: string, planOnly: boolean, it: object) =>
+    client.repo.publishBranch({ ...it, planOnly, requestId }),
+  )
+  const send = async (planOnly: boolean) => {
+    author.remember()
+    const name = branch.trim()
+    await publish.run(planOnly, {
+      taskId: task.taskId,
+      toBranch: name === task.branch ? '' : name,
+      message,
+      squash,
+      force,
+      authorName: author.name,
+      authorEmail: author.email,
+      agent: task.agent,
+    })
+  }
+  const refused = (field: string) => {
+    const why = publish.error?.fields.find((it) => it.field === field)?.description
+    return why === undefined ? undefined : sentence(why)
+  }
+  return { branch, setBranch, message, setMessage, squash, setSquash, force, setForce, author, job: jobs[0], publish, send, refused }
+}
+
+/** Publishes the work of a task as a branch of the remote; shows the plan, how far it is, and a refusal in the host's words. */
+function PublishForm({ task, opened, onClose }: Props) {
+  return (
+    <Modal opened={opened} onClose={onClose} title="Publish branch" size="lg">
+      {opened && <Form task={task} onClose={onClose} />}
+    </Modal>
+  )
+}
+
+function Form({ task, onClose }: Omit<Props, 'opened'>) {
+  const it = usePublish(task)
+  const { publish, author, job, refused } = it
+  const atFields = ['to_branch', 'message', 'author_name', 'author_email'].some((field) => refused(field) !== undefined)
+  const busy = publish.busy || (job !== undefined && isOpen(job))
+  const submit = (event: SubmitEvent) => {
+    event.preventDefault()
+    void it.send(false)
+  }
+  return (
+    <form onSubmit={submit} noValidate>
+      <Stack gap="sm">
+        <TextInput
+          label="Branch"
+          description="At the remote. A branch that exists there already is pushed to only if this task has published it, or if you name another than the task's."
+          autoCapitalize="none"
+          autoComplete="off"
+          spellCheck={false}
+          data-autofocus
+          value={it.branch}
+          onChange={(event) => it.setBranch(event.currentTarget.value)}
+          error={refused('to_branch')}
+        />
+        <Textarea
+          label="Commit message"
+          description="For what the agent has not committed; its own commits keep theirs"
+          autosize
+          minRows={2}
+          maxRows={8}
+          maxLength={4000}
+          value={it.message}
+          onChange={(event) => it.setMessage(event.currentTarget.value)}
+          error={refused('message')}
+        />
+        <Group grow align="flex-start" gap="sm">
+          <TextInput
+            label="Author"
+            maxLength={100}
+            value={author.name}
+            onChange={(event) => author.set(event.currentTarget.value, author.email)}
+            error={refused('author_name')}
+          />
+          <TextInput
+            label="Author's e-mail address"
+            type="email"
+            maxLength={254}
+            value={author.email}
+            onChange={(event) => author.set(author.name, event.currentTarget.value)}
+            error={refused('author_email')}
+          />
+        </Group>
+        <Checkbox label="Squash into one commit" checked={it.squash} onChange={(event) => it.setSquash(event.currentTarget.checked)} />
+        <Checkbox
+          label="Replace commits of the branch (force, if nobody has pushed since)"
+          checked={it.force}
+          onChange={(event) => it.setForce(event.currentTarget.checked)}
+        />
+        {publish.error !== undefined && !atFields && <ErrorState error={publish.error} title="The branch was not published" compact />}
+        {job !== undefined && <JobView job={job} />}
+      </Stack>
+      <Group justify="flex-end" gap="xs" mt="lg">
+        <Button variant="default" size="sm" onClick={onClose}>
+          Close
+        </Button>
+        <Button variant="default" size="sm" disabled={busy} onClick={() => void it.send(true)}>
+          Show plan
+        </Button>
+        <Button type="submit" size="sm" loading={busy}>
+          Publish
+        </Button>
+      </Group>
+    </form>
+  )
+}
+
+export default PublishForm

@@ -1,0 +1,152 @@
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import { Code, FoundryError, topics } from '@foundry/client'
+import { PublicationSchema } from '@foundry/client/gen/foundry/common/v1/work_pb'
+import { FoundryProvider } from '@foundry/client/react'
+import { JobBranchState, JobItemSchema, JobState, type JobItem, type JobSchema } from '@foundry/client/gen/foundry/repo/v1/job_pb'
+import { MantineProvider } from '@mantine/core'
+import { act, fireEvent, render, screen, waitFor, within } from '@testing-library/react'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { shellItems } from '../../test/fakeFoundry'
+import { aTask, FakeTask } from '../test/fakeTask'
+import PublishForm from './PublishForm'
+import { planText, publicationText } from './words'
+
+beforeEach(() => localStorage.clear())
+
+const task = aTask({ branch: 'feat/x', title: 'Add a parser', changes: { version: 1n, filesChanged: 1 } })
+const commit = (digit: string) => digit.repeat(40)
+
+function aJob(rest: MessageInitShape<typeof JobSchema>): [string, JobItem] {
+  const job = { jobId: 'job_1', taskId: 'task_1', createTime: timestampFromMs(1_000), ...rest }
+  return [`job/${job.jobId}`, create(JobItemSchema, { item: { case: 'job', value: job } })]
+}
+
+function open(answer: () => unknown = () => ({})) {
+  const world = new FakeTask({ repo: { publishBranch: answer, cancelJob: () => ({}) } })
+  world.fake.show(topics.appShell(), shellItems([{ id: 'org_1', name: 'acme', role: 2 }]))
+  const show = (...jobs: [string, JobItem][]) => act(() => world.fake.show(topics.jobs('org_1', 'repo_1'), jobs))
+  world.fake.show(topics.jobs('org_1', 'repo_1'), [])
+  render(
+    <MantineProvider env="test">
+      <FoundryProvider client={world.client}>
+        <PublishForm task={task} opened onClose={vi.fn()} />
+      </FoundryProvider>
+    </MantineProvider>,
+  )
+  const asked = () => world.fake.made.filter((it) => it.method === 'publishBranch').map((it) => it.request as Record<string, unknown>)
+  return { world, show, asked }
+}
+
+const press = (name: string) => fireEvent.click(screen.getByRole('button', { name }))
+
+describe('publishing a branch', () => {
+  it("asks for the task's own branch with its title and the author, and remembers the author", async () => {
+    const { asked } = open()
+    fireEvent.change(screen.getByLabelText("Author's e-mail address"), { target: { value: 'ada@example.com' } })
+    press('Publish')
+    await waitFor(() => expect(asked()).toHaveLength(1))
+    expect(asked()[0]).toMatchObject({
+      taskId: 'task_1',
+      toBranch: '',
+      message: 'Add a parser',
+      planOnly: false,
+      force: false,
+      authorName: 'Grace',
+      authorEmail: 'ada@example.com',
+      agent: 'demo',
+    })
+    expect(localStorage.getItem('foundry-author-email')).toBe('ada@example.com')
+  })
+
+  it('names another branch, and shows the plan without pushing', async () => {
+    const { asked, show } = open()
+    fireEvent.change(screen.getByLabelText('Branch'), { target: { value: 'other' } })
+    press('Show plan')
+    await waitFor(() => expect(asked()).toHaveLength(1))
+    expect(asked()[0]).toMatchObject({ toBranch: 'other', planOnly: true })
+    const branches = [
+      {
+        branch: 'other',
+        state: JobBranchState.PLANNED,
+        newCommit: commit('b'),
+        commitCount: 2n,
+        filesChanged: 1,
+        additions: 3n,
+        commits: [{ commit: commit('b'), subject: 'Add \u202E a parser' }],
+      },
+    ]
+    show(aJob({ state: JobState.DONE, branches }))
+    const job = screen.getByRole('region', { name: 'Publication' })
+    expect(job.textContent).toContain('This would be pushed to other')
+    expect(job.textContent).toContain('new branch, 2 commits, 1 file, +3 −0')
+    expect(job.textContent).toContain('Add ⟦RLO⟧ a parser')
+    expect(job.textContent).toContain('and 1 more')
+  })
+
+  it('shows how far the newest job is, and lets it be cancelled', async () => {
+    const { world, show } = open()
+    const branches = [{ branch: 'feat/x', state: JobBranchState.PENDING }]
+    const old = aJob({ jobId: 'job_0', state: JobState.FAILED, createTime: timestampFromMs(1), branches })
+    const foreign = aJob({ jobId: 'job_9', taskId: 'task_9', createTime: timestampFromMs(9_000), branches })
+    show(old, aJob({ state: JobState.RUNNING, branches, condition: { message: 'asking the remote' } }), foreign)
+    expect(screen.getByRole('status').textContent).toContain('Planning feat/x')
+    expect(screen.getByRole('button', { name: 'Show plan' })).toHaveProperty('disabled', true)
+    press('Cancel job')
+    await waitFor(() => expect(world.fake.made.some((it) => it.method === 'cancelJob')).toBe(true))
+    const pushed = [{ branch: 'feat/x', state: JobBranchState.PUSHED, newCommit: commit('c') }]
+    show(aJob({ state: JobState.DONE, branches: pushed }))
+    expect(screen.getByRole('status').textContent).toContain('feat/x is at cccccccccccc at the remote')
+  })
+
+  it("shows a refusal in the host's words, inert", () => {
+    const { show } = open()
+    const said = 'error: GH006: Protected branch\n<img src=x onerror=alert(1)>'
+    show(
+      aJob({
+        state: JobState.FAILED,
+        condition: { reason: 'BRANCH_PROTECTED', message: 'the remote refused feat/x', nextAction: 'publish to another branch' },
+        branches: [{ branch: 'feat/x', state: JobBranchState.REFUSED, remoteMessage: said }],
+      }),
+    )
+    const job = screen.getByRole('region', { name: 'Publication' })
+    expect(within(job).getByText('BRANCH_PROTECTED')).toBeTruthy()
+    expect(job.textContent).toContain('Publish to another branch')
+    expect(job.textContent).toContain('<img src=x onerror=alert(1)>')
+    expect(job.querySelector('img')).toBeNull()
+  })
+
+  it('shows what the service refuses at once, at its field or below', async () => {
+    const refusals = [
+      new FoundryError({
+        code: Code.InvalidArgument,
+        message: 'no',
+        fields: [{ field: 'to_branch', description: 'must not start with -' }],
+      }),
+      new FoundryError({ code: Code.FailedPrecondition, reason: 'DEFAULT_BRANCH_REFUSED', message: 'main is the default branch' }),
+    ]
+    open(() => {
+      throw refusals.shift()
+    })
+    press('Publish')
+    await screen.findByText('Must not start with -.')
+    press('Publish')
+    await screen.findByText('DEFAULT_BRANCH_REFUSED')
+  })
+})
+
+it('a publication and a plan are said in words', () => {
+  const publication = create(PublicationSchema, { branch: 'feat/x', commit: commit('a'), commitsSince: 2 })
+  expect(publicationText(publication)).toBe('published at aaaaaaaaaaaa on feat/x, 2 commits since')
+  expect(publicationText({ ...publication, commitsSince: 0 })).toBe('published at aaaaaaaaaaaa on feat/x')
+  const branch = {
+    oldCommit: commit('a'),
+    newCommit: commit('b'),
+    rewrites: true,
+    commitCount: 1n,
+    filesChanged: 1,
+    additions: 0n,
+    deletions: 1n,
+  }
+  expect(planText(branch as never)).toBe('replaces aaaaaaaaaaaa, 1 commit, 1 file, +0 −1')
+})
