@@ -33,7 +33,14 @@ pub async fn register(caller: &Caller, origin: &Origin) -> Repository {
         name: String::new(),
     };
     let created = caller.repo().create_repository(request).await.expect("repository").into_inner();
-    let id = created.repository.expect("repository").repository_id;
+    await_mirror(caller, created.repository.expect("repository").repository_id).await
+}
+
+/// Waits until a repository is mirrored.
+///
+/// # Panics
+/// When that fails.
+pub async fn await_mirror(caller: &Caller, id: String) -> Repository {
     let (client, repository_id) = (caller.repo(), id.clone());
     let item = await_item::<RepositoryItem>(
         "repository",

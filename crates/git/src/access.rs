@@ -161,7 +161,7 @@ impl Access {
         let Kind::Ssh { dir, is_pinned } = &self.0.kind else { return Err(wrong_kind()) };
         let dir = dir.path().to_str().ok_or_else(|| GitError::failed("the data directory is not UTF-8"))?;
         // Only the path to the data directory comes from outside.
-        if dir.contains(['"', '\'', '\n', '\\']) {
+        if dir.contains(['"', '\'', '\n', '\\', '$']) {
             return Err(GitError::failed("ssh needs a data directory without quotes in its path"));
         }
         let config = ssh_config(dir, address, *is_pinned);

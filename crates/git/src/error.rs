@@ -216,6 +216,7 @@ const PATTERNS: &[(&str, GitErrorKind, &str)] = &[
     ("Network is unreachable", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
     ("ssh: not found", GitErrorKind::Host, "GIT_SSH_NOT_INSTALLED"),
     ("Connection refused", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("returned error: 429", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
     ("returned error: 5", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
     ("epository not found", GitErrorKind::NotFound, "GIT_REMOTE_NOT_FOUND"),
     ("' not found", GitErrorKind::NotFound, "GIT_REMOTE_NOT_FOUND"),

@@ -1,5 +1,7 @@
 //! A host of Git repositories over HTTP: real `git http-backend` behind a small server, with or without a password.
 
+#![allow(clippy::expect_used)] // a failure here is a failed test
+
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! A host of Git repositories over ssh: a real `sshd` of the current user on a port of its own.
 
+#![allow(clippy::expect_used)] // a failure here is a failed test
+
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use foundry_core::{Error, Result};
 use foundry_git::{Access, GitError, RemoteUrl};
 use foundry_proto::common::v1::Condition;
 use foundry_secrets::{Column, Keys, Sealed, Secret};
-use foundry_store::WriteSet;
+use foundry_store::{Guard, WriteSet};
 
 use crate::context::Context;
 use crate::domain::credential::{self, Credential, Kind, State};
@@ -71,6 +71,28 @@ pub async fn with(cx: &Context, url: RemoteUrl, credential: Credential) -> Resul
 }
 
 impl Remote {
+    /// Guards a write set that says that the repository cannot be reached: nobody has stored another credential for it
+    /// while it was tried. Otherwise it is tried again.
+    pub fn is_newest(&self, ws: &mut WriteSet, repository: &Repository) {
+        let organization = ("organization_id", repository.organization_id.as_str().into());
+        let mut absent = |target: &str| {
+            let is = [organization.clone(), ("target", target.into())];
+            ws.guard(Guard::absent(&CREDENTIALS, &is));
+        };
+        let Some(used) = &self.credential else {
+            absent(repository.repository_id.as_str());
+            if let Some(origin) = self.url.origin() {
+                absent(&origin);
+            }
+            return;
+        };
+        if used.repository_id.is_none() {
+            absent(repository.repository_id.as_str());
+        }
+        let is = [("credential_id", used.credential_id.as_str().into())];
+        ws.guard(Guard::exists(&CREDENTIALS, &is));
+    }
+
     /// Adds what the use of the credential has shown to a write set: whether it was accepted, and the key of the host
     /// on the first connection.
     ///

@@ -7,11 +7,11 @@ use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use foundry_proto::repo::v1::{ListRepositoriesRequest, Repository, RepositoryState};
+use foundry_proto::repo::v1::{ListRepositoriesRequest, Repository};
 use foundry_proto::task::v1::TaskState;
 use foundry_testkit::{GitHttp, Sshd};
 use foundry_tests::origin::git;
-use foundry_tests::story::{await_task, create_task};
+use foundry_tests::story::{await_mirror, await_task, create_task};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 
 const SETTINGS: [&str; 3] =
@@ -118,7 +118,7 @@ async fn a_private_repository_over_http_goes_from_a_token_to_a_finished_task_and
     let (fine, said) =
         with_input(&mesh, &["repo", "credential", "add", "origin", "--replace"], &format!("{TOKEN}\n"));
     assert!(fine && said.contains("working") && !said.contains(TOKEN), "{said}");
-    assert_eq!(repository(&caller).await.state(), RepositoryState::Ready);
+    await_mirror(&caller, repository(&caller).await.repository_id).await;
     works_on_the_newest_commit(&caller, &origin).await;
 
     // While git runs and the remote is silent.
@@ -156,6 +156,7 @@ async fn a_private_repository_over_ssh_goes_from_a_deploy_key_to_a_finished_task
     let key = host.new_key();
     let (fine, said) = with_input(&mesh, &["repo", "credential", "add", "origin"], &key);
     assert!(fine && said.contains(&host.fingerprint()) && said.contains("ssh-ed25519 AAAA"), "{said}");
+    await_mirror(&caller, repository(&caller).await.repository_id).await;
     works_on_the_newest_commit(&caller, &origin).await;
 
     // What a killed operation has left is removed at the next start.

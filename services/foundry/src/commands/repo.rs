@@ -186,7 +186,7 @@ async fn list(gateway: &Gateway, output: Output) -> Result<(), Failure> {
         vec![
             r.repository_id.clone(),
             r.name.clone(),
-            output::state(r.state().as_str_name(), "REPOSITORY_STATE_"),
+            state_of(r),
             r.default_branch.clone(),
             output::time(r.sync_time.as_ref()),
             r.url.clone(),
@@ -194,6 +194,15 @@ async fn list(gateway: &Gateway, output: Output) -> Result<(), Failure> {
     });
     output::table(&["id", "name", "state", "default branch", "synchronized", "url"], rows.collect());
     Ok(())
+}
+
+/// The state of a repository for a list.
+fn state_of(r: &Repository) -> String {
+    let reason = r.condition.as_ref().map_or("", |c| c.reason.as_str());
+    if r.state() == RepositoryState::Error && reason.starts_with("REPOSITORY_CREDENTIALS_") {
+        return "needs a credential".to_owned();
+    }
+    output::state(r.state().as_str_name(), "REPOSITORY_STATE_")
 }
 
 async fn all(gateway: &Gateway) -> Result<Vec<Repository>, Failure> {

@@ -125,6 +125,11 @@ pub struct HostKey {
 }
 
 impl HostKey {
+    /// In place of stored keys that cannot be decoded: no host has it, so that none is trusted instead of any.
+    pub fn damaged() -> Self {
+        Self { public_key: "damaged".to_owned(), pin_time: 0, given: true }
+    }
+
     fn to_proto(&self) -> v1::RepositoryHostKey {
         let key = PublicKey::from_openssh(&self.public_key).ok();
         v1::RepositoryHostKey {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use foundry_core::{Code, PageRequest, RepositoryCredentialId, RepositoryId, Result};
-use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
+use foundry_core::{Code, FlowId, PageRequest, RepositoryCredentialId, RepositoryId, Result};
+use foundry_flow::{
+    Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage,
+};
 use foundry_git::{Mirror, MirrorLimits, RemoteUrl};
 use foundry_proto::common::v1::Condition;
 use foundry_store::WriteSet;
@@ -18,7 +20,7 @@ use crate::store::{credentials, repositories};
 const RETRY: Retry =
     Retry { initial: Duration::from_secs(1), factor: 2, max_delay: Duration::from_secs(10), budget: 3 };
 
-/// Key and subject are the credential's id.
+/// The subject is the credential's id; each test is a flow of its own.
 pub static CHECK: Flow<Context> = Flow::new(
     "repository_credential_check",
     &[
@@ -30,6 +32,16 @@ pub static CHECK: Flow<Context> = Flow::new(
 .concurrency(8);
 
 const TESTING: &str = "testing";
+
+/// Adds a test for a user, as part of a request.
+pub fn enqueue(cx: &Context, ws: &mut WriteSet, credential: &Credential, (user, trace): (&str, &str)) {
+    let id = FlowId::generate(&cx.env);
+    let flow = NewFlow::new(&CHECK, id.clone(), id.as_str(), credential.credential_id.as_str())
+        .organization(&credential.organization_id)
+        .on_behalf_of(user)
+        .traced(trace);
+    foundry_flow::enqueue(ws, flow);
+}
 
 async fn load(cx: &Context, flow: &StageContext) -> Result<Option<Credential>> {
     let id: RepositoryCredentialId = flow.subject_id().parse()?;

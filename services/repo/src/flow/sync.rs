@@ -82,13 +82,14 @@ async fn synchronize(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     match mirrored {
         Ok(found) => record(cx, flow, &remote, found, begin).await,
         Err(e) => {
-            let (repository, reason) = (flow.subject_id(), e.reason());
-            tracing::warn!(repository, reason, stderr = e.stderr(), "mirroring failed");
+            let (id, reason) = (flow.subject_id(), e.reason());
+            tracing::warn!(repository = id, reason, stderr = e.stderr(), "mirroring failed");
             Ok(match e.retryable() {
                 true => Outcome::retry(reason, e.message()),
                 false => {
                     let mut ws = WriteSet::new();
                     remote.learned(cx, &mut ws, Err(&e)).await?;
+                    remote.is_newest(&mut ws, &repository);
                     Outcome::fail(reason, e.message()).recording(ws)
                 }
             })

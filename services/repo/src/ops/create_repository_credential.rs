@@ -1,8 +1,7 @@
 //! Stores a credential for a repository or for all of an organization at a host.
 
 use foundry_authn::Caller;
-use foundry_core::{Error, FlowId, OrganizationId, RepositoryCredentialId, RepositoryId, Result};
-use foundry_flow::NewFlow;
+use foundry_core::{Error, OrganizationId, RepositoryCredentialId, RepositoryId, Result};
 use foundry_git::RemoteUrl;
 use foundry_proto::common::v1::{Condition, Role};
 use foundry_proto::repo::v1::create_repository_credential_request::Target;
@@ -94,11 +93,7 @@ async fn decide(
     }
     credentials::insert(&mut ws, rev, &new)?;
     let id = new.credential_id.as_str();
-    let flow = NewFlow::new(&check::CHECK, FlowId::generate(&cx.env), id, id)
-        .organization(organization)
-        .on_behalf_of(caller.actor())
-        .traced(RequestContext::current_traceparent());
-    foundry_flow::enqueue(&mut ws, flow);
+    check::enqueue(cx, &mut ws, &new, (&caller.actor(), &RequestContext::current_traceparent()));
     ws.audit(audit(organization, caller, "", "repository_credential.create", id, &request.request_id));
     Ok((ws, CreateRepositoryCredentialResponse { repository_credential: Some(new.to_proto()), rev: 0 }))
 }

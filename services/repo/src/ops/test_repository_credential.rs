@@ -1,8 +1,7 @@
 //! Schedules a test of a credential against its remote.
 
 use foundry_authn::Caller;
-use foundry_core::{FlowId, Result};
-use foundry_flow::NewFlow;
+use foundry_core::Result;
 use foundry_proto::common::v1::{Condition, Role};
 use foundry_proto::repo::v1::{TestRepositoryCredentialRequest, TestRepositoryCredentialResponse};
 use foundry_server::RequestContext;
@@ -14,7 +13,7 @@ use crate::domain::credential::State;
 use crate::flow::check;
 use crate::store::credentials;
 
-/// Schedules one test, unless one is on its way; forgets the recorded keys of the host on request.
+/// Schedules a test; forgets the recorded keys of the host on request.
 ///
 /// # Errors
 /// `NOT_FOUND`.
@@ -66,13 +65,8 @@ async fn decide(
         set.push(("host_keys", credentials::host_keys(&[])?));
     }
     credentials::update(&mut ws, &credential, set);
-    if foundry_flow::unfinished(&cx.store, &check::CHECK, id).await?.is_empty() {
-        let flow = NewFlow::new(&check::CHECK, FlowId::generate(&cx.env), id, id)
-            .organization(&organization)
-            .on_behalf_of(caller.actor())
-            .traced(RequestContext::current_traceparent());
-        foundry_flow::enqueue(&mut ws, flow);
-    }
+    // One that is under way may have begun with what is changed here.
+    check::enqueue(cx, &mut ws, &credential, (&caller.actor(), &RequestContext::current_traceparent()));
     ws.audit(audit(&organization, caller, "", action, id, &request.request_id));
     Ok((ws, TestRepositoryCredentialResponse { repository_credential: Some(credential.to_proto()), rev: 0 }))
 }

@@ -65,7 +65,7 @@ pub fn read(row: &Row) -> Result<Credential> {
         username: row.text("username")?.to_owned(),
         hint: row.text("hint")?.to_owned(),
         public_key: row.text("public_key")?.to_owned(),
-        host_keys: row.json("host_keys").unwrap_or_default(),
+        host_keys: row.json("host_keys").unwrap_or_else(|_| vec![HostKey::damaged()]),
         state: State::parse(row.text("state")?),
         condition: stored_condition(row, "condition", id)?,
         test_time: row.opt_time("test_time")?,
