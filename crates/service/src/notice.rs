@@ -85,6 +85,29 @@ pub fn notice_words(notice: &WorkNotice) -> (String, String) {
     }
 }
 
+/// Whether what a notice names is in the sandbox alone, and so is lost with it.
+pub fn is_only_in_sandbox(notice: &WorkNotice) -> bool {
+    match notice.kind() {
+        WorkNoticeKind::LinkedWorktree
+        | WorkNoticeKind::SubmoduleChanged
+        | WorkNoticeKind::OtherBranch
+        | WorkNoticeKind::Stash
+        | WorkNoticeKind::Unreadable
+        | WorkNoticeKind::TooLarge
+        | WorkNoticeKind::Operation
+        | WorkNoticeKind::RepositoryLost
+        | WorkNoticeKind::HistoryLeftOut
+        // What a newer version or a cut list means is not known here.
+        | WorkNoticeKind::More
+        | WorkNoticeKind::Unspecified => true,
+        WorkNoticeKind::ManyFiles => !notice.detail.is_empty(),
+        WorkNoticeKind::SubmoduleAbsent
+        | WorkNoticeKind::NestedRepository
+        | WorkNoticeKind::HistoryRewritten
+        | WorkNoticeKind::LineEndings => false,
+    }
+}
+
 fn lost_words(how: &str) -> String {
     let lost = match how {
         "missing" => "the repository (.git) is missing",
@@ -138,6 +161,16 @@ mod tests {
             words(WorkNoticeKind::TooLarge, 70 << 20).0,
             "`vendor/lib` is too large (70 MiB) and not part of the work"
         );
+    }
+
+    #[test]
+    fn what_was_left_out_is_lost_with_the_sandbox_and_what_was_taken_is_not() {
+        let only = |kind: WorkNoticeKind, detail: &str| {
+            let detail = detail.to_owned();
+            is_only_in_sandbox(&WorkNotice { kind: kind.into(), detail, ..WorkNotice::default() })
+        };
+        assert!(only(WorkNoticeKind::Stash, "") && only(WorkNoticeKind::ManyFiles, "left out"));
+        assert!(!only(WorkNoticeKind::ManyFiles, "") && !only(WorkNoticeKind::LineEndings, ""));
     }
 
     #[test]

@@ -170,11 +170,13 @@ pub enum Repo {
         no_wait: bool,
     },
     /// Remove a repository and its mirror, which also frees its name. The remote is not touched; tasks on it keep
-    /// their transcripts, but their stored changes are removed. Refused while tasks on it have a sandbox.
+    /// their transcripts, but their stored changes are removed: asks first if there are any. Refused while tasks on it have
+    /// a sandbox.
     Remove {
         /// Name, or id as `foundry repo list` prints it.
         repository: String,
-        /// Remove it even if tasks on it have a sandbox. What their agents do from then on is lost.
+        /// Do not ask, and remove it even if tasks on it have a sandbox. What their agents did that was not fetched or
+        /// pushed, and what they do from then on, is lost.
         #[arg(long)]
         force: bool,
         /// Return immediately instead of waiting.
@@ -251,16 +253,24 @@ pub enum Task {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,
     },
-    /// Archive a task and release its sandbox.
+    /// Archive a task and destroy its sandbox, with all that is not part of the work: other branches, stashes, linked
+    /// worktrees, ignored files. Asks first if the notices of the work name any.
     Archive {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,
+        /// Do not ask.
+        #[arg(long)]
+        force: bool,
     },
-    /// Kill a task: destroy its sandbox, in any state. Its stored changes are kept, and its transcript for 90 days unless the
-    /// operator has chosen another time. An archived task, whose transcript is kept for good, becomes killed at once.
+    /// Kill a task: destroy its sandbox, in any state, with all that is not part of the work. Its stored changes are kept,
+    /// and its transcript for 90 days unless the operator has chosen another time. An archived task, whose transcript is kept
+    /// for good, becomes killed at once. Asks first if the notices of the work name anything that is lost.
     Kill {
         /// Id of the task, as `foundry task list` prints it.
         task_id: String,
+        /// Do not ask.
+        #[arg(long)]
+        force: bool,
     },
     /// Retry a failed task from the stage that failed, and follow it; one that is waiting for its next attempt makes it
     /// now. Ctrl-C detaches; the task keeps running.

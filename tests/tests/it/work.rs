@@ -59,6 +59,16 @@ async fn what_a_hand_over_leaves_out_is_shown_with_the_work() {
     mesh.cli_ok(&["session", "send", &session, "run git commit -qm w\nrun git checkout -q -\nwrite x: x"]);
     let shown = shown_until(&mesh, &task, "1 commit on branch `other` is not part of the work");
     assert!(!shown.contains("rebase"), "{shown}");
+    // The end of the sandbox destroys the branch, so it needs consent, as does that of the stored changes.
+    let (id, lost) = (task.as_str(), "1 commit on branch `other` is not part of the work");
+    for (command, of, lost) in [("archive", id, lost), ("kill", id, lost), ("remove", "demo", id)] {
+        let group = if command == "remove" { "repo" } else { "task" };
+        let refused = mesh.cli(&[group, command, of]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success(), "{command} destroyed it");
+        assert_has(&said, &[lost, "repeat the command with --force"]);
+    }
+    mesh.cli_ok(&["task", "archive", &task, "--force"]);
 
     let (printed, task, _) = follow(
         &mesh,

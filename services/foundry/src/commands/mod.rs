@@ -8,6 +8,7 @@ mod files;
 mod follow;
 pub mod internal;
 pub mod login;
+mod losing;
 mod mesh;
 mod model;
 mod offers;

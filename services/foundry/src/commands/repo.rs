@@ -7,10 +7,11 @@ use foundry_proto::repo::v1::{
     CreateRepositoryRequest, DeleteRepositoryRequest, GetRepositoryRequest, ListRepositoriesRequest,
     Repository, RepositoryState, RequestRepositoryRefreshRequest, RequestRepositoryRefreshResponse,
 };
+use foundry_proto::task::v1::ListTasksRequest;
 
 use crate::cli::{Output, Repo};
 use crate::client::{Gateway, request_id};
-use crate::commands::follow;
+use crate::commands::{follow, losing};
 use crate::failure::Failure;
 use crate::output;
 
@@ -120,7 +121,10 @@ async fn remove(
     force: bool,
     no_wait: bool,
 ) -> Result<(), Failure> {
-    let repository_id = resolve(gateway, Some(wanted)).await?.repository_id;
+    let repository = resolve(gateway, Some(wanted)).await?;
+    let stored = stored_work(gateway, &repository).await?;
+    losing::consent(&stored, "removing the repository destroys the stored changes of these tasks", force)?;
+    let repository_id = repository.repository_id;
     let request =
         DeleteRepositoryRequest { request_id: request_id(), repository_id: repository_id.clone(), force };
     let answer = gateway.repo().delete_repository(request).await?.into_inner();
@@ -129,6 +133,37 @@ async fn remove(
     }
     follow::removal(gateway, &repository_id, LIMIT).await?;
     output::one(output, &answer, |_| output::line("removed"))
+}
+
+/// Most tasks that are named before their work is destroyed.
+const NAMED_TASKS: usize = 20;
+
+/// A line for each task, ended ones too, whose changes are stored with the repository.
+async fn stored_work(gateway: &Gateway, repository: &Repository) -> Result<Vec<String>, Failure> {
+    let (mut lines, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = ListTasksRequest {
+            organization_id: repository.organization_id.clone(),
+            repository_id: repository.repository_id.clone(),
+            show_archived: true,
+            page_size: 0,
+            page_token,
+        };
+        let page = gateway.task().list_tasks(request).await?.into_inner();
+        for task in page.tasks.iter().filter(|task| task.files_changed > 0) {
+            let files = foundry_core::counted(task.files_changed, "file");
+            lines
+                .push(format!("{} {}: {files}; `foundry task fetch {0}` saves it", task.task_id, task.title));
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let more = i64::try_from(lines.len().saturating_sub(NAMED_TASKS)).unwrap_or(i64::MAX);
+    lines.truncate(NAMED_TASKS);
+    lines.extend((more > 0).then(|| format!("and those of {}", foundry_core::counted(more, "more task"))));
+    Ok(lines)
 }
 
 /// Makes a local path absolute; leaves anything else unchanged.

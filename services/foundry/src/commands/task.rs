@@ -11,7 +11,7 @@ use foundry_proto::task::v1::{
 
 use crate::cli::{CreateTask, Output, Task};
 use crate::client::{Gateway, request_id};
-use crate::commands::{attachment, checks, fetch, files, follow, repo, text_or_stdin};
+use crate::commands::{attachment, checks, fetch, files, follow, losing, repo, text_or_stdin};
 use crate::failure::Failure;
 use crate::output;
 
@@ -29,12 +29,14 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
         Task::Files { task_id, path } => files::list(gateway, output, task_id, path).await?,
         Task::Cat { task_id, path } => files::print(gateway, output, task_id, path).await?,
         Task::Explain { task_id } => explain(gateway, output, task_id).await?,
-        Task::Archive { task_id } => {
+        Task::Archive { task_id, force } => {
+            losing::with_sandbox(gateway, &task_id, "archiving", force).await?;
             let answer =
                 gateway.task().archive_task(ArchiveTaskRequest { request_id: request_id(), task_id }).await?;
             scheduled(output, answer.into_inner().task)?;
         }
-        Task::Kill { task_id } => {
+        Task::Kill { task_id, force } => {
+            losing::with_sandbox(gateway, &task_id, "killing", force).await?;
             let answer =
                 gateway.task().kill_task(KillTaskRequest { request_id: request_id(), task_id }).await?;
             scheduled(output, answer.into_inner().task)?;

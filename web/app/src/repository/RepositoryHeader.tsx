@@ -162,10 +162,11 @@ function DeleteDialog({ repository, taskCount, onClose }: Props & { onClose: () 
       busy={remove.busy}
       error={remove.error}
     >
-      Its mirror and the changes that tasks made are removed from Foundry; their conversations are kept.{' '}
+      Its mirror and the changes that tasks made are removed from Foundry, those of ended tasks too; their conversations are kept.{' '}
       {taskCount > 0 && (
         <strong>
-          {taskCount === 1 ? 'One task uses it.' : `${taskCount} tasks use it.`} Anything agents do in it from now on is lost.{' '}
+          {taskCount === 1 ? 'One task uses it.' : `${taskCount} tasks use it.`} What agents did in it that was not fetched or pushed, and
+          anything they do from now on, is lost.{' '}
         </strong>
       )}
       The original repository is not changed.

@@ -1,4 +1,5 @@
 import { Code, FoundryError } from '@foundry/client'
+import { WorkNoticeKind } from '@foundry/client/gen/foundry/common/v1/work_pb'
 import { SessionState, TaskState } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { act, fireEvent, screen, waitFor, within } from '@testing-library/react'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
@@ -48,6 +49,24 @@ describe('a repeated command', () => {
     expect(toastStore.get().map((it) => it.title)).toContain('The task was not archived')
     const again = await ask('Archive…', 'Archive this task?')
     expect(again.queryByText('The action failed')).toBeNull()
+  })
+
+  it('that ends the sandbox says what only the sandbox has', async () => {
+    const notices = [
+      { kind: WorkNoticeKind.STASH, count: 2n },
+      { kind: WorkNoticeKind.LINE_ENDINGS, count: 1n, path: 'a.txt' },
+    ]
+    openTask({ task: aTask({ state: TaskState.IDLE, changes: { notices } }) })
+    for (const [what, title] of [['Archive…', 'Archive this task?'], ['Kill…', 'Kill this task?']] as const) {
+      fireEvent.click(screen.getByRole('button', { name: 'More actions' }))
+      fireEvent.click(await screen.findByRole('menuitem', { name: what }))
+      const dialog = within(await screen.findByRole('dialog', { name: title }))
+      const lost = within(dialog.getByRole('list', { name: 'What is lost' })).getAllByRole('listitem')
+      expect(lost.map((it) => it.textContent)).toEqual([
+        '2 stashes are not part of the work.Ask the agent to apply what it has stashed.',
+      ])
+      fireEvent.click(dialog.getByRole('button', { name: 'Cancel' }))
+    }
   })
 
   it('that stops a turn is another one for another session', async () => {

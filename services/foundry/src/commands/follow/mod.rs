@@ -26,7 +26,7 @@ pub use creation::{creation, task};
 pub use repository::{removal, repository};
 pub use retry::retry;
 pub use summary::{HEADER as SUMMARY_HEADER, organization, row as summary_row};
-pub use work::about_work;
+pub use work::{about_work, not_saved_words};
 
 /// Prints why something is in its state; nothing for an empty condition.
 pub fn print_condition(condition: Option<&Condition>) {

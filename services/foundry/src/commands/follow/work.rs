@@ -1,7 +1,7 @@
 //! The work of a turn: waiting until it is imported, and what there is to know about it.
 
 use foundry_core::{Timestamp, counted};
-use foundry_proto::common::v1::TranscriptPart;
+use foundry_proto::common::v1::{Condition, TranscriptPart};
 use foundry_proto::task::v1::{Changes, TaskItem, task_item::Item};
 use foundry_service::{merged_words, notice_words};
 use foundry_watch::{Event, Op};
@@ -68,8 +68,7 @@ pub fn about_work(changes: &Changes) -> Vec<String> {
     let mut lines: Vec<String> =
         changes.merged_from.iter().map(|m| format!("and {}, shown with --merged", merged_words(m))).collect();
     if let Some(why) = &changes.not_saved {
-        let since = output::time(why.since_time.as_ref());
-        lines.push(format!("the work since {since} is not saved: {} ({})", why.message, why.reason));
+        lines.push(not_saved_words(why));
         lines.extend((!why.next_action.is_empty()).then(|| format!("  next: {}", why.next_action)));
     }
     for notice in &changes.notices {
@@ -80,9 +79,19 @@ pub fn about_work(changes: &Changes) -> Vec<String> {
     lines.iter().map(|text| output::inert(text)).collect()
 }
 
+/// Since when newer work is not saved, as far as that is known, and why.
+pub fn not_saved_words(why: &Condition) -> String {
+    let since = match output::time(why.since_time.as_ref()).as_str() {
+        "" => "newer work".to_owned(),
+        time => format!("the work since {time}"),
+    };
+    let reason = if why.reason.is_empty() { String::new() } else { format!(" ({})", why.reason) };
+    format!("{since} is not saved: {}{reason}", why.message)
+}
+
 #[cfg(test)]
 mod tests {
-    use foundry_proto::common::v1::{Condition, WorkNotice, WorkNoticeKind};
+    use foundry_proto::common::v1::{WorkNotice, WorkNoticeKind};
 
     use super::*;
 
@@ -129,6 +138,8 @@ mod tests {
         let lines = about_work(&Changes { notices: vec![notice], not_saved, ..Changes::default() });
         assert!(lines[0].contains("is not saved: git failed (WORK_BUNDLE_FAILED)"), "{lines:?}");
         assert_eq!(lines[1], "  next: look");
+        let unknown = Condition { message: "git failed".into(), ..Condition::default() };
+        assert_eq!(not_saved_words(&unknown), "newer work is not saved: git failed");
         assert!(
             lines[2].starts_with("notice: 1 commit on branch `a") && !lines[2].contains('\u{1b}'),
             "{lines:?}"

@@ -5,6 +5,8 @@ import { TaskState, type Task } from '@foundry/client/gen/foundry/task/v1/task_p
 import { useState } from 'react'
 import { ConfirmDialog } from '../../ui'
 import { useClearedUnless, useCommand, type Command } from '../../state/command'
+import { InertLine } from '../../ui/text/Inert'
+import { lostWithSandbox } from '../panel/changes/notices'
 import { usePatchDownload } from '../panel/usePatchDownload'
 import { useStop } from '../sessions/useStop'
 import { isProvisioning } from './StageList'
@@ -108,10 +110,12 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
         onConfirm={() => void confirm(archive)}
         title="Archive this task?"
         confirmLabel="Archive"
+        dangerous={lostWithSandbox(task.changes).length > 0}
         busy={archive.busy}
         error={archive.error}
       >
-        Its sandbox is released and the task disappears from the list. Its conversation, changes and files stay readable.
+        Its sandbox is destroyed and the task disappears from the list. Its conversation, changes and files stay readable.
+        <Lost task={task} />
       </ConfirmDialog>
       <ConfirmDialog
         opened={asking === 'kill'}
@@ -125,7 +129,27 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
       >
         Its sandbox is destroyed immediately, and a running turn is stopped. The saved work and the changes stay readable, and the
         conversation for the time set by the operator (90 days by default). The task cannot be continued.
+        <Lost task={task} />
       </ConfirmDialog>
     </>
+  )
+}
+
+/** What only the sandbox of a task has, and what would keep it; nothing when all is saved. */
+function Lost({ task }: { task: Task }) {
+  const lost = lostWithSandbox(task.changes)
+  if (lost.length === 0) return null
+  return (
+    <div className={classes.lost}>
+      <strong>This is in the sandbox alone and is lost with it:</strong>
+      <ul aria-label="What is lost">
+        {lost.map(({ what, next }, at) => (
+          <li key={at}>
+            <InertLine text={`${what}.`} />
+            {next !== undefined && <InertLine text={next} className="fd-muted" />}
+          </li>
+        ))}
+      </ul>
+    </div>
   )
 }

@@ -1,4 +1,5 @@
 import { WorkNoticeKind, type MergedFrom, type WorkNotice } from '@foundry/client/gen/foundry/common/v1/work_pb'
+import type { Changes } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { counted, sizeText } from '../../../ui/text/size'
 
 /** What a notice says, and what to do about it. Both contain texts of the agent. */
@@ -74,4 +75,21 @@ export function noticeText(notice: WorkNotice): NoticeText {
 /** What a work has merged, as in `30 files merged from develop`. */
 export function mergedText(merged: MergedFrom): string {
   return `${counted(merged.filesChanged, 'file')} merged from ${merged.branch}`
+}
+
+/** Kinds of notices about what was taken; all others name what is in the sandbox alone. */
+const taken = new Set([
+  WorkNoticeKind.SUBMODULE_ABSENT,
+  WorkNoticeKind.NESTED_REPOSITORY,
+  WorkNoticeKind.HISTORY_REWRITTEN,
+  WorkNoticeKind.LINE_ENDINGS,
+])
+
+/** What is lost when the sandbox ends: newer work that is not saved, and what the work leaves out. */
+export function lostWithSandbox(changes: Changes | undefined): readonly NoticeText[] {
+  if (changes === undefined) return []
+  const { notSaved, notices } = changes
+  const left = notices.filter(({ kind, detail }) => !taken.has(kind) && (kind !== WorkNoticeKind.MANY_FILES || detail !== ''))
+  const newer = notSaved === undefined ? [] : [{ what: `Newer work is not saved: ${notSaved.message}` }]
+  return [...newer, ...left.map(noticeText)]
 }

@@ -1,0 +1,97 @@
+//! Asks before something is destroyed that is in no other place.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use foundry_proto::task::v1::{Changes, GetTaskRequest, TaskState};
+use foundry_service::{is_only_in_sandbox, notice_words};
+
+use crate::client::Gateway;
+use crate::commands::follow;
+use crate::failure::Failure;
+use crate::output;
+
+/// Says what the end of a task's sandbox destroys, and asks for consent; without a terminal, `force` gives it.
+///
+/// # Errors
+/// When the answer is not yes, or there is nobody to ask.
+pub async fn with_sandbox(gateway: &Gateway, task_id: &str, what: &str, force: bool) -> Result<(), Failure> {
+    let request = GetTaskRequest { task_id: task_id.to_owned() };
+    let task = gateway.task().get_task(request).await?.into_inner().task.unwrap_or_default();
+    // Then there is no sandbox any more.
+    if matches!(task.state(), TaskState::Archived | TaskState::Killed) {
+        return Ok(());
+    }
+    let lost = only_in_sandbox(&task.changes.unwrap_or_default());
+    consent(&lost, &format!("{what} the task destroys what only its sandbox has"), force)
+}
+
+/// A line for each thing that is lost with the sandbox, with the reason and what would save it.
+fn only_in_sandbox(changes: &Changes) -> Vec<String> {
+    let mut lines: Vec<String> = changes.not_saved.iter().map(follow::not_saved_words).collect();
+    for notice in changes.notices.iter().filter(|notice| is_only_in_sandbox(notice)) {
+        let (what, next) = notice_words(notice);
+        lines.push(if next.is_empty() { what } else { format!("{what}; to keep it: {next}") });
+    }
+    lines
+}
+
+/// Prints what is lost, and asks whether to go on; nothing to lose is consent.
+///
+/// # Errors
+/// When the answer is not yes, or there is nobody to ask.
+pub fn consent(lost: &[String], why: &str, force: bool) -> Result<(), Failure> {
+    if lost.is_empty() {
+        return Ok(());
+    }
+    eprintln!("{why}:");
+    lost.iter().for_each(|line| eprintln!("  {}", output::inert(line)));
+    if force {
+        return Ok(());
+    }
+    let kept = Failure::new("nothing was changed");
+    if !std::io::stdin().is_terminal() {
+        return Err(kept.next("save it first, or repeat the command with --force"));
+    }
+    eprint!("Go on? [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if is_yes(&answer) { Ok(()) } else { Err(kept) }
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_proto::common::v1::{Condition, WorkNotice, WorkNoticeKind};
+
+    use super::*;
+
+    #[test]
+    fn what_only_the_sandbox_has_is_named_with_what_would_keep_it() {
+        let notice =
+            |kind: WorkNoticeKind| WorkNotice { kind: kind.into(), count: 1, ..WorkNotice::default() };
+        let not_saved = Condition { message: "git failed".into(), ..Condition::default() };
+        let lost = only_in_sandbox(&Changes {
+            notices: vec![notice(WorkNoticeKind::LineEndings), notice(WorkNoticeKind::Stash)],
+            not_saved: Some(not_saved),
+            ..Changes::default()
+        });
+        assert_eq!(lost.len(), 2, "{lost:?}");
+        assert!(lost[0].contains("is not saved: git failed"), "{lost:?}");
+        assert_eq!(
+            lost[1],
+            "1 stash is not part of the work; to keep it: ask the agent to apply what it has stashed"
+        );
+    }
+
+    #[test]
+    fn only_a_yes_or_force_destroys_something() {
+        assert!(is_yes("y\n") && is_yes(" Yes \n"));
+        assert!(!is_yes("\n") && !is_yes("") && !is_yes("yesterday"));
+        let lost = ["a stash".to_owned()];
+        assert!(consent(&[], "x", false).is_ok() && consent(&lost, "x", true).is_ok());
+    }
+}
