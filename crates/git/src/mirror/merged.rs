@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::diff::empty_tree;
 use super::{Mirror, Revision};
-use crate::{BranchName, CommitId, GitError, Result};
+use crate::{BranchName, CommitId, GitError, GitErrorKind, Result};
 
 /// Most merges that are followed; with more, everything counts as the work's own.
 const MAX_POINTS: usize = 10;
@@ -35,17 +35,30 @@ pub struct MergedBase {
 }
 
 impl Mirror {
-    /// The base with what the work has merged from the mirror's branches; none when that is nothing, or when it cannot
-    /// be separated because base and branch are in conflict. Commits made in sandboxes are the work's own, also once a
+    /// The base with what the work has merged from the mirror's branches, and from those that it had at an earlier
+    /// import (`known`, branch and commit), whatever became of them; none when that is nothing, or when it cannot be
+    /// separated because base and branch are in conflict. Commits made in sandboxes are the work's own, also once a
     /// branch contains them.
-    pub async fn merged_base(&self, base: &CommitId, head: &CommitId) -> Result<Option<MergedBase>> {
-        let points = self.merged_points(base, head).await?;
+    pub async fn merged_base(
+        &self,
+        base: &CommitId,
+        head: &CommitId,
+        known: &[(BranchName, CommitId)],
+    ) -> Result<Option<MergedBase>> {
+        let known = self.present(known).await?;
+        let points = self.merged_points(base, head, &known).await?;
         if points.is_empty() || points.len() > MAX_POINTS {
             return Ok(None);
         }
         let (mut commit, mut merged) = (base.clone(), Vec::new());
         for point in points {
-            let Some(branch) = self.branch_with(&point).await? else { continue };
+            let branch = match self.branch_with(&point).await? {
+                Some(branch) => branch,
+                None => match self.known_with(&point, &known).await? {
+                    Some(branch) => branch,
+                    None => continue,
+                },
+            };
             let Some(next) = self.merge(&commit, &point).await? else { return Ok(None) };
             let files = self.diff_stat(&commit, &next).await?.len() as u64;
             merged.push(Merged { branch, commit: point, files });
@@ -65,11 +78,44 @@ impl Mirror {
         Ok(Some(commit))
     }
 
+    /// Those whose commits the mirror still has: nothing keeps one that the work has dropped.
+    async fn present(&self, known: &[(BranchName, CommitId)]) -> Result<Vec<(BranchName, CommitId)>> {
+        let mut present = Vec::new();
+        for (branch, commit) in known {
+            match self.resolve(&Revision::Commit(commit.clone())).await {
+                Ok(_) => present.push((branch.clone(), commit.clone())),
+                Err(e) if e.kind() == GitErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(present)
+    }
+
+    /// The branch of an earlier import that contained the commit.
+    async fn known_with(
+        &self,
+        commit: &CommitId,
+        known: &[(BranchName, CommitId)],
+    ) -> Result<Option<BranchName>> {
+        for (branch, tip) in known {
+            if self.is_ancestor(commit, tip).await? {
+                return Ok(Some(branch.clone()));
+            }
+        }
+        Ok(None)
+    }
+
     /// The commits of branches that the history of the work contains and its base does not, without their ancestors.
-    async fn merged_points(&self, base: &CommitId, head: &CommitId) -> Result<Vec<CommitId>> {
+    async fn merged_points(
+        &self,
+        base: &CommitId,
+        head: &CommitId,
+        known: &[(BranchName, CommitId)],
+    ) -> Result<Vec<CommitId>> {
         let listed = self
             .command("rev-list")
             .args(["--boundary", head.as_str(), "--not", base.as_str(), "--branches"])
+            .args(known.iter().map(|(_, commit)| commit.as_str()))
             .limits(self.local(64 << 20))
             .run()
             .await?;

@@ -16,7 +16,7 @@ async fn with_develop() -> Lab {
 }
 
 async fn separated(s: &Sandbox<'_>, head: &CommitId) -> Option<MergedBase> {
-    s.mirror.merged_base(&s.base, head).await.unwrap()
+    s.mirror.merged_base(&s.base, head, &[]).await.unwrap()
 }
 
 async fn own_files(s: &Sandbox<'_>, merged: &MergedBase, head: &CommitId) -> Vec<String> {
@@ -91,4 +91,29 @@ async fn commits_of_the_agent_are_its_own_also_when_a_branch_contains_them() {
     );
     let _: FetchReport = s.mirror.fetch(&lab.remote()).await.unwrap();
     assert_eq!(separated(&s, &head).await, None);
+}
+
+#[tokio::test]
+async fn what_was_merged_stays_merged_when_its_branch_is_deleted_or_rewritten() {
+    let lab = with_develop().await;
+    let s = lab.sandbox().await;
+    s.sh("git merge -q --no-ff --no-edit origin/develop; echo mine > mine");
+    let head = s.import().await.head;
+    let known: Vec<_> =
+        separated(&s, &head).await.unwrap().merged.into_iter().map(|m| (m.branch, m.commit)).collect();
+    let tip = lab.rev(&lab.real(), "develop");
+    for change in ["git branch -q -D develop", "git branch -q develop; git commit -q --allow-empty -m on"] {
+        lab.sh(&lab.real(), change);
+        let _: FetchReport = s.mirror.fetch(&lab.remote()).await.unwrap();
+        s.sh("echo more >> mine");
+        let head = s.import().await.head;
+        assert_eq!(separated(&s, &head).await, None, "nothing but the record knows it: {change}");
+        let merged = s.mirror.merged_base(&s.base, &head, &known).await.unwrap().unwrap();
+        assert_eq!((from(&merged), &merged.merged[0].commit), (vec![("develop".to_owned(), 30)], &tip));
+        assert_eq!(own_files(&s, &merged, &head).await, ["mine"]);
+    }
+    // A work that has dropped the merge has merged nothing.
+    s.sh(&format!("git reset -q --hard {}; echo mine > mine", s.base));
+    let head = s.import().await.head;
+    assert_eq!(s.mirror.merged_base(&s.base, &head, &known).await.unwrap(), None);
 }

@@ -9,8 +9,8 @@ use foundry_flow::{
     Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage,
 };
 use foundry_git::{
-    ChangeKind, CommitId, FileChange, GitError, GitErrorKind, ImportLimits, Merged, Mirror, MirrorLimits,
-    Patch, WorkName,
+    BranchName, ChangeKind, CommitId, FileChange, GitError, GitErrorKind, ImportLimits, Merged, Mirror,
+    MirrorLimits, Patch, WorkName,
 };
 use foundry_proto::common::v1::{Condition, MergedFrom};
 use foundry_proto::repo::v1::{self, FileChangeKind};
@@ -130,7 +130,9 @@ async fn examine(cx: &Context, work: &Work, bundle: &Path) -> std::result::Resul
     let name = WorkName::from(&work.task_id);
     let limits = ImportLimits { bundle_bytes: cx.max_bundle_bytes, ..ImportLimits::default() };
     let imported = mirror.import_bundle(&name, bundle, &base, &limits).await?;
-    let merged = match mirror.merged_base(&base, &imported.head).await {
+    // What an earlier import found stays merged, whatever became of its branch.
+    let known: Vec<_> = work.merged_from.iter().filter_map(known).collect();
+    let merged = match mirror.merged_base(&base, &imported.head, &known).await {
         Ok(merged) => merged,
         Err(e) if e.retryable() => return Err(e),
         Err(e) => {
@@ -154,6 +156,10 @@ async fn examine(cx: &Context, work: &Work, bundle: &Path) -> std::result::Resul
     };
     let merged = merged.map(|m| m.merged.into_iter().map(shown).collect()).unwrap_or_default();
     Ok(Imported { head: imported.head.to_string(), files, merged, whole })
+}
+
+fn known(merged: &MergedFrom) -> Option<(BranchName, CommitId)> {
+    Some((BranchName::parse(&merged.branch).ok()?, CommitId::parse(&merged.commit).ok()?))
 }
 
 fn stored(change: &FileChange, patch: Patch) -> (v1::FileChange, Bytes) {
@@ -384,6 +390,15 @@ mod tests {
         };
         assert!(!get_work_patch(&f.cx, &f.member, patch(true)).await.unwrap().patch.is_empty());
         get_work_patch(&f.cx, &f.member, patch(false)).await.unwrap_err();
+        // The branch is deleted at the remote, and the agent goes on.
+        let mirror = f.cx.mirror_path(&repository.repository_id.parse().unwrap());
+        git(&mirror, &["update-ref", "-d", "refs/heads/develop"]);
+        let parts =
+            f.work_merging(&repository, &task, Some("develop"), &[("mine.txt", "mine\n"), ("b.txt", "b\n")]);
+        import_work(&f.cx, &service, stream(parts)).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let (work, own) = list(false).await;
+        assert_eq!((work.version, own), (2, vec!["b.txt".to_owned(), "mine.txt".to_owned()]));
         // A work without merges is the same in both.
         let parts = f.work(&repository, &task, &[("mine.txt", "mine\n")]);
         import_work(&f.cx, &service, stream(parts)).await.unwrap();
