@@ -47,6 +47,13 @@ async fn a_task_starts_on_what_was_pushed_a_moment_ago_or_says_how_old_its_base_
     git(origin.path(), &["branch", "fresh"]);
     task(&mesh, &["say hi", "--base", "fresh"]);
 
+    // The remote renames its default branch; a task that named none starts on the new one.
+    git(origin.path(), &["branch", "-m", "main", "trunk"]);
+    let (printed, id) = task(&mesh, &["say hi"]);
+    assert!(printed.contains("DEFAULT_BRANCH_CHANGED") && printed.contains("trunk"), "{printed}");
+    assert_eq!(shown(&mesh, &id)["baseBranch"], "trunk");
+    assert!(mesh.cli_ok(&["task", "explain", &id]).contains("DEFAULT_BRANCH_CHANGED"));
+
     std::fs::rename(origin.path(), dir.path().join("gone")).unwrap();
     let (printed, id) = task(&mesh, &["say hi"]);
     assert!(printed.contains("BASE_NOT_FETCHED") && printed.contains("GIT_REMOTE_NOT_FOUND"), "{printed}");

@@ -9,6 +9,7 @@ use foundry_proto::repo::v1::{Work, WorkState};
 use foundry_proto::task::v1::{SessionState, TaskState};
 use foundry_service::damaged_condition;
 
+use super::base;
 use super::session::{Message, MessageState, Session};
 use super::stages;
 use super::task::{Lifecycle, Task};
@@ -260,9 +261,13 @@ impl Aggregate {
         view.changes = changes;
         view.session_count = i32::try_from(open).unwrap_or(i32::MAX);
         if let Some(s) = sandbox {
+            let moved = base::moved(&view, s, now);
             learn(&mut view.base_branch, &s.base_branch);
             if s.base.is_some() {
                 view.base.clone_from(&s.base);
+            }
+            if let Some(base) = &mut view.base {
+                base.notices.extend(moved);
             }
             learn(&mut view.agent, &s.agent);
             learn(&mut view.profile, &s.profile_id);

@@ -1,6 +1,7 @@
 //! The rules of tasks: names, facts, and states derived from facts. No tonic, no database, no clock.
 
 pub mod asked;
+mod base;
 pub mod derive;
 pub mod naming;
 pub mod session;

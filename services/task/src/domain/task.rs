@@ -186,6 +186,8 @@ pub struct TaskSpec<'a> {
     pub prompt: &'a str,
     /// The branch that the task starts from.
     pub base_branch: String,
+    /// Whether that is the repository's default branch because the request named none.
+    pub follows_default_branch: bool,
     /// Name of the sandbox provider.
     pub provider: String,
     /// The agent of the task and of its first session.
@@ -212,6 +214,7 @@ impl Task {
             title: spec.title.clone(),
             branch: branch.to_owned(),
             base_branch: spec.base_branch.clone(),
+            follows_default_branch: spec.follows_default_branch,
             prompt_preview: prefix(spec.prompt, PREVIEW).to_owned(),
             prompt_size: i64::try_from(spec.prompt.len()).unwrap_or(i64::MAX),
             agent: spec.choice.agent.clone(),

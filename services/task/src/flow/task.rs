@@ -60,7 +60,7 @@ async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             organization_id: aggregate.task.organization_id.to_string(),
             task_id: task.to_string(),
             repository_id: aggregate.task.repository_id.to_string(),
-            base_branch: aggregate.task.view.base_branch.clone(),
+            base_branch: named_base(&aggregate.task.view),
             branch: aggregate.task.view.branch.clone(),
             provider: aggregate.task.view.provider.clone(),
             agent: aggregate.task.asked_agent(),
@@ -81,6 +81,11 @@ async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     }
     let prepared = [SandboxState::InstallingAgent, SandboxState::StartingAgent, SandboxState::Ready];
     sandbox_reached(cx, ctx, &mut aggregate, &prepared, "the sandbox is being created").await
+}
+
+/// The base that the request named; the repo service knows the default branch as of the newest synchronization.
+fn named_base(view: &foundry_proto::task::v1::Task) -> String {
+    if view.follows_default_branch { String::new() } else { view.base_branch.clone() }
 }
 
 async fn load(cx: &Context, ctx: &StageContext, task: &TaskId) -> Result<Option<Box<Aggregate>>> {

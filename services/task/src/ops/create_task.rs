@@ -40,7 +40,7 @@ pub async fn create_task(
     }
     let mut spec = check(cx, caller, organization, &request)?;
     let default_branch = known_repository(cx, &spec).await?;
-    if spec.base_branch.is_empty() {
+    if spec.follows_default_branch {
         spec.base_branch = default_branch;
     }
     cx.followed.ensure(&spec.organization_id);
@@ -105,6 +105,7 @@ fn check<'a>(
         title,
         prompt: &request.prompt,
         base_branch: request.base_branch.clone(),
+        follows_default_branch: request.base_branch.is_empty(),
         provider: validate::plain_name("provider", &request.provider, &cx.default_provider, &cx.providers)?,
         choice: AgentChoice {
             agent,

@@ -140,6 +140,7 @@ fn base_findings(view: &Task) -> impl Iterator<Item = Finding> {
     view.base.iter().flat_map(|base| &base.notices).map(|notice| match notice.reason.as_str() {
         "BRANCH_CONFLICT" => finding(&format!("branch {}", view.branch), "taken", notice),
         "REPOSITORY_EMPTY" => finding("base", "empty", notice),
+        "DEFAULT_BRANCH_CHANGED" => finding(&format!("base {}", view.base_branch), "changed", notice),
         _ => finding(&format!("base {}", view.base_branch), "outdated", notice),
     })
 }
