@@ -14,7 +14,7 @@ use foundry_sandbox::Health;
 use foundry_store::{Value, WriteSet};
 use serde::{Deserialize, Serialize};
 
-use super::work::hand_over;
+use super::work::{hand_over, refused_in_the_end};
 use super::{RETRY_LONG, StageError};
 use crate::domain::{Sandbox, SandboxState};
 use crate::shared::{Shared, name_of};
@@ -150,7 +150,10 @@ async fn try_save(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, S
         ctx.progress("saving the work").await;
         let turn = shared.work_locks.of(&sandbox.sandbox_id).await;
         hand_over(shared, &sandbox, turn, None).await?;
-        return Ok(Outcome::done());
+        return Ok(match refused_in_the_end(shared, &sandbox).await {
+            Some(why) => Outcome::fail("BUNDLE_REFUSED", why),
+            None => Outcome::done(),
+        });
     }
     // A sandbox that never had a prompt has no work.
     let sessions = sessions::of_sandbox(&shared.store, &sandbox.sandbox_id).await?;

@@ -15,7 +15,7 @@ use foundry_git::{
 };
 use foundry_proto::common::v1::{Condition, WorkNotice, WorkNoticeKind, WorkNotices};
 use foundry_proto::repo::v1::{
-    GetWorkRequest, GetWorkResponse, ImportWorkHeader, ImportWorkRequest, WorkState,
+    GetWorkRequest, GetWorkResponse, ImportWorkHeader, ImportWorkRequest, Work, WorkState,
     import_work_request::Part,
 };
 use foundry_runtime_client::ExecSpec;
@@ -186,6 +186,36 @@ async fn is_refused(shared: &Shared, sandbox: &Sandbox) -> bool {
         tracing::warn!(sandbox = %sandbox.sandbox_id, %status, "it is unknown whether the work was refused");
     }
     lacks(answer)
+}
+
+/// Why the repo service refused the last bundle of a sandbox too, which then is not saved; waits a few seconds for the
+/// import. One that takes longer goes on without the sandbox, and the task shows how it ends.
+pub async fn refused_in_the_end(shared: &Shared, sandbox: &Sandbox) -> Option<String> {
+    let until = shared.env.clock.now().plus(LOOK_UP);
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let request = GetWorkRequest { task_id: sandbox.task_id.clone() };
+        let mut repo = shared.repo.clone();
+        let answer = tokio::select! {
+            biased;
+            answer = repo.get_work(request) => answer.ok()?.into_inner(),
+            () = shared.env.clock.sleep(LOOK_UP) => return None,
+        };
+        let work = answer.work?;
+        match work.state() {
+            WorkState::Error => return Some(refusal(&work)),
+            WorkState::Importing if shared.env.clock.now() < until => {
+                shared.env.clock.sleep(pause).await;
+                pause *= 2;
+            }
+            _ => return None,
+        }
+    }
+}
+
+fn refusal(work: &Work) -> String {
+    let why = work.condition.clone().unwrap_or_default();
+    format!("the bundle was refused: {} ({})", why.message, why.reason)
 }
 
 /// Whether the answer says that the newest bundle was not imported and will not be.
@@ -498,8 +528,12 @@ mod tests {
             };
             crate::ops::destroy_sandbox::destroy_sandbox(&f.shared, &f.task, request).await.unwrap();
             f.run().await;
-            assert_eq!(f.sandbox(&id).await.state, SandboxState::Destroyed);
+            let gone = f.sandbox(&id).await;
+            assert_eq!(gone.state, SandboxState::Destroyed);
             assert_eq!(f.repo.imports().len(), usize::from(refused));
+            // What is refused once more is not saved.
+            assert_eq!(gone.condition.reason, if refused { "WORK_NOT_SAVED" } else { "" });
+            assert_eq!(gone.condition.message.contains("the bundle was refused"), refused);
         }
     }
 

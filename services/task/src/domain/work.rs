@@ -2,13 +2,14 @@
 
 use foundry_core::Timestamp;
 use foundry_proto::common::v1::Condition;
-use foundry_proto::provisioner::v1::Sandbox;
+use foundry_proto::provisioner::v1::{Sandbox, SandboxState};
 use foundry_proto::repo::v1::{Work, WorkState};
 use foundry_proto::task::v1::Changes;
 
 /// What a task shows of its work; nothing before the first import, unless that failed.
 pub fn shown(work: Option<&Work>, sandbox: Option<&Sandbox>) -> Option<Changes> {
-    let not_saved = sandbox.and_then(not_saved).or_else(|| work.and_then(refused));
+    let ended = sandbox.is_none_or(|s| s.state() == SandboxState::Destroyed);
+    let not_saved = sandbox.and_then(not_saved).or_else(|| refused(work?, ended));
     let Some(work) = work else {
         return not_saved.map(|why| Changes { not_saved: Some(why), ..Changes::default() });
     };
@@ -33,9 +34,13 @@ fn not_saved(sandbox: &Sandbox) -> Option<Condition> {
     Some(Condition { since_time: sandbox.work_time.or(sandbox.create_time), ..why })
 }
 
-/// Why the newest bundle was not imported.
-fn refused(work: &Work) -> Option<Condition> {
-    let why = work.condition.clone().filter(|_| work.state() == WorkState::Error)?;
+/// Why the newest bundle was not imported; after the end of the sandbox no other one comes.
+fn refused(work: &Work, ended: bool) -> Option<Condition> {
+    let mut why = work.condition.clone().filter(|_| work.state() == WorkState::Error)?;
+    if ended {
+        "its sandbox is gone: continue in a new task from the previous work, which stays readable"
+            .clone_into(&mut why.next_action);
+    }
     Some(Condition { attempt_time: why.since_time, since_time: work.import_time, ..why })
 }
 
@@ -103,8 +108,16 @@ mod tests {
         assert_eq!(since(&failing), Some(3));
         assert_eq!(since(&Sandbox { work_time: at(8), ..failing }), Some(8));
         assert_eq!(shown(None, Some(&sandbox(5, 9))), None);
-        let refused = Condition { reason: "BUNDLE_REFUSED".into(), ..Condition::default() };
+        let refused =
+            Condition { reason: "BUNDLE_REFUSED".into(), next_action: "wait".into(), ..Condition::default() };
         let refused = Work { condition: Some(refused), ..work(5, WorkState::Error) };
-        assert_eq!(shown(Some(&refused), None).unwrap().not_saved.unwrap().reason, "BUNDLE_REFUSED");
+        let shown = |sandbox: SandboxState| {
+            let sandbox = Sandbox { state: sandbox.into(), ..Sandbox::default() };
+            shown(Some(&refused), Some(&sandbox)).unwrap().not_saved.unwrap()
+        };
+        assert_eq!(shown(SandboxState::Ready).reason, "BUNDLE_REFUSED");
+        assert_eq!(shown(SandboxState::Ready).next_action, "wait");
+        // After the end of the sandbox no other bundle comes.
+        assert!(shown(SandboxState::Destroyed).next_action.contains("its sandbox is gone"));
     }
 }
