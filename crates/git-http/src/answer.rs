@@ -92,8 +92,32 @@ fn words(status: &Status) -> String {
     let reason = info.map(|info| info.reason.clone()).filter(|reason| !reason.is_empty());
     let next = info.and_then(|info| info.metadata.get("next_action")).filter(|next| !next.is_empty());
     let mut text = reason.map(|reason| format!("{reason}: ")).unwrap_or_default() + status.message();
+    // git has no way to sign in but a token.
+    let next = match status.code() {
+        tonic::Code::Unauthenticated => {
+            Some("create a token with `foundry token create NAME` and give it as the password")
+        }
+        _ => next.map(String::as_str),
+    };
     if let Some(next) = next {
         text = format!("{text}; {next}");
     }
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_token_is_answered_with_the_command_that_makes_one() {
+        let error =
+            Error::new(Code::Unauthenticated, "TOKEN_UNKNOWN", "unknown token").next_action("sign in again");
+        let words = words(&error.into_status());
+        assert!(
+            words
+                .starts_with("TOKEN_UNKNOWN: unknown token; create a token with `foundry token create NAME`")
+        );
+        assert!(!words.contains("sign in"), "{words}");
+    }
 }

@@ -43,7 +43,7 @@ pub enum UrlError {
     #[error("the repository URL {0}")]
     Malformed(&'static str),
     /// A scheme or transport that is switched off or never allowed.
-    #[error("repository URLs with the scheme {0} are not allowed here; use https or ssh")]
+    #[error("the repository URL has the scheme {0}, which is not allowed here; use https or ssh")]
     SchemeNotAllowed(String),
     /// User or password inside the URL.
     #[error(

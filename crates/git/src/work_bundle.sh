@@ -47,7 +47,10 @@ trap 'exit 70' HUP INT TERM
 # note KIND COUNT BRANCH PATH DETAIL; also for the shells that this one starts. Beyond the first of a kind, only the
 # number counts.
 FOUNDRY_NOTE='
-plain() { printf %s "$1" | tr "\000-\037\177" "?" | cut -b "1-$2"; }
+plain() {
+    case $1 in *[!\ -~]*) ;; *) [ "${#1}" -gt "$2" ] || { printf %s "$1"; return 0; } ;; esac
+    printf %s "$1" | tr "\000-\037\177" "?" | cut -b "1-$2"
+}
 note() {
     [ "$(grep -c "^$1	" "$own/notices")" -lt 15 ] || { printf "more\n" >>"$own/notices"; return 0; }
     printf "%s\t%s\t%s\t%s\t%s\n" "$1" "${2:-0}" "$(plain "$3" 200)" "$(plain "$4" 400)" "$(plain "$5" 100)" >>"$own/notices"
@@ -94,29 +97,35 @@ index=
 lost=
 if [ ! -e .git ]; then
     lost=missing
-elif ! common=$(git rev-parse --path-format=absolute --git-common-dir 2>/dev/null) ||
-    ! agent_dir=$(git rev-parse --absolute-git-dir 2>/dev/null) ||
-    ! index=$(git rev-parse --path-format=absolute --git-path index 2>/dev/null) ||
-    ! format=$(git rev-parse --show-object-format 2>/dev/null); then
+elif ! git rev-parse --path-format=absolute --git-common-dir --git-dir --git-path index --show-object-format >"$own/places" 2>/dev/null ||
+    [ "$(grep -c '' "$own/places")" != 4 ]; then
     lost=damaged
-elif ! git cat-file -e "$FOUNDRY_BASE^{tree}" 2>/dev/null; then
-    lost=replaced
-elif parent=$(git rev-parse --verify --quiet 'HEAD^{commit}') && ! git cat-file -e "$parent^{tree}" 2>/dev/null; then
-    lost=damaged
+else
+    { read -r common && read -r agent_dir && read -r index && read -r format; } <"$own/places"
+    # On an unborn branch the work hangs on the base.
+    parent=$(git rev-parse --verify --quiet 'HEAD^{commit}') || parent=$FOUNDRY_BASE
+    printf '%s^{tree}\n' "$FOUNDRY_BASE" "$parent" | git cat-file --batch-check='%(objecttype)' >"$own/trees" 2>/dev/null
+    base_type= parent_type=
+    { read -r base_type && read -r parent_type; } <"$own/trees" || :
+    if [ "$base_type" != tree ]; then lost=replaced
+    elif [ "$parent_type" != tree ]; then lost=damaged
+    fi
+fi
+sparse=
+if [ -z "$lost" ] && [ -f "$agent_dir/info/sparse-checkout" ]; then
+    sparse=$(git config --type=bool --get core.sparseCheckout 2>/dev/null) || :
 fi
 if [ -n "$lost" ]; then
     [ "$lost" = replaced ] || common=$own/none
     format=sha1
     [ ${#FOUNDRY_BASE} -eq 40 ] || format=sha256
 fi
-export common
+export common own
 
 git init --quiet --bare --template= --object-format="$format" "$own/repo" >/dev/null || fail 70 'git init failed'
 if [ -z "$lost" ]; then
     printf '%s\n' "$common/objects" >"$own/repo/objects/info/alternates" || fail 70 'cannot write'
     [ ! -f "$common/shallow" ] || cp "$common/shallow" "$own/repo/shallow" || fail 70 'cannot copy'
-    # On an unborn branch the work hangs on the base.
-    parent=$(git rev-parse --verify --quiet 'HEAD^{commit}') || parent=$FOUNDRY_BASE
 else
     parent=$FOUNDRY_BASE
 fi
@@ -144,7 +153,15 @@ look_around() {
             [ ! -f "$file" ] || rebased=$(head -c 1000 "$file")
         done
     fi
-    of_agent for-each-ref --count=300 --format='%(objectname) %(refname)' --no-merged="$parent" refs/heads/ |
+    of_agent for-each-ref --format='%(objectname) %(refname)' --no-merged="$parent" refs/heads/ refs/stash >"$own/branches"
+    stashes=0
+    if grep -q ' refs/stash$' "$own/branches"; then
+        stashes=$(of_agent rev-list --walk-reflogs --count refs/stash) || stashes=1
+        sed -i '/ refs\/stash$/d' "$own/branches"
+    fi
+    unseen=$(($(wc -l <"$own/branches") - 300))
+    [ "$unseen" -le 0 ] || note other_branch "$unseen" '' '' 'not compared'
+    head -n 300 "$own/branches" |
         while read -r id ref; do
             if [ "$ref" = "$rebased" ]; then
                 # Of the branch that is being rebased, what waits for its turn is in no other place.
@@ -158,10 +175,10 @@ look_around() {
     # Commits on no branch that the agent left by a checkout; what it amended or rebased away it meant to drop.
     (common=$agent_dir; of_agent log --walk-reflogs -s --no-show-signature --max-count=1000 --format=%gs HEAD) |
         sed -n 's/^checkout: moving from \([0-9a-f]\{40,64\}\) to .*/\1/p' | sort -u >"$own/detached"
-    of_agent rev-list --max-count=10000 --ignore-missing --stdin --not "$parent" "$FOUNDRY_BASE" --branches --remotes \
+    [ ! -s "$own/detached" ] || of_agent rev-list --max-count=10000 --ignore-missing --stdin --not "$parent" "$FOUNDRY_BASE" --branches --remotes \
         <"$own/detached" >"$own/left"
-    [ ! -s "$own/left" ] || note other_branch $(($(wc -l <"$own/left"))) "$(head -n 1 "$own/left")" '' ''
-    stashes=$(of_agent rev-list --walk-reflogs --count refs/stash) && note stash "$stashes" '' '' ''
+    [ ! -s "$own/detached" ] || [ ! -s "$own/left" ] || note other_branch $(($(wc -l <"$own/left"))) "$(head -n 1 "$own/left")" '' ''
+    [ "$stashes" = 0 ] || note stash "$stashes" '' '' ''
     here=$(pwd -P)
     for entry in "$common"/worktrees/*/; do
         [ -f "${entry}gitdir" ] || continue
@@ -192,13 +209,19 @@ g() {
 # Files over the limit would have the whole work refused. They are excluded before git reads them, and taken out
 # again where a `.gitignore` includes them; one that git already has stays as it was.
 find . -name .git -prune -o -type f -size "+$((FOUNDRY_MAX_FILE / 512))" -print0 2>/dev/null >"$own/large"
-{
+# excludes DIR: those below a directory, as patterns for a work tree that begins there.
+FOUNDRY_LARGE='
+excludes() {
     cat "$common/info/exclude" 2>/dev/null || :
-    printf '\n'
-    xargs -0 -n 1 sh -c '
-        [ $# -gt 0 ] || exit 0
-        printf "%s\n" "$(printf %s "${1#.}" | tr "\n" "\001" | sed "s/[][\\\\*?!# ]/\\\\&/g" | tr "\001" "?")"' sh <"$own/large"
-} >"$FOUNDRY_EXCLUDES"
+    printf "\n"
+    [ ! -s "$own/large" ] || xargs -0 -n 1 sh -c '"'"'
+        case $2 in "$1"/*) ;; *) exit 0 ;; esac
+        printf "%s\n" "$(printf %s "${2#"$1"}" | tr "\n" "\001" | sed "s/[][\\\\*?!# ]/\\\\&/g" | tr "\001" "?")"'"'"' sh "$1" <"$own/large"
+}'
+export FOUNDRY_LARGE
+eval "$FOUNDRY_LARGE"
+excludes . >"$FOUNDRY_EXCLUDES"
+tr '\n\000' '\001\n' <"$own/large" | sed 's|^\./||' >"$own/large.lines"
 without_large() {
     [ -s "$own/large" ] || return 0
     xargs -0 -n 1 sh -c '
@@ -218,16 +241,43 @@ without_large() {
         esac' sh <"$own/large"
 }
 
+# An entry that is to be assumed unchanged hides changes, and the removal of its file. What is absent from the tree on
+# purpose is kept for a later run that finds no index.
+believe_no_flag() {
+    g ls-files -v -z >"$own/flags.z" 2>/dev/null || return 1
+    lines <"$own/flags.z" >"$own/flags"
+    sed -n 's/^[a-z] //p' "$own/flags" >"$own/assumed"
+    [ ! -s "$own/assumed" ] || unlines <"$own/assumed" | g update-index -q -z --no-assume-unchanged --stdin >/dev/null 2>&1 || :
+    sed -n 's/^[Ss] //p' "$own/flags" >"$own/absent"
+    mv -f "$own/absent" "${FOUNDRY_BUNDLE%.bundle}.absent"
+}
+
+# Without its index, what the agent's sparse checkout leaves out, and what an earlier run found absent on purpose, is
+# no removal.
+absent_on_purpose() {
+    : >"$own/absent"
+    [ ! -f "${FOUNDRY_BUNDLE%.bundle}.absent" ] || cat "${FOUNDRY_BUNDLE%.bundle}.absent" >"$own/absent"
+    [ "$sparse" = true ] || [ -s "$own/absent" ] || return 0
+    g ls-files -z | lines | sort >"$own/entries"
+    if [ "$sparse" = true ]; then
+        # Older gits do not have this command.
+        unlines <"$own/entries" | g sparse-checkout check-rules -z --no-cone --rules-file="$agent_dir/info/sparse-checkout" \
+            2>/dev/null | lines | sort >"$own/inside"
+        [ ! -s "$own/inside" ] || comm -23 "$own/entries" "$own/inside" >>"$own/absent"
+    fi
+    sort -u "$own/absent" | comm -12 - "$own/entries" | unlines | g update-index -z --skip-worktree --stdin
+}
+
 # Starts from a copy of the agent's index, which saves hashing unchanged files and contains files that
 # were added in spite of .gitignore; -p keeps its time, by which git finds what is racy. An index
 # that cannot be used is rebuilt from the commit.
 seed_from_index() {
     [ -f "$index" ] && cp -p "$index" "$own/index" 2>/dev/null && chmod u+w "$own/index" &&
-        { g update-index -q --really-refresh >/dev/null 2>&1 || :; } && stage && tree=$(g write-tree 2>/dev/null)
+        believe_no_flag && stage && tree=$(g write-tree 2>/dev/null)
 }
 seed_from_commit() {
     rm -f "$own/index" "$own/index.lock"
-    g read-tree "$parent" && stage && tree=$(g write-tree)
+    g read-tree "$parent" && absent_on_purpose && stage && tree=$(g write-tree)
 }
 # Without the base, files that it has in spite of .gitignore, and submodules, are in lists that an earlier run left.
 seed_from_nothing() {
@@ -264,7 +314,7 @@ nested_repositories() {
     xargs -0 -n 1 sh -c '
         nested=$1
         set -u
-        eval "$FOUNDRY_NOTE$FOUNDRY_ADD"
+        eval "$FOUNDRY_NOTE$FOUNDRY_ADD$FOUNDRY_LARGE"
         if [ -n "$lost" ] && cut -f 2- "${FOUNDRY_BUNDLE%.bundle}.links" 2>/dev/null | grep -Fqx -e "$nested"; then exit 0; fi
         is_link() { git ls-tree "$1" -- "$nested" 2>/dev/null | grep -q "^160000 "; }
         # A submodule that nothing says where to fetch from is a repository that was added by accident.
@@ -272,7 +322,12 @@ nested_repositories() {
             git config -f ./.gitmodules --get-regexp "^submodule\..*\.path\$" 2>/dev/null | cut -d " " -f 2- |
                 grep -Fqx -e "$nested"
         }
-        if is_link "$FOUNDRY_BASE" || { is_link "$parent" && is_listed; }; then exit 0; fi
+        if is_link "$FOUNDRY_BASE"; then
+            # One that was taken out of the index, and that git does not take as long as it has no commit.
+            [ -n "$(git ls-files --stage -- "$nested")" ] || git ls-tree "$FOUNDRY_BASE" -- "$nested" | git update-index --index-info
+            exit 0
+        fi
+        if is_link "$parent" && is_listed; then exit 0; fi
         is_worktree() {
             [ -f "$1/.git" ] && [ ! -L "$1/.git" ] || return 1
             to=$(head -c 5000 "$1/.git"); to=${to#gitdir: }
@@ -293,11 +348,12 @@ nested_repositories() {
         ! is_worktree "$nested" || exit 0
         note nested_repository 0 "" "$nested" ""
         rm -f "$own/sub"
+        excludes "./$nested" >"$own/sub.excludes"
         printf "below: %s\n" "$(plain "$nested" 400)" >>"$own/add.log"
         sub=$(
             cd "./$nested" && GIT_WORK_TREE=$(pwd) GIT_INDEX_FILE="$own/sub" && export GIT_WORK_TREE GIT_INDEX_FILE &&
                 add_all git -c core.bare=false -c core.fsmonitor=false -c core.hooksPath=/dev/null \
-                    -c core.excludesFile="$FOUNDRY_EXCLUDES" >&2 && git write-tree
+                    -c core.excludesFile="$own/sub.excludes" >&2 && git write-tree
         ) || exit 255
         [ "$(git cat-file -s "$sub")" = 0 ] || git read-tree --prefix="$nested/" "$sub" || exit 255
     ' sh <"$own/nested" || return 1
@@ -305,16 +361,32 @@ nested_repositories() {
 
 # Changed files whose difference from tree $1 is in line endings alone, as `mode blob path`.
 line_endings() {
-    g -c core.bigFileThreshold=4m diff-tree -r --diff-filter=M --numstat --ignore-cr-at-eol "$1" "$tree" |
-        cut -f 3- >"$own/differ" || return 1
-    g diff-tree -r --diff-filter=M --raw "$1" "$tree" | awk -F '\t' -v differ="$own/differ" '
-        BEGIN { while ((getline line <differ) > 0) other[line] = 1 }
-        { split($1, of, " "); path = substr($0, length($1) + 2) }
-        of[1] == ":" of[2] && of[3] != of[4] && !(path in other) && path !~ /^"/ { print of[2], of[3], path }'
+    g -c core.bigFileThreshold=4m diff-tree -r --diff-filter=M --raw --numstat --ignore-cr-at-eol "$1" "$tree" >"$own/differ" || return 1
+    awk -F '\t' '
+        /^:/ { split($1, of, " "); path = substr($0, length($1) + 2); mode = substr(of[1], 2)
+            if (mode == of[2] && of[3] != of[4] && path !~ /^"/) same[path] = of[2] " " of[3]
+            next }
+        { delete same[substr($0, length($1) + length($2) + 3)] }
+        END { for (path in same) print same[path], path }' "$own/differ" | sort -k 3
+}
+
+# Files of the base that are ignored, and that a history without the base does not have, are still there. From a history
+# with the base the agent has taken them out.
+still_there() {
+    [ "$parent" != "$FOUNDRY_BASE" ] && ! g merge-base --is-ancestor "$FOUNDRY_BASE" "$parent" || return 0
+    g diff-tree -r -z --diff-filter=D --name-only "$FOUNDRY_BASE" "$tree" >"$own/gone" || return 1
+    [ -s "$own/gone" ] || return 0
+    # One that is too large has its own notice.
+    { xargs -0 sh -c 'for path do { [ -f "./$path" ] || [ -L "./$path" ]; } && printf "%s\0" "$path"; done' sh <"$own/gone" || :; } |
+        lines | grep -Fvx -f "$own/large.lines" | unlines >"$own/there"
+    [ -s "$own/there" ] || return 0
+    g add -f --ignore-errors --pathspec-from-file="$own/there" --pathspec-file-nul 2>>"$own/add.log"
+    tree=$(g write-tree)
 }
 
 # A file that is as a checkout would write it is no change, even if git would now store other line endings.
 as_checked_out() {
+    seen=$parent
     line_endings "$parent" | head -n 1000 >"$own/endings"
     while read -r mode blob path; do
         g cat-file --filters "$parent:$path" 2>/dev/null | cmp -s - "./$path" || continue
@@ -325,8 +397,9 @@ as_checked_out() {
 
 # Submodules are links to commits of other repositories; what is below them is not part of the work.
 submodules() {
-    g -c core.quotePath=false ls-files --stage | sed -n 's/^160000 [0-9a-f]* 0.//p' | at_most 200 |
-        while read -r path; do
+    g ls-files --stage -z | lines | grep '^160000 ' >"$own/links"
+    sed -n 's/^160000 [0-9a-f]* 0.//p' "$own/links" | at_most 200 |
+        while IFS= read -r path; do
             if [ ! -e "$path/.git" ]; then
                 count=$(find "./$path" -type f 2>/dev/null | head -n 1000 | wc -l)
                 if [ $((count)) = 0 ]; then note submodule_absent 0 '' "$path" ''
@@ -340,7 +413,10 @@ submodules() {
             count=$(cd "./$path" && GIT_WORK_TREE=$(pwd) GIT_INDEX_FILE=$own/sub g ls-files -m -o --exclude-standard \
                 2>/dev/null | head -n 1000 | wc -l)
             link=$(g ls-files --stage -- "$path" | cut -d ' ' -f 2)
-            [ $((count)) = 0 ] && [ "$link" = "$(g rev-parse --verify --quiet "$parent:$path")" ] ||
+            # Without history, links are as an earlier run left them.
+            was=$link
+            [ -n "$lost" ] || was=$(g rev-parse --verify --quiet "$parent:$path")
+            [ $((count)) = 0 ] && [ "$link" = "$was" ] ||
                 note submodule_changed $((count)) '' "$path" ''
         done
 }
@@ -417,11 +493,14 @@ note_crowded() {
 }
 
 unreadable() {
+    # A line break in a name continues on the next line.
+    awk '/^(error|warning|fatal|hint|below): / { if (held != "") print held; held = $0; next }
+        { held = held "?" $0 } END { print held }' "$own/add.log" |
     sed -n "s/^below: .*/&/p; s/^error: open(\"\(.*\)\"): .*\$/= \1/p
         s/^warning: could not open directory '\(.*\)': .*\$/= \1/p
-        s/^error: invalid path '\(.*\)'\$/= \1/p; s/^error: unable to add '\(.*\)' to index\$/= \1/p" "$own/add.log" |
+        s/^error: invalid path '\(.*\)'\$/= \1/p; s/^error: unable to add '\(.*\)' to index\$/= \1/p" |
         awk 'sub(/^below: /, "") { below = $0 "/"; next } sub(/^= /, "") { print below $0 }' | sort -u | at_most 200 |
-        while read -r path; do note unreadable 0 '' "$path" ''; done
+        while IFS= read -r path; do note unreadable 0 '' "$path" ''; done
 }
 
 # Renamed into place, so that nobody reads a half-written bundle.
@@ -446,13 +525,12 @@ without_large_commits() {
 
 with_history() {
     seed_from_index || { cp "$own/notices.before" "$own/notices" && seed_from_commit; } || return 1
-    as_checked_out && without_large_commits && many_files || return 1
+    as_checked_out && still_there && without_large_commits && many_files || return 1
     unreadable
     submodules
     # For a later run that has no repository.
     g ls-files -i -c -z --exclude-standard >"$own/forced" 2>/dev/null &&
         mv -f "$own/forced" "${FOUNDRY_BUNDLE%.bundle}.forced"
-    g ls-files --stage -z | lines | grep '^160000 ' >"$own/links"
     mv -f "$own/links" "${FOUNDRY_BUNDLE%.bundle}.links"
     # An agent that went back behind the base leaves a tree that differs from the base.
     if [ "$parent" != "$FOUNDRY_BASE" ] && g merge-base --is-ancestor "$parent" "$FOUNDRY_BASE"; then
@@ -463,7 +541,7 @@ with_history() {
     else
         head=$(printf 'Work in progress\n' | g commit-tree -p "$parent" "$tree") || return 1
     fi
-    line_endings "$FOUNDRY_BASE" >"$own/endings"
+    if [ "$seen" != "$FOUNDRY_BASE" ] || [ -s "$own/endings" ]; then line_endings "$FOUNDRY_BASE" >"$own/endings"; fi
     [ ! -s "$own/endings" ] ||
         note line_endings $(($(wc -l <"$own/endings"))) '' "$(head -n 1 "$own/endings" | cut -d ' ' -f 3-)" ''
     if [ "$head" = "$FOUNDRY_BASE" ]; then
@@ -481,6 +559,7 @@ without_history() {
     parent=$FOUNDRY_BASE
     seed_from_nothing || return 1
     unreadable
+    submodules
     head=$(printf 'tree %s\nparent %s\nauthor %s <%s> %s +0000\ncommitter %s <%s> %s +0000\n\nWork in progress\n' \
         "$tree" "$FOUNDRY_BASE" "$GIT_AUTHOR_NAME" "$GIT_AUTHOR_EMAIL" "$FOUNDRY_DATE" \
         "$GIT_COMMITTER_NAME" "$GIT_COMMITTER_EMAIL" "$FOUNDRY_DATE" | g hash-object -t commit -w --stdin) || return 1

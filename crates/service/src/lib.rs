@@ -19,7 +19,7 @@ pub use damage::{
     transcript_part,
 };
 pub use database::Database;
-pub use notice::{is_only_in_sandbox, merged_words, notice_words, publication_words};
+pub use notice::{MAX_FILE, is_only_in_sandbox, merged_words, notice_words, publication_words};
 pub use phases::finish_flows;
 pub use rpc::{WatchStream, answer, method_of, open_watch};
 pub use upstream::{reason_of, retry_after_of};

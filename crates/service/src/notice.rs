@@ -3,6 +3,9 @@
 use foundry_core::counted;
 use foundry_proto::common::v1::{MergedFrom, Publication, WorkNotice, WorkNoticeKind};
 
+/// Largest file of a work in bytes (`foundry_git::MAX_WORK_FILE`); a test compares them.
+pub const MAX_FILE: i64 = 64 << 20;
+
 /// What a notice says, and what to do about it; nothing to do is empty. Both contain texts of the agent, so they are
 /// made inert before they are printed.
 pub fn notice_words(notice: &WorkNotice) -> (String, String) {
@@ -29,11 +32,7 @@ pub fn notice_words(notice: &WorkNotice) -> (String, String) {
             let are = if count == 1 { "is" } else { "are" };
             (format!("{what} below the submodule `{path}` {are} not part of the work"), next.to_owned())
         }
-        WorkNoticeKind::OtherBranch => {
-            let is = if count == 1 { "is" } else { "are" };
-            let text = format!("{} on branch `{branch}` {is} not part of the work", counted(count, "commit"));
-            (text, format!("ask the agent to merge `{branch}` into the task's branch"))
-        }
+        WorkNoticeKind::OtherBranch => branch_words(branch, count),
         WorkNoticeKind::Stash => {
             let what = if count == 1 { "1 stash is".to_owned() } else { format!("{count} stashes are") };
             (format!("{what} not part of the work"), "ask the agent to apply what it has stashed".to_owned())
@@ -43,7 +42,7 @@ pub fn notice_words(notice: &WorkNotice) -> (String, String) {
             "ask the agent to make it readable".to_owned(),
         ),
         WorkNoticeKind::TooLarge => (
-            format!("`{path}` is too large ({}) and not part of the work", size(count)),
+            format!("`{path}` is too large ({}, the limit is {}) and not part of the work", size(count), size(MAX_FILE)),
             "ignore it in `.gitignore`, or ask the agent to make it smaller".to_owned(),
         ),
         WorkNoticeKind::Operation => {
@@ -69,7 +68,8 @@ pub fn notice_words(notice: &WorkNotice) -> (String, String) {
         ),
         WorkNoticeKind::ManyFiles => {
             let left_out = if detail.is_empty() { "" } else { ", which are not part of the work" };
-            let text = format!("`{path}` has {}{left_out}", counted(count, "new file"));
+            let files = counted(count, "new file");
+            let text = format!("the directory `{path}` contains {files}{left_out}");
             (text, format!("if it is build output, ignore it with the line `/{path}/` in `.gitignore`"))
         }
         WorkNoticeKind::LineEndings if count == 1 => {
@@ -106,6 +106,18 @@ pub fn is_only_in_sandbox(notice: &WorkNotice) -> bool {
         | WorkNoticeKind::HistoryRewritten
         | WorkNoticeKind::LineEndings => false,
     }
+}
+
+fn branch_words(branch: &str, count: i64) -> (String, String) {
+    let is = if count == 1 { "is" } else { "are" };
+    if branch.is_empty() {
+        let branches =
+            if count == 1 { "1 further branch".to_owned() } else { format!("{count} further branches") };
+        let text = format!("{branches} {is} not compared with the work");
+        return (text, "ask the agent to delete branches that it does not need".to_owned());
+    }
+    let text = format!("{} on branch `{branch}` {is} not part of the work", counted(count, "commit"));
+    (text, format!("ask the agent to merge `{branch}` into the task's branch"))
 }
 
 fn lost_words(how: &str) -> String {
@@ -169,7 +181,14 @@ mod tests {
         assert_eq!(words(WorkNoticeKind::Stash, 2).0, "2 stashes are not part of the work");
         assert_eq!(
             words(WorkNoticeKind::TooLarge, 70 << 20).0,
-            "`vendor/lib` is too large (70 MiB) and not part of the work"
+            "`vendor/lib` is too large (70 MiB, the limit is 64 MiB) and not part of the work"
+        );
+        let unnamed =
+            WorkNotice { kind: WorkNoticeKind::OtherBranch.into(), count: 2, ..WorkNotice::default() };
+        assert_eq!(notice_words(&unnamed).0, "2 further branches are not compared with the work");
+        assert_eq!(
+            words(WorkNoticeKind::ManyFiles, 3000).0,
+            "the directory `vendor/lib` contains 3000 new files, which are not part of the work"
         );
     }
 

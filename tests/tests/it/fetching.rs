@@ -259,8 +259,9 @@ async fn a_fetch_needs_a_valid_token_of_a_member_and_says_nothing_to_others() {
     let (ada, eve) = (&served.ada, served.mesh.sign_in("eve").await);
     let organization = &ada.organization_id;
     for bad in ["", "fpat_wrong"] {
-        let (head, _) = served.listing(&served.path, bad);
+        let (head, words) = served.listing(&served.path, bad);
         assert!(head.starts_with("HTTP/1.1 401") && head.contains("www-authenticate: Basic"), "{head}");
+        assert!(words.contains("`foundry token create NAME`"), "{words}");
     }
     let request = CreateAccessTokenRequest {
         organization_id: organization.clone(),

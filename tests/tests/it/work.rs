@@ -57,11 +57,13 @@ async fn what_a_hand_over_leaves_out_is_shown_with_the_work() {
     mesh.cli_ok(&["session", "send", &session, "run git rebase --abort"]);
     mesh.cli_ok(&["session", "send", &session, "run git checkout -q -b other\nwrite w: w\nrun git add w"]);
     mesh.cli_ok(&["session", "send", &session, "run git commit -qm w\nrun git checkout -q -\nwrite x: x"]);
-    let shown = shown_until(&mesh, &task, "1 commit on branch `other` is not part of the work");
+    // The end of a message's turn is followed by its work, so the next command shows it.
+    let shown = mesh.cli_ok(&["task", "show", &task]);
+    assert_has(&shown, &["1 commit on branch `other` is not part of the work"]);
     assert!(!shown.contains("rebase"), "{shown}");
     // The end of the sandbox destroys the branch, so it needs consent, as does that of the stored changes.
-    let lost = "1 commit on branch `other` is not part of the work";
-    for (command, of, lost) in [("archive", &*task, lost), ("kill", &task, lost), ("remove", "demo", &task)] {
+    let (id, lost) = (task.as_str(), "1 commit on branch `other` is not part of the work");
+    for (command, of, lost) in [("archive", id, lost), ("kill", id, lost), ("remove", "demo", id)] {
         let group = if command == "remove" { "repo" } else { "task" };
         let refused = mesh.cli(&[group, command, of]);
         let said = String::from_utf8_lossy(&refused.stderr);
@@ -77,6 +79,11 @@ async fn what_a_hand_over_leaves_out_is_shown_with_the_work() {
     assert_has(&printed, &["changes: 1 file", "30 files merged from more"]);
     assert_eq!(mesh.cli_ok(&["task", "diff", &task]).matches("src/lib.rs").count(), 1);
     assert_eq!(mesh.cli_ok(&["task", "diff", &task, "--merged"]).matches("new").count(), 30);
+    let own = mesh.cli(&["task", "diff", &task, "--patch"]);
+    assert_has(
+        &String::from_utf8_lossy(&own.stderr),
+        &["not to the base alone", "--merged --patch", "task fetch"],
+    );
     let patch = mesh.cli_ok(&["task", "diff", &task, "--merged", "--patch"]);
     assert!(origin.apply(patch.as_bytes()).path().join("new29").exists());
 }
@@ -92,19 +99,12 @@ async fn work_that_cannot_be_saved_and_work_without_news_are_known_at_the_end_of
         follow(&mesh, "run mkdir -p ~/.foundry/work.bundle/in-the-way\nwrite a.txt: x");
     assert_has(&printed, &["is not saved"]);
     assert_has(&mesh.cli_ok(&["task", "explain", &task]), &["The newest work is not saved"]);
-    mesh.cli_ok(&["session", "send", &session, "run rm -r ~/.foundry/work.bundle"]);
-    let shown = shown_until(&mesh, &task, "changes 1 file");
-    assert!(!shown.contains("not saved"), "{shown}");
-}
-
-/// Shows a task until a text appears, for up to 30 seconds.
-fn shown_until(mesh: &Mesh, task: &str, text: &str) -> String {
-    let limit = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    loop {
-        let shown = mesh.cli_ok(&["task", "show", task]);
-        if shown.contains(text) {
-            return shown;
-        }
-        assert!(std::time::Instant::now() < limit, "{text:?} does not appear: {shown}");
-    }
+    let sent = mesh.cli_ok(&["session", "send", &session, "run rm -r ~/.foundry/work.bundle"]);
+    assert_has(&sent, &["changes: 1 file"]);
+    assert!(!sent.contains("not saved"), "{sent}");
+    // Without its repository the task says what became of its work.
+    mesh.cli_ok(&["repo", "remove", "demo", "--force"]);
+    let file = mesh.dir().join("work.bundle").display().to_string();
+    let refused = mesh.cli(&["task", "bundle", &task, "--file", &file]);
+    assert_has(&String::from_utf8_lossy(&refused.stderr), &["was removed", "REPOSITORY_REMOVED"]);
 }

@@ -424,3 +424,40 @@ fn output_that_a_hostile_sandbox_wrote_is_cut_and_never_refused_for_its_notices(
     assert_eq!(output.notices.last().map(|n| (n.kind, n.count)), Some((NoticeKind::More, i64::MAX)));
     WorkBundleOutput::parse("not a commit\n").unwrap_err();
 }
+
+#[tokio::test]
+async fn branches_beyond_the_limit_are_counted_in_a_notice() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("git checkout -q -b side; git commit -q --allow-empty -m side; git checkout -q foundry/work
+          for n in $(seq 303); do echo create refs/heads/side$n side; done | git update-ref --stdin");
+    let notices = s.notices();
+    assert!(notices.contains(&"OtherBranch 4 not compared".to_owned()), "{notices:?}");
+}
+
+#[tokio::test]
+async fn what_a_sparse_checkout_leaves_out_is_no_removal_when_the_index_is_lost() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("git sparse-checkout set --no-cone /dir/ /text; rm .git/index; echo more >> text");
+    let changed = |imported: &foundry_git::ImportedWork| -> Vec<String> {
+        imported.changes.iter().map(|change| change.path.to_string()).collect()
+    };
+    assert_eq!(changed(&s.import().await), ["text"]);
+    // A flag that only the index has is known from an earlier run.
+    s.sh(
+        "git sparse-checkout disable; git reset -q --hard; git update-index --skip-worktree moved; rm moved",
+    );
+    s.hand_over();
+    s.sh("echo damaged > .git/index; rm plain");
+    assert_eq!(changed(&s.import().await), ["plain"]);
+}
+
+#[tokio::test]
+async fn a_removed_file_is_removed_although_its_entry_claims_to_be_unchanged() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("git update-index --assume-unchanged gone text; rm gone; echo more >> text");
+    let paths: Vec<_> = s.import().await.changes.iter().map(|c| c.path.to_string()).collect();
+    assert_eq!(paths, ["gone", "text"]);
+}

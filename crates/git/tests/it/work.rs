@@ -208,3 +208,32 @@ async fn takes_trees_with_hostile_names_for_data() {
     assert_eq!(changes.len(), 6, "{:?}", paths(&changes));
     assert!(!lab.path("ran").exists() && !s.tree.join("ran").exists());
 }
+
+#[tokio::test]
+async fn keeps_ignored_files_and_links_of_the_base_in_a_history_without_it() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "mkdir ignored; echo k > ignored/kept; git add -f ignored/kept
+         git update-index --add --cacheinfo 160000,$(git rev-parse HEAD),sub; git commit -q -m forced",
+    );
+    let s = lab.sandbox().await;
+    s.sh("git reset -q --mixed HEAD~1; git init -q sub; echo i > sub/inside");
+    assert_eq!(s.notices(), ["SubmoduleChanged 1 sub"]);
+    assert_eq!(s.hand_over(), s.base);
+    // What the agent takes out of the repository itself is a change.
+    s.sh("git reset -q --hard origin/main; git rm -q --cached ignored/kept; git commit -q -m 'not tracked'");
+    assert_eq!(paths(&s.import().await.changes), ["ignored/kept"]);
+}
+
+#[tokio::test]
+async fn leaves_out_what_is_too_large_or_has_a_bad_name_alone_and_names_it_exactly() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("head -c 9000 /dev/zero > big; git init -q dir/nested; echo small > dir/nested/big
+          mkdir -p ' lead/git~1'; echo x > \"$(printf ' lead/git~1/line\\nbreak')\"");
+    let output = s.output(&[("FOUNDRY_MAX_FILE", "8192".to_owned())]);
+    let named: Vec<_> = output.notices.iter().map(|n| format!("{:?} {}", n.kind, n.path)).collect();
+    assert_eq!(named, ["TooLarge big", "Unreadable  lead/git~1/line?break", "NestedRepository dir/nested"]);
+    assert_eq!(paths(&s.try_import().await.unwrap().changes), ["dir/nested/big"]);
+}

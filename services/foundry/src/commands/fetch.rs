@@ -7,7 +7,9 @@ use std::process::{ExitStatus, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use foundry_proto::repo::v1::{StreamWorkPatchRequest, stream_work_patch_response::Part};
+use foundry_proto::repo::v1::{
+    GetRepositoryRequest, StreamWorkPatchRequest, stream_work_patch_response::Part,
+};
 use foundry_proto::task::v1::{GetTaskRequest, Task};
 use tokio::process::Command;
 
@@ -31,6 +33,7 @@ impl Remote {
     async fn of(gateway: &Gateway, task_id: &str) -> Result<Self, Failure> {
         let request = GetTaskRequest { task_id: task_id.to_owned() };
         let task = gateway.task().get_task(request).await?.into_inner().task.unwrap_or_default();
+        repository_is_there(gateway, &task).await?;
         let url = gateway.git_url(&task.organization_id, &task.repository_id);
         let basic = STANDARD.encode(format!("foundry:{}", gateway.token()));
         let settings = [
@@ -70,7 +73,9 @@ impl Remote {
     /// Fetches the work into a ref of the repository in `dir`; what that ref was is replaced.
     async fn fetch_into(&self, dir: &Path, to: &str) -> Result<(), Failure> {
         let refspec = format!("+{}:{to}", self.name());
-        let args = ["fetch", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
+        // Its own lines about refs would be internal names.
+        let silent = if has_porcelain(dir).await? { "--porcelain" } else { "--quiet" };
+        let args = ["fetch", silent, "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
         // A repository that was registered from a shallow clone has only a part of its history.
         let args = args.into_iter().chain(["--update-shallow", self.url.as_str(), &refspec]);
         let mut fetch = self.git(dir, args);
@@ -83,6 +88,29 @@ impl Remote {
         let mut git = git(dir, args);
         git.envs(self.env.iter().map(|(key, value)| (key, value)));
         git
+    }
+}
+
+/// Whether this git can print what became of refs for programs, and so keep it out of its progress: 2.41 and newer.
+async fn has_porcelain(dir: &Path) -> Result<bool, Failure> {
+    let said = said(dir, &["version"]).await?;
+    let mut numbers = said.split(' ').nth(2).unwrap_or_default().split('.').map(str::parse::<u32>);
+    Ok(
+        matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (2, 41)),
+    )
+}
+
+/// A task outlives its repository, and git has only an internal id for that.
+async fn repository_is_there(gateway: &Gateway, task: &Task) -> Result<(), Failure> {
+    let request = GetRepositoryRequest { repository_id: task.repository_id.clone() };
+    match gateway.repo().get_repository(request).await {
+        Err(status) if status.code() == tonic::Code::NotFound => {
+            let text =
+                "the repository of the task was removed, and the stored work with it (REPOSITORY_REMOVED)";
+            let next = "if its sandbox is still there, ask the agent to show what you need";
+            Err(Failure::new(text).next(next).exit(4))
+        }
+        answer => answer.map(drop).map_err(Failure::from),
     }
 }
 

@@ -137,7 +137,7 @@ async fn send(
     if let Some(failure) = queued_in_failed(&task) {
         return Err(failure);
     }
-    follow::conversation(gateway, output, &session_id, last, follow::Until::TurnEnd(message.message_id)).await
+    follow::message(gateway, output, &task.task_id, (&session_id, last), message.message_id).await
 }
 
 /// In a failed task nothing is delivered before somebody retries it.

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use foundry_proto::common::v1::{PermissionPolicy, StageState};
 use foundry_proto::task::v1::{
-    ArchiveTaskRequest, Changes, CreateTaskRequest, ExplainTaskRequest, FileChange, GetTaskRequest,
-    KillTaskRequest, ListFileChangesRequest, ListTasksRequest, RetryTaskRequest, Task as TaskEntity,
-    TaskSummary,
+    ArchiveTaskRequest, Changes, CreateTaskRequest, CreateTaskResponse, ExplainTaskRequest, FileChange,
+    GetTaskRequest, KillTaskRequest, ListFileChangesRequest, ListTasksRequest, RetryTaskRequest,
+    Task as TaskEntity, TaskSummary,
 };
 
 use foundry_service::publication_words;
@@ -16,6 +16,9 @@ use crate::client::{Gateway, request_id};
 use crate::commands::{attachment, checks, fetch, files, follow, losing, publish, repo, text_or_stdin};
 use crate::failure::Failure;
 use crate::output;
+
+/// Exit code of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
 
 /// Runs one command of the group.
 pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<ExitCode, Failure> {
@@ -50,6 +53,26 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
 }
 
 async fn create(gateway: &Gateway, output: Output, args: CreateTask) -> Result<ExitCode, Failure> {
+    let detach = args.detach;
+    let answer = tokio::select! {
+        answer = request_task(gateway, args) => answer?,
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("\ninterrupted before the answer; `foundry task list` shows whether there is a new task");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    };
+    let (task, session) =
+        (answer.task.clone().unwrap_or_default(), answer.session.clone().unwrap_or_default());
+    if detach {
+        output::one(output, &answer, |_| {
+            output::line(&format!("{}  {}  {}", task.task_id, session.session_id, task.branch))
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    follow::creation(gateway, output, &task, &session).await
+}
+
+async fn request_task(gateway: &Gateway, args: CreateTask) -> Result<CreateTaskResponse, Failure> {
     let organization_id = gateway.organization().await?;
     let repository = repo::resolve(gateway, args.repo.as_deref()).await?;
     // Unspecified: the profile determines the policy.
@@ -74,16 +97,7 @@ async fn create(gateway: &Gateway, output: Output, args: CreateTask) -> Result<E
         settings: args.settings.to_proto(),
         attachment_ids,
     };
-    let answer = gateway.task().create_task(request).await?.into_inner();
-    let (task, session) =
-        (answer.task.clone().unwrap_or_default(), answer.session.clone().unwrap_or_default());
-    if args.detach {
-        output::one(output, &answer, |_| {
-            output::line(&format!("{}  {}  {}", task.task_id, session.session_id, task.branch))
-        })?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    follow::creation(gateway, output, &task, &session).await
+    Ok(gateway.task().create_task(request).await?.into_inner())
 }
 
 async fn retry(
@@ -224,6 +238,9 @@ async fn diff(
         follow::about_work(&changes).iter().for_each(|text| eprintln!("{text}"));
     }
     if patch {
+        if !whole && !changes.merged_from.is_empty() {
+            eprintln!("{}", follow::applies_where(&task_id));
+        }
         return fetch::print_patch(gateway, task_id, whole).await;
     }
     if output == Output::Json {
@@ -250,7 +267,10 @@ async fn explain(gateway: &Gateway, output: Output, task_id: String) -> Result<(
                 finding.state,
                 output::inert(&finding.explanation)
             ));
-            follow::print_condition(finding.condition.as_ref());
+            // The explanation of a notice has its text already, and a notice has no reason.
+            let condition =
+                finding.condition.as_ref().filter(|c| !(finding.state == "notice" && c.reason.is_empty()));
+            follow::print_condition(condition);
         }
     })
 }

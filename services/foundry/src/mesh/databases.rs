@@ -29,7 +29,20 @@ pub struct Across {
     named: (&'static str, &'static str),
     /// Lists the rows that must be there.
     wanted: &'static str,
+    /// How the copies in the task service follow the rows; none for others.
+    follows: Option<Follows>,
 }
+
+/// Rows that a consumer copies: it lags behind those that are newer than its position.
+struct Follows {
+    /// The consumer's stream; the organization's id follows in `consumer_positions`.
+    stream: &'static str,
+    /// Lists the rows as `organization revision id`.
+    revisions: &'static str,
+}
+
+/// Lists the consumer's positions as `stream revision`.
+const POSITIONS: &str = "SELECT stream || ' ' || CAST(rev AS TEXT) AS id FROM consumer_positions";
 
 /// What the services know of each other's rows. A copy of a work outlives its repository, whose removal takes the work.
 static ACROSS: [Across; 9] = [
@@ -38,56 +51,76 @@ static ACROSS: [Across; 9] = [
         there: "SELECT sandbox_id AS id FROM sandboxes",
         named: ("task", "the task service has a copy of it"),
         wanted: "SELECT sandbox_id AS id FROM sandboxes",
+        follows: None,
     },
     Across {
         missing: ("provisioner", "agent_sessions"),
         there: "SELECT session_id AS id FROM agent_sessions",
         named: ("task", "the task service has a copy of it"),
         wanted: "SELECT session_id AS id FROM agent_sessions",
+        follows: None,
     },
     Across {
         missing: ("repo", "works"),
-        there: "SELECT task_id AS id FROM works",
+        // What was deleted is not missing: the copy may lag.
+        there: "SELECT task_id AS id FROM works UNION SELECT key FROM store_tombstones WHERE kind = 'work'",
         named: ("task", "the task service has a copy of it"),
         wanted: "SELECT w.task_id AS id FROM works w JOIN tasks t ON t.task_id = w.task_id \
                  JOIN repositories r ON r.repository_id = t.repository_id \
                  WHERE r.upstream_rev < 9223372036854775807",
+        follows: None,
     },
     Across {
         missing: ("repo", "repositories"),
-        there: "SELECT repository_id AS id FROM repositories",
+        there: "SELECT repository_id AS id FROM repositories \
+                UNION SELECT key FROM store_tombstones WHERE kind = 'repository'",
         named: ("task", "the task service has a copy of it"),
         wanted: "SELECT repository_id AS id FROM repositories WHERE upstream_rev < 9223372036854775807",
+        follows: None,
     },
     Across {
         missing: ("task", "tasks"),
         there: "SELECT task_id AS id FROM tasks",
         named: ("provisioner", "the provisioner has a sandbox of it"),
         wanted: "SELECT DISTINCT task_id AS id FROM sandboxes",
+        follows: None,
     },
     Across {
         missing: ("task", "sessions"),
         there: "SELECT session_id AS id FROM sessions",
         named: ("provisioner", "the provisioner has its agent's side"),
         wanted: "SELECT session_id AS id FROM agent_sessions",
+        follows: None,
     },
     Across {
         missing: ("task", "sandboxes"),
         there: "SELECT sandbox_id AS id FROM sandboxes",
         named: ("provisioner", "the provisioner has this sandbox"),
         wanted: "SELECT sandbox_id AS id FROM sandboxes WHERE living = 1",
+        follows: Some(Follows {
+            stream: "sandboxes",
+            revisions: "SELECT organization_id || ' ' || CAST(rev AS TEXT) || ' ' || sandbox_id AS id FROM sandboxes",
+        }),
     },
     Across {
         missing: ("task", "agent_sessions"),
         there: "SELECT session_id AS id FROM agent_sessions",
         named: ("provisioner", "the provisioner has this agent session"),
         wanted: "SELECT session_id AS id FROM agent_sessions",
+        follows: Some(Follows {
+            stream: "sandboxes",
+            revisions: "SELECT organization_id || ' ' || CAST(rev AS TEXT) || ' ' || session_id AS id FROM agent_sessions",
+        }),
     },
     Across {
         missing: ("task", "works"),
         there: "SELECT task_id AS id FROM works",
         named: ("repo", "the repo service has this work"),
         wanted: "SELECT task_id AS id FROM works",
+        follows: Some(Follows {
+            stream: "repositories",
+            revisions: "SELECT organization_id || ' ' || CAST(rev AS TEXT) || ' ' || task_id AS id FROM works",
+        }),
     },
 ];
 
@@ -100,14 +133,38 @@ pub async fn missing_across(
 ) -> foundry_core::Result<Vec<(&'static str, Unreadable)>> {
     let mut found = Vec::new();
     let url = |service: &str| databases.iter().find(|d| d.service == service).map(|d| d.url.as_str());
-    for Across { missing: (service, table), there, named: (by, how), wanted } in &ACROSS {
+    for Across { missing: (service, table), there, named: (by, how), wanted, follows } in &ACROSS {
         let (Some(ours), Some(theirs)) = (url(service), url(by)) else { continue };
         let wanted = foundry_store::ids(theirs, wanted).await?;
         let there = foundry_store::ids(ours, there).await?;
-        let missing = wanted.difference(&there);
-        found.extend(missing.map(|id| (*service, Unreadable::missing(table, id.clone(), how))));
+        let mut missing: Vec<_> = wanted.difference(&there).collect();
+        if let Some(follows) = follows.as_ref().filter(|_| !missing.is_empty()) {
+            let positions = foundry_store::ids(ours, POSITIONS).await?;
+            let revisions = foundry_store::ids(theirs, follows.revisions).await?;
+            let behind = behind(follows.stream, &positions, &revisions);
+            missing.retain(|id| !behind.contains(id.as_str()));
+        }
+        found.extend(missing.into_iter().map(|id| (*service, Unreadable::missing(table, id.clone(), how))));
     }
     Ok(found)
+}
+
+/// The ids of the rows whose newest revision a consumer has not read yet.
+fn behind<'a>(
+    stream: &str,
+    positions: &BTreeSet<String>,
+    revisions: &'a BTreeSet<String>,
+) -> BTreeSet<&'a str> {
+    let position = |organization: &str| {
+        let of_stream = format!("{stream}/{organization} ");
+        positions.iter().find_map(|p| p.strip_prefix(&of_stream)?.parse::<i64>().ok()).unwrap_or_default()
+    };
+    let row = |row: &'a String| {
+        let mut words = row.splitn(3, ' ');
+        let (organization, revision) = (words.next()?, words.next()?.parse::<i64>().ok()?);
+        (revision > position(organization)).then(|| words.next())?
+    };
+    revisions.iter().filter_map(row).collect()
 }
 
 /// The ids in the table of another service that a table of the task service has copies from; none for other tables.
@@ -185,15 +242,21 @@ mod tests {
     async fn rows_that_one_service_has_of_another_are_missed_there() {
         let dir = tempfile::tempdir().unwrap();
         let repo = "CREATE TABLE repositories AS SELECT 'r1' AS repository_id; \
-             CREATE TABLE works AS SELECT 't2' AS task_id";
-        let provisioner = "CREATE TABLE sandboxes AS SELECT 'b1' AS sandbox_id, 't1' AS task_id, 1 AS living \
-             UNION SELECT 'b0', 't1', 0; CREATE TABLE agent_sessions AS SELECT 's1' AS session_id";
+             CREATE TABLE works AS SELECT 't2' AS task_id; \
+             INSERT INTO store_tombstones VALUES ('o', 'repository', 'r7', 5, 0), ('o', 'work', 't7', 5, 0)";
+        let provisioner = "CREATE TABLE sandboxes AS SELECT 'b1' AS sandbox_id, 't1' AS task_id, 1 AS living, \
+                 'org_1' AS organization_id, 7 AS rev \
+             UNION SELECT 'b0', 't1', 0, 'org_1', 1 UNION SELECT 'b2', 't2', 1, 'org_1', 8 \
+             UNION SELECT 'b3', 't2', 1, 'org_2', 1; \
+             CREATE TABLE agent_sessions AS SELECT 's1' AS session_id";
         let task = "CREATE TABLE tasks AS SELECT 't2' AS task_id, 'gone' AS repository_id; \
              CREATE TABLE sessions AS SELECT 's1' AS session_id; \
              CREATE TABLE sandboxes AS SELECT 'b9' AS sandbox_id, 't2' AS task_id; \
              CREATE TABLE agent_sessions AS SELECT 's1' AS session_id; \
-             CREATE TABLE repositories AS SELECT 'gone' AS repository_id, 9223372036854775807 AS upstream_rev; \
-             CREATE TABLE works AS SELECT 't2' AS task_id";
+             CREATE TABLE repositories AS SELECT 'gone' AS repository_id, 9223372036854775807 AS upstream_rev \
+             UNION SELECT 'r7', 3; \
+             CREATE TABLE works AS SELECT 't2' AS task_id; \
+             CREATE TABLE consumer_positions AS SELECT 'sandboxes/org_1' AS stream, 7 AS rev";
         let databases = [
             with(dir.path(), "repo", repo).await,
             with(dir.path(), "provisioner", provisioner).await,
@@ -201,6 +264,7 @@ mod tests {
         ];
         let missing = missing_across(&databases).await.unwrap();
         let named: Vec<_> = missing.iter().map(|(s, row)| (*s, row.table, row.key.as_str())).collect();
+        // The sandbox b2, and all of the other organization, are newer than what the task service has read.
         let expected =
             [("provisioner", "sandboxes", "b9"), ("task", "tasks", "t1"), ("task", "sandboxes", "b1")];
         assert_eq!(named, expected);

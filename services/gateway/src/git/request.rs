@@ -56,9 +56,7 @@ fn password(headers: &HeaderMap) -> Option<String> {
 
 fn no_token() -> Status {
     let text = "a token is needed as the password, with any user name";
-    Error::new(Code::Unauthenticated, "TOKEN_MISSING", text)
-        .next_action("create one with `foundry token create NAME`")
-        .into_status()
+    Error::new(Code::Unauthenticated, "TOKEN_MISSING", text).into_status()
 }
 
 #[cfg(test)]

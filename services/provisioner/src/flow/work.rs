@@ -538,6 +538,11 @@ mod tests {
     }
 
     #[test]
+    fn the_words_name_the_limit_of_the_script() {
+        assert_eq!(i64::try_from(foundry_git::MAX_WORK_FILE), Ok(foundry_service::MAX_FILE));
+    }
+
+    #[test]
     fn work_is_lacking_if_its_bundle_was_refused_or_never_came() {
         use foundry_proto::repo::v1::Work;
 

@@ -85,10 +85,10 @@ fn failure(sync: &FlowStatus) -> String {
 
 /// The notice of a task that starts on an old base.
 pub fn not_fetched(repository: &Repository, asked: Timestamp, why: &str) -> Condition {
-    let age = repository.sync_time.map_or_else(String::new, |at| age(asked.since(at)));
+    let age = repository.sync_time.map_or_else(|| "of unknown age".to_owned(), |at| age(asked.since(at)));
     Condition {
         reason: "BASE_NOT_FETCHED".to_owned(),
-        message: format!("the base is {age} old, because the newest one could not be fetched: {why}"),
+        message: format!("the base is {age}, because the newest one could not be fetched: {why}"),
         since_time: Some(asked.to_proto()),
         next_action: format!(
             "check that `foundry repo refresh {}` succeeds; tasks created after that start on the newest commit",
@@ -123,15 +123,17 @@ pub fn branch_conflict(branch: &str, taken_by: &str, asked: Timestamp) -> Condit
     }
 }
 
-/// A duration in its largest unit, for people.
+/// An age in its largest unit, for people.
 fn age(age: Duration) -> String {
     let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
-    match seconds {
-        0..60 => counted(seconds, "second"),
+    let age = match seconds {
+        0 => "less than a second".to_owned(),
+        1..60 => counted(seconds, "second"),
         60..3_600 => counted(seconds / 60, "minute"),
         3_600..172_800 => counted(seconds / 3_600, "hour"),
         _ => counted(seconds / 86_400, "day"),
-    }
+    };
+    format!("{age} old")
 }
 
 #[cfg(test)]
@@ -141,10 +143,11 @@ mod tests {
     #[test]
     fn an_age_is_shown_in_its_largest_unit() {
         let shown = |seconds| age(Duration::from_secs(seconds));
-        assert_eq!(shown(1), "1 second");
-        assert_eq!(shown(725), "12 minutes");
-        assert_eq!(shown(7_300), "2 hours");
-        assert_eq!(shown(400_000), "4 days");
+        assert_eq!(shown(0), "less than a second old");
+        assert_eq!(shown(1), "1 second old");
+        assert_eq!(shown(725), "12 minutes old");
+        assert_eq!(shown(7_300), "2 hours old");
+        assert_eq!(shown(400_000), "4 days old");
     }
 
     #[test]

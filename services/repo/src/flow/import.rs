@@ -170,6 +170,10 @@ fn known(merged: &MergedFrom) -> Option<(BranchName, CommitId)> {
     Some((BranchName::parse(&merged.branch).ok()?, CommitId::parse(&merged.commit).ok()?))
 }
 
+fn known(merged: &MergedFrom) -> Option<(BranchName, CommitId)> {
+    Some((BranchName::parse(&merged.branch).ok()?, CommitId::parse(&merged.commit).ok()?))
+}
+
 fn stored(change: &FileChange, patch: Patch) -> (v1::FileChange, Bytes) {
     let kind = match change.kind {
         ChangeKind::Added => FileChangeKind::Added,

@@ -32,8 +32,12 @@ pub async fn create_repository(
     if let Some((answer, rev)) = key.first_answer::<CreateRepositoryResponse>(&cx.store).await? {
         return Ok(CreateRepositoryResponse { rev, ..answer });
     }
-    let url = RemoteUrl::parse(&request.url, &cx.urls)
-        .map_err(|e| Error::invalid_field("url", e.to_string()).with("url_reason", e.reason()))?;
+    let url = RemoteUrl::parse(&request.url, &cx.urls).map_err(|e| {
+        // The field is named before it.
+        let text = e.to_string();
+        let text = text.strip_prefix("the repository URL ").unwrap_or(&text);
+        Error::invalid_field("url", text).with("url_reason", e.reason())
+    })?;
     let name = RepositoryName::choose(&request.name, &url.short_name())?;
     let now = cx.env.clock.now();
     let repository = Repository {

@@ -19,8 +19,8 @@ const METHOD: &str = "SendMessage";
 /// Stores the message in any state of the sandbox, and resumes a held queue.
 ///
 /// # Errors
-/// `FAILED_PRECONDITION` for a closed session or ended task, `RESOURCE_EXHAUSTED` for a full queue,
-/// `INVALID_ARGUMENT`, `NOT_FOUND`.
+/// `FAILED_PRECONDITION` for a closed session or ended task, and for one without a sandbox whose repository was removed;
+/// `RESOURCE_EXHAUSTED` for a full queue, `INVALID_ARGUMENT`, `NOT_FOUND`.
 pub async fn send_message(
     cx: &Context,
     caller: &Caller,
@@ -40,6 +40,10 @@ pub async fn send_message(
     let scope = Scope::session(&session_id);
     let created_by = caller.on_behalf_of().map(ToString::to_string).unwrap_or_default();
     let decide = |decision: &mut Decision<'_>| {
+        // A living sandbox still answers; without one, nothing ever delivers the message.
+        if !decision.aggregate.has_living_sandbox() {
+            decision.aggregate.require_repository()?;
+        }
         let waiting = decision.aggregate.queue(&request.session_id).count() as u64;
         let last = decision.aggregate.messages.iter().map(|m| m.position).max().unwrap_or(0);
         let now = decision.now;

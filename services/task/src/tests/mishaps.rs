@@ -380,12 +380,21 @@ async fn a_task_whose_repository_was_removed_says_so_everywhere_and_is_not_retri
     let rests = |t: &GetTaskResponse| t.task.as_ref().unwrap().state() == TaskState::Idle;
     let idle = running.until(&tenant, &task, rests).await.task.unwrap();
     assert_eq!(idle.condition.unwrap().reason, "REPOSITORY_REMOVED");
+    let send = || {
+        let text = "show me what you have".to_owned();
+        SendMessageRequest { session_id: session.clone(), text, ..SendMessageRequest::default() }
+    };
+    // As long as its sandbox is there, the agent can be asked for what it has.
+    ops::send_message::send_message(cx, caller, send()).await.unwrap();
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
     world.provisioner.lose_sandboxes().await;
     let failed = |t: &GetTaskResponse| t.task.as_ref().unwrap().state() == TaskState::Error;
     let failed = running.until(&tenant, &task, failed).await.task.unwrap().condition.unwrap();
     assert_eq!((failed.reason.as_str(), failed.retryable), ("REPOSITORY_REMOVED", false));
     let retry = RetryTaskRequest { task_id: task.clone(), request_id: String::new() };
     let refused = ops::retry_task::retry_task(cx, caller, retry).await.unwrap_err();
+    assert_eq!(refused.reason(), "REPOSITORY_REMOVED");
+    let refused = ops::send_message::send_message(cx, caller, send()).await.unwrap_err();
     assert_eq!(refused.reason(), "REPOSITORY_REMOVED");
     let create = CreateTaskRequest {
         organization_id: tenant.organization.to_string(),

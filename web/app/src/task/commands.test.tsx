@@ -57,14 +57,15 @@ describe('a repeated command', () => {
       { kind: WorkNoticeKind.LINE_ENDINGS, count: 1n, path: 'a.txt' },
     ]
     openTask({ task: aTask({ state: TaskState.IDLE, changes: { notices } }) })
-    for (const [what, title] of [['Archive…', 'Archive this task?'], ['Kill…', 'Kill this task?']] as const) {
+    for (const [what, title] of [
+      ['Archive…', 'Archive this task?'],
+      ['Kill…', 'Kill this task?'],
+    ] as const) {
       fireEvent.click(screen.getByRole('button', { name: 'More actions' }))
       fireEvent.click(await screen.findByRole('menuitem', { name: what }))
       const dialog = within(await screen.findByRole('dialog', { name: title }))
       const lost = within(dialog.getByRole('list', { name: 'What is lost' })).getAllByRole('listitem')
-      expect(lost.map((it) => it.textContent)).toEqual([
-        '2 stashes are not part of the work.Ask the agent to apply what it has stashed.',
-      ])
+      expect(lost.map((it) => it.textContent)).toEqual(['2 stashes are not part of the work.Ask the agent to apply what it has stashed.'])
       fireEvent.click(dialog.getByRole('button', { name: 'Cancel' }))
     }
   })

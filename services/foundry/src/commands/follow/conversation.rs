@@ -43,6 +43,30 @@ pub async fn conversation(
     super::until_interrupted(&goes_on, follow).await
 }
 
+/// Prints the conversation after an offset until the turn of a message has ended and its work is imported, so that the
+/// next command finds it; or until Ctrl-C.
+///
+/// # Errors
+/// As [`conversation`].
+pub async fn message(
+    gateway: &Gateway,
+    output: Output,
+    task_id: &str,
+    (session_id, after): (&str, i64),
+    message_id: String,
+) -> Result<ExitCode, Failure> {
+    let goes_on = format!("the session continues; reattach with `foundry session watch {session_id}`");
+    let until = Until::TurnEnd(message_id);
+    let follow = async {
+        let (code, end) = follow(gateway, output, session_id, after, until).await?;
+        if let Some(end) = end {
+            super::work::imported(gateway, output, task_id, &end).await?;
+        }
+        Ok(code)
+    };
+    super::until_interrupted(&goes_on, follow).await
+}
+
 /// As [`conversation`], without handling Ctrl-C; also returns the end of the turn that it waited for.
 pub async fn follow(
     gateway: &Gateway,

@@ -1,6 +1,6 @@
 //! Follows a task from its creation to the end of its first turn: the stages, then the agent's output.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::process::ExitCode;
 
 use foundry_proto::common::v1::transcript_part::Body;
@@ -99,7 +99,7 @@ async fn follow_task(
     let tasks = super::tasks();
     let mut watch = super::watch_task(gateway, &tasks, task_id);
     let mut begins = mended.map(|old| (old, tokio::time::Instant::now() + RETRY_BEGINS));
-    let mut printed: HashMap<String, (StageState, i32, String)> = HashMap::new();
+    let mut printed = HashSet::new();
     let mut last_state = TaskState::Unspecified;
     let mut last_attempt = None;
     let mut base = None;
@@ -171,14 +171,10 @@ fn print_base(task: &Task, printed: &mut Option<String>) {
     base.notices.iter().for_each(super::print_notice);
 }
 
-/// Prints a stage when its state, attempt or reason changed.
-fn print_stage(stage: &Stage, printed: &mut HashMap<String, (StageState, i32, String)>) {
+/// Prints a stage in a state, and each of its failures, once: one that waits comes back to the same state many times.
+fn print_stage(stage: &Stage, printed: &mut HashSet<(String, StageState, i32, String)>) {
     let state = StageState::try_from(stage.state).unwrap_or_default();
-    if state == StageState::Pending || stage.name == "error" {
-        return;
-    }
-    let now = (state, stage.attempts, stage.reason.clone());
-    if printed.get(&stage.name) == Some(&now) {
+    if state == StageState::Pending || stage.name == "error" || !is_news(stage, state, printed) {
         return;
     }
     let attempt = if stage.attempts > 1 { format!(" (attempt {})", stage.attempts) } else { String::new() };
@@ -192,7 +188,15 @@ fn print_stage(stage: &Stage, printed: &mut HashMap<String, (StageState, i32, St
         stage.name,
         output::state(state.as_str_name(), "STAGE_STATE_")
     ));
-    printed.insert(stage.name.clone(), now);
+}
+
+fn is_news(
+    stage: &Stage,
+    state: StageState,
+    printed: &mut HashSet<(String, StageState, i32, String)>,
+) -> bool {
+    let failed = if stage.reason.is_empty() { 0 } else { stage.attempts };
+    printed.insert((stage.name.clone(), state, failed, stage.reason.clone()))
 }
 
 #[cfg(test)]
@@ -200,6 +204,24 @@ mod tests {
     use foundry_proto::common::v1::Condition;
 
     use super::*;
+
+    #[test]
+    fn a_stage_that_waits_again_and_again_is_news_once_and_each_failure_is() {
+        let stage = |attempts, reason: &str| Stage {
+            name: "repo_prepared".into(),
+            attempts,
+            reason: reason.into(),
+            ..Stage::default()
+        };
+        let mut printed = HashSet::new();
+        let mut news = |stage: Stage, state| is_news(&stage, state, &mut printed);
+        assert!(news(stage(1, ""), StageState::Running));
+        assert!(!news(stage(2, ""), StageState::Running));
+        assert!(news(stage(2, "REPO_UNAVAILABLE"), StageState::Running));
+        assert!(!news(stage(2, "REPO_UNAVAILABLE"), StageState::Running));
+        assert!(news(stage(3, "REPO_UNAVAILABLE"), StageState::Running));
+        assert!(news(stage(3, ""), StageState::Done));
+    }
 
     #[test]
     fn a_retry_waits_for_the_end_of_the_old_failure_and_ends_with_a_newer_one() {

@@ -22,13 +22,13 @@ use crate::client::Gateway;
 use crate::failure::Failure;
 use crate::output;
 
-pub use conversation::{Until, conversation};
+pub use conversation::{Until, conversation, message};
 pub use creation::{creation, task};
 pub use job::job;
 pub use repository::{credential, removal, repository};
 pub use retry::retry;
 pub use summary::{HEADER as SUMMARY_HEADER, organization, row as summary_row};
-pub use work::{about_work, not_saved_words};
+pub use work::{about_work, applies_where, not_saved_words};
 
 /// Prints why something is in its state; nothing for an empty condition.
 pub fn print_condition(condition: Option<&Condition>) {

@@ -2,7 +2,7 @@
 
 use foundry_core::{Timestamp, counted};
 use foundry_proto::common::v1::{Condition, TranscriptPart};
-use foundry_proto::task::v1::{Changes, TaskItem, task_item::Item};
+use foundry_proto::task::v1::{Changes, TaskItem, TaskState, task_item::Item};
 use foundry_service::{merged_words, notice_words, publication_words};
 use foundry_watch::{Event, Op};
 
@@ -31,9 +31,10 @@ pub(super) async fn imported(
                 continue;
             };
             for change in changes {
-                if let Op::Upsert(TaskItem { item: Some(Item::Task(task)) }) = change.op
-                    && let Some(changes) = task.changes.filter(|c| is_settled(c, ended))
-                {
+                let Op::Upsert(TaskItem { item: Some(Item::Task(task)) }) = change.op else { continue };
+                // Without a sandbox no other hand-over comes.
+                let over = matches!(task.state(), TaskState::Archived | TaskState::Killed | TaskState::Error);
+                if let Some(changes) = task.changes.filter(|c| over || is_settled(c, ended)) {
                     return Ok::<_, Failure>(changes);
                 }
             }
@@ -79,6 +80,15 @@ pub fn about_work(changes: &Changes) -> Vec<String> {
         lines.extend((!next.is_empty()).then(|| format!("  {next}")));
     }
     lines.iter().map(|text| output::inert(text)).collect()
+}
+
+/// To what the patch of a work with merges applies, and the ways to have all of it.
+pub fn applies_where(task_id: &str) -> String {
+    format!(
+        "this patch applies to the base with what was merged, not to the base alone; \
+         `foundry task diff {task_id} --merged --patch` does, `foundry task fetch {task_id}` and \
+         `foundry task bundle {task_id}` have all commits"
+    )
 }
 
 /// Since when newer work is not saved, as far as that is known, and why.

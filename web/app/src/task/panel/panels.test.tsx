@@ -12,6 +12,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 import type { FakeCalls } from '../../test/fakeFoundry'
 import { aTask, FakeTask } from '../test/fakeTask'
 import Changes from './changes/Changes'
+import { appliesWhere } from './usePatchDownload'
 import { beyond, stateWord, subjectName } from './Explain'
 import Files from './files/Files'
 import Processes from './Processes'
@@ -102,6 +103,9 @@ describe('the changes', () => {
     const list = await screen.findByRole('list', { name: 'Notices about the work' })
     expect(list.textContent).toContain('1 commit on branch other⟦RLO⟧ is not part of the work')
     expect(list.textContent).toContain('30 files merged from develop')
+    expect(list.textContent).toContain('applies to the base only after that merge')
+    expect(appliesWhere(mergedFrom)).toContain('only after develop was merged')
+    expect(appliesWhere([])).toBe('Apply it with git apply --index.')
     expect(list.textContent).toContain('A notice about x')
     expect(screen.getByText('WORK_BUNDLE_FAILED')).toBeTruthy()
   })

@@ -33,7 +33,13 @@ export function Notices({ changes }: { changes: Changes | undefined }) {
           {mergedFrom.map((merged) => (
             <li key={`merged ${merged.branch}`} className={classes.notice}>
               <IconGitMerge size={14} aria-hidden />
-              <InertLine text={`${mergedText(merged)}, not listed here`} />
+              <span className={classes.text}>
+                <InertLine text={`${mergedText(merged)}, not listed here.`} />
+                <InertLine
+                  text="A patch without them applies to the base only after that merge. List them too, or fetch the branch, to have all of it."
+                  className="fd-muted"
+                />
+              </span>
             </li>
           ))}
           {notices.map((notice, at) => (

@@ -27,10 +27,16 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
     what: `${count === 0n ? 'New commits' : counted(count, 'changed file')} below the submodule ${path} ${count === 1n ? 'is' : 'are'} not part of the work`,
     next: "Ask the agent to push them to the submodule's own repository, or to copy them elsewhere.",
   }),
-  [WorkNoticeKind.OTHER_BRANCH]: ({ branch, count }) => ({
-    what: `${counted(count, 'commit')} on branch ${branch} ${count === 1n ? 'is' : 'are'} not part of the work`,
-    next: `Ask the agent to merge ${branch} into the task's branch.`,
-  }),
+  [WorkNoticeKind.OTHER_BRANCH]: ({ branch, count }) =>
+    branch === ''
+      ? {
+          what: `${counted(count, 'further branch', 'further branches')} ${count === 1n ? 'is' : 'are'} not compared with the work`,
+          next: 'Ask the agent to delete branches that it does not need.',
+        }
+      : {
+          what: `${counted(count, 'commit')} on branch ${branch} ${count === 1n ? 'is' : 'are'} not part of the work`,
+          next: `Ask the agent to merge ${branch} into the task's branch.`,
+        },
   [WorkNoticeKind.STASH]: ({ count }) => ({
     what: `${counted(count, 'stash', 'stashes')} ${count === 1n ? 'is' : 'are'} not part of the work`,
     next: 'Ask the agent to apply what it has stashed.',
@@ -40,7 +46,7 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
     next: 'Ask the agent to make it readable.',
   }),
   [WorkNoticeKind.TOO_LARGE]: ({ path, count }) => ({
-    what: `${path} is too large (${sizeText(count)}) and not part of the work`,
+    what: `${path} is too large (${sizeText(count)}, the limit is 64 MiB) and not part of the work`,
     next: 'Ignore it in .gitignore, or ask the agent to make it smaller.',
   }),
   [WorkNoticeKind.OPERATION]: ({ detail, count }) => ({
@@ -58,7 +64,7 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
     next: 'Ask the agent to remove the file from its commits.',
   }),
   [WorkNoticeKind.MANY_FILES]: ({ path, count, detail }) => ({
-    what: `${path} has ${counted(count, 'new file')}${detail === '' ? '' : ', which are not part of the work'}`,
+    what: `The directory ${path} contains ${counted(count, 'new file')}${detail === '' ? '' : ', which are not part of the work'}`,
     next: `If it is build output, ignore it with the line /${path}/ in .gitignore.`,
   }),
   [WorkNoticeKind.LINE_ENDINGS]: ({ path, count }) => ({
