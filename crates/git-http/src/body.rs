@@ -1,14 +1,15 @@
 //! Bodies of requests, bounded before and after they are uncompressed.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use foundry_core::{Code, Error};
+use foundry_sandbox::Shares;
 use http::Request;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt as _;
-use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::BoxError;
@@ -17,43 +18,57 @@ use crate::BoxError;
 pub(crate) const MAX_BODY: usize = 3 << 20;
 /// Bodies up to here need no permit.
 const SMALL_BODY: usize = 64 << 10;
-/// Large request bodies at a time.
+/// Large request bodies at a time, and those of one owner.
 const LARGE_BODIES: usize = 8;
+const LARGE_OF_ONE: usize = 4;
+/// How long a body may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(60);
 
-/// Bounds how many large bodies arrive at a time; small ones are not counted.
-#[derive(Debug)]
-pub struct LargeBodies(Semaphore);
-
-impl Default for LargeBodies {
-    fn default() -> Self {
-        Self(Semaphore::new(LARGE_BODIES))
-    }
-}
+/// Bounds how many large bodies arrive at a time, so that one owner leaves room for others; small ones are not counted.
+#[derive(Debug, Default)]
+pub struct LargeBodies(Shares<String>);
 
 /// Reads the body, bounded before and after it is uncompressed.
 ///
 /// # Errors
 /// `RESOURCE_EXHAUSTED` for a larger one, `UNAVAILABLE` while many large ones arrive, `INVALID_ARGUMENT` for one that is
 /// no request of git.
-pub(crate) async fn read<B>(request: Request<B>, large: &LargeBodies, limit: usize) -> Result<Bytes, Status>
+pub(crate) async fn read<B>(
+    request: Request<B>,
+    owner: &str,
+    large: &LargeBodies,
+    limit: usize,
+) -> Result<Bytes, Status>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     let compressed = is_compressed(request.headers())?;
-    let mut pieces = std::pin::pin!(request.into_body());
-    let (mut body, mut permit) = (BytesMut::new(), None);
+    let arrived = arrived(request.into_body(), owner, large, limit);
+    let body = tokio::time::timeout(ARRIVAL, arrived).await;
+    let body = body.map_err(|_| malformed("it did not arrive within 60 s"))??;
+    if compressed { uncompressed(&body, limit) } else { Ok(body) }
+}
+
+async fn arrived<B>(body: B, owner: &str, large: &LargeBodies, limit: usize) -> Result<Bytes, Status>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let mut pieces = std::pin::pin!(body);
+    let (mut body, mut share) = (BytesMut::new(), None);
     while let Some(frame) = pieces.frame().await {
         let frame = frame.map_err(|_| malformed("it broke off"))?;
         body.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
         if body.len() > limit {
             return Err(too_large(limit));
         }
-        if body.len() > SMALL_BODY && permit.is_none() {
-            permit = Some(large.0.try_acquire().map_err(|_| busy())?);
+        if body.len() > SMALL_BODY && share.is_none() {
+            let taken = large.0.take(&owner.to_owned(), LARGE_BODIES, LARGE_OF_ONE);
+            share = Some(taken.ok_or_else(busy)?);
         }
     }
-    if compressed { uncompressed(&body, limit) } else { Ok(body.freeze()) }
+    Ok(body.freeze())
 }
 
 fn is_compressed(headers: &HeaderMap) -> Result<bool, Status> {
@@ -115,8 +130,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_bounded_before_and_after_it_is_uncompressed() {
-        let (large, limit) = (LargeBodies(Semaphore::new(1)), 200_000);
-        let sent = |encoding, bytes: Vec<u8>| read(posted(encoding, bytes), &large, limit);
+        let (large, limit) = (LargeBodies::default(), 200_000);
+        let sent = |encoding, bytes: Vec<u8>| read(posted(encoding, bytes), "one", &large, limit);
         assert_eq!(sent("", vec![7; 200_000]).await.unwrap().len(), 200_000);
         assert_eq!(sent("gzip", gzip(&[7; 200_000])).await.unwrap(), vec![7; 200_000]);
         for (encoding, bytes) in
@@ -127,8 +142,11 @@ mod tests {
         for (encoding, bytes) in [("gzip", b"no gzip".to_vec()), ("br", Vec::new())] {
             assert_eq!(sent(encoding, bytes).await.unwrap_err().code(), tonic::Code::InvalidArgument);
         }
-        let _taken = large.0.try_acquire().unwrap();
+        let _taken: Vec<_> =
+            (0..LARGE_OF_ONE).map(|_| large.0.take(&"one".to_owned(), 8, 4).unwrap()).collect();
         assert_eq!(sent("", vec![7; 100_000]).await.unwrap_err().code(), tonic::Code::Unavailable);
         assert!(sent("", vec![7; 1_000]).await.is_ok());
+        let other = posted("", vec![7; 100_000]);
+        assert!(read(other, "other", &large, limit).await.is_ok(), "one owner leaves room for others");
     }
 }

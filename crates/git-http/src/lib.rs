@@ -132,7 +132,8 @@ where
     };
     let served = async {
         let is_v2 = is_v2(&protocol);
-        let body = body::read(request, large, MAX_BODY).await?;
+        let owner = format!("{}/{}", found.organization_id, found.task_id);
+        let body = body::read(request, &owner, large, MAX_BODY).await?;
         let served = source.serve(ServeFetchRequest { body, protocol, ..found }).await?;
         Ok::<_, Status>(pieces(served, false, is_v2))
     };

@@ -24,6 +24,8 @@ pub struct CloneSpec {
     pub destination: PathBuf,
     /// The URL of `origin`, see [`crate::RemoteUrl::display_in_sandbox`]; `None` leaves `origin` out.
     pub origin: Option<String>,
+    /// Where `git lfs` finds the files of `origin`, if that is not at its URL; the repository's own settings take precedence.
+    pub lfs: Option<String>,
     /// Name and e-mail address that the agent commits under.
     pub identity: (String, String),
 }
@@ -120,6 +122,9 @@ impl Mirror {
         if let Some(origin) = &spec.origin {
             values.push(("remote.origin.url", origin));
             values.push(("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"));
+        }
+        if let Some(lfs) = &spec.lfs {
+            values.push(("remote.origin.lfsurl", lfs));
         }
         for (key, value) in values {
             in_clone("config").args(["--local"]).operands([key, value]).run().await?;

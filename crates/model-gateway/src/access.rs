@@ -5,9 +5,11 @@ use std::fmt;
 
 use async_trait::async_trait;
 use foundry_core::Timestamp;
+use foundry_proto::repo::v1::{ServeFetchRequest, ServeFetchResponse};
 use foundry_sandbox::Network;
 use foundry_secrets::Secret;
 use http::HeaderName;
+use tonic::{Status, Streaming};
 use url::Url;
 
 use crate::condition::ModelCondition;
@@ -44,11 +46,54 @@ pub trait Ledger: Send + Sync + 'static {
     /// When the server may not be reached, or its name cannot be resolved.
     async fn mcp_client(&self, access: &McpAccess) -> Result<reqwest::Client, McpRefused>;
 
+    /// The repository from which the sandbox of this token may fetch. Token and proof are as in [`Ledger::access`], but the
+    /// token is that of the sandbox, not of a session. Without repositories, no token is accepted.
+    ///
+    /// # Errors
+    /// When the token is not accepted.
+    async fn origin(
+        &self,
+        _token: &str,
+        _proof: Option<&SandboxProof>,
+    ) -> Result<OriginAccess, OriginRefused> {
+        Err(OriginRefused::Token)
+    }
+
+    /// The response to one request of a fetch, in pieces.
+    ///
+    /// # Errors
+    /// As the repo service refuses it.
+    async fn fetch(&self, _request: ServeFetchRequest) -> Result<Streaming<ServeFetchResponse>, Status> {
+        Err(foundry_git_http::absent())
+    }
+
     /// A call was made, or broke off after the provider had counted something.
     async fn used(&self, access: &Access, usage: Usage);
 
     /// What a call revealed about provider, key and model.
     async fn condition(&self, access: &Access, condition: ModelCondition);
+}
+
+/// What a sandbox may fetch: one repository, as its task sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginAccess {
+    /// The sandbox, to which the connection is counted.
+    pub sandbox: String,
+    /// The organization.
+    pub organization: String,
+    /// The repository.
+    pub repository: String,
+    /// The task whose own work may be fetched besides what the repository's remote has.
+    pub task: String,
+}
+
+/// Why a sandbox may not fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginRefused {
+    /// Its token is not valid here.
+    Token,
+    /// The token cannot be checked now. The text is for the log.
+    Unavailable(String),
 }
 
 /// Why a token is not accepted.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foundry_core::{Env, Tasks};
+use foundry_git_http::LargeBodies;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
@@ -88,6 +89,8 @@ pub(crate) struct Inner {
     bodies: Bodies,
     /// Messages to MCP servers, which may take long.
     pub(crate) messages: Bodies,
+    /// Large requests of git.
+    pub(crate) fetches: LargeBodies,
     reports: Reports,
     reserved: Reserved,
     waits: Waits,
@@ -118,6 +121,7 @@ impl Gateway {
             gate,
             bodies,
             messages,
+            fetches: LargeBodies::default(),
             reports,
             reserved,
             waits,
@@ -147,6 +151,9 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         if parts.uri.path().starts_with("/mcp/") {
             return self.mcp(parts, body).await;
+        }
+        if parts.uri.path().starts_with("/git/") {
+            return self.git(parts, body).await;
         }
         let mut body = Some(body);
         let Some(route) = route(&parts) else {

@@ -4,7 +4,7 @@
 //! puts the provider's key in its place and passes the call on, byte for byte and unbuffered. On the side it counts
 //! usage and reports what the answer means ([`ModelCondition`]). It has no database and leaves every decision to the
 //! ledger that the ledger can make. MCP servers over HTTP are reached in the same way (`/mcp/NAME`), so that their
-//! secrets stay outside, too.
+//! secrets stay outside, too; and so is `origin`, the repository that a sandbox fetches from (`/git/…`).
 
 mod access;
 mod answer;
@@ -15,6 +15,7 @@ mod condition;
 mod connection_slots;
 mod gate;
 mod gateway;
+mod git;
 mod include_usage;
 mod lines;
 mod mcp;
@@ -34,7 +35,8 @@ mod waits;
 mod when;
 
 pub use access::{
-    Access, Credential, Kind, Ledger, Limit, McpAccess, McpRefused, ModelPrice, Owner, Refused, Unit, Usage,
+    Access, Credential, Kind, Ledger, Limit, McpAccess, McpRefused, ModelPrice, OriginAccess, OriginRefused,
+    Owner, Refused, Unit, Usage,
 };
 pub use condition::{ConditionKind, ModelCondition, Unreached};
 pub use foundry_secrets::Secret;

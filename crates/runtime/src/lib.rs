@@ -11,6 +11,7 @@ mod error;
 mod exec;
 mod files;
 mod forward;
+mod git_settings;
 mod listing;
 mod logs;
 mod program;

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::forward::Forwarder;
+use crate::git_settings;
 use crate::program::Places;
 use crate::routes::Runtime;
 use crate::say::say;
@@ -150,6 +151,11 @@ async fn serve(listener: Listening, start: Start) -> io::Result<()> {
     let way_out = WayOut::bind(&start, &env, &tasks).await?;
     let places = places(&start, forwarder.as_ref())?;
     let runtime = Arc::new(Runtime::new(start, env, places, &tasks));
+    let Runtime { start, places, files, .. } = &*runtime;
+    if let Err(e) = git_settings::write(start, &places.home, places.model_url.as_deref(), files) {
+        // All else works without them.
+        say(&format!("the settings for git cannot be written: {}", e.detail));
+    }
     let agents = Arc::clone(&runtime.agents);
     let calls = async {
         match forwarder {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use foundry_sandbox::process::{Mark, Presence};
 use foundry_sandbox::wire::{Forward, INSTANCE_VARIABLE, Proxy, Start};
 use foundry_sandbox::{
-    Class, Health, PROXY_PORT, Provider as _, ProviderError, RuntimeFacts, RuntimeKey, SandboxName, StartSpec,
+    Class, ClonedRepo, Health, PROXY_PORT, Provider as _, ProviderError, RuntimeFacts, RuntimeKey,
+    SandboxName, StartSpec,
 };
 use rustix::fs::{FlockOperation, flock};
 use tokio::io::AsyncWriteExt as _;
@@ -189,6 +190,7 @@ impl LocalProvider {
             directories: vec![inside.workspace],
             forward,
             proxy,
+            git: read_json::<ClonedRepo>(&layout.repo_record()).and_then(|cloned| cloned.git),
         };
         let listen = match self.config.transport {
             Transport::Socket => Listen::Socket(layout.socket()),

@@ -142,6 +142,23 @@ pub struct ClonedRepo {
     pub head: String,
     /// The branch that is checked out; empty = detached.
     pub branch: String,
+    /// Settings for git in the whole sandbox; none in the record of an older version.
+    #[serde(default)]
+    pub git: Option<GitSettings>,
+}
+
+/// Settings for git in a whole sandbox, besides those of the clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitSettings {
+    /// The name that the agent commits under in any repository.
+    pub name: String,
+    /// The e-mail address that goes with it.
+    pub email: String,
+    /// The URL of `origin` in the clone. Inside the sandbox it stands for the address from which the forwarder serves
+    /// the repository; ends with a slash, so that it is no part of another repository's URL.
+    pub origin: String,
+    /// Organization and repository in that address, as `ORGANIZATION/REPOSITORY`.
+    pub repository: String,
 }
 
 /// The result of `prepare_repo`.

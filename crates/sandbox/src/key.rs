@@ -67,6 +67,12 @@ impl RuntimeKey {
         format!("{session}.{}", self.code(&["foundry model token", session]))
     }
 
+    /// The token with which git inside a sandbox fetches from `origin`: accepted only from this sandbox, while this
+    /// runtime lives.
+    pub fn git_token(&self, sandbox: &str) -> String {
+        self.code(&["foundry git token", sandbox])
+    }
+
     fn code(&self, parts: &[&str]) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes())
             .unwrap_or_else(|_| unreachable!("a code of this kind takes keys of any length"));

@@ -27,8 +27,8 @@ pub mod wire;
 pub use agents::{AgentInstall, InstalledAgent};
 pub use error::{Class, ProviderError};
 pub use facts::{
-    Allocation, ClonedRepo, DeathCause, Destroyed, Health, Isolation, OwnedSandbox, PreparedRepo,
-    RuntimeFacts,
+    Allocation, ClonedRepo, DeathCause, Destroyed, GitSettings, Health, Isolation, OwnedSandbox,
+    PreparedRepo, RuntimeFacts,
 };
 pub use key::RuntimeKey;
 pub use limits::{LimitKind, LimitReport, ReachedLimit};

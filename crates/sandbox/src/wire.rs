@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::SandboxName;
 use crate::key::RuntimeKey;
+use crate::{GitSettings, SandboxName};
 
 /// Version of this protocol, sent in [`Hello`].
 pub const VERSION: u32 = 1;
@@ -45,6 +45,9 @@ pub struct Start {
     /// The proxy for a sandbox with a network of its own; none = no outbound traffic, or the network of the host.
     #[serde(default)]
     pub proxy: Option<Proxy>,
+    /// Settings for git; none = those that programs inside make themselves.
+    #[serde(default)]
+    pub git: Option<GitSettings>,
 }
 
 /// The proxy of a sandbox that has a network of its own.

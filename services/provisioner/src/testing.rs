@@ -130,7 +130,7 @@ impl Provider for FakeProvider {
         self.inject_fault("prepare_repo").await?;
         let head = self.host().head.clone();
         let head = head.unwrap_or_else(|| "0123456789012345678901234567890123456789".to_owned());
-        let cloned = ClonedRepo { head, branch: "b".into() };
+        let cloned = ClonedRepo { head, branch: "b".into(), git: None };
         Ok(PreparedRepo { cloned, workspace: "/workspace".into() })
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use foundry_core::{Error, OrganizationId, Result, Tasks};
+use foundry_core::{Error, OrganizationId, Result, TaskId, Tasks};
 use foundry_git::{GitError, GitErrorKind, Piped, RunLimits};
 use futures::Stream;
 use futures::stream::BoxStream;
@@ -18,9 +18,13 @@ use tonic::Status;
 const PLACES: usize = 4;
 /// Of those, for one organization: it alone leaves one to the others, who may have to wait for it.
 const PLACES_OF_ONE: usize = 3;
+/// Of those of an organization, for all its sandboxes, and for one of them: agents leave one to their users.
+const PLACES_OF_SANDBOXES: usize = 2;
+const PLACES_OF_SANDBOX: usize = 1;
 /// Requests that wait for a place, and how long.
 const WAITING: usize = 32;
 const WAITING_OF_ONE: usize = 8;
+const WAITING_OF_SANDBOX: usize = 4;
 const WAIT: Duration = Duration::from_secs(10);
 /// How long one answer may take.
 const WALL: Duration = Duration::from_secs(10 * 60);
@@ -40,11 +44,36 @@ pub type Answers<T> = BoxStream<'static, Result<T, Status>>;
 pub struct Serving {
     places: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
-    organizations: Mutex<HashMap<OrganizationId, Shares>>,
+    shares: Mutex<HashMap<Sharer, Shares>>,
     /// Directory of files that last as long as one answer.
     pub scratch: PathBuf,
     wait: Duration,
     tasks: Tasks,
+}
+
+/// One who gets a limited part of the places.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Sharer {
+    Organization(OrganizationId),
+    SandboxesOf(OrganizationId),
+    SandboxOf(TaskId),
+}
+
+impl Sharer {
+    fn places(&self) -> usize {
+        match self {
+            Self::Organization(_) => PLACES_OF_ONE,
+            Self::SandboxesOf(_) => PLACES_OF_SANDBOXES,
+            Self::SandboxOf(_) => PLACES_OF_SANDBOX,
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        match self {
+            Self::Organization(_) => WAITING_OF_ONE,
+            Self::SandboxesOf(_) | Self::SandboxOf(_) => WAITING_OF_SANDBOX,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -61,7 +90,7 @@ impl Shares {
 }
 
 /// A place, held until the answer has ended.
-pub struct Place(#[allow(dead_code)] [OwnedSemaphorePermit; 2]);
+pub struct Place(#[allow(dead_code)] Vec<OwnedSemaphorePermit>);
 
 impl Serving {
     /// A bulkhead with all places free.
@@ -69,7 +98,7 @@ impl Serving {
         Self {
             places: Arc::new(Semaphore::new(PLACES)),
             waiting: Arc::new(Semaphore::new(WAITING)),
-            organizations: Mutex::default(),
+            shares: Mutex::default(),
             scratch,
             wait: WAIT,
             tasks,
@@ -81,32 +110,38 @@ impl Serving {
         RunLimits { wall: WALL, stdout: MAX_BYTES, file: None, memory: Some(MEMORY) }
     }
 
-    /// Waits for a place.
+    /// Waits for a place, for a user of an organization or for the sandbox of a task.
     ///
     /// # Errors
     /// `UNAVAILABLE` when too many wait already, or none became free in time.
-    pub async fn place(&self, organization: &OrganizationId) -> Result<Place> {
-        let shares = self.shares(organization);
-        let _waiting = (
-            shares.waiting.try_acquire_owned().map_err(|_| busy())?,
-            self.waiting.clone().try_acquire_owned().map_err(|_| busy())?,
-        );
-        let both = async {
-            let of_one = shares.places.acquire_owned().await.map_err(Error::internal)?;
-            let of_all = self.places.clone().acquire_owned().await.map_err(Error::internal)?;
-            Ok(Place([of_one, of_all]))
+    pub async fn place(&self, organization: &OrganizationId, sandbox_of: Option<&TaskId>) -> Result<Place> {
+        let of_sandboxes = sandbox_of
+            .map(|task| [Sharer::SandboxOf(task.clone()), Sharer::SandboxesOf(organization.clone())]);
+        let sharers = of_sandboxes.into_iter().flatten().chain([Sharer::Organization(organization.clone())]);
+        let shares: Vec<Shares> = sharers.map(|sharer| self.shares(sharer)).collect();
+        let waiting = shares.iter().map(|share| &share.waiting).chain([&self.waiting]);
+        let permits = waiting.map(|all| Arc::clone(all).try_acquire_owned().map_err(|_| busy()));
+        let _waiting = permits.collect::<Result<Vec<_>>>()?;
+        // From the smallest part to the whole: who waits for a small one holds nothing of the larger ones.
+        let places = shares.iter().map(|share| &share.places).chain([&self.places]);
+        let held = async {
+            let mut held = Vec::new();
+            for all in places {
+                held.push(Arc::clone(all).acquire_owned().await.map_err(Error::internal)?);
+            }
+            Ok(Place(held))
         };
-        tokio::time::timeout(self.wait, both).await.map_err(|_| busy())?
+        tokio::time::timeout(self.wait, held).await.map_err(|_| busy())?
     }
 
-    fn shares(&self, organization: &OrganizationId) -> Shares {
-        let mut all = foundry_core::lock(&self.organizations);
+    fn shares(&self, of: Sharer) -> Shares {
+        let mut all = foundry_core::lock(&self.shares);
         all.retain(|_, shares| !shares.are_unused());
-        let fresh = || Shares {
-            places: Arc::new(Semaphore::new(PLACES_OF_ONE)),
-            waiting: Arc::new(Semaphore::new(WAITING_OF_ONE)),
+        let fresh = Shares {
+            places: Arc::new(Semaphore::new(of.places())),
+            waiting: Arc::new(Semaphore::new(of.waiting())),
         };
-        all.entry(organization.clone()).or_insert_with(fresh).clone()
+        all.entry(of).or_insert(fresh).clone()
     }
 
     /// The process's output as answers, at the pace of their reader. The process ends with its output, at a limit, or
@@ -192,14 +227,28 @@ mod tests {
         let (serving, [one, other, third]) = (serving(), organizations());
         let mut held = Vec::new();
         for _ in 0..PLACES_OF_ONE {
-            held.push(serving.place(&one).await.unwrap());
+            held.push(serving.place(&one, None).await.unwrap());
         }
-        let refused = serving.place(&one).await.err().unwrap();
+        let refused = serving.place(&one, None).await.err().unwrap();
         assert_eq!((refused.reason(), refused.code()), ("FETCH_BUSY", foundry_core::Code::Unavailable));
-        let _theirs = serving.place(&other).await.unwrap();
-        assert!(serving.place(&third).await.is_err(), "all places are taken");
+        let _theirs = serving.place(&other, None).await.unwrap();
+        assert!(serving.place(&third, None).await.is_err(), "all places are taken");
         held.pop();
-        assert!(serving.place(&one).await.is_ok());
+        assert!(serving.place(&one, None).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn sandboxes_leave_a_place_to_the_users_of_their_organization_and_to_each_other() {
+        let (serving, [one]) = (serving(), organizations());
+        let test = foundry_testkit::test_env();
+        let tasks: [TaskId; 3] = std::array::from_fn(|_| TaskId::generate(&test.env));
+        let first = serving.place(&one, Some(&tasks[0])).await.unwrap();
+        assert!(serving.place(&one, Some(&tasks[0])).await.is_err(), "a sandbox has one place");
+        let _second = serving.place(&one, Some(&tasks[1])).await.unwrap();
+        assert!(serving.place(&one, Some(&tasks[2])).await.is_err(), "all its sandboxes have two");
+        let _user = serving.place(&one, None).await.unwrap();
+        drop(first);
+        assert!(serving.place(&one, Some(&tasks[2])).await.is_ok());
     }
 
     #[tokio::test]
@@ -207,19 +256,19 @@ mod tests {
         let (serving, [one]) = (serving(), organizations());
         let mut held = Vec::new();
         for _ in 0..PLACES_OF_ONE {
-            held.push(serving.place(&one).await.unwrap());
+            held.push(serving.place(&one, None).await.unwrap());
         }
-        let mut waiting: Vec<_> = (0..WAITING_OF_ONE).map(|_| Box::pin(serving.place(&one))).collect();
+        let mut waiting: Vec<_> = (0..WAITING_OF_ONE).map(|_| Box::pin(serving.place(&one, None))).collect();
         for wait in &mut waiting {
             assert!(futures::poll!(wait).is_pending());
         }
-        let mut last = Box::pin(serving.place(&one));
+        let mut last = Box::pin(serving.place(&one, None));
         assert!(matches!(futures::poll!(&mut last), std::task::Poll::Ready(Err(_))));
         drop(waiting);
-        let mut next = Box::pin(serving.place(&one));
+        let mut next = Box::pin(serving.place(&one, None));
         assert!(futures::poll!(&mut next).is_pending(), "those that gave up do not count");
         drop((held, next));
-        let _ = serving.place(&one).await.unwrap();
-        assert_eq!(foundry_core::lock(&serving.organizations).len(), 1);
+        let _ = serving.place(&one, None).await.unwrap();
+        assert_eq!(foundry_core::lock(&serving.shares).len(), 1);
     }
 }

@@ -18,6 +18,7 @@ mod hostile_input;
 mod limits;
 mod models;
 mod namespace;
+mod sandbox_origin;
 mod start;
 mod story;
 mod tenants;

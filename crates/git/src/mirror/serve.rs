@@ -90,12 +90,12 @@ pub struct ServedRefs {
 
 impl Mirror {
     /// The branches and tags of the mirror under their own names, and the work of each task as
-    /// `refs/foundry/tasks/<task>` and as a branch: under its own name, or, where a branch or another task has that
-    /// name, as `foundry/<task>`.
+    /// `refs/foundry/tasks/<task>`. With `branches`, also as a branch: under its own name, or, where a branch or another
+    /// task has that name, as `foundry/<task>`. Without, the branches are exactly those of the remote.
     ///
     /// # Errors
     /// When the refs cannot be read.
-    pub async fn served_refs(&self, works: &[ServedWork]) -> Result<ServedRefs> {
+    pub async fn served_refs(&self, works: &[ServedWork], branches: bool) -> Result<ServedRefs> {
         let out = self
             .command("for-each-ref")
             .args(["--format=%(objectname) %(refname)", "refs/heads/", "refs/tags/", "refs/foundry/work/"])
@@ -115,7 +115,7 @@ impl Mirror {
                 refs.insert(name.to_owned(), id);
             }
         }
-        let names = branch_names(&refs, works);
+        let names = if branches { branch_names(&refs, works) } else { vec![None; works.len()] };
         let missing = self.missing(works.iter().map(|w| w.head.to_object()).filter(|id| !known.contains(id)));
         let missing = missing.await?;
         for (work, branch) in works.iter().zip(names) {

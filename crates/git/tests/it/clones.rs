@@ -13,6 +13,7 @@ fn spec(lab: &Lab, base: CommitId) -> CloneSpec {
         branch: branch("feat/$(id);x"),
         destination: lab.path("box/tree"),
         origin: Some("https://example.com/a.git".into()),
+        lfs: None,
         identity: ("Agent".into(), "agent@example.com".into()),
     }
 }

@@ -95,6 +95,7 @@ impl Lab {
             branch: branch("foundry/work"),
             destination: self.path("sandbox"),
             origin: None,
+            lfs: None,
             identity: ("Agent".into(), "agent@example.com".into()),
         };
         mirror.clone_into(&spec).await.unwrap();

@@ -34,7 +34,7 @@ struct Served<'a> {
 
 impl<'a> Served<'a> {
     async fn of(s: &'a Sandbox<'_>, works: &[ServedWork]) -> Self {
-        Self { lab: s.lab, mirror: &s.mirror, refs: s.mirror.served_refs(works).await.unwrap() }
+        Self { lab: s.lab, mirror: &s.mirror, refs: s.mirror.served_refs(works, true).await.unwrap() }
     }
 
     async fn ask(&self, protocol: FetchProtocol, body: &Bytes) -> Result<Vec<u8>, GitError> {

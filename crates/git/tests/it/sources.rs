@@ -17,6 +17,7 @@ async fn sandbox(lab: &Lab, mirror: Mirror, base: CommitId) -> Sandbox<'_> {
         branch: branch("foundry/work"),
         destination: lab.path("sandbox"),
         origin: None,
+        lfs: None,
         identity: ("Agent".into(), "agent@example.com".into()),
     };
     mirror.clone_into(&spec).await.unwrap();

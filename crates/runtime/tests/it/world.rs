@@ -166,6 +166,7 @@ fn start(
         directories: vec![work],
         forward: options.forward.clone().map(Forward::Socket),
         proxy: None,
+        git: None,
     };
     let mut input = runtime.stdin.take().unwrap();
     serde_json::to_writer(&mut input, &start).unwrap();

@@ -102,7 +102,7 @@ pub fn source() -> impl Fn(PathBuf) -> CloneFuture + Send + Sync {
         Box::pin(async move {
             std::fs::create_dir(&destination).unwrap();
             std::fs::write(destination.join("README.md"), "hello\n").unwrap();
-            Ok(ClonedRepo { head: "abc".into(), branch: "main".into() })
+            Ok(ClonedRepo { head: "abc".into(), branch: "main".into(), git: None })
         })
     }
 }

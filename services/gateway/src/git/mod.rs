@@ -56,7 +56,9 @@ pub(crate) fn routes(mesh: Routed) -> Router {
 impl Door {
     async fn answer(self, endpoint: Endpoint, named: Named, request: Request) -> Response {
         let source = Asked { mesh: self.mesh, asker: Asker::of(&request), named };
-        foundry_git_http::answer(endpoint, request, &self.large_bodies, &source).await.map(axum::body::Body::new)
+        foundry_git_http::answer(endpoint, request, &self.large_bodies, &source)
+            .await
+            .map(axum::body::Body::new)
     }
 }
 

@@ -173,12 +173,13 @@ async fn prepare(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, St
     ctx.progress(format!("cloning {} at {}", from.base_branch, from.base_commit)).await;
     let (base_branch, base_commit, base) =
         (from.base_branch.clone(), from.base_commit.clone(), from.base.clone());
-    let (ours, branch) = (Arc::clone(shared), sandbox.branch.clone());
+    let (ours, branch, git) =
+        (Arc::clone(shared), sandbox.branch.clone(), clone::git_settings(sandbox, &from));
     let make = move |destination: std::path::PathBuf| -> CloneFuture {
-        let (shared, from, branch) = (Arc::clone(&ours), from.clone(), branch.clone());
+        let (shared, from, branch, git) = (Arc::clone(&ours), from.clone(), branch.clone(), git.clone());
         Box::pin(async move {
-            clone::clone_to(&shared, &from, &branch, destination).await?;
-            Ok(ClonedRepo { head: from.base_commit, branch })
+            clone::clone_to(&shared, &from, &branch, &git, destination).await?;
+            Ok(ClonedRepo { head: from.base_commit, branch, git: Some(git) })
         })
     };
     let prepared = provider.prepare_repo(&name_of(&sandbox.sandbox_id)?, &make).await?;

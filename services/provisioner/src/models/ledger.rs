@@ -1,21 +1,24 @@
 //! The gateway's ledger: the session behind a token, and where usage and conditions are recorded.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use foundry_core::{Error, ModelProviderId, SessionId};
 use foundry_model_gateway::{
     Access, ConditionKind, Credential, Kind, Ledger, McpAccess, McpRefused, ModelCondition, ModelPrice,
-    Owner, Refused, SandboxProof, Usage,
+    OriginAccess, OriginRefused, Owner, Refused, SandboxProof, Usage,
 };
 use foundry_proto::provisioner::v1::{ModelProviderKind, ModelUsage};
+use foundry_proto::repo::v1::{ServeFetchRequest, ServeFetchResponse};
 use foundry_sandbox::key::same;
 use foundry_store::WriteSet;
 use http::HeaderName;
 use tokio::sync::Mutex;
+use tonic::{Status, Streaming};
 
 use super::mcp::McpClients;
-use super::{condition, limits};
+use super::{condition, limits, origin};
 use crate::domain::model_limit::month;
 use crate::domain::{Sandbox, Session, SessionState};
 use crate::profiles::{ModelAccess, ModelCredential, provider_of};
@@ -82,6 +85,17 @@ impl Ledger for SessionLedger {
         self.servers.client(&shared, access).await
     }
 
+    async fn origin(&self, token: &str, proof: Option<&SandboxProof>) -> Result<OriginAccess, OriginRefused> {
+        let stops = |_| OriginRefused::Unavailable("the service is stopping".to_owned());
+        let shared = self.shared().map_err(stops)?;
+        origin::access(&shared, token, proof).await
+    }
+
+    async fn fetch(&self, request: ServeFetchRequest) -> Result<Streaming<ServeFetchResponse>, Status> {
+        let shared = self.shared().map_err(|_| stopping())?;
+        origin::fetch(&shared, request).await
+    }
+
     async fn used(&self, access: &Access, usage: Usage) {
         let Ok(shared) = self.shared() else { return };
         let _one = self.counting.lock().await;
@@ -97,6 +111,10 @@ impl Ledger for SessionLedger {
             tracing::warn!(session = access.owner.session, reason, error = %e, "the refusal of a model call was not recorded");
         }
     }
+}
+
+fn stopping() -> Status {
+    Error::unavailable("DRAINING", "the service is stopping", Duration::from_secs(1)).into_status()
 }
 
 /// The living session of a token, if the call came through the runtime of that session's own sandbox.

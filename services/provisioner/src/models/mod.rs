@@ -9,6 +9,7 @@ pub(crate) mod condition;
 mod ledger;
 pub mod limits;
 mod mcp;
+mod origin;
 mod probe;
 pub mod wait;
 

@@ -69,6 +69,16 @@ pub fn freshness(
     }
 }
 
+/// A fetch inside a sandbox has the remote read again after this time: so often, whatever agents do.
+const FETCHED_AGAIN: Duration = Duration::from_secs(30);
+
+/// Whether a fetch inside a sandbox is a reason to synchronize: none runs, and the last one was some time ago.
+pub fn is_due(repository: &Repository, syncs: &[FlowStatus], now: Timestamp) -> bool {
+    let recent = |at: Timestamp| now.since(at) < FETCHED_AGAIN;
+    let ended = syncs.iter().map(|sync| sync.finished_time);
+    !recent(repository.listed_time) && ended.into_iter().all(|at| at.is_some_and(|at| !recent(at)))
+}
+
 fn failure(sync: &FlowStatus) -> String {
     format!("{} ({})", sync.message, sync.reason)
 }

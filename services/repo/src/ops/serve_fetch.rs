@@ -1,14 +1,17 @@
 //! Serves one request of a `git fetch`: the exception to law 1 with a bulkhead of its own (ADR 0018).
 
 use foundry_authn::Caller;
-use foundry_core::{OrganizationId, RepositoryId, Result};
+use foundry_core::{OrganizationId, RepositoryId, Result, TaskId};
 use foundry_git::{BranchName, CommitId, FetchProtocol, ServedWork, WorkName};
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{ServeFetchRequest, ServeFetchResponse};
+use foundry_store::WriteSet;
 use futures::StreamExt as _;
 
+use super::scheduling;
 use crate::context::Context;
-use crate::domain::repository::Repository;
+use crate::domain::base::{self, Refresh};
+use crate::domain::repository::{Repository, State};
 use crate::serving::{Answers, Serving};
 use crate::store::{repositories, works};
 
@@ -24,9 +27,17 @@ pub async fn serve_fetch(
 ) -> Result<Answers<ServeFetchResponse>> {
     let repository = find(cx, caller, &request).await?;
     repository.require_mirror()?;
-    let place = cx.serving.place(&repository.organization_id).await?;
+    let task = match request.task_id.as_str() {
+        "" => None,
+        task => Some(task.parse::<TaskId>()?),
+    };
+    if task.is_some() && request.advertise {
+        refresh_later(cx, caller, &repository).await;
+    }
+    let place = cx.serving.place(&repository.organization_id, task.as_ref()).await?;
     let mirror = cx.mirror(&repository.repository_id).await?;
-    let served = mirror.served_refs(&works_of(cx, &repository.repository_id).await?).await?;
+    let works = works_of(cx, &repository.repository_id, task.as_ref()).await?;
+    let served = mirror.served_refs(&works, task.is_none()).await?;
     let protocol = FetchProtocol::offered(&request.protocol);
     let (scratch, limits) = (&cx.serving.scratch, Serving::limits());
     let piped = if request.advertise {
@@ -54,8 +65,28 @@ async fn find(cx: &Context, caller: &Caller, request: &ServeFetchRequest) -> Res
     found.ok_or_else(|| foundry_core::Error::not_found("repository", named))
 }
 
-async fn works_of(cx: &Context, repository: &RepositoryId) -> Result<Vec<ServedWork>> {
-    let heads = works::heads(&cx.store, repository).await?;
+/// An agent fetches because it expects something new: what the mirror does not have yet, the next fetch has. Best effort,
+/// as this fetch shows the mirror as it is.
+async fn refresh_later(cx: &Context, caller: &Caller, repository: &Repository) {
+    let decide = || async {
+        let mut ws = WriteSet::new();
+        let found = repositories::find(&cx.store, &repository.repository_id).await?;
+        let Some(repository) = found.filter(|r| r.state != State::Deleting) else { return Ok((ws, ())) };
+        let syncs = scheduling::syncs(cx, &repository).await?;
+        if base::is_due(&repository, &syncs, cx.env.clock.now()) {
+            scheduling::refresh(cx, caller, &mut ws, &repository, Refresh::Start);
+        }
+        Ok((ws, ()))
+    };
+    if let Err(error) = cx.store.retry_on_conflict(decide).await {
+        tracing::warn!(repository = %repository.repository_id, %error, "no refresh was scheduled");
+    }
+}
+
+/// The works of all tasks, or of one.
+async fn works_of(cx: &Context, repository: &RepositoryId, only: Option<&TaskId>) -> Result<Vec<ServedWork>> {
+    let mut heads = works::heads(&cx.store, repository).await?;
+    heads.retain(|(task, ..)| only.is_none_or(|only| task == only));
     let served = |(task, branch, head): &(foundry_core::TaskId, String, String)| {
         let head = CommitId::parse(head).ok()?;
         Some(ServedWork { name: WorkName::from(task), branch: BranchName::parse(branch).ok(), head })
@@ -66,7 +97,7 @@ async fn works_of(cx: &Context, repository: &RepositoryId) -> Result<Vec<ServedW
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use foundry_core::{Code, TaskId};
+    use foundry_core::Code;
 
     use super::*;
     use crate::ops::import_work::import_work;
@@ -86,12 +117,24 @@ mod tests {
     }
 
     async fn ask(f: &Fixture, caller: &Caller, named: &str, body: Bytes) -> Result<Vec<u8>> {
+        ask_for(f, caller, named, body, String::new()).await
+    }
+
+    /// As a sandbox of the task sees it.
+    async fn ask_for(
+        f: &Fixture,
+        caller: &Caller,
+        named: &str,
+        body: Bytes,
+        task_id: String,
+    ) -> Result<Vec<u8>> {
         let request = ServeFetchRequest {
             organization_id: f.organization.to_string(),
             repository: named.to_owned(),
             protocol: "version=2".to_owned(),
             advertise: body.is_empty(),
             body,
+            task_id,
         };
         let mut answers = serve_fetch(&f.cx, caller, request).await?;
         let mut out = Vec::new();
@@ -125,6 +168,59 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_sandbox_sees_the_branches_of_the_remote_and_the_work_of_its_own_task_alone() {
+        let f = Fixture::new().await;
+        let repository = f.mirrored().await;
+        let tasks = [TaskId::generate(&f.env.env), TaskId::generate(&f.env.env)];
+        for (task, file) in tasks.iter().zip(["a.txt", "b.txt"]) {
+            let parts = f.work(&repository, task, &[(file, "a\n")]);
+            import_work(&f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
+            f.engine.run_until_idle().await.unwrap();
+        }
+        let (caller, id) = (Caller::service("provisioner"), repository.repository_id.as_str());
+        let ask = |task: &TaskId, body| ask_for(&f, &caller, id, body, task.to_string());
+        let listed = String::from_utf8(ask(&tasks[0], listing()).await.unwrap()).unwrap();
+        let names: Vec<_> = listed.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+        assert_eq!(
+            names,
+            ["HEAD", &format!("refs/foundry/tasks/{}", tasks[0]), "refs/heads/main"],
+            "{listed}"
+        );
+        let other = f.cx.work(&f.member, tasks[1].as_str(), Role::Viewer).await.unwrap().head_commit;
+        let refused = ask(&tasks[0], wanting(&other)).await.unwrap_err();
+        assert_eq!(refused.reason(), "OBJECT_NOT_ADVERTISED");
+        assert!(ask(&tasks[1], wanting(&other)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_fetch_in_a_sandbox_has_the_remote_read_again_but_no_more_often_than_that() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let (caller, id) = (Caller::service("provisioner"), repository.repository_id.as_str());
+        let running = async || {
+            let found = repositories::find(&f.cx.store, &id.parse().unwrap()).await.unwrap().unwrap();
+            let syncs = scheduling::syncs(&f.cx, &found).await.unwrap();
+            syncs.iter().filter(|sync| !sync.status.is_finished()).count()
+        };
+        let fetch = async || {
+            ask_for(&f, &caller, id, Bytes::new(), task.to_string()).await.unwrap();
+            running().await
+        };
+        assert_eq!(fetch().await, 0, "it was read a moment ago");
+        f.env.clock.advance(std::time::Duration::from_secs(31));
+        ask(&f, &f.member, "origin", Bytes::new()).await.unwrap();
+        assert_eq!(running().await, 0, "a user asks for a refresh instead");
+        assert_eq!((fetch().await, fetch().await), (1, 1));
+        std::fs::rename(&f.origin, f.origin.with_extension("gone")).unwrap();
+        for _ in 0..20 {
+            f.engine.run_until_idle().await.unwrap();
+            f.env.clock.advance(std::time::Duration::from_secs(60));
+        }
+        assert_eq!(running().await, 0);
+        assert_eq!((fetch().await, fetch().await), (1, 1), "a failure is no reason to give up");
+    }
+
+    #[tokio::test]
     async fn a_foreign_repository_is_no_different_from_an_absent_one() {
         let f = Fixture::new().await;
         f.mirrored().await;
@@ -151,6 +247,7 @@ mod tests {
             protocol: "version=2".to_owned(),
             advertise: false,
             body: wanting(&head),
+            task_id: String::new(),
         };
         let mut answers = serve_fetch(&f.cx, &f.member, request).await.unwrap();
         assert!(answers.next().await.unwrap().is_ok());

@@ -34,7 +34,7 @@ pub async fn stream_work_patch(
         return Err(Error::new(Code::NotFound, "WORK_NOT_FOUND", text).retry_after(Duration::from_secs(1)));
     }
     let (mut base, head) = (CommitId::parse(&work.base_commit)?, CommitId::parse(&work.head_commit)?);
-    let place = cx.serving.place(&work.organization_id).await?;
+    let place = cx.serving.place(&work.organization_id, None).await?;
     let mirror = cx.mirror_of(&work).await?;
     let mut files_changed = work.files_changed;
     if !work.merged_from.is_empty() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use foundry_flow::{Outcome, StageContext};
 use foundry_git::{BranchName, CloneSpec, CommitId, GitError, GitErrorKind, Mirror, MirrorLimits};
 use foundry_proto::repo::v1::{GetCloneSourceRequest, GetCloneSourceResponse};
-use foundry_sandbox::{Class, ProviderError};
+use foundry_sandbox::{Class, GitSettings, ProviderError};
 
 use super::super::StageError;
 use crate::domain::Sandbox;
@@ -66,26 +66,46 @@ pub async fn source(
     })
 }
 
+/// The settings for git in the sandbox. `origin` has the repository's own URL, which agents and relative submodules go by,
+/// and stands for Foundry's address; it is another name of it where there is no such URL: a path on this host is of no use
+/// in a sandbox and is not revealed to it.
+pub fn git_settings(sandbox: &Sandbox, from: &GetCloneSourceResponse) -> GitSettings {
+    let repository = format!("{}/{}", sandbox.organization_id, sandbox.repository_id);
+    let origin = match from.url.starts_with("https://") {
+        true => format!("{}/", from.url.trim_end_matches('/')),
+        false => format!("foundry://{repository}/"),
+    };
+    let (name, email) = ("Foundry agent".to_owned(), foundry_git::AGENT_EMAIL.to_owned());
+    GitSettings { name, email, origin, repository }
+}
+
+/// Where the repository's remote has the files of LFS, which Foundry's address does not serve.
+fn lfs_url(url: &str) -> Option<String> {
+    let url = url.trim_end_matches('/');
+    let own = url.strip_suffix(".git").unwrap_or(url);
+    url.starts_with("https://").then(|| format!("{own}.git/info/lfs"))
+}
+
 /// Clones the mirror with the task's branch checked out, which continues the task's earlier work.
 pub async fn clone_to(
     shared: &Shared,
     from: &GetCloneSourceResponse,
     branch: &str,
+    settings: &GitSettings,
     destination: PathBuf,
 ) -> Result<(), ProviderError> {
     let git = shared.git().await.map_err(refused)?;
     let mirror = Mirror::open(git, &from.mirror_path, MirrorLimits::default()).await.map_err(refused)?;
     let branch = BranchName::parse(branch)
         .map_err(|e| ProviderError::new(Class::Configuration, "BRANCH_NAME_INVALID", e.to_string()))?;
-    // A path on this host is of no use in a sandbox and is not revealed to it.
-    let origin = from.url.starts_with("https://").then(|| from.url.clone());
     let start = if from.work_commit.is_empty() { &from.base_commit } else { &from.work_commit };
     let spec = CloneSpec {
         base: CommitId::parse(start).map_err(refused)?,
         branch,
         destination,
-        origin,
-        identity: ("Foundry agent".to_owned(), foundry_git::AGENT_EMAIL.to_owned()),
+        origin: Some(settings.origin.clone()),
+        lfs: lfs_url(&from.url),
+        identity: (settings.name.clone(), settings.email.clone()),
     };
     mirror.clone_into(&spec).await.map_err(refused)
 }
