@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use foundry_proto::common::v1::TurnOutcome;
-use foundry_proto::task::v1::{Session, Task};
+use foundry_proto::task::v1::{GetTaskRequest, Session, Task};
 use foundry_tests::origin::git;
 use foundry_tests::sandboxes::only;
-use foundry_tests::story::{await_turns, create_task, register, send, turn_ends};
+use foundry_tests::story::{await_task, await_turns, create_task, register, send, turn_ends, until_answered};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 
 /// A task whose agent runs commands, one turn for each call.
@@ -92,6 +92,9 @@ async fn fetches_and_rebases(shape: Shape, settings: &[&str]) {
         [&*moved; 4].join("\n")
     );
 
+    for task in [&agent.task, &other.task] {
+        await_task(&ada, &task.task_id, |t| t.changes.as_ref().is_some_and(|c| c.files_changed > 0)).await;
+    }
     // The branches are those of the remote; of the work of tasks there is only the sandbox's own.
     let listed = agent.ok(&ada, "git ls-remote origin").await;
     let branches = listed.lines().filter(|line| line.contains("refs/heads/")).count();
@@ -131,6 +134,11 @@ async fn fetches_and_rebases(shape: Shape, settings: &[&str]) {
     // The sandbox outlives the mesh, and a fetch waits for it.
     mesh.stop();
     mesh.start_again();
+    until_answered("task", || {
+        let (mut client, task_id) = (ada.task(), agent.task.task_id.clone());
+        async move { client.get_task(GetTaskRequest { task_id }).await }
+    })
+    .await;
     let moved = commit(origin.path(), "third");
     mesh.cli_ok(&["repo", "refresh", &repository.name]);
     agent.ok(&ada, "git fetch -q && git rebase -q origin/main && test -e third -a -e mine.txt").await;
@@ -176,7 +184,7 @@ async fn a_sandbox_reaches_no_other_repository_and_its_token_is_worthless_elsewh
         format!("{own}/{}", foreign.repository_id),
         format!("{own}/repo_00000000000000000000000000000000"),
         format!("{own}/{}", repository.name),
-        "..".to_owned(),
+        own.clone(),
     ] {
         let words = agent.refused(&ada, &list(&format!("{base}/git/{path}"), &token)).await;
         assert!(words.contains("there is no such repository, or it is not yours"), "{path}: {words}");
