@@ -13,6 +13,7 @@ use foundry_watch_hub::Hub;
 use tokio::sync::Semaphore;
 
 use crate::domain::repository::Repository;
+use crate::domain::sync::Pace;
 use crate::domain::work::Work;
 use crate::serving::Serving;
 use crate::store::{repositories, works};
@@ -43,6 +44,8 @@ pub struct Context {
     pub allow_findings: Vec<String>,
     /// How long a sandbox waits until its base is fetched.
     pub base_wait: Duration,
+    /// How often remotes are asked by themselves.
+    pub pace: Pace,
     /// Permits for requests that read a mirror; each runs git once or twice, briefly.
     pub reads: Semaphore,
     /// Serves long answers from mirrors.

@@ -21,6 +21,7 @@ foundry_service::rpcs! {
         list_repositories: ListRepositoriesRequest => ListRepositoriesResponse;
         delete_repository: DeleteRepositoryRequest => DeleteRepositoryResponse;
         list_branches: ListBranchesRequest => ListBranchesResponse;
+        get_repository_overview: GetRepositoryOverviewRequest => GetRepositoryOverviewResponse;
         request_repository_refresh: RequestRepositoryRefreshRequest => RequestRepositoryRefreshResponse;
         get_clone_source: GetCloneSourceRequest => GetCloneSourceResponse;
         check_branch_names: CheckBranchNamesRequest => CheckBranchNamesResponse;

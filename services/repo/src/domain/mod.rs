@@ -3,4 +3,6 @@
 pub mod base;
 pub mod name;
 pub mod repository;
+pub mod stack;
+pub mod sync;
 pub mod work;

@@ -235,6 +235,7 @@ async fn show(cx: &Context, task: &TaskId, version: i64, imported: Imported) -> 
     work.import_time = Some(now);
     work.merged_from = imported.merged;
     works::save(&mut ws, rev, &work);
+    super::overview::want(cx, &mut ws, &work.repository_id);
     let outcome = if newer { Outcome::goto(IMPORTING) } else { Outcome::done() };
     Ok(outcome.recording(ws))
 }

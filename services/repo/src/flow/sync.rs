@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use foundry_core::{RepositoryId, Result, Timestamp};
+use foundry_core::{Env, RepositoryId, Result, Timestamp};
 use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
 use foundry_git::{GitError, Mirror, MirrorLimits, RemoteUrl};
 use foundry_proto::common::v1::Condition;
@@ -10,6 +10,7 @@ use foundry_store::{Scope, Value, WriteSet};
 
 use crate::context::Context;
 use crate::domain::repository::{Repository, State};
+use crate::domain::sync::{ENDED, Source};
 use crate::store::branches::{self, BranchRow};
 use crate::store::repositories::{self, REPOSITORIES};
 
@@ -27,22 +28,33 @@ pub static SYNC: Flow<Context> = Flow::new(
 .concurrency(16);
 
 const MIRRORING: &str = "mirroring";
+/// A synchronization in the background is shown when it takes longer.
+const QUIET: Duration = Duration::from_secs(5);
+/// So often it fails before it waits for its next time.
+const POLL_FAILURES: u32 = 2;
 
 /// Creates or fetches the mirror, and stores its branches.
 async fn synchronize(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let repository = load(cx, flow.subject_id()).await?.filter(|r| r.state != State::Deleting);
     let Some(repository) = repository else { return Ok(Outcome::done()) };
     let begin = cx.env.clock.now();
+    let shown_when_slow = async {
+        cx.env.clock.sleep(QUIET).await;
+        flow.progress("the remote has not answered yet").await;
+        std::future::pending().await
+    };
     let mirrored = tokio::select! {
         mirrored = mirror(cx, &repository, flow) => mirrored,
         () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the sync was stopped")),
+        never = shown_when_slow, if is_quiet(flow.flow()) => never,
     };
     match mirrored {
         Ok(found) => record(cx, flow, found, begin).await,
         Err(e) => {
             let (repository, reason) = (flow.subject_id(), e.reason());
             tracing::warn!(repository, reason, stderr = e.stderr(), "mirroring failed");
-            Ok(match e.retryable() {
+            let last = is_quiet(flow.flow()) && flow.flow().failures + 1 >= POLL_FAILURES;
+            Ok(match e.retryable() && !last {
                 true => Outcome::retry(reason, e.message()),
                 false => Outcome::fail(reason, e.message()),
             })
@@ -68,6 +80,17 @@ struct FoundMirror {
     is_scattered: bool,
 }
 
+/// What the run is for; a run that follows another one has its own.
+fn source(flow: &FlowStatus) -> Source {
+    let stored = |value: &serde_json::Value| serde_json::from_value(value.clone()).ok();
+    stored(&flow.state).or_else(|| stored(&flow.input)).unwrap_or_default()
+}
+
+/// Whether it was due in the background: it is shown only if it takes long or fails.
+fn is_quiet(flow: &FlowStatus) -> bool {
+    source(flow) == Source::Poll
+}
+
 async fn load(cx: &Context, id: &str) -> Result<Option<Repository>> {
     let id: RepositoryId = id.parse()?;
     repositories::find(&cx.store, &id).await
@@ -82,7 +105,9 @@ async fn mirror(
     let allowed = allowed.filter(|(url, _)| *url == repository.url).map(|(_, check)| check);
     let remote = RemoteUrl::parse(&repository.url, &cx.urls)?.allowing(allowed);
     let path = cx.mirror_path(&repository.repository_id);
-    flow.progress("fetching").await;
+    if !is_quiet(flow.flow()) {
+        flow.progress("fetching").await;
+    }
     let limits = MirrorLimits::default();
     let (mirror, is_new) = match Mirror::open(&cx.git, &path, limits).await {
         Ok(mirror) => (mirror, false),
@@ -134,6 +159,9 @@ async fn record(cx: &Context, flow: &StageContext, found: Found, begin: Timestam
         ("listed_time", begin.into()),
         ("listing", found.listing.into()),
         ("refresh_wanted", false.into()),
+        ("sync_source", source(flow.flow()).as_str().into()),
+        ("stale_since", 0.into()),
+        ("held_host", "".into()),
     ];
     if let Some(mirror) = found.mirror {
         let old = branches::all(&cx.store, &repository.repository_id).await?;
@@ -142,6 +170,7 @@ async fn record(cx: &Context, flow: &StageContext, found: Found, begin: Timestam
         set.push(("default_branch", mirror.default_branch.into()));
         set.push(("branch_count", count.into()));
         set.push(("empty_commit", mirror.empty_commit.into()));
+        set.push(("overview_wanted", true.into()));
         if mirror.is_scattered {
             super::collect::schedule(cx, &mut ws, &repository).await?;
         }
@@ -152,12 +181,13 @@ async fn record(cx: &Context, flow: &StageContext, found: Found, begin: Timestam
     let guard = [key[0].clone(), ("refresh_wanted", again.into())];
     ws.guard(foundry_store::Guard::exists(&REPOSITORIES, &guard));
     ws.update_where(&REPOSITORIES, &key, &set);
-    let outcome = if again { Outcome::goto(MIRRORING) } else { Outcome::done() };
+    let next = repository.sync.wanted_source;
+    let outcome = if again { Outcome::goto(MIRRORING).with_state(&next) } else { Outcome::done() };
     Ok(outcome.recording(ws))
 }
 
 /// Projects the state of a synchronization to the repository's row.
-pub struct Shown;
+pub struct Shown(pub Env);
 
 impl Projection for Shown {
     fn project(&self, flow: &FlowStatus) -> WriteSet {
@@ -181,7 +211,8 @@ impl Projection for Shown {
                 let condition = foundry_flow::condition(&SYNC, flow);
                 (State::Error, Condition { next_action: next.to_owned(), retryable: true, ..condition })
             }
-            Some(Transition::Cancelled) => return ws,
+            Some(Transition::Cancelled) => return self.ended(flow),
+            Some(Transition::Started | Transition::Released) if is_quiet(flow) => return ws,
             _ => (State::Syncing, foundry_flow::condition(&SYNC, flow)),
         };
         let rev = ws.scope(Scope::organization(organization));
@@ -196,6 +227,31 @@ impl Projection for Shown {
                 &[("rev", rev.into()), ("condition", condition.clone()), ("state", to.as_str().into())],
             );
         }
+        // After a conflict of writes the remote has answered.
+        if !matches!(flow.reason.as_str(), "" | "WRITE_CONFLICT") && flow.transition != Some(Transition::Done)
+        {
+            let first = [("repository_id", subject.clone()), ("stale_since", 0.into())];
+            ws.update_where(&REPOSITORIES, &first, &[("stale_since", flow.status_time.into())]);
+            let why = [
+                ("stale_reason", flow.reason.as_str().into()),
+                ("stale_message", flow.message.as_str().into()),
+            ];
+            ws.update_where(&REPOSITORIES, &[("repository_id", subject)], &why);
+        }
+        if matches!(flow.transition, Some(Transition::Done | Transition::Failed | Transition::Parked)) {
+            ws.merge(self.ended(flow));
+        }
+        ws
+    }
+}
+
+impl Shown {
+    /// The next one is planned now, and the overview of what was found is computed.
+    fn ended(&self, flow: &FlowStatus) -> WriteSet {
+        let mut ws = WriteSet::new();
+        let key = [("repository_id", flow.subject_id.as_str().into())];
+        ws.update_where(&REPOSITORIES, &key, &[("polling", 0.into()), ("next_sync_time", ENDED.into())]);
+        foundry_flow::signal(&mut ws, &self.0, super::background::KEY);
         ws
     }
 }

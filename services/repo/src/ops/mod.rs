@@ -5,6 +5,7 @@ pub mod create_repository;
 pub mod delete_repository;
 pub mod get_clone_source;
 pub mod get_repository;
+pub mod get_repository_overview;
 pub mod get_work;
 pub mod get_work_file;
 pub mod get_work_patch;

@@ -1,9 +1,11 @@
 //! The service's tables, one file each.
 
 pub mod base_requests;
+pub mod branch_overviews;
 pub mod branches;
 pub mod changes;
 pub mod clones;
+pub mod remote_hosts;
 pub mod repositories;
 pub mod works;
 
@@ -11,17 +13,20 @@ use foundry_proto::common::v1::{Condition, MergedParts, WorkNotices};
 use foundry_store::{Encoded, Migrations, Reference, step};
 
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 6] = [
+pub static ENCODED: [Encoded; 7] = [
     Encoded::message::<Condition>(&repositories::REPOSITORIES, "condition"),
     Encoded::message::<Condition>(&works::WORKS, "condition"),
     Encoded::message::<WorkNotices>(&works::WORKS, "notices"),
     Encoded::message::<MergedParts>(&works::WORKS, "merged_from"),
+    Encoded::entity(&branch_overviews::BRANCH_OVERVIEWS, "overview", |row, _| {
+        branch_overviews::decoded(row).map(drop)
+    }),
     Encoded::entity(&changes::WORK_CHANGES, "change", |row, _| changes::decoded(row).map(drop)),
     Encoded::entity(&changes::WORK_WHOLE_CHANGES, "change", |row, _| changes::decoded(row).map(drop)),
 ];
 
 /// Rows that others of this service name.
-pub static REFERENCES: [Reference; 4] = [
+pub static REFERENCES: [Reference; 5] = [
     Reference {
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has works' AS why FROM works w \
@@ -37,6 +42,11 @@ pub static REFERENCES: [Reference; 4] = [
         sql: "SELECT repository_id AS id, 'the repository has ' || CAST(branch_count AS TEXT) || ' branches' AS why \
               FROM repositories r WHERE branch_count > \
               (SELECT COUNT(*) FROM branches b WHERE b.repository_id = r.repository_id)",
+    },
+    Reference {
+        table: "repositories",
+        sql: "SELECT DISTINCT repository_id AS id, 'it has an overview' AS why FROM branch_overviews o \
+              WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = o.repository_id)",
     },
     Reference {
         table: "works",
@@ -55,6 +65,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0004_work_branches"),
         step!("0005_fresh_base"),
         step!("0006_clone_mark"),
+        step!("0008_overview"),
     ],
 };
 

@@ -183,6 +183,7 @@ impl RepoService for FakeRepo {
         list_repositories: ListRepositoriesRequest => ListRepositoriesResponse;
         delete_repository: DeleteRepositoryRequest => DeleteRepositoryResponse;
         list_branches: ListBranchesRequest => ListBranchesResponse;
+        get_repository_overview: GetRepositoryOverviewRequest => GetRepositoryOverviewResponse;
         request_repository_refresh: RequestRepositoryRefreshRequest => RequestRepositoryRefreshResponse;
         watch_repository: WatchRepositoryRequest => FrameStream;
         get_clone_source: GetCloneSourceRequest => GetCloneSourceResponse;

@@ -23,7 +23,7 @@ use crate::output;
 
 pub use conversation::{Until, conversation};
 pub use creation::{creation, task};
-pub use repository::{removal, repository};
+pub use repository::{branches, removal, repository};
 pub use retry::retry;
 pub use summary::{HEADER as SUMMARY_HEADER, organization, row as summary_row};
 pub use work::about_work;
