@@ -25,10 +25,10 @@ pub use clone::{AGENT_EMAIL, CloneSpec};
 pub use command::{Git, GitCommand, GitVersion};
 pub use error::{GitError, GitErrorKind};
 pub use mirror::{
-    Branch, Branches, ChangeKind, EntryKind, FetchProtocol, FetchReport, FileChange, FileContent,
-    ImportLimits, ImportedWork, Merged, MergedBase, Mirror, MirrorLimits, Object, ObjectKind, Patch,
-    PublishSpec, Publishable, Pushed, Refusal, RemoteTip, Revision, ServedRefs, ServedWork, TreeEntry,
-    TreePage,
+    Branch, Branches, ChangeKind, ChangeTotals, CommitSummary, EntryKind, FetchProtocol, FetchReport,
+    FileChange, FileContent, History, ImportLimits, ImportedWork, Merged, MergedBase, Mirror, MirrorLimits,
+    Object, ObjectKind, Patch, PublishSpec, Publishable, Pushed, Refusal, RemoteTip, Revision, ServedRefs,
+    ServedWork, TreeEntry, TreePage, TrialMerge,
 };
 pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
 pub use path::{PathError, RepoPath};

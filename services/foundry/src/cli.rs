@@ -162,6 +162,15 @@ pub enum Repo {
     },
     /// List repositories with the state of their mirrors.
     List,
+    /// Show the branches of a repository as stacks: how far each is ahead and behind, what it changes, its conflicts with
+    /// the default branch and its task; and how new all that is.
+    Overview {
+        /// Name, or id as `foundry repo list` prints it; default: the only repository.
+        repository: Option<String>,
+        /// Show it again whenever it changes, until Ctrl-C.
+        #[arg(long)]
+        watch: bool,
+    },
     /// Synchronize a repository with its remote now, and wait until it is done.
     Refresh {
         /// Name, or id as `foundry repo list` prints it.

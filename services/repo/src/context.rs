@@ -16,6 +16,7 @@ use crate::broker::Broker;
 use crate::domain::credential::Credential;
 use crate::domain::job::Job;
 use crate::domain::repository::Repository;
+use crate::domain::sync::Pace;
 use crate::domain::work::Work;
 use crate::serving::Serving;
 use crate::store::{credentials, jobs, repositories, works};
@@ -48,6 +49,8 @@ pub struct Context {
     pub allow_findings: Vec<String>,
     /// How long a sandbox waits until its base is fetched.
     pub base_wait: Duration,
+    /// How often remotes are asked by themselves.
+    pub pace: Pace,
     /// Permits for requests that read a mirror; each runs git once or twice, briefly.
     pub reads: Semaphore,
     /// Serves long answers from mirrors.

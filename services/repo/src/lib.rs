@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
 use context::Context;
+use domain::sync::Pace;
 use serving::Serving;
 pub use store::{ENCODED, REFERENCES};
 
@@ -66,6 +67,14 @@ pub struct Config {
     /// the mirror has, and shows how old that is.
     #[serde(with = "duration")]
     pub base_wait: Duration,
+    /// How often the remote of a repository is asked for changes that was used in the last half hour.
+    #[serde(with = "duration")]
+    pub poll_active: Duration,
+    /// How often the remotes of all other repositories are asked.
+    #[serde(with = "duration")]
+    pub poll_idle: Duration,
+    /// How many remotes are asked in the background at the same time, of one organization at most all but one; 0 = none.
+    pub polls_at_once: usize,
 }
 
 impl Default for Config {
@@ -79,6 +88,9 @@ impl Default for Config {
             max_bundle_bytes: 256 << 20,
             allow_findings: Vec::new(),
             base_wait: Duration::from_secs(15),
+            poll_active: Duration::from_secs(60),
+            poll_idle: Duration::from_secs(15 * 60),
+            polls_at_once: 4,
         }
     }
 }
@@ -141,6 +153,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         max_bundle_bytes: config.max_bundle_bytes,
         base_wait: config.base_wait,
         allow_findings: config.allow_findings.clone(),
+        pace: Pace { active: config.poll_active, idle: config.poll_idle, at_once: config.polls_at_once },
         reads: tokio::sync::Semaphore::new(context::CONCURRENT_READS),
         serving: Serving::new(scratch, deps.tasks.clone()),
         authenticator: deps.authenticator.clone(),
@@ -148,6 +161,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     deps.tasks.spawn("credentials under older keys", reencrypt::at_start(cx.clone(), deps.tasks.clone()));
     sweep_incoming(&cx).await?;
     flow::import::enqueue_waiting(&cx).await?;
+    flow::background::ensure(&cx).await?;
     let options = Options { hooks: deps.flow_hooks.clone(), ..Options::default() };
     let owned = OwnedDataDirectory::held_by(deps.data);
     let engine = database.start_engine(&deps.env, &deps.tasks, flow::bindings(&cx), options, &owned).await?;

@@ -25,6 +25,7 @@ foundry_service::rpcs! {
         delete_repository_credential: DeleteRepositoryCredentialRequest => DeleteRepositoryCredentialResponse;
         test_repository_credential: TestRepositoryCredentialRequest => TestRepositoryCredentialResponse;
         list_branches: ListBranchesRequest => ListBranchesResponse;
+        get_repository_overview: GetRepositoryOverviewRequest => GetRepositoryOverviewResponse;
         request_repository_refresh: RequestRepositoryRefreshRequest => RequestRepositoryRefreshResponse;
         get_clone_source: GetCloneSourceRequest => GetCloneSourceResponse;
         check_branch_names: CheckBranchNamesRequest => CheckBranchNamesResponse;

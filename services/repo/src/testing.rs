@@ -18,6 +18,7 @@ use foundry_testkit::{TestEnv, test_env};
 use foundry_watch_hub::{Hub, HubConfig};
 
 use crate::context::Context;
+use crate::domain::sync::Pace;
 use crate::serving::Serving;
 use crate::{flow, ops, store};
 
@@ -91,6 +92,11 @@ async fn context(
         max_bundle_bytes: 1 << 20,
         allow_findings: Vec::new(),
         base_wait: std::time::Duration::from_secs(15),
+        pace: Pace {
+            active: std::time::Duration::from_secs(60),
+            idle: std::time::Duration::from_secs(900),
+            at_once: 4,
+        },
         reads: tokio::sync::Semaphore::new(crate::context::CONCURRENT_READS),
         serving: Serving::new(dir.join("data/serving"), serving_tasks.clone()),
         authenticator: Arc::new(authenticator),
@@ -162,6 +168,12 @@ impl Fixture {
         self.engine.run_until_idle().await.unwrap();
         let id = created.repository.unwrap().repository_id;
         self.cx.repository(&self.member, &id, Role::Viewer).await.unwrap().to_proto()
+    }
+
+    /// Starts what a service does by itself, which a test without it does not see.
+    pub async fn in_the_background(&self) {
+        flow::background::ensure(&self.cx).await.unwrap();
+        self.engine.run_until_idle().await.unwrap();
     }
 
     /// A bundle of work on top of the origin's `main`, as the parts of its upload stream.

@@ -8,8 +8,10 @@
 //! atomically and objects are only added.
 
 mod collect;
+mod compare;
 mod diff;
 mod fetch;
+mod history;
 mod import;
 mod merged;
 mod patch_split;
@@ -24,8 +26,10 @@ mod wants;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use compare::{ChangeTotals, CommitSummary, TrialMerge};
 pub use diff::{ChangeKind, FileChange, Patch};
 pub use fetch::FetchReport;
+pub use history::History;
 pub use import::{ImportLimits, ImportedWork};
 pub use merged::{Merged, MergedBase};
 pub use publish::{PublishSpec, Publishable};

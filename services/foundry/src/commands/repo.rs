@@ -1,5 +1,7 @@
 //! `foundry repo`: repositories of an organization.
 
+mod overview;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,6 +23,9 @@ pub async fn run(gateway: &Gateway, output: Output, command: Repo) -> Result<Exi
         Repo::Add { url, name, no_wait } => add(gateway, output, url, name, no_wait).await?,
         Repo::Credential(command) => return credential::run(gateway, output, command).await,
         Repo::List => list(gateway, output).await?,
+        Repo::Overview { repository, watch } => {
+            return overview::run(gateway, output, repository.as_deref(), watch).await;
+        }
         Repo::Refresh { repository, no_wait } => refresh(gateway, output, &repository, no_wait).await?,
         Repo::Remove { repository, force, no_wait } => {
             remove(gateway, output, &repository, force, no_wait).await?;

@@ -311,6 +311,13 @@ impl RepoService for FakeRepo {
         absent()
     }
 
+    async fn get_repository_overview(
+        &self,
+        _: Request<p::GetRepositoryOverviewRequest>,
+    ) -> Result<Response<p::GetRepositoryOverviewResponse>, Status> {
+        absent()
+    }
+
     async fn request_repository_refresh(
         &self,
         _: Request<p::RequestRepositoryRefreshRequest>,

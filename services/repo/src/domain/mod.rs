@@ -6,4 +6,6 @@ pub mod job;
 pub mod name;
 pub mod publishing;
 pub mod repository;
+pub mod stack;
+pub mod sync;
 pub mod work;

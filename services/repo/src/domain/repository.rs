@@ -6,6 +6,8 @@ use foundry_core::{Error, OrganizationId, RepositoryId, Result, Timestamp};
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1;
 
+use super::sync::{self, SyncFacts};
+
 /// State of a mirror.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -75,6 +77,39 @@ pub struct Repository {
     pub listing: String,
     /// The commit on which work starts while the repository has no branch; empty if it has one, or is not mirrored.
     pub empty_commit: String,
+    /// What is recorded about its synchronizations.
+    pub sync: SyncFacts,
+    /// How much of its overview is computed.
+    pub overview: OverviewFacts,
+}
+
+/// How much of the overview of a repository is computed.
+#[derive(Clone, Debug, Default)]
+pub struct OverviewFacts {
+    /// The flow that computes it; empty = none.
+    pub owner: String,
+    /// Branches that are as last planned.
+    pub done: i64,
+    /// Branches that it has when it is complete.
+    pub total: i64,
+    /// When it was last complete; the epoch before that.
+    pub complete: Timestamp,
+    /// What it leaves out: reason and text, both empty for nothing.
+    pub left_out: (String, String),
+}
+
+impl OverviewFacts {
+    fn to_proto(&self) -> v1::OverviewProgress {
+        let (reason, message) = self.left_out.clone();
+        let left_out = Condition { reason, message, ..Condition::default() };
+        v1::OverviewProgress {
+            computing: !self.owner.is_empty(),
+            done: i32::try_from(self.done).unwrap_or(i32::MAX),
+            total: i32::try_from(self.total).unwrap_or(i32::MAX),
+            complete_time: (self.complete.as_micros() > 0).then(|| self.complete.to_proto()),
+            left_out: (!left_out.reason.is_empty()).then_some(left_out),
+        }
+    }
 }
 
 impl Repository {
@@ -111,6 +146,8 @@ impl Repository {
             branch_count: i32::try_from(self.branch_count).unwrap_or(i32::MAX),
             sync_time: self.sync_time.map(Timestamp::to_proto),
             create_time: Some(self.create_time.to_proto()),
+            branch_sync: Some(sync::branch_sync(self)),
+            overview: Some(self.overview.to_proto()),
         }
     }
 }

@@ -83,6 +83,18 @@ pub struct Work {
     pub publication: Option<Publication>,
 }
 
+/// Where the work of a task stands.
+#[derive(Clone, Debug)]
+pub struct TaskWork {
+    pub task_id: String,
+    /// Its branch; empty when it was imported before that was recorded.
+    pub branch: String,
+    /// The commit that it started from.
+    pub base: String,
+    /// The commit that holds it.
+    pub head: String,
+}
+
 /// Bounds the notices of a caller: more than these do not fit on a watch.
 pub fn bounded(notices: Vec<WorkNotice>) -> Vec<WorkNotice> {
     let mut left = foundry_git::MAX_NOTICE_BYTES;

@@ -9,6 +9,7 @@ use foundry_store::{Scope, WriteSet};
 
 use crate::context::Context;
 use crate::store::base_requests::BASE_REQUESTS;
+use crate::store::branch_overviews::BRANCH_OVERVIEWS;
 use crate::store::branches::BRANCHES;
 use crate::store::changes;
 use crate::store::clones::CLONES;
@@ -54,6 +55,7 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
     }
     ws.delete_where(&CLONES, &[("repository_id", id.as_str().into())]);
     ws.delete_where(&BASE_REQUESTS, &[("repository_id", id.as_str().into())]);
+    ws.delete_where(&BRANCH_OVERVIEWS, &[("repository_id", id.as_str().into())]);
     ws.delete_where(&BRANCHES, &[("repository_id", id.as_str().into())]);
     ws.remove(&REPOSITORIES, &[id.as_str().into()]);
     ws.tombstone(rev, REPOSITORY, id.as_str());

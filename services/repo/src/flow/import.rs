@@ -170,10 +170,6 @@ fn known(merged: &MergedFrom) -> Option<(BranchName, CommitId)> {
     Some((BranchName::parse(&merged.branch).ok()?, CommitId::parse(&merged.commit).ok()?))
 }
 
-fn known(merged: &MergedFrom) -> Option<(BranchName, CommitId)> {
-    Some((BranchName::parse(&merged.branch).ok()?, CommitId::parse(&merged.commit).ok()?))
-}
-
 fn stored(change: &FileChange, patch: Patch) -> (v1::FileChange, Bytes) {
     let kind = match change.kind {
         ChangeKind::Added => FileChangeKind::Added,
@@ -257,6 +253,7 @@ async fn show(cx: &Context, task: &TaskId, version: i64, imported: Imported) -> 
     }
     works::save(&mut ws, rev, &work);
     foundry_flow::signal(&mut ws, &cx.env, &imported_key(task));
+    super::overview::want(cx, &mut ws, &work.repository_id);
     let outcome = if newer { Outcome::goto(IMPORTING) } else { Outcome::done() };
     Ok(outcome.recording(ws))
 }

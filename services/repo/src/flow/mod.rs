@@ -2,10 +2,12 @@
 
 #[cfg(test)]
 mod access_tests;
+pub mod background;
 pub mod check;
 pub mod collect;
 pub mod delete;
 pub mod import;
+pub mod overview;
 pub mod publish;
 pub mod sync;
 
@@ -18,11 +20,13 @@ use crate::context::Context;
 /// All flows of the service.
 pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
     vec![
-        sync::SYNC.bind(cx).projection(sync::Shown),
+        sync::SYNC.bind(cx).projection(sync::Shown(cx.env.clone())),
         check::CHECK.bind(cx).projection(check::Shown),
         import::IMPORT.bind(cx).projection(import::Shown),
         delete::DELETE.bind(cx),
         collect::COLLECT.bind(cx),
         publish::PUBLISH.bind(cx).projection(publish::Shown(cx.env.clone())),
+        overview::OVERVIEW.bind(cx).projection(overview::Shown(cx.env.clone())),
+        background::BACKGROUND.bind(cx),
     ]
 }

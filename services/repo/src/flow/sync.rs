@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use foundry_core::{Code, FlowId, RepositoryId, Result, Timestamp};
+use foundry_core::{Code, Env, FlowId, RepositoryId, Result, Timestamp};
 use foundry_flow::{
     Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage,
 };
@@ -13,6 +13,7 @@ use foundry_store::{Scope, Value, WriteSet};
 use crate::broker::{self, Remote};
 use crate::context::Context;
 use crate::domain::repository::{Repository, State};
+use crate::domain::sync::{ENDED, Source};
 use crate::store::branches::{self, BranchRow};
 use crate::store::repositories::{self, REPOSITORIES};
 
@@ -30,19 +31,34 @@ pub static SYNC: Flow<Context> = Flow::new(
 .concurrency(16);
 
 const MIRRORING: &str = "mirroring";
+/// A synchronization in the background is shown when it takes longer.
+const QUIET: Duration = Duration::from_secs(5);
+/// So often it fails before it waits for its next time.
+const POLL_FAILURES: u32 = 2;
 
 /// Adds a synchronization for a user, as part of a request.
-pub fn enqueue(cx: &Context, ws: &mut WriteSet, repository: &Repository, (user, trace): (&str, &str)) {
+///
+/// # Errors
+/// `INTERNAL` when its source cannot be encoded.
+pub fn enqueue(
+    cx: &Context,
+    ws: &mut WriteSet,
+    repository: &Repository,
+    (user, trace): (&str, &str),
+    source: Source,
+) -> Result<()> {
     let id = repository.repository_id.as_str();
     let flow = NewFlow::new(&SYNC, FlowId::generate(&cx.env), id, id)
         .organization(&repository.organization_id)
         .on_behalf_of(user)
-        .traced(trace);
+        .traced(trace)
+        .input(&source)?;
     foundry_flow::enqueue(ws, flow);
+    Ok(())
 }
 
-/// Adds a synchronization, or makes the one that runs be followed by another; fails if the repository has changed since
-/// it was read.
+/// Adds a synchronization that somebody asked for, or makes the one that runs be followed by another; fails if the
+/// repository has changed since it was read.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -55,9 +71,13 @@ pub async fn schedule(
     let running = foundry_flow::unfinished(&cx.store, &SYNC, repository.repository_id.as_str()).await?;
     let rev = ws.scope(Scope::organization(&repository.organization_id));
     let another = !running.is_empty();
-    repositories::update(ws, rev, repository, vec![("refresh_wanted", another.into())]);
+    let mut set = vec![("refresh_wanted", another.into())];
+    if another {
+        set.push(("wanted_source", Source::Request.as_str().into()));
+    }
+    repositories::update(ws, rev, repository, set);
     if !another {
-        enqueue(cx, ws, repository, on_behalf);
+        enqueue(cx, ws, repository, on_behalf, Source::Request)?;
     }
     Ok(())
 }
@@ -75,16 +95,23 @@ async fn synchronize(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         }
         Err(e) => return Err(e),
     };
+    let shown_when_slow = async {
+        cx.env.clock.sleep(QUIET).await;
+        flow.progress("the remote has not answered yet").await;
+        std::future::pending().await
+    };
     let mirrored = tokio::select! {
         mirrored = mirror(cx, &repository, &remote, flow) => mirrored,
         () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the sync was stopped")),
+        never = shown_when_slow, if is_quiet(flow.flow()) => never,
     };
     match mirrored {
         Ok(found) => record(cx, flow, &remote, found, begin).await,
         Err(e) => {
             let (id, reason) = (flow.subject_id(), e.reason());
             tracing::warn!(repository = id, reason, stderr = e.stderr(), "mirroring failed");
-            Ok(match e.retryable() {
+            let last = is_quiet(flow.flow()) && flow.flow().failures + 1 >= POLL_FAILURES;
+            Ok(match e.retryable() && !last {
                 true => Outcome::retry(reason, e.message()),
                 false => {
                     let mut ws = WriteSet::new();
@@ -115,6 +142,17 @@ struct FoundMirror {
     is_scattered: bool,
 }
 
+/// What the run is for; a run that follows another one has its own.
+fn source(flow: &FlowStatus) -> Source {
+    let stored = |value: &serde_json::Value| serde_json::from_value(value.clone()).ok();
+    stored(&flow.state).or_else(|| stored(&flow.input)).unwrap_or_default()
+}
+
+/// Whether it was due in the background: it is shown only if it takes long or fails.
+fn is_quiet(flow: &FlowStatus) -> bool {
+    source(flow) == Source::Poll
+}
+
 async fn load(cx: &Context, id: &str) -> Result<Option<Repository>> {
     let id: RepositoryId = id.parse()?;
     repositories::find(&cx.store, &id).await
@@ -128,7 +166,9 @@ async fn mirror(
 ) -> std::result::Result<Found, GitError> {
     let remote = &remote.url;
     let path = cx.mirror_path(&repository.repository_id);
-    flow.progress("fetching").await;
+    if !is_quiet(flow.flow()) {
+        flow.progress("fetching").await;
+    }
     let limits = MirrorLimits::default();
     let (mirror, is_new) = match Mirror::open(&cx.git, &path, limits).await {
         Ok(mirror) => (mirror, false),
@@ -186,6 +226,9 @@ async fn record(
         ("listed_time", begin.into()),
         ("listing", found.listing.into()),
         ("refresh_wanted", false.into()),
+        ("sync_source", source(flow.flow()).as_str().into()),
+        ("stale_since", 0.into()),
+        ("held_host", "".into()),
     ];
     if let Some(mirror) = found.mirror {
         let old = branches::all(&cx.store, &repository.repository_id).await?;
@@ -194,6 +237,7 @@ async fn record(
         set.push(("default_branch", mirror.default_branch.into()));
         set.push(("branch_count", count.into()));
         set.push(("empty_commit", mirror.empty_commit.into()));
+        set.push(("overview_wanted", true.into()));
         if mirror.is_scattered {
             super::collect::schedule(cx, &mut ws, &repository).await?;
         }
@@ -205,12 +249,13 @@ async fn record(
     ws.guard(foundry_store::Guard::exists(&REPOSITORIES, &guard));
     ws.update_where(&REPOSITORIES, &key, &set);
     remote.learned(cx, &mut ws, Ok(())).await?;
-    let outcome = if again { Outcome::goto(MIRRORING) } else { Outcome::done() };
+    let next = repository.sync.wanted_source;
+    let outcome = if again { Outcome::goto(MIRRORING).with_state(&next) } else { Outcome::done() };
     Ok(outcome.recording(ws))
 }
 
 /// Projects the state of a synchronization to the repository's row.
-pub struct Shown;
+pub struct Shown(pub Env);
 
 impl Projection for Shown {
     fn project(&self, flow: &FlowStatus) -> WriteSet {
@@ -239,7 +284,8 @@ impl Projection for Shown {
                 let condition = foundry_flow::condition(&SYNC, flow);
                 (State::Error, Condition { next_action: next.to_owned(), retryable: true, ..condition })
             }
-            Some(Transition::Cancelled) => return ws,
+            Some(Transition::Cancelled) => return self.ended(flow),
+            Some(Transition::Started | Transition::Released) if is_quiet(flow) => return ws,
             _ => (State::Syncing, foundry_flow::condition(&SYNC, flow)),
         };
         let rev = ws.scope(Scope::organization(organization));
@@ -254,6 +300,31 @@ impl Projection for Shown {
                 &[("rev", rev.into()), ("condition", condition.clone()), ("state", to.as_str().into())],
             );
         }
+        // After a conflict of writes the remote has answered.
+        if !matches!(flow.reason.as_str(), "" | "WRITE_CONFLICT") && flow.transition != Some(Transition::Done)
+        {
+            let first = [("repository_id", subject.clone()), ("stale_since", 0.into())];
+            ws.update_where(&REPOSITORIES, &first, &[("stale_since", flow.status_time.into())]);
+            let why = [
+                ("stale_reason", flow.reason.as_str().into()),
+                ("stale_message", flow.message.as_str().into()),
+            ];
+            ws.update_where(&REPOSITORIES, &[("repository_id", subject)], &why);
+        }
+        if matches!(flow.transition, Some(Transition::Done | Transition::Failed | Transition::Parked)) {
+            ws.merge(self.ended(flow));
+        }
+        ws
+    }
+}
+
+impl Shown {
+    /// The next one is planned now, and the overview of what was found is computed.
+    fn ended(&self, flow: &FlowStatus) -> WriteSet {
+        let mut ws = WriteSet::new();
+        let key = [("repository_id", flow.subject_id.as_str().into())];
+        ws.update_where(&REPOSITORIES, &key, &[("polling", 0.into()), ("next_sync_time", ENDED.into())]);
+        foundry_flow::signal(&mut ws, &self.0, super::background::KEY);
         ws
     }
 }

@@ -12,7 +12,8 @@ use foundry_store::{CommitError, Scope, WriteSet};
 
 use crate::context::Context;
 use crate::domain::name::RepositoryName;
-use crate::domain::repository::{Repository, State};
+use crate::domain::repository::{OverviewFacts, Repository, State};
+use crate::domain::sync::SyncFacts;
 use crate::flow::sync;
 use crate::store::repositories;
 
@@ -60,6 +61,8 @@ pub async fn create_repository(
         listed_time: Timestamp::default(),
         listing: String::new(),
         empty_commit: String::new(),
+        sync: SyncFacts::default(),
+        overview: OverviewFacts::default(),
     };
     let id = repository.repository_id.as_str();
     let mut ws = WriteSet::new();

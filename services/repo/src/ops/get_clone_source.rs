@@ -57,7 +57,7 @@ async fn decide(
             Freshness::Fresh => {}
             Freshness::Stale(why) => notices.push(base::not_fetched(repository, asked, &why)),
             Freshness::Awaited(refresh) => {
-                scheduling::refresh(cx, caller, &mut ws, repository, refresh);
+                scheduling::refresh(cx, caller, &mut ws, repository, refresh)?;
                 return Ok((ws, Err(being_fetched(repository, now.since(asked)))));
             }
         }

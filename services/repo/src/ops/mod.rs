@@ -9,6 +9,7 @@ pub mod delete_repository_credential;
 pub mod get_clone_source;
 pub mod get_job;
 pub mod get_repository;
+pub mod get_repository_overview;
 pub mod get_work;
 pub mod get_work_file;
 pub mod get_work_patch;

@@ -60,7 +60,7 @@ async fn decide(
     let running = scheduling::syncs(cx, &repository).await?.iter().any(|s| !s.status.is_finished());
     let mut ws = WriteSet::new();
     let refresh = if running { Refresh::Another } else { Refresh::Start };
-    scheduling::refresh(cx, caller, &mut ws, &repository, refresh);
+    scheduling::refresh(cx, caller, &mut ws, &repository, refresh)?;
     ws.audit(audit(&repository.organization_id, caller, "", "repository.refresh", &id, request_id));
     repository.refresh_wanted = running;
     Ok((ws, RequestRepositoryRefreshResponse { repository: Some(repository.to_proto()), rev: 0 }))

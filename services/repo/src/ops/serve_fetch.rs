@@ -74,7 +74,7 @@ async fn refresh_later(cx: &Context, caller: &Caller, repository: &Repository) {
         let Some(repository) = found.filter(|r| r.state != State::Deleting) else { return Ok((ws, ())) };
         let syncs = scheduling::syncs(cx, &repository).await?;
         if base::is_due(&repository, &syncs, cx.env.clock.now()) {
-            scheduling::refresh(cx, caller, &mut ws, &repository, Refresh::Start);
+            scheduling::refresh(cx, caller, &mut ws, &repository, Refresh::Start)?;
         }
         Ok((ws, ()))
     };

@@ -1,11 +1,13 @@
 //! The service's tables, one file each.
 
 pub mod base_requests;
+pub mod branch_overviews;
 pub mod branches;
 pub mod changes;
 pub mod clones;
 pub mod credentials;
 pub mod jobs;
+pub mod remote_hosts;
 pub mod repositories;
 pub mod works;
 
@@ -16,7 +18,7 @@ use foundry_store::{Encoded, Migrations, Reference, step};
 use crate::domain::credential::HostKey;
 
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 13] = [
+pub static ENCODED: [Encoded; 14] = [
     Encoded::message::<Condition>(&repositories::REPOSITORIES, "condition"),
     Encoded::message::<Condition>(&credentials::CREDENTIALS, "condition"),
     Encoded::json::<Vec<HostKey>>(&credentials::CREDENTIALS, "host_keys"),
@@ -28,12 +30,15 @@ pub static ENCODED: [Encoded; 13] = [
     Encoded::message::<Condition>(&jobs::JOBS, "condition"),
     Encoded::message::<JobBranches>(&jobs::JOBS, "branches"),
     Encoded::message::<PublishSettings>(&jobs::JOBS, "publish"),
+    Encoded::entity(&branch_overviews::BRANCH_OVERVIEWS, "overview", |row, _| {
+        branch_overviews::decoded(row).map(drop)
+    }),
     Encoded::entity(&changes::WORK_CHANGES, "change", |row, _| changes::decoded(row).map(drop)),
     Encoded::entity(&changes::WORK_WHOLE_CHANGES, "change", |row, _| changes::decoded(row).map(drop)),
 ];
 
 /// Rows that others of this service name.
-pub static REFERENCES: [Reference; 6] = [
+pub static REFERENCES: [Reference; 7] = [
     Reference {
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has works' AS why FROM works w \
@@ -62,6 +67,11 @@ pub static REFERENCES: [Reference; 6] = [
               (SELECT COUNT(*) FROM branches b WHERE b.repository_id = r.repository_id)",
     },
     Reference {
+        table: "repositories",
+        sql: "SELECT DISTINCT repository_id AS id, 'it has an overview' AS why FROM branch_overviews o \
+              WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = o.repository_id)",
+    },
+    Reference {
         table: "works",
         sql: "SELECT DISTINCT task_id AS id, 'it has changed files' AS why FROM work_changes c \
               WHERE NOT EXISTS (SELECT 1 FROM works w WHERE w.task_id = c.task_id)",
@@ -79,6 +89,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0005_fresh_base"),
         step!("0006_clone_mark"),
         step!("0007_credentials"),
+        step!("0008_overview"),
         step!("0009_jobs"),
     ],
 };

@@ -1,13 +1,16 @@
 //! Table `repositories`: each repository and the state of its mirror.
 
-use foundry_core::{OrganizationId, PageRequest, PageToken, RepositoryId, Result};
+use std::collections::HashMap;
+
+use foundry_core::{OrganizationId, PageRequest, PageToken, RepositoryId, Result, Timestamp};
 use foundry_proto::common::v1::Condition;
 use foundry_service::stored_condition;
 use foundry_store::{RevRef, Row, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
 use crate::domain::name::RepositoryName;
-use crate::domain::repository::{Repository, State};
+use crate::domain::repository::{OverviewFacts, Repository, State};
+use crate::domain::sync::{Source, SyncFacts};
 
 pub const REPOSITORIES: Table = Table::new(
     "repositories",
@@ -36,7 +39,9 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT repository_id, organization_id, rev, name, url, state, condition, default_branch, branch_count, ",
-            "sync_time, create_time, refresh_wanted, listed_time, listing, empty_commit FROM repositories ",
+            "sync_time, create_time, refresh_wanted, listed_time, listing, empty_commit, sync_source, wanted_source, ",
+            "next_sync_time, sync_failures, stale_since, stale_reason, stale_message, held_host, held_since, use_time, overview_owner, ",
+            "overview_done, overview_total, overview_time, overview_reason, overview_message FROM repositories ",
             $rest
         )
     };
@@ -66,6 +71,32 @@ pub fn read(row: &Row) -> Result<Repository> {
         listed_time: row.time("listed_time")?,
         listing: row.text("listing")?.to_owned(),
         empty_commit: row.text("empty_commit")?.to_owned(),
+        sync: sync_facts(row)?,
+        overview: OverviewFacts {
+            owner: row.text("overview_owner")?.to_owned(),
+            done: row.int("overview_done")?,
+            total: row.int("overview_total")?,
+            complete: row.time("overview_time")?,
+            left_out: (row.text("overview_reason")?.to_owned(), row.text("overview_message")?.to_owned()),
+        },
+    })
+}
+
+fn sync_facts(row: &Row) -> Result<SyncFacts> {
+    let (host, since) = (row.text("held_host")?, row.time("held_since")?);
+    let (stale_since, text) = (row.time("stale_since")?, |column| row.text(column).map(str::to_owned));
+    Ok(SyncFacts {
+        source: Source::parse(row.text("sync_source")?),
+        wanted_source: Source::parse(row.text("wanted_source")?),
+        next: row.time("next_sync_time")?,
+        failures: u32::try_from(row.int("sync_failures")?).unwrap_or(u32::MAX),
+        stale: (stale_since.as_micros() > 0)
+            .then(|| {
+                Ok::<_, foundry_core::Error>((stale_since, text("stale_reason")?, text("stale_message")?))
+            })
+            .transpose()?,
+        held: (!host.is_empty()).then(|| (host.to_owned(), since)),
+        used: row.time("use_time")?,
     })
 }
 
@@ -106,6 +137,53 @@ pub async fn list(
         .await?;
     let found = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
     Ok(page.cut(found, |r| r.name.to_lowercase()))
+}
+
+/// Repositories whose next synchronization in the background is to be planned.
+pub async fn unplanned(store: &Store, limit: u32) -> Result<Vec<Repository>> {
+    let sql = select!(
+        "WHERE polling = 0 AND next_sync_time <= 0 AND state IN ('ready', 'error') ORDER BY next_sync_time LIMIT $1"
+    );
+    store.query(sql, &[limit.into()]).await?.iter().map(read).collect()
+}
+
+/// Repositories whose synchronization in the background is due, the first `each` of every organization: first the
+/// longest due of each, then the second of each.
+pub async fn due(store: &Store, now: Timestamp, each: u32, limit: u32) -> Result<Vec<Repository>> {
+    let sql = select!(
+        "JOIN (SELECT repository_id AS due_id, ROW_NUMBER() OVER (PARTITION BY organization_id ORDER BY next_sync_time) AS turn \
+         FROM repositories WHERE polling = 0 AND next_sync_time > 0 AND next_sync_time <= $1 AND state IN ('ready', 'error')) d \
+         ON due_id = repository_id WHERE turn <= $2 ORDER BY turn, next_sync_time LIMIT $3"
+    );
+    store.query(sql, &[now.into(), each.into(), limit.into()]).await?.iter().map(read).collect()
+}
+
+/// When the next synchronization in the background is due.
+pub async fn next_due(store: &Store, after: Timestamp) -> Result<Option<Timestamp>> {
+    let sql = "SELECT MIN(next_sync_time) AS next FROM repositories \
+               WHERE polling = 0 AND next_sync_time > $1 AND state IN ('ready', 'error')";
+    store.query(sql, &[after.into()]).await?.first().map_or(Ok(None), |row| row.opt_time("next"))
+}
+
+/// How many synchronizations in the background run, by organization.
+pub async fn polling(store: &Store) -> Result<HashMap<String, usize>> {
+    let sql =
+        "SELECT organization_id, COUNT(*) AS n FROM repositories WHERE polling = 1 GROUP BY organization_id";
+    let rows = store.query(sql, &[]).await?;
+    let count = |row: &Row| {
+        Ok((row.text("organization_id")?.to_owned(), usize::try_from(row.int("n")?).unwrap_or_default()))
+    };
+    rows.iter().map(count).collect()
+}
+
+/// Repositories whose overview is to be computed, organizations in turns.
+pub async fn overview_wanted(store: &Store, limit: u32) -> Result<Vec<Repository>> {
+    let sql = select!(
+        "JOIN (SELECT repository_id AS wanted_id, ROW_NUMBER() OVER (PARTITION BY organization_id ORDER BY overview_time) AS turn \
+         FROM repositories WHERE overview_wanted = 1 AND overview_owner = '' AND sync_time IS NOT NULL \
+         AND state <> 'deleting') w ON wanted_id = repository_id ORDER BY turn, overview_time LIMIT $1"
+    );
+    store.query(sql, &[limit.into()]).await?.iter().map(read).collect()
 }
 
 /// Adds a new repository.

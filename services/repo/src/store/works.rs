@@ -6,7 +6,7 @@ use foundry_service::{readable, stored_condition};
 use foundry_store::{Reader, RevRef, Row, Table, Value, WriteSet};
 use prost::Message as _;
 
-use crate::domain::work::{State, Work};
+use crate::domain::work::{State, TaskWork, Work};
 
 pub const WORKS: Table = Table::new(
     "works",
@@ -104,6 +104,26 @@ pub async fn heads(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<
         ))
     };
     rows.iter().map(head).collect()
+}
+
+/// The task, branch, base and commit of each imported work of a repository, the oldest task first.
+///
+/// # Errors
+/// `INTERNAL` when a row is damaged.
+pub async fn of_repository(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<TaskWork>> {
+    let sql = "SELECT task_id, branch, base_commit, head_commit FROM works \
+               WHERE repository_id = $1 AND head_commit <> '' ORDER BY task_id";
+    let rows = from.query(sql, &[repository.as_str().into()]).await?;
+    let work = |row: &Row| {
+        let text = |column| row.text(column).map(str::to_owned);
+        Ok(TaskWork {
+            task_id: text("task_id")?,
+            branch: text("branch")?,
+            base: text("base_commit")?,
+            head: text("head_commit")?,
+        })
+    };
+    rows.iter().map(work).collect()
 }
 
 /// The commits from which the works of a repository start.

@@ -6,7 +6,7 @@ use foundry_store::Scope;
 use foundry_watch::Change;
 use foundry_watch_hub::{Fingerprint, Source, TableView};
 
-use crate::store::{credentials, repositories, works};
+use crate::store::{branch_overviews, credentials, repositories, works};
 
 /// Kind of a repository's tombstone.
 pub const REPOSITORY: &str = "repository";
@@ -43,10 +43,15 @@ pub fn of_organization(organization: &OrganizationId) -> TableView {
         )
 }
 
-/// The view of `WatchRepository`.
+/// The view of `WatchRepository`: the repository and its branches.
 pub fn of_repository(organization: &OrganizationId, repository: &RepositoryId) -> TableView {
-    let fingerprint = Fingerprint::new("WatchRepository", 1).filter("repository", repository.as_str());
+    let fingerprint = Fingerprint::new("WatchRepository", 2).filter("repository", repository.as_str());
     let params = [organization.as_str().into(), repository.as_str().into()];
+    let branches = Source::new(branch_overviews::BY_REV, params.clone(), |row| {
+        let branch = branch_overviews::read(row)?;
+        let (key, rev) = (format!("branch/{}", branch.name), row.int("rev")?);
+        Ok(Change::upsert(key, rev, &RepositoryItem { item: Some(Item::Branch(branch)) }))
+    });
     let source = Source::new(repositories::ONE_BY_REV, params, |row| {
         let r = repositories::read(row)?;
         let item = RepositoryItem { item: Some(Item::Repository(r.to_proto())) };
@@ -54,4 +59,5 @@ pub fn of_repository(organization: &OrganizationId, repository: &RepositoryId) -
     });
     TableView::new("WatchRepository", Scope::organization(organization), fingerprint)
         .source(source.tombstones(format!("{REPOSITORY}/{repository}"), ""))
+        .source(branches.tombstones(branch_overviews::kind(repository), ""))
 }

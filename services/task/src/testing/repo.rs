@@ -203,6 +203,7 @@ impl RepoService for FakeRepo {
         list_repository_credentials: ListRepositoryCredentialsRequest => ListRepositoryCredentialsResponse;
         delete_repository_credential: DeleteRepositoryCredentialRequest => DeleteRepositoryCredentialResponse;
         test_repository_credential: TestRepositoryCredentialRequest => TestRepositoryCredentialResponse;
+        get_repository_overview: GetRepositoryOverviewRequest => GetRepositoryOverviewResponse;
         request_repository_refresh: RequestRepositoryRefreshRequest => RequestRepositoryRefreshResponse;
         watch_repository: WatchRepositoryRequest => FrameStream;
         get_clone_source: GetCloneSourceRequest => GetCloneSourceResponse;

@@ -1,6 +1,6 @@
 import { Button, Group } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import { RepositoryState, type Repository } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
+import { BranchSyncSource, BranchSyncStatus, RepositoryState, type Repository } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import { IconPlus, IconRefresh, IconTrash } from '@tabler/icons-react'
 import { useState } from 'react'
 import { useLocation } from 'wouter'
@@ -85,15 +85,30 @@ export function RepositoryHeader({ repository, taskCount }: Props) {
   )
 }
 
+const SOURCES: Partial<Record<BranchSyncSource, string>> = {
+  [BranchSyncSource.POLL]: 'polled',
+  [BranchSyncSource.TASK]: 'for a task',
+  [BranchSyncSource.REQUEST]: 'on request',
+}
+
+/** How new the branches are, why nothing newer is known, and what happens next. */
 function Freshness({ repository }: { repository: Repository }) {
-  const { condition } = repository
-  const error = repository.state === RepositoryState.ERROR
+  const { branchSync } = repository
+  const stale = branchSync?.stale
+  const condition = stale ?? repository.condition
+  const error = repository.state === RepositoryState.ERROR || branchSync?.status === BranchSyncStatus.STALE
+  const asOf = branchSync?.asOf ?? repository.syncTime
+  const source = SOURCES[branchSync?.source ?? BranchSyncSource.UNSPECIFIED]
+  const next = condition?.nextAttemptTime ?? branchSync?.nextRefreshTime
   return (
     <>
       <dl className={classes.facts}>
         <div>
-          <dt>Last synced</dt>
-          <dd>{repository.syncTime === undefined ? 'never' : <RelativeTime time={repository.syncTime} ago />}</dd>
+          <dt>As of</dt>
+          <dd>
+            {asOf === undefined ? 'never' : <RelativeTime time={asOf} ago />}
+            {source !== undefined && `, ${source}`}
+          </dd>
         </div>
         {repository.defaultBranch !== '' && (
           <div>
@@ -103,11 +118,11 @@ function Freshness({ repository }: { repository: Repository }) {
             </dd>
           </div>
         )}
-        {condition?.nextAttemptTime !== undefined && (
+        {next !== undefined && (
           <div>
-            <dt>Next attempt</dt>
+            <dt>{condition?.nextAttemptTime === undefined ? 'Next refresh' : 'Next attempt'}</dt>
             <dd>
-              <Countdown to={condition.nextAttemptTime} />
+              <Countdown to={next} />
             </dd>
           </div>
         )}
@@ -125,6 +140,11 @@ function Freshness({ repository }: { repository: Repository }) {
         <div className={classes.condition} data-error={error} role="status">
           <p>
             {visibleLine(sentence(condition.message))}{' '}
+            {stale?.sinceTime !== undefined && (
+              <>
+                (since <RelativeTime time={stale.sinceTime} ago />){' '}
+              </>
+            )}
             {condition.reason !== '' && <span className={classes.reason}>{condition.reason}</span>}
           </p>
           {asksForSomething(condition) && <p>{visibleLine(sentence(condition.nextAction))}</p>}

@@ -1,7 +1,7 @@
 import { Tabs } from '@mantine/core'
 import { Code, topics } from '@foundry/client'
 import { useFoundry, useTopic } from '@foundry/client/react'
-import type { Repository } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
+import type { BranchOverview, Repository, RepositoryItem } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import { IconGitBranch, IconSubtask } from '@tabler/icons-react'
 import { useMemo } from 'react'
 import { NothingThere } from '../app/NothingThere'
@@ -9,11 +9,11 @@ import { useTitle } from '../app/useTitle'
 import { useOrganization } from '../state/organization'
 import { ErrorState, PageSkeleton, StaleBanner } from '../ui'
 import { visibleLine } from '../ui/text/visible'
-import { BranchList } from './BranchList'
 import { CredentialSection } from './CredentialSection'
 import { RepositoryHeader } from './RepositoryHeader'
 import classes from './RepositoryPage.module.css'
 import { RepositoryTasks } from './RepositoryTasks'
+import { StackTree } from './StackTree'
 
 /** A repository: its mirror, how fresh it is, its branches and its tasks. */
 export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
@@ -23,6 +23,8 @@ export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
   const own = useMemo(() => tasks.filter((it) => it.repositoryId === repositoryId), [tasks, repositoryId])
   const item = state?.entities.get(`repository/${repositoryId}`)?.item
   const repository: Repository | undefined = item?.case === 'repository' ? item.value : undefined
+  const entities = state?.entities
+  const branches = useMemo(() => branchesOf(entities), [entities])
   useTitle(visibleLine(repository?.name ?? 'Repository'))
   if (state === undefined || (state.phase === 'loading' && repository === undefined)) {
     return <PageSkeleton label="Loading the repository" />
@@ -47,14 +49,14 @@ export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
       <Tabs defaultValue="branches" keepMounted={false} className={classes.tabs}>
         <Tabs.List>
           <Tabs.Tab value="branches" leftSection={<IconGitBranch size={15} />}>
-            Branches <span className="fd-muted">{repository.branchCount}</span>
+            Branches <span className="fd-muted">{Math.max(repository.branchCount, branches.length)}</span>
           </Tabs.Tab>
           <Tabs.Tab value="tasks" leftSection={<IconSubtask size={15} />}>
             Tasks <span className="fd-muted">{own.length}</span>
           </Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="branches">
-          <BranchList repository={repository} rev={state.rev} tasks={own} />
+          <StackTree repository={repository} branches={branches} tasks={own} />
         </Tabs.Panel>
         <Tabs.Panel value="tasks">
           <RepositoryTasks repository={repository} tasks={own} />
@@ -62,6 +64,14 @@ export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
       </Tabs>
     </div>
   )
+}
+
+function branchesOf(entities: ReadonlyMap<string, RepositoryItem> | undefined): BranchOverview[] {
+  const branches: BranchOverview[] = []
+  for (const { item } of entities?.values() ?? []) {
+    if (item.case === 'branch') branches.push(item.value)
+  }
+  return branches
 }
 
 function Gone() {

@@ -25,7 +25,7 @@ use crate::output;
 pub use conversation::{Until, conversation, message};
 pub use creation::{creation, task};
 pub use job::job;
-pub use repository::{credential, removal, repository};
+pub use repository::{branches, credential, removal, repository};
 pub use retry::retry;
 pub use summary::{HEADER as SUMMARY_HEADER, organization, row as summary_row};
 pub use work::{about_work, applies_where, not_saved_words};

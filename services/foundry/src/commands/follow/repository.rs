@@ -1,11 +1,12 @@
 //! Waits until a repository is mirrored or removed.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use foundry_core::{Env, Tasks};
 use foundry_proto::repo::v1::{
-    Repository, RepositoryCredential, RepositoryItem, WatchRepositoriesRequest, WatchRepositoryRequest,
-    repository_item::Item,
+    BranchOverview, Repository, RepositoryCredential, RepositoryItem, WatchRepositoriesRequest,
+    WatchRepositoryRequest, repository_item::Item,
 };
 use foundry_watch::{Consumer, ConsumerConfig, Event, Op, State};
 use tonic::{Code, Status};
@@ -114,13 +115,45 @@ pub async fn removal(gateway: &Gateway, repository_id: &str, limit: Duration) ->
     tokio::time::timeout(limit, gone).await.unwrap_or_else(|_| Err(late()))
 }
 
+/// Follows a repository and its branches: `see` is called with each state that is complete, until Ctrl-C.
+///
+/// # Errors
+/// When the watch is refused.
+pub async fn branches(
+    gateway: &Gateway,
+    repository_id: &str,
+    mut see: impl AsyncFnMut(&Repository, Vec<&BranchOverview>) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
+    let tasks = super::tasks();
+    let mut watch = watch(gateway, &tasks, repository_id);
+    let key = format!("repository/{repository_id}");
+    let mut state = State::default();
+    super::until_interrupted("nothing else is changed by that", async {
+        loop {
+            let event = watch.next().await?;
+            super::tell_connection(&event);
+            state.apply(&event);
+            let Some(RepositoryItem { item: Some(Item::Repository(r)) }) = state.get(&key) else { continue };
+            let branches = state.rows().values().filter_map(|(_, item)| match &item.item {
+                Some(Item::Branch(branch)) => Some(branch),
+                _ => None,
+            });
+            see(r, branches.collect()).await?;
+        }
+    })
+    .await
+}
+
 /// Whether a watch of one repository shows that it does not exist any more.
 fn is_gone<T>(event: &Result<Event<T>, Status>) -> bool {
     match event {
         Err(status) => status.code() == Code::NotFound,
         // Removed between the permission to watch and the snapshot.
         Ok(Event::Snapshot { rows, .. }) => rows.is_empty(),
-        Ok(Event::Delta { changes, .. }) => changes.iter().any(|change| matches!(change.op, Op::Deleted)),
+        // A branch that is deleted has another key.
+        Ok(Event::Delta { changes, .. }) => changes
+            .iter()
+            .any(|change| change.key.starts_with("repository/") && matches!(change.op, Op::Deleted)),
         Ok(_) => false,
     }
 }

@@ -1,0 +1,181 @@
+//! The branches that an overview shows: those of the mirror, and tasks' branches that exist only as work in Foundry.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use foundry_core::Timestamp;
+use foundry_git::{BranchName, CommitId};
+
+use crate::domain::stack::{Before, Known};
+use crate::domain::work::TaskWork;
+use crate::store::branch_overviews::Basis;
+use crate::store::branches::BranchRow;
+
+/// Most branches of an overview.
+pub const MAX_BRANCHES: usize = 10_000;
+
+/// A branch that is shown.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub known: Known,
+    /// The task whose branch it is; empty = of none.
+    pub task_id: String,
+    /// Whether it exists only as work in Foundry.
+    pub work_only: bool,
+    /// The newest work of the task if the branch is elsewhere; empty otherwise.
+    pub work_commit: String,
+    /// When its head was committed; the epoch where that is not known yet.
+    pub time: Timestamp,
+}
+
+/// What is shown of a repository, the default branch first, and how many branches are left out.
+pub fn collect(
+    branches: Vec<BranchRow>,
+    works: &[TaskWork],
+    default: &str,
+    stored: &HashMap<String, Basis>,
+) -> (Vec<Shown>, usize) {
+    let mut by_name: BTreeMap<String, Shown> = BTreeMap::new();
+    for branch in branches {
+        let Ok(head) = CommitId::parse(&branch.commit_id) else { continue };
+        let known = Known { name: branch.name, head, started_from: None, before: None };
+        let shown = Shown {
+            known,
+            task_id: String::new(),
+            work_only: false,
+            work_commit: String::new(),
+            time: branch.commit_time,
+        };
+        by_name.insert(shown.known.name.clone(), shown);
+    }
+    let at_remote: HashSet<String> = by_name.keys().cloned().collect();
+    for work in works {
+        add_work(&mut by_name, &at_remote, default, work);
+    }
+    let mut all: Vec<Shown> = by_name.into_values().collect();
+    // The newest ones are computed first, and kept when there are too many.
+    let rank = |s: &Shown| (s.known.name != default, !s.work_only, std::cmp::Reverse(s.time));
+    all.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.known.name.cmp(&b.known.name)));
+    let left_out = all.len().saturating_sub(MAX_BRANCHES);
+    all.truncate(MAX_BRANCHES);
+    for shown in &mut all {
+        shown.known.before = stored.get(&shown.known.name).and_then(|basis| {
+            let fork = CommitId::parse(&basis.fork).ok()?;
+            (!basis.parent.is_empty() && basis.parent != default)
+                .then(|| Before { parent: basis.parent.clone(), fork })
+        });
+    }
+    (all, left_out)
+}
+
+/// A branch of the remote with the name of a task's branch is that branch; other work is shown under its own name, or
+/// under `foundry/TASK` where another task has that name.
+fn add_work(
+    by_name: &mut BTreeMap<String, Shown>,
+    at_remote: &HashSet<String>,
+    default: &str,
+    work: &TaskWork,
+) {
+    let (Ok(head), Ok(base)) = (CommitId::parse(&work.head), CommitId::parse(&work.base)) else { return };
+    let usual = BranchName::parse(&work.branch).ok().filter(|name| name.as_str() != default);
+    if let Some(remote) = usual.as_ref().and_then(|name| by_name.get_mut(name.as_str()))
+        && remote.task_id.is_empty()
+    {
+        remote.task_id.clone_from(&work.task_id);
+        if remote.known.head != head {
+            remote.work_commit.clone_from(&work.head);
+        }
+        return;
+    }
+    let free =
+        usual.map(String::from).filter(|name| !by_name.contains_key(name) && !at_remote.contains(name));
+    let name = free.unwrap_or_else(|| format!("foundry/{}", work.task_id));
+    if by_name.contains_key(&name) {
+        return;
+    }
+    let known = Known { name: name.clone(), head, started_from: Some(base), before: None };
+    let shown = Shown {
+        known,
+        task_id: work.task_id.clone(),
+        work_only: true,
+        work_commit: String::new(),
+        time: Timestamp::default(),
+    };
+    by_name.insert(name, shown);
+}
+
+/// What is left out, as shown to users.
+pub fn left_out(branches: usize, missing: usize) -> Option<(&'static str, String)> {
+    let mut parts = Vec::new();
+    if branches > 0 {
+        let number =
+            if branches == 1 { "1 older branch".to_owned() } else { format!("{branches} older branches") };
+        parts.push(format!("{number}, beyond the {MAX_BRANCHES} that are shown"));
+    }
+    if missing > 0 {
+        let number = if missing == 1 { "1 branch".to_owned() } else { format!("{missing} branches") };
+        parts.push(format!("{number} whose commit the mirror does not have"));
+    }
+    let reason = "BRANCHES_LEFT_OUT";
+    (!parts.is_empty()).then(|| (reason, format!("left out: {}", parts.join("; "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(n: u32) -> String {
+        format!("{n:040x}")
+    }
+
+    fn branch(name: &str, n: u32) -> BranchRow {
+        BranchRow {
+            name: name.to_owned(),
+            commit_id: commit(n),
+            commit_time: Timestamp::from_micros(i64::from(n)),
+            subject: String::new(),
+        }
+    }
+
+    fn work(task: &str, branch: &str, head: u32) -> TaskWork {
+        TaskWork { task_id: task.to_owned(), branch: branch.to_owned(), base: commit(1), head: commit(head) }
+    }
+
+    #[test]
+    fn a_branch_of_a_task_is_shown_once_with_its_owner() {
+        let works = [
+            work("t1", "feat/a", 9),
+            work("t2", "feat/a", 8),
+            work("t3", "", 7),
+            work("t4", "main", 6),
+            work("t5", "feat/b", 5),
+        ];
+        let (shown, left) =
+            collect(vec![branch("main", 1), branch("feat/a", 3)], &works, "main", &HashMap::new());
+        let mut rows: Vec<_> = shown
+            .iter()
+            .map(|s| (s.known.name.as_str(), s.task_id.as_str(), s.work_only, !s.work_commit.is_empty()))
+            .collect();
+        assert_eq!(rows.remove(0), ("main", "", false, false));
+        rows.sort_unstable();
+        let expected = [
+            ("feat/a", "t1", false, true),
+            ("feat/b", "t5", true, false),
+            ("foundry/t2", "t2", true, false),
+            ("foundry/t3", "t3", true, false),
+            ("foundry/t4", "t4", true, false),
+        ];
+        assert_eq!((rows.as_slice(), left), (&expected[..], 0));
+    }
+
+    #[test]
+    fn of_too_many_branches_the_newest_are_kept_and_the_default_one() {
+        let many = u32::try_from(MAX_BRANCHES + 5).unwrap();
+        let branches = (0..many).map(|n| branch(&format!("b{n}"), n)).collect();
+        let (shown, left) = collect(branches, &[], "b0", &HashMap::new());
+        assert_eq!((shown.len(), left), (MAX_BRANCHES, 5));
+        assert_eq!(shown[0].known.name, "b0");
+        assert_eq!(shown[1].known.name, format!("b{}", many - 1));
+        assert!(left_out(left, 0).unwrap().1.contains("5 older branches, beyond the 10000"));
+        assert_eq!(left_out(0, 0), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! Table `branch_overviews`: the branches of each repository with their places in their stacks, as last computed. A row
+//! goes with its branch, and all with the repository.
+
+use std::collections::HashMap;
+
+use foundry_core::{OrganizationId, PageRequest, PageToken, RepositoryId, Result};
+use foundry_proto::common::v1::Condition;
+use foundry_proto::repo::v1::BranchOverview;
+use foundry_store::{Reader, RevRef, Row, Store, Table, WriteSet, is_damaged};
+use prost::Message as _;
+
+pub const BRANCH_OVERVIEWS: Table = Table::new(
+    "branch_overviews",
+    &["repository_id", "name", "organization_id", "rev", "inputs", "parent", "fork", "overview"],
+    &["repository_id", "name"],
+);
+
+/// Rows of a repository by revision, for watches.
+pub const BY_REV: &str = "SELECT name, rev, overview FROM branch_overviews \
+                          WHERE organization_id = $1 AND repository_id = $2 AND rev > $3 ORDER BY rev LIMIT $4";
+
+/// Kind of the tombstones of a repository's branches.
+pub fn kind(repository: &RepositoryId) -> String {
+    format!("branch/{repository}")
+}
+
+/// What a row was computed from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Basis {
+    /// Everything that decides what it shows.
+    pub inputs: String,
+    /// Name of its parent; empty = none.
+    pub parent: String,
+    /// The newest commit that it had in common with the parent; empty = none.
+    pub fork: String,
+}
+
+/// The overview in a row, which is of the branch that the row names.
+///
+/// # Errors
+/// `STORED_DATA_DAMAGED` when it is not, or cannot be decoded.
+pub fn decoded(row: &Row) -> Result<BranchOverview> {
+    let name = row.text("name")?;
+    row.own_message("overview", |branch: BranchOverview| (branch.name == name).then_some(branch))
+}
+
+/// A row as callers see it; one that cannot be decoded is shown with its name alone.
+pub fn read(row: &Row) -> Result<BranchOverview> {
+    match decoded(row) {
+        Err(e) if is_damaged(&e) => Ok(BranchOverview {
+            name: row.text("name")?.to_owned(),
+            left_out: Some(Condition {
+                reason: e.reason().to_owned(),
+                message: "what is stored about this branch cannot be read".to_owned(),
+                ..Condition::default()
+            }),
+            ..BranchOverview::default()
+        }),
+        read => read,
+    }
+}
+
+/// A page of a repository's branches, sorted by name.
+pub async fn list(
+    store: &Store,
+    repository: &RepositoryId,
+    page: &PageRequest,
+) -> Result<(Vec<BranchOverview>, Option<PageToken>)> {
+    let sql = "SELECT name, overview FROM branch_overviews \
+               WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3";
+    let after = page.begins_after(String::new(), |name| Some(name.to_owned()))?;
+    let rows = store.query(sql, &[repository.as_str().into(), after.into(), page.limit().into()]).await?;
+    let found = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
+    Ok(page.cut(found, |b| b.name.clone()))
+}
+
+/// What each row of a repository was computed from, by the name of its branch.
+pub async fn bases(from: &impl Reader, repository: &RepositoryId) -> Result<HashMap<String, Basis>> {
+    let sql = "SELECT name, inputs, parent, fork FROM branch_overviews WHERE repository_id = $1";
+    let rows = from.query(sql, &[repository.as_str().into()]).await?;
+    let basis = |row: &Row| {
+        let text = |column| row.text(column).map(str::to_owned);
+        Ok((text("name")?, Basis { inputs: text("inputs")?, parent: text("parent")?, fork: text("fork")? }))
+    };
+    rows.iter().map(basis).collect()
+}
+
+/// Adds or replaces a branch.
+pub fn put(
+    ws: &mut WriteSet,
+    rev: RevRef,
+    (organization, repository): (&OrganizationId, &RepositoryId),
+    basis: &Basis,
+    branch: &BranchOverview,
+) {
+    let values = vec![
+        repository.as_str().into(),
+        branch.name.as_str().into(),
+        organization.as_str().into(),
+        rev.into(),
+        basis.inputs.as_str().into(),
+        basis.parent.as_str().into(),
+        basis.fork.as_str().into(),
+        branch.encode_to_vec().into(),
+    ];
+    ws.upsert(&BRANCH_OVERVIEWS, values);
+}
+
+/// Removes a branch, for watches too.
+pub fn remove(ws: &mut WriteSet, rev: RevRef, repository: &RepositoryId, name: &str) {
+    ws.remove(&BRANCH_OVERVIEWS, &[repository.as_str().into(), name.into()]);
+    ws.tombstone(rev, &kind(repository), &format!("branch/{name}"));
+}

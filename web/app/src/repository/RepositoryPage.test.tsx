@@ -1,0 +1,158 @@
+import { create } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import { topics } from '@foundry/client'
+import { FoundryProvider } from '@foundry/client/react'
+import { ConditionSchema } from '@foundry/client/gen/foundry/common/v1/common_pb'
+import {
+  BranchOverviewSchema,
+  BranchSyncSource,
+  BranchSyncStatus,
+  RepositoryItemSchema,
+  RepositorySchema,
+  RepositoryState,
+  type BranchOverview,
+  type Repository,
+  type RepositoryItem,
+} from '@foundry/client/gen/foundry/repo/v1/repo_pb'
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import { MantineProvider } from '@mantine/core'
+import { act, fireEvent, render, screen } from '@testing-library/react'
+import { expect, test } from 'vitest'
+import { FrameContext, type Frame } from '../shell/frame'
+import { OrganizationProvider } from '../state/organization'
+import { FakeFoundry } from '../test/fakeFoundry'
+import { organizationOf, repository as summary, task } from '../test/summaries'
+import { RepositoryPage } from './RepositoryPage'
+import { stackTree } from './stack'
+
+const nothing = () => {}
+const frame: Frame = {
+  newTask: nothing,
+  addRepository: nothing,
+  showShortcuts: nothing,
+  showEvents: nothing,
+  closeDrawer: nothing,
+  canWrite: true,
+  canAdminister: true,
+}
+
+const minutesAgo = (minutes: number) => timestampFromMs(Date.now() - minutes * 60_000)
+
+function branch(
+  name: string,
+  parent: string,
+  more: Exclude<MessageInitShape<typeof BranchOverviewSchema>, BranchOverview> = {},
+): BranchOverview {
+  const apart = { ahead: 1, behind: 0 }
+  return create(BranchOverviewSchema, { name, parent, fromParent: apart, fromBase: apart, subject: `add ${name}`, ...more })
+}
+
+function repository(more: Exclude<MessageInitShape<typeof RepositorySchema>, Repository> = {}): Repository {
+  return create(RepositorySchema, {
+    repositoryId: 'repo_1',
+    organizationId: 'org_1',
+    name: 'widgets',
+    state: RepositoryState.READY,
+    syncTime: minutesAgo(3),
+    branchSync: { status: BranchSyncStatus.CURRENT, asOf: minutesAgo(3), source: BranchSyncSource.POLL },
+    overview: { completeTime: minutesAgo(3) },
+    ...more,
+  })
+}
+
+function items(shown: Repository, branches: readonly BranchOverview[]): [string, RepositoryItem][] {
+  return [
+    ['repository/repo_1', create(RepositoryItemSchema, { item: { case: 'repository', value: shown } })],
+    ...branches.map((value): [string, RepositoryItem] => [
+      `branch/${value.name}`,
+      create(RepositoryItemSchema, { item: { case: 'branch', value } }),
+    ]),
+  ]
+}
+
+function open(shown: Repository, branches: readonly BranchOverview[] = []) {
+  const fake = new FakeFoundry({ repo: { requestRepositoryRefresh: () => ({}) } })
+  fake.show(
+    topics.organization('org_1'),
+    organizationOf([summary('repo_1', 'widgets')], [task('task_1', Date.now(), { title: 'Mend the fence' })]),
+  )
+  fake.show(topics.repository('repo_1'), items(shown, branches))
+  render(
+    <MantineProvider env="test">
+      <FoundryProvider client={fake.client}>
+        <OrganizationProvider organizationId="org_1">
+          <FrameContext.Provider value={frame}>
+            <RepositoryPage repositoryId="repo_1" />
+          </FrameContext.Provider>
+        </OrganizationProvider>
+      </FoundryProvider>
+    </MantineProvider>,
+  )
+  return fake
+}
+
+test('each branch is below its parent, and a parent that is not there hides nothing', () => {
+  const all = [branch('z', 'gone'), branch('b', 'a'), branch('c', 'b'), branch('a', 'main'), branch('main', '', { isDefault: true })]
+  const tree = stackTree(all).map(({ branch: it, depth }) => `${'-'.repeat(depth)}${it.name}`)
+  expect(tree).toEqual(['main', '-a', '--b', '---c', 'z'])
+})
+
+test('the tree shows conflicts, what is merged, and the task of a branch as a link', () => {
+  const conflicts = { count: 2, files: ['a.txt', 'b\u202e.txt'] }
+  open(repository(), [
+    branch('main', '', { isDefault: true }),
+    branch('x', 'main', { conflicts, taskId: 'task_1' }),
+    branch('y', 'x', { merged: true }),
+  ])
+  expect(screen.getByText('2 conflicts')).toBeTruthy()
+  expect(screen.getByText('merged')).toBeTruthy()
+  const links = screen.getAllByRole('link', { name: 'Mend the fence' })
+  expect(links[0]?.getAttribute('href')).toContain('task_1')
+  expect(document.body.textContent).not.toContain('\u202e')
+  expect(screen.getByText('3 branches')).toBeTruthy()
+})
+
+test('it shows how new the branches are, and since when and why they are not newer', () => {
+  const fake = open(repository())
+  expect(screen.getByText(/, polled/)).toBeTruthy()
+  const condition = create(ConditionSchema, { reason: 'GIT_TIMEOUT', message: 'the remote does not answer', sinceTime: minutesAgo(7) })
+  const stale = repository({
+    branchSync: { status: BranchSyncStatus.STALE, asOf: minutesAgo(9), source: BranchSyncSource.REQUEST, stale: condition },
+  })
+  act(() => fake.show(topics.repository('repo_1'), items(stale, [])))
+  expect(screen.getByText(/The remote does not answer/)).toBeTruthy()
+  expect(screen.getByText('GIT_TIMEOUT')).toBeTruthy()
+  expect(screen.getByText(/7 min ago/)).toBeTruthy()
+  expect(screen.getByText(/9 min ago/)).toBeTruthy()
+})
+
+test('it asks for a refresh', async () => {
+  const fake = open(repository())
+  fireEvent.click(screen.getByRole('button', { name: 'Refresh' }))
+  await act(async () => {})
+  expect(fake.made.map((call) => call.method)).toEqual(['requestRepositoryRefresh'])
+})
+
+test('an empty repository, one whose branches are being compared, and one with very many show that', () => {
+  const fake = open(repository())
+  expect(screen.getByText('No branches')).toBeTruthy()
+  act(() => fake.show(topics.repository('repo_1'), items(repository({ overview: {} }), [])))
+  expect(screen.getByRole('status', { name: 'Comparing the branches' })).toBeTruthy()
+  const many = Array.from({ length: 450 }, (_, n) => branch(`b${n}`, 'main'))
+  const computing = repository({ overview: { computing: true, done: 450, total: 10_000 } })
+  act(() => fake.show(topics.repository('repo_1'), items(computing, many)))
+  expect(screen.getByText('Comparing branches: 450 of 10000')).toBeTruthy()
+  expect(screen.getAllByRole('row')).toHaveLength(201)
+  fireEvent.click(screen.getByRole('button', { name: 'Show more' }))
+  expect(screen.getAllByRole('row')).toHaveLength(401)
+})
+
+test('what is left out is named', () => {
+  open(
+    repository({
+      overview: { completeTime: minutesAgo(1), leftOut: { reason: 'BRANCHES_LEFT_OUT', message: 'left out: 5 older branches' } },
+    }),
+    [branch('main', '', { isDefault: true })],
+  )
+  expect(screen.getByText(/5 older branches/)).toBeTruthy()
+})
