@@ -11,6 +11,7 @@ mod limits;
 mod merged;
 mod mirrors;
 mod notices;
+mod rounds;
 mod serving;
 mod sources;
 mod trees;
