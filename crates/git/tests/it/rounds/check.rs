@@ -176,14 +176,15 @@ impl Named<'_> {
     fn git_ignores(&self, path: &[u8]) -> bool {
         let place = |name: &str, place: &Path| [OsStr::new(name), place.as_os_str()].map(ToOwned::to_owned);
         let mirror = [place("--git-dir", self.mirror.dir()), place("--work-tree", self.tree)].concat();
-        self.asked(&[], path) || self.asked(&mirror, path)
+        self.asked(&[], &[], path) || self.asked(&mirror, &["--no-index"], path)
     }
 
-    fn asked(&self, of: &[OsString], path: &[u8]) -> bool {
+    fn asked(&self, of: &[OsString], how: &[&str], path: &[u8]) -> bool {
         let mut git = Command::new("git")
             .args(["-c", "core.bare=false", "-c", "core.excludesFile=/dev/null"])
             .args(of)
-            .args(["check-ignore", "-q", "--no-index", "-z", "--stdin"])
+            .args(["check-ignore", "-q", "-z", "--stdin"])
+            .args(how)
             .current_dir(self.tree)
             .env("GIT_CEILING_DIRECTORIES", self.tree.parent().unwrap())
             .stdin(Stdio::piped())
