@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Serves all repositories below a directory, for fetches and pushes, on a port of its own.
+/// Serves all repositories below a directory, for fetches and pushes, on a port of its own. Cloning shares it.
+#[derive(Clone)]
 pub struct GitHttp {
     port: u16,
     shared: Arc<Shared>,
@@ -24,6 +25,8 @@ struct Shared {
 struct State {
     /// What `Authorization: Basic` must carry, encoded.
     wanted: Option<String>,
+    /// Whether a wrong pair is forbidden, instead of being asked for again.
+    forbids: bool,
     /// Where every request is sent on to.
     redirect: Option<String>,
     /// Whether answers wait.
@@ -77,9 +80,14 @@ impl GitHttp {
     }
 
     /// From now on, only requests with this user name and password are answered; `None` = all. `encoded` is their pair
-    /// in base64. A refusal repeats what was sent, as a careless server might.
+    /// in base64.
     pub fn require(&self, encoded: Option<&str>) {
         self.state(|state| state.wanted = encoded.map(str::to_owned));
+    }
+
+    /// From now on, a wrong pair is answered with 403 and a text that repeats it, as a careless server might.
+    pub fn forbid(&self) {
+        self.state(|state| state.forbids = true);
     }
 
     /// From now on, every request is sent on to this address.
@@ -119,7 +127,7 @@ fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
     state.requests.push((request.path.clone(), authorization.clone()));
     shared.changed.notify_all();
     let state = shared.changed.wait_while(state, |state| state.held).unwrap_or_else(PoisonError::into_inner);
-    let (wanted, redirect) = (state.wanted.clone(), state.redirect.clone());
+    let (wanted, redirect, forbids) = (state.wanted.clone(), state.redirect.clone(), state.forbids);
     drop(state);
     if let Some(to) = redirect {
         let to = format!("{to}{}?{}", request.path, request.query);
@@ -130,11 +138,12 @@ fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
     }
     let sent = authorization.as_deref().and_then(|value| value.strip_prefix("Basic "));
     if wanted.is_some() && wanted.as_deref() != sent {
-        let text = format!("access denied to {}\n", authorization.unwrap_or_default());
+        let status = if forbids && sent.is_some() { "403 Forbidden" } else { "401 Unauthorized" };
+        let text = format!("access denied to {}\n", sent.unwrap_or_default());
         let size = text.len();
         return write!(
             stream,
-            "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"git\"\r\nContent-Type: text/plain\r\n\
+            "HTTP/1.1 {status}\r\nWWW-Authenticate: Basic realm=\"git\"\r\nContent-Type: text/plain\r\n\
              Content-Length: {size}\r\nConnection: close\r\n\r\n{text}"
         );
     }

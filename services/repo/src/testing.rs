@@ -50,10 +50,14 @@ pub fn git(dir: &Path, args: &[&str]) -> String {
 }
 
 fn member_of(env: &TestEnv, organization: &OrganizationId) -> Caller {
+    with_role(env, organization, Role::Owner)
+}
+
+fn with_role(env: &TestEnv, organization: &OrganizationId, role: Role) -> Caller {
     Caller::user(UserCaller {
         user_id: UserId::generate(&env.env),
         credential_id: "crd".to_owned(),
-        organizations: BTreeMap::from([(organization.clone(), Role::Owner)]),
+        organizations: BTreeMap::from([(organization.clone(), role)]),
         revocations_rev: 0,
         expires_at: Timestamp::from_micros(i64::MAX),
     })
@@ -132,6 +136,11 @@ impl Fixture {
         let (organization, other) = (OrganizationId::generate(&env.env), OrganizationId::generate(&env.env));
         let (member, stranger) = (member_of(&env, &organization), member_of(&env, &other));
         Self { cx, engine, organization, member, stranger, origin, env, url, dir, serving_tasks, tasks }
+    }
+
+    /// Another member of the organization.
+    pub fn other_member(&self, role: Role) -> Caller {
+        with_role(&self.env, &self.organization, role)
     }
 
     /// Waits until no answer from a mirror is being made.

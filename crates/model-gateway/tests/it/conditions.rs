@@ -191,7 +191,7 @@ async fn ends_a_call_after_five_minutes_of_silence() {
         t.clock.advance(SILENCE);
         received
     };
-    let (answer, received) = within(async { tokio::join!(call, time) }).await;
+    let (answer, received) = within(Box::pin(async { tokio::join!(call, time) })).await;
     assert_eq!((answer.status().as_u16(), header(&answer, "x-foundry-reason")), (504, "MODEL_SILENT"));
     assert!(text(answer).await.contains("timeout_error"));
     assert_eq!(t.ledger.next_condition().await.kind, ConditionKind::Silent);

@@ -200,3 +200,41 @@ async fn a_deploy_key_opens_an_ssh_host_whose_key_is_recorded_and_a_changed_one_
     assert_eq!(reason(&repository(&f, &id).await).1, "REPOSITORY_CREDENTIALS_REFUSED");
     assert_eq!(std::fs::read_dir(f.path().join("data/access")).unwrap().count(), 0, "a key was left behind");
 }
+
+#[tokio::test]
+async fn a_credential_that_is_stored_while_a_synchronization_fails_without_it_is_used_at_once() {
+    let f = Fixture::new().await;
+    let host = GitHttp::start(f.path());
+    host.require(Some(&encoded(TOKEN)));
+    host.hold(true);
+    let new =
+        CreateRepositoryRequest { request_id: String::new(), url: host.url("origin/.git"), ..f.create() };
+    let created = create_repository(&f.cx, &f.member, new).await.unwrap().repository.unwrap();
+    let stored = async {
+        let waiting = host.clone();
+        tokio::task::spawn_blocking(move || waiting.wait_for_request(0)).await.unwrap();
+        let request = request(&f, Target::Host(host.origin()), Kind::Token, TOKEN);
+        create_repository_credential(&f.cx, &f.member, request).await.unwrap();
+        host.hold(false);
+    };
+    let (ran, ()) = tokio::join!(f.engine.run_until_idle(), stored);
+    ran.unwrap();
+    f.env.clock.advance(std::time::Duration::from_secs(2));
+    f.engine.run_until_idle().await.unwrap();
+    assert_eq!(reason(&repository(&f, &created.repository_id).await), (RepositoryState::Ready, ""));
+}
+
+#[tokio::test]
+async fn what_a_server_repeats_of_the_secret_is_not_in_the_log() {
+    let f = Fixture::new().await;
+    let log = foundry_testkit::Log::of_everything();
+    let host = GitHttp::start(f.path());
+    host.require(Some(&encoded("canary-other")));
+    host.forbid();
+    store(&f, Target::Host(host.origin()), Kind::Token, TOKEN).await;
+    let id = registered(&f, host.url("origin/.git")).await;
+    assert_eq!(reason(&repository(&f, &id).await).1, "REPOSITORY_CREDENTIALS_REFUSED");
+    let log = log.text();
+    assert!(log.contains("access denied to ***"), "{log}");
+    assert!(!log.contains(TOKEN) && !log.contains(&encoded(TOKEN)), "{log}");
+}

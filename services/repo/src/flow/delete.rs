@@ -13,7 +13,7 @@ use crate::store::branch_overviews::BRANCH_OVERVIEWS;
 use crate::store::branches::BRANCHES;
 use crate::store::changes;
 use crate::store::clones::CLONES;
-use crate::store::credentials;
+use crate::store::credentials::{self, CREDENTIALS};
 use crate::store::jobs;
 use crate::store::repositories::{self, REPOSITORIES};
 use crate::store::works::WORKS;
@@ -51,7 +51,9 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
         jobs::remove(&mut ws, rev, &job);
     }
     if let Some(own) = credentials::find_for(&cx.store, &repository.organization_id, id.as_str()).await? {
-        credentials::delete(&mut ws, &own);
+        let own = own.credential_id.as_str();
+        ws.remove(&CREDENTIALS, &[own.into()]);
+        ws.tombstone(rev, credentials::KIND, own);
     }
     ws.delete_where(&CLONES, &[("repository_id", id.as_str().into())]);
     ws.delete_where(&BASE_REQUESTS, &[("repository_id", id.as_str().into())]);
