@@ -64,11 +64,13 @@ fn failure(job: &Job) -> Option<Failure> {
         return None;
     }
     let condition = job.condition.clone().unwrap_or_default();
-    let mut message = format!("{} ({})", condition.message, condition.reason);
+    let mut lines = vec![format!("{} ({})", condition.message, condition.reason)];
     for said in job.branches.iter().map(|b| &b.remote_message).filter(|said| said.contains('\n')) {
-        message.push_str(&format!("\nthe remote said:\n{said}"));
+        lines.push("the remote said:".to_owned());
+        lines.extend(said.lines().map(str::to_owned));
     }
-    Some(Failure::new(output::inert(&message)).next(condition.next_action))
+    let lines: Vec<String> = lines.iter().map(|line| output::inert(line)).collect();
+    Some(Failure::new(lines.join("\n")).next(condition.next_action))
 }
 
 /// What a job pushes, or has pushed, to a branch; nothing before it is planned.
@@ -161,6 +163,7 @@ mod tests {
         assert!(
             failure.message.starts_with("refused (BRANCH_PROTECTED)") && failure.message.contains("GH006")
         );
+        assert!(failure.message.contains("\nGH006\nno"), "{}", failure.message);
         assert!(!failure.message.contains('\u{1b}') && failure.next_action == "publish elsewhere");
     }
 }
