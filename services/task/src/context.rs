@@ -18,6 +18,7 @@ use foundry_watch_hub::Hub;
 use crate::consume::FollowedOrganizations;
 use crate::domain::derive::Aggregate;
 use crate::stalls::Stalls;
+use crate::store::branch_names::BranchNames;
 use crate::store::positions::{self, RECEIVED_TOPIC};
 use crate::store::{aggregate, messages, sessions, upstream};
 use crate::writers::Writers;
@@ -120,13 +121,24 @@ impl Context {
     /// # Errors
     /// `UNAVAILABLE` `REPO_UNAVAILABLE` when it is unknown and cannot be looked up now.
     pub async fn repository(&self, id: &RepositoryId) -> Result<Option<Repository>> {
-        let copy = upstream::repository(&self.store, id).await?;
-        if let Some(copy) = copy.filter(|copy| !copy.is_damaged()) {
-            return Ok((!upstream::was_removed(&copy)).then_some(copy.entity));
+        Ok(self.repository_and_branches(id).await?.map(|(repository, _)| repository))
+    }
+
+    /// The same with the names of its branches, as far as they are known here.
+    ///
+    /// # Errors
+    /// As [`Context::repository`].
+    pub async fn repository_and_branches(
+        &self,
+        id: &RepositoryId,
+    ) -> Result<Option<(Repository, Option<BranchNames>)>> {
+        let copy = upstream::repository_and_branches(&self.store, id).await?;
+        if let Some((copy, names)) = copy.filter(|(copy, _)| !copy.is_damaged()) {
+            return Ok((!upstream::was_removed(&copy)).then_some((copy.entity, names)));
         }
         let request = GetRepositoryRequest { repository_id: id.to_string() };
         match self.read_repo(self.repo.clone().get_repository(request)).await {
-            Ok(answer) => Ok(answer.repository),
+            Ok(answer) => Ok(answer.repository.map(|repository| (repository, None))),
             Err(e) if e.code == tonic::Code::NotFound => Ok(None),
             Err(e) => Err(e.of_repo()),
         }

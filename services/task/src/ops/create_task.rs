@@ -17,7 +17,8 @@ use crate::domain::task::{AgentChoice, Task, TaskSpec};
 use crate::domain::{naming, validate};
 use crate::flow::{self, task::Asked};
 use crate::projection::organization;
-use crate::store::{aggregate, branch_names, messages, prompts, sessions, summary, tasks};
+use crate::store::branch_names::BranchNames;
+use crate::store::{aggregate, messages, prompts, sessions, summary, tasks};
 
 /// How often a branch name is derived when others keep taking it.
 const MAX_NAMES: u32 = 8;
@@ -39,14 +40,14 @@ pub async fn create_task(
         return Ok(CreateTaskResponse { rev, ..answer });
     }
     let mut spec = check(cx, caller, organization, &request)?;
-    let default_branch = known_repository(cx, &spec).await?;
+    let (default_branch, names) = known_repository(cx, &spec).await?;
     if spec.follows_default_branch {
         spec.base_branch = default_branch;
     }
     cx.followed.ensure(&spec.organization_id);
     let session_id = SessionId::generate(&cx.env);
     let files = attachments::hold(cx, &spec.organization_id, &session_id, &request.attachment_ids).await?;
-    let wanted = wanted_branch(cx, &spec, &request).await?;
+    let wanted = wanted_branch(names.as_ref(), &request)?;
     let mut tries = 0;
     loop {
         tries += 1;
@@ -118,14 +119,16 @@ fn check<'a>(
     })
 }
 
-/// The default branch of the repository, if it exists in the organization.
-async fn known_repository(cx: &Context, spec: &TaskSpec<'_>) -> Result<String> {
+/// The default branch of the repository, if it exists in the organization, and the names of its branches as far as they
+/// are known.
+async fn known_repository(cx: &Context, spec: &TaskSpec<'_>) -> Result<(String, Option<BranchNames>)> {
     let unknown = || Error::not_found("repository", spec.repository_id.as_str());
-    let known = cx.repository(&spec.repository_id).await?.ok_or_else(unknown)?;
+    let found = cx.repository_and_branches(&spec.repository_id).await?;
+    let (known, names) = found.ok_or_else(unknown)?;
     if known.organization_id != spec.organization_id.as_str() || known.state() == RepositoryState::Deleting {
         return Err(unknown());
     }
-    Ok(known.default_branch)
+    Ok((known.default_branch, names))
 }
 
 /// The branch of a task before it is compared with those of other tasks.
@@ -138,20 +141,15 @@ enum WantedBranch {
 
 /// Compares the branch with those that the remote had at the last synchronization that was copied here: a handler does not
 /// wait for the repo service. The sandbox compares it once more, after it has fetched the base.
-async fn wanted_branch(
-    cx: &Context,
-    spec: &TaskSpec<'_>,
-    request: &CreateTaskRequest,
-) -> Result<WantedBranch> {
-    let names = branch_names::find(&cx.store, &spec.repository_id).await?;
-    let conflict = |name: &str| names.as_ref().and_then(|names| names.conflict(name));
+fn wanted_branch(names: Option<&BranchNames>, request: &CreateTaskRequest) -> Result<WantedBranch> {
+    let conflict = |name: &str| names.and_then(|names| names.conflict(name));
     if !request.branch.is_empty() {
         return match conflict(&request.branch) {
             Some(taken_by) => Err(no_room(&request.branch, taken_by)),
             None => Ok(WantedBranch::Given(request.branch.clone())),
         };
     }
-    let name = naming::branch(spec.prompt);
+    let name = naming::branch(&request.prompt);
     let name = match conflict(&name) {
         Some(above) if name.starts_with(&format!("{above}/")) => naming::without_directory(&name),
         _ => name,

@@ -31,9 +31,12 @@ impl BranchNames {
 /// The names of a repository's branches; none before they were copied.
 pub async fn find(from: &impl Reader, repository: &RepositoryId) -> Result<Option<BranchNames>> {
     const SQL: &str = "SELECT as_of, names FROM branch_names WHERE repository_id = $1";
-    let read =
-        |row: &Row| Ok(BranchNames { as_of: row.time("as_of")?, names: row.text("names")?.to_owned() });
     from.query(SQL, &[repository.into()]).await?.first().map(read).transpose()
+}
+
+/// Reads a row.
+pub(super) fn read(row: &Row) -> Result<BranchNames> {
+    Ok(BranchNames { as_of: row.time("as_of")?, names: row.text("names")?.to_owned() })
 }
 
 /// The repositories that have changed since their names were copied, and the revision of each.

@@ -7,6 +7,7 @@ use foundry_service::{Stored, damaged_condition};
 use foundry_store::{Reader, Row, Store, Table, WriteSet};
 use prost::Message;
 
+use super::branch_names::{self, BranchNames};
 use crate::domain::derive::Replica;
 
 /// Repositories, by id.
@@ -80,18 +81,37 @@ fn replica<T: Copied>(row: &Row, unreadable: impl FnOnce(String) -> Result<T>) -
 /// A repository. One that cannot be decoded has an error condition and no branch.
 pub async fn repository(from: &impl Reader, id: &RepositoryId) -> Result<Option<Replica<Repository>>> {
     const SQL: &str = "SELECT repository_id, organization_id, upstream_rev, data FROM repositories WHERE repository_id = $1";
+    from.query(SQL, &[id.into()]).await?.first().map(read_repository).transpose()
+}
+
+/// The same with the names of its branches, if they have been copied; in one statement.
+pub async fn repository_and_branches(
+    from: &impl Reader,
+    id: &RepositoryId,
+) -> Result<Option<(Replica<Repository>, Option<BranchNames>)>> {
+    const SQL: &str = "SELECT r.repository_id, r.organization_id, r.upstream_rev, r.data, b.as_of, b.names \
+         FROM repositories r LEFT JOIN branch_names b ON b.repository_id = r.repository_id \
+         WHERE r.repository_id = $1";
     let read = |row: &Row| {
-        replica(row, |repository_id| {
-            Ok(Repository {
-                repository_id,
-                organization_id: row.text("organization_id")?.to_owned(),
-                state: RepositoryState::Error.into(),
-                condition: Some(damaged_condition()),
-                ..Repository::default()
-            })
-        })
+        let names = match row.opt_text("names")? {
+            Some(_) => Some(branch_names::read(row)?),
+            None => None,
+        };
+        Ok((read_repository(row)?, names))
     };
     from.query(SQL, &[id.into()]).await?.first().map(read).transpose()
+}
+
+fn read_repository(row: &Row) -> Result<Replica<Repository>> {
+    replica(row, |repository_id| {
+        Ok(Repository {
+            repository_id,
+            organization_id: row.text("organization_id")?.to_owned(),
+            state: RepositoryState::Error.into(),
+            condition: Some(damaged_condition()),
+            ..Repository::default()
+        })
+    })
 }
 
 /// The revision at which a repository is stored, decodable or not.
