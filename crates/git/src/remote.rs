@@ -368,6 +368,10 @@ fn parse_url(text: &str, policy: &UrlPolicy) -> Result<Source, UrlError> {
 
 /// Refuses what is no public address by its notation already; names are resolved before each use.
 fn check_host(host: &Host<String>, policy: &UrlPolicy) -> Result<(), UrlError> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    if matches!(host, Host::Domain(name) if name.starts_with(['-', '.']) || !name.chars().all(is_plain)) {
+        return Err(UrlError::Malformed("must have a valid host"));
+    }
     let (name, allowed) = match host {
         Host::Ipv4(a) => (a.to_string(), is_public((*a).into())),
         Host::Ipv6(a) => (a.to_string(), is_public((*a).into())),
@@ -505,6 +509,8 @@ mod tests {
             " https://example.com/a",
             "https://example.com/a?b=c",
             "https://example.com/a#b",
+            "https://-oProxyCommand=id/a",
+            "https://*.com/a",
         ] {
             assert_eq!(reason(text, &p), "URL_MALFORMED", "{text:?}");
         }

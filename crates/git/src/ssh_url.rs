@@ -93,14 +93,7 @@ fn checked_user(user: &str) -> Result<String, UrlError> {
 }
 
 fn checked_host(host: &str) -> Result<Host<String>, UrlError> {
-    let parsed = Host::parse(host).map_err(|_| UrlError::Malformed("must have a valid host"))?;
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-    match &parsed {
-        Host::Domain(name) if name.starts_with(['-', '.']) || !name.chars().all(is_plain) => {
-            Err(UrlError::Malformed("must have a valid host"))
-        }
-        _ => Ok(parsed),
-    }
+    Host::parse(host).map_err(|_| UrlError::Malformed("must have a valid host"))
 }
 
 /// Git would decode what is encoded, and the remote's shell sees the path.

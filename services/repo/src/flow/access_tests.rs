@@ -225,6 +225,32 @@ async fn a_credential_that_is_stored_while_a_synchronization_fails_without_it_is
 }
 
 #[tokio::test]
+async fn a_failure_is_not_recorded_once_another_credential_is_stored() {
+    let f = Fixture::new().await;
+    let id = registered(&f, "http://127.0.0.1:1/x".to_owned()).await;
+    let target = |own: bool| match own {
+        true => Target::RepositoryId(id.clone()),
+        false => Target::Host("http://127.0.0.1:1".to_owned()),
+    };
+    // The first one, and another, for the host; then the same for the repository.
+    for own in [false, false, true, true] {
+        let repository = repository(&f, &id).await;
+        let remote = crate::broker::remote(&f.cx, &repository).await.unwrap();
+        let may_fail = async || {
+            let mut ws = foundry_store::WriteSet::new();
+            ws.scope(foundry_store::Scope::organization(&f.organization));
+            remote.is_newest(&mut ws, &repository);
+            f.cx.store.commit(ws).await.is_ok()
+        };
+        assert!(may_fail().await);
+        create_repository_credential(&f.cx, &f.member, request(&f, target(own), Kind::Token, TOKEN))
+            .await
+            .unwrap();
+        assert!(!may_fail().await, "{own}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_server_repeats_of_the_secret_is_not_in_the_log() {
     let f = Fixture::new().await;
     let log = foundry_testkit::Log::of_everything();

@@ -274,7 +274,16 @@ mod tests {
             kind: RepositoryCredentialKind::SshKey.into(),
             ..request(&f, Target::RepositoryId(repository))
         };
-        let hosts = ["", "a/b", "me@x.org", "https://me:pw@x.org", "ssh://x.org", "ftp://x", "/srv"];
+        let hosts = [
+            "",
+            "-oProxyCommand=id",
+            "a/b",
+            "me@x.org",
+            "https://me:pw@x.org",
+            "ssh://x.org",
+            "ftp://x",
+            "/srv",
+        ];
         let bad = hosts.map(|host| for_host(&f, host)).into_iter();
         for request in bad.chain([none, no_kind, no_secret, key_for_http]) {
             let refused = create_repository_credential(&f.cx, &f.member, request.clone()).await;
