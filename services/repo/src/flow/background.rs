@@ -219,7 +219,9 @@ async fn start(cx: &Context, r: &Repository, probed: Option<&FailingHost>) -> Re
         return Ok(());
     }
     let [key, guards @ ..] = unchanged(r);
-    ws.update(&REPOSITORIES, &[key.1], &[("polling", 1.into())], &guards);
+    // Its end plans the next one; until then there is none to show.
+    let set = [("polling", 1.into()), ("next_sync_time", 0.into())];
+    ws.update(&REPOSITORIES, &[key.1], &set, &guards);
     if let Some(probed) = probed {
         remote_hosts::put(&mut ws, host_of(&r.url), probed);
     }
