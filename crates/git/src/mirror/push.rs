@@ -95,62 +95,71 @@ impl Mirror {
         let failed = GitError::from_exit("push", &format!("exit {}", pushed.code), pushed.stderr);
         let failed = endpoint.explain(failed);
         let words = words(&report, failed.stderr());
-        let forbidden = || is_forbidden(failed.stderr()).then_some("PUSH_FORBIDDEN");
-        match refusal(&report, &words).or_else(forbidden) {
+        match refusal_reason(&report, &words).or_else(|| forbidden_reason(failed.stderr())) {
             Some(reason) => Ok(Pushed::Refused(Refusal { reason, words })),
             None => Err(failed),
         }
     }
 }
 
-/// Causes by words of hosts, in lower case; all words of a line must occur. The first match wins: special causes first.
-const CAUSES: &[(&[&str], &str)] = &[
-    (&["cannot contain secrets"], "PUSH_SECRET_FOUND"),
-    (&["secret", "detected"], "PUSH_SECRET_FOUND"),
-    (&["secret scanning"], "PUSH_SECRET_FOUND"),
-    (&["verified signature"], "PUSH_UNSIGNED"),
-    (&["must be signed"], "PUSH_UNSIGNED"),
-    (&["unsigned commit"], "PUSH_UNSIGNED"),
-    (&["create or update workflow"], "PUSH_WORKFLOW_REFUSED"),
-    (&["file size limit"], "PUSH_TOO_LARGE"),
-    (&["quota"], "PUSH_TOO_LARGE"),
-    (&["storage limit"], "PUSH_TOO_LARGE"),
-    (&["exceeds maximum allowed size"], "PUSH_TOO_LARGE"),
-    (&["no space left"], "PUSH_TOO_LARGE"),
-    (&["gh006"], "BRANCH_PROTECTED"),
-    (&["protected branch"], "BRANCH_PROTECTED"),
-    (&["gh013"], "BRANCH_PROTECTED"),
-    (&["rule violation"], "BRANCH_PROTECTED"),
-    (&["permission to", "denied"], "PUSH_FORBIDDEN"),
-    (&["write access", "not granted"], "PUSH_FORBIDDEN"),
-    (&["not allowed to push"], "PUSH_FORBIDDEN"),
-    (&["read-only"], "PUSH_FORBIDDEN"),
-    (&["insufficient permission"], "PUSH_FORBIDDEN"),
-    (&["unable to create temporary object directory"], "PUSH_FORBIDDEN"),
-    (&["denying non-fast-forward"], "PUSH_NOT_FAST_FORWARD"),
-];
+/// The reason by the words of the host, in lower case. All words of a line must occur. The first match wins: special causes
+/// come first.
+fn said_reason(words: &str) -> &'static str {
+    const CAUSES: &[(&[&str], &str)] = &[
+        (&["cannot contain secrets"], "PUSH_SECRET_FOUND"),
+        (&["secret", "detected"], "PUSH_SECRET_FOUND"),
+        (&["secret scanning"], "PUSH_SECRET_FOUND"),
+        (&["verified signature"], "PUSH_UNSIGNED"),
+        (&["must be signed"], "PUSH_UNSIGNED"),
+        (&["unsigned commit"], "PUSH_UNSIGNED"),
+        (&["create or update workflow"], "PUSH_WORKFLOW_REFUSED"),
+        (&["file size limit"], "PUSH_TOO_LARGE"),
+        (&["quota"], "PUSH_TOO_LARGE"),
+        (&["storage limit"], "PUSH_TOO_LARGE"),
+        (&["exceeds maximum allowed size"], "PUSH_TOO_LARGE"),
+        (&["no space left"], "PUSH_TOO_LARGE"),
+        (&["gh006"], "BRANCH_PROTECTED"),
+        (&["protected branch"], "BRANCH_PROTECTED"),
+        (&["gh013"], "BRANCH_PROTECTED"),
+        (&["rule violation"], "BRANCH_PROTECTED"),
+        (&["permission to", "denied"], "PUSH_FORBIDDEN"),
+        (&["write access", "not granted"], "PUSH_FORBIDDEN"),
+        (&["not allowed to push"], "PUSH_FORBIDDEN"),
+        (&["read-only"], "PUSH_FORBIDDEN"),
+        (&["insufficient permission"], "PUSH_FORBIDDEN"),
+        (&["unable to create temporary object directory"], "PUSH_FORBIDDEN"),
+        (&["denying non-fast-forward"], "PUSH_NOT_FAST_FORWARD"),
+    ];
+    let all_said = |all: &[&str]| all.iter().all(|word| words.contains(word));
+    CAUSES.iter().find(|(all, _)| all_said(all)).map_or("PUSH_DECLINED", |(_, reason)| *reason)
+}
 
-/// What git itself reports of a rejected ref.
-const REPORTED: &[(&str, &str)] = &[
-    ("stale info", "BRANCH_MOVED"),
-    ("but expected", "BRANCH_MOVED"),
-    ("incorrect old value", "BRANCH_MOVED"),
-    ("reference already exists", "BRANCH_MOVED"),
-    ("non-fast-forward", "PUSH_NOT_FAST_FORWARD"),
-    ("fetch first", "PUSH_NOT_FAST_FORWARD"),
-    ("directory file conflict", "BRANCH_CONFLICT"),
-    ("there are still refs under", "BRANCH_CONFLICT"),
-];
+/// The reason that git itself reports of a rejected ref.
+fn reported_reason(rejected: &str) -> Option<&'static str> {
+    const REPORTED: &[(&str, &str)] = &[
+        ("stale info", "BRANCH_MOVED"),
+        ("but expected", "BRANCH_MOVED"),
+        ("incorrect old value", "BRANCH_MOVED"),
+        ("reference already exists", "BRANCH_MOVED"),
+        ("non-fast-forward", "PUSH_NOT_FAST_FORWARD"),
+        ("fetch first", "PUSH_NOT_FAST_FORWARD"),
+        ("directory file conflict", "BRANCH_CONFLICT"),
+        ("there are still refs under", "BRANCH_CONFLICT"),
+    ];
+    REPORTED.iter().find(|(text, _)| rejected.contains(text)).map(|(_, reason)| *reason)
+}
 
 /// The reason of a refusal by the remote; none if the remote has not answered.
-fn refusal(report: &str, words: &str) -> Option<&'static str> {
+fn refusal_reason(report: &str, words: &str) -> Option<&'static str> {
     let rejected = report.lines().find(|line| line.starts_with('!'))?;
     if rejected.contains("[remote failure]") {
         return None;
     }
-    let reported = REPORTED.iter().find(|(text, _)| rejected.contains(text)).map(|(_, reason)| *reason);
     let words = words.to_lowercase();
-    if reported.is_none() && words.contains("cannot lock ref") {
+    if let Some(reported) = reported_reason(rejected) {
+        return Some(reported);
+    }
+    if words.contains("cannot lock ref") {
         if words.contains("' exists") {
             return Some("BRANCH_CONFLICT");
         }
@@ -160,15 +169,13 @@ fn refusal(report: &str, words: &str) -> Option<&'static str> {
             return Some("BRANCH_MOVED");
         }
     }
-    let said = || CAUSES.iter().find(|(all, _)| all.iter().all(|w| words.contains(w))).map(|(_, r)| *r);
-    Some(reported.or_else(said).unwrap_or("PUSH_DECLINED"))
+    Some(said_reason(&words))
 }
 
-/// Whether the remote knows the caller but lets it only read, or nobody write.
-fn is_forbidden(stderr: &str) -> bool {
-    ["returned error: 403", "denied to", "not granted", "marked as read only"]
-        .iter()
-        .any(|w| stderr.contains(w))
+/// The reason when the remote knows the caller but lets it only read, or nobody write.
+fn forbidden_reason(stderr: &str) -> Option<&'static str> {
+    let said = ["returned error: 403", "denied to", "not granted", "marked as read only"];
+    said.iter().any(|w| stderr.contains(w)).then_some("PUSH_FORBIDDEN")
 }
 
 /// What the remote has said and git's own word for it.
@@ -271,18 +278,18 @@ mod tests {
         ] {
             let stderr: String = said.lines().map(|line| format!("remote: {line}\n")).collect();
             let words = words(DECLINED, &stderr);
-            assert_eq!(refusal(DECLINED, &words), Some(reason), "{said}");
+            assert_eq!(refusal_reason(DECLINED, &words), Some(reason), "{said}");
             assert!(words.contains(said.lines().next().unwrap()), "{words}");
         }
     }
 
     #[test]
     fn what_is_not_a_refusal_of_the_remote_is_none() {
-        assert_eq!(refusal("", ""), None);
+        assert_eq!(refusal_reason("", ""), None);
         let lost = "!\ta:refs/heads/x\t[remote failure] (remote failed to report status)\n";
-        assert_eq!(refusal(lost, ""), None);
+        assert_eq!(refusal_reason(lost, ""), None);
         let stale = "!\ta:refs/heads/x\t[rejected] (stale info)\n";
-        assert_eq!(refusal(stale, "GH006: Protected branch"), Some("BRANCH_MOVED"));
+        assert_eq!(refusal_reason(stale, "GH006: Protected branch"), Some("BRANCH_MOVED"));
     }
 
     #[test]

@@ -109,12 +109,14 @@ async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
     if let Some(earlier) = jobs::before(&cx.store, &job).await? {
         let text = format!("the job {earlier} on the same branch comes first");
-        return Ok(Outcome::wait(job.turn(), text).because("JOB_QUEUED"));
+        let reason = "JOB_QUEUED";
+        return Ok(Outcome::wait(job.turn(), text).because(reason));
     }
     let work = works::find(&cx.store, &job.task_id).await?;
     if work.is_some_and(|w| w.state == work::State::Importing) {
-        let text = "the newest work of the task is being imported";
-        return Ok(Outcome::wait(super::import::imported_key(&job.task_id), text).because("WORK_IMPORTING"));
+        let (reason, text) = ("WORK_IMPORTING", "the newest work of the task is being imported");
+        let key = super::import::imported_key(&job.task_id);
+        return Ok(Outcome::wait(key, text).because(reason));
     }
     Ok(Outcome::done())
 }
