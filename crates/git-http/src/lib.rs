@@ -156,8 +156,8 @@ fn malformed(text: &str) -> Response<Body> {
 fn push() -> Response<Body> {
     let text = "Foundry serves fetches only, nothing can be pushed to it";
     let error = Error::new(Code::PermissionDenied, "GIT_READ_ONLY", text).next_action(
-        "to publish the work of a task, fetch it into a clone of the repository (`foundry task fetch TASK`) and push the \
-         branch to the repository's own remote; an agent leaves its work in its tree, from where it is taken after each turn",
+        "publish the work of a task with `foundry task publish TASK` or on its page; an agent leaves its work in its \
+         tree, from where it is taken after each turn",
     );
     refusal(&error.into(), Step::Listing)
 }

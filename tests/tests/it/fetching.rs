@@ -156,7 +156,7 @@ async fn the_work_of_a_task_comes_out_whole_by_clone_fetch_bundle_and_patch() {
     assert_eq!(git(&dir.join("from-bundle"), &["rev-parse", "HEAD"]), head);
 
     let words = refusal(&dir.join("clone-1"), &["push", &url, "HEAD:refs/heads/x"]);
-    assert!(words.contains("GIT_READ_ONLY") && words.contains("foundry task fetch"), "{words}");
+    assert!(words.contains("GIT_READ_ONLY") && words.contains("foundry task publish"), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

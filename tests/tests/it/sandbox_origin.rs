@@ -115,7 +115,7 @@ async fn fetches_and_rebases(shape: Shape, settings: &[&str]) {
     assert!(words.contains("not our ref") || words.contains("OBJECT_NOT_ADVERTISED"), "{words}");
 
     let words = agent.refused(&ada, "git push origin HEAD:refs/heads/mine").await;
-    assert!(words.contains("GIT_READ_ONLY") && words.contains("foundry task fetch"), "{words}");
+    assert!(words.contains("GIT_READ_ONLY") && words.contains("foundry task publish"), "{words}");
     assert!(!git(origin.path(), &["branch", "--list"]).contains("mine"));
 
     // An identity in any repository, and still the agent's own to change.
