@@ -115,8 +115,8 @@ async fn a_revoked_credential_is_shown_as_such_and_the_mirror_stays() {
 }
 
 #[tokio::test]
-async fn a_repositorys_own_credential_goes_before_the_one_of_its_host_and_no_other_organization_uses_either()
-{
+async fn the_own_credential_of_a_repository_goes_before_the_one_of_its_host_and_no_other_organization_uses_either()
+ {
     let f = Fixture::new().await;
     let host = GitHttp::start(f.path());
     host.require(Some(&encoded(TOKEN)));

@@ -63,11 +63,11 @@ test('a prompt has at least a word and at most 256 KiB', () => {
   expect(promptProblem('ä'.repeat(PROMPT_LIMIT / 2 + 1))).toContain('257 KiB')
 })
 
-test('an address is an https URL or an absolute path', () => {
+test('an address is a URL for HTTP or ssh, or an absolute path', () => {
   for (const good of ['https://git.example/acme/project.git', '/srv/git/project', ' https://git.example/p ']) {
     expect(urlProblem(good)).toBeUndefined()
   }
-  for (const bad of ['', 'http://git.example/p', 'git@git.example:p', 'https://git.example', 'ext::sh -c x', '--upload-pack=x']) {
+  for (const bad of ['', 'git.example/p', 'git.example:p', 'https://git.example', 'ext::sh -c x', '--upload-pack=x']) {
     expect(urlProblem(bad)).toBeTruthy()
   }
 })
