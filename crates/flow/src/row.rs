@@ -9,10 +9,15 @@ use crate::status::{FlowStatus, Status, Woken};
 /// The schema of the flow engine; a service lists it beside its own.
 pub const MIGRATIONS: Migrations = Migrations {
     owner: "flow",
-    steps: &[step!("0001_flows"), Migration { version: 2, name: "class", sqlite: CLASS, postgres: CLASS }],
+    steps: &[
+        step!("0001_flows"),
+        Migration { version: 2, name: "class", sqlite: CLASS, postgres: CLASS },
+        Migration { version: 3, name: "indexes", sqlite: INDEXES, postgres: INDEXES },
+    ],
 };
 
 const CLASS: &str = include_str!("../migrations/0002_class.sql");
+const INDEXES: &str = include_str!("../migrations/0003_indexes.sql");
 
 /// The newest signal of each key.
 pub(crate) const SIGNALS: Table =

@@ -422,3 +422,23 @@ async fn forgets_finished_flows_and_old_signals_after_their_retention(bench: Ben
     engine.sweep_once().await.unwrap();
     assert!(find(&bench.store, &id).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn what_runs_often_reads_no_more_flows_than_it_is_about() {
+    let bench = Bench::sqlite().await;
+    for (sql, index) in [
+        // As a signal writes it.
+        (
+            "EXPLAIN QUERY PLAN UPDATE flows SET due_time = 1 WHERE wait_key = $1 AND status = $2",
+            "flows_by_wait_key",
+        ),
+        (
+            "EXPLAIN QUERY PLAN SELECT 1 FROM flows WHERE subject_id = $1 ORDER BY started_time DESC, flow_id DESC LIMIT 100",
+            "flows_by_subject",
+        ),
+    ] {
+        let plan = bench.store.query(sql, &["x".into(), "y".into()]).await.unwrap();
+        let plan: Vec<_> = plan.iter().map(|step| step.text("detail").unwrap().to_owned()).collect();
+        assert!(plan.len() == 1 && plan[0].contains("SEARCH") && plan[0].contains(index), "{sql}: {plan:?}");
+    }
+}

@@ -136,10 +136,14 @@ pub async fn missing_across(
     for Across { missing: (service, table), there, named: (by, how), wanted, follows } in &ACROSS {
         let (Some(ours), Some(theirs)) = (url(service), url(by)) else { continue };
         let wanted = foundry_store::ids(theirs, wanted).await?;
+        // Before the rows: what a consumer applies in between is then both behind and there.
+        let positions = match follows {
+            Some(_) => foundry_store::ids(ours, POSITIONS).await?,
+            None => BTreeSet::new(),
+        };
         let there = foundry_store::ids(ours, there).await?;
         let mut missing: Vec<_> = wanted.difference(&there).collect();
         if let Some(follows) = follows.as_ref().filter(|_| !missing.is_empty()) {
-            let positions = foundry_store::ids(ours, POSITIONS).await?;
             let revisions = foundry_store::ids(theirs, follows.revisions).await?;
             let behind = behind(follows.stream, &positions, &revisions);
             missing.retain(|id| !behind.contains(id.as_str()));

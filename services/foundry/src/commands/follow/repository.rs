@@ -130,9 +130,14 @@ pub async fn branches(
     let mut state = State::default();
     super::until_interrupted("nothing else is changed by that", async {
         loop {
-            let event = watch.next().await?;
+            let event = watch.next().await;
+            let gone = is_gone(&event);
+            let event = event?;
             super::tell_connection(&event);
             state.apply(&event);
+            if gone {
+                return Err(Failure::new("the repository has been removed"));
+            }
             let Some(RepositoryItem { item: Some(Item::Repository(r)) }) = state.get(&key) else { continue };
             let branches = state.rows().values().filter_map(|(_, item)| match &item.item {
                 Some(Item::Branch(branch)) => Some(branch),
