@@ -49,6 +49,8 @@ pub struct Context {
     pub allow_findings: Vec<String>,
     /// How long a sandbox waits until its base is fetched.
     pub base_wait: Duration,
+    /// How long a fetch inside a sandbox waits for the remote to be read again.
+    pub fetch_wait: Duration,
     /// How often remotes are asked by themselves.
     pub pace: Pace,
     /// Permits for requests that read a mirror; each runs git once or twice, briefly.

@@ -77,6 +77,9 @@ pub struct Config {
     pub polls_at_once: usize,
 }
 
+/// How long a fetch inside a sandbox waits for the remote to be read again.
+const FETCH_WAIT: Duration = Duration::from_secs(5);
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -152,6 +155,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         incoming,
         max_bundle_bytes: config.max_bundle_bytes,
         base_wait: config.base_wait,
+        fetch_wait: FETCH_WAIT,
         allow_findings: config.allow_findings.clone(),
         pace: Pace { active: config.poll_active, idle: config.poll_idle, at_once: config.polls_at_once },
         reads: tokio::sync::Semaphore::new(context::CONCURRENT_READS),

@@ -96,6 +96,8 @@ async fn context(
         max_bundle_bytes: 1 << 20,
         allow_findings: Vec::new(),
         base_wait: std::time::Duration::from_secs(15),
+        // The engine of these tests runs only between the calls.
+        fetch_wait: std::time::Duration::ZERO,
         pace: Pace {
             active: std::time::Duration::from_secs(60),
             idle: std::time::Duration::from_secs(900),

@@ -85,7 +85,7 @@ async fn fetches_and_rebases(shape: Shape, settings: &[&str]) {
     let moved = commit(origin.path(), "second");
     git(origin.path(), &["tag", "v2"]);
     git(origin.path(), &["branch", "feature/x"]);
-    mesh.cli_ok(&["repo", "refresh", &repository.name]);
+    // Nobody asks for a refresh: the fetch itself has the remote read again.
     agent.ok(&ada, "git fetch origin && git rebase origin/main && test -e second -a -e mine.txt").await;
     assert_eq!(
         agent.ok(&ada, "git rev-parse origin/main v2 origin/feature/x HEAD~1").await.trim(),
@@ -140,7 +140,6 @@ async fn fetches_and_rebases(shape: Shape, settings: &[&str]) {
     })
     .await;
     let moved = commit(origin.path(), "third");
-    mesh.cli_ok(&["repo", "refresh", &repository.name]);
     agent.ok(&ada, "git fetch -q && git rebase -q origin/main && test -e third -a -e mine.txt").await;
     assert_eq!(agent.ok(&ada, "git rev-parse origin/main").await.trim(), moved);
 }

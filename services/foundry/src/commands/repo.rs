@@ -108,8 +108,10 @@ pub async fn refreshed(
     before: &Repository,
     limit: Duration,
 ) -> Result<Repository, Failure> {
-    request_refresh(gateway, before).await?;
-    follow::repository(gateway, &before.repository_id, limit, |now| is_refreshed(before, now)).await
+    let id = &before.repository_id;
+    // As it was when the refresh was scheduled: one that ran before may have ended since.
+    let before = request_refresh(gateway, before).await?.repository.unwrap_or_default();
+    follow::repository(gateway, id, limit, |now| is_refreshed(&before, now)).await
 }
 
 /// Whether a synchronization has ended since the repository was as before.

@@ -70,7 +70,7 @@ pub fn freshness(
 }
 
 /// A fetch inside a sandbox has the remote read again after this time: so often, whatever agents do.
-const FETCHED_AGAIN: Duration = Duration::from_secs(30);
+const FETCHED_AGAIN: Duration = Duration::from_secs(1);
 
 /// Whether a fetch inside a sandbox is a reason to synchronize: none runs, and the last one was some time ago.
 pub fn is_due(repository: &Repository, syncs: &[FlowStatus], now: Timestamp) -> bool {

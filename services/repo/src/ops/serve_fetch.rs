@@ -1,7 +1,7 @@
 //! Serves one request of a `git fetch`: the exception to law 1 with a bulkhead of its own (ADR 0018).
 
 use foundry_authn::Caller;
-use foundry_core::{OrganizationId, RepositoryId, Result, TaskId};
+use foundry_core::{OrganizationId, RepositoryId, Result, TaskId, Timestamp};
 use foundry_git::{BranchName, CommitId, FetchProtocol, ServedWork, WorkName};
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{ServeFetchRequest, ServeFetchResponse};
@@ -14,6 +14,9 @@ use crate::domain::base::{self, Refresh};
 use crate::domain::repository::{Repository, State};
 use crate::serving::{Answers, Serving};
 use crate::store::{repositories, works};
+
+/// Pause between two looks at a synchronization that is awaited.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Starts `git upload-pack` on what the caller may see of the mirror. The answer ends when it does.
 ///
@@ -32,7 +35,7 @@ pub async fn serve_fetch(
         task => Some(task.parse::<TaskId>()?),
     };
     if task.is_some() && request.advertise {
-        refresh_later(cx, caller, &repository).await;
+        refreshed(cx, caller, &repository).await;
     }
     let place = cx.serving.place(&repository.organization_id, task.as_ref()).await?;
     let mirror = cx.mirror(&repository.repository_id).await?;
@@ -65,21 +68,36 @@ async fn find(cx: &Context, caller: &Caller, request: &ServeFetchRequest) -> Res
     found.ok_or_else(|| foundry_core::Error::not_found("repository", named))
 }
 
-/// An agent fetches because it expects something new: what the mirror does not have yet, the next fetch has. Best effort,
-/// as this fetch shows the mirror as it is.
-async fn refresh_later(cx: &Context, caller: &Caller, repository: &Repository) {
+/// An agent fetches because it expects something new, so the remote is read again first, as long as that takes no longer
+/// than [`Context::fetch_wait`]. Otherwise it gets what the mirror has, and the next fetch has the rest.
+async fn refreshed(cx: &Context, caller: &Caller, repository: &Repository) {
+    let id = &repository.repository_id;
     let decide = || async {
         let mut ws = WriteSet::new();
-        let found = repositories::find(&cx.store, &repository.repository_id).await?;
-        let Some(repository) = found.filter(|r| r.state != State::Deleting) else { return Ok((ws, ())) };
+        let found = repositories::find(&cx.store, id).await?;
+        let Some(repository) = found.filter(|r| r.state != State::Deleting) else { return Ok((ws, false)) };
         let syncs = scheduling::syncs(cx, &repository).await?;
         if base::is_due(&repository, &syncs, cx.env.clock.now()) {
             scheduling::refresh(cx, caller, &mut ws, &repository, Refresh::Start)?;
+            return Ok((ws, true));
         }
-        Ok((ws, ()))
+        Ok((ws, syncs.iter().any(|sync| !sync.status.is_finished())))
     };
-    if let Err(error) = cx.store.retry_on_conflict(decide).await {
-        tracing::warn!(repository = %repository.repository_id, %error, "no refresh was scheduled");
+    match cx.store.retry_on_conflict(decide).await {
+        Ok((_, true)) => ended(cx, repository, cx.env.clock.now().plus(cx.fetch_wait)).await,
+        Ok(_) => {}
+        Err(error) => tracing::warn!(repository = %id, %error, "no refresh was scheduled"),
+    }
+}
+
+/// Waits until no synchronization runs, or until then.
+async fn ended(cx: &Context, repository: &Repository, until: Timestamp) {
+    while cx.env.clock.now() < until {
+        cx.env.clock.sleep(PAUSE).await;
+        let runs = scheduling::syncs(cx, repository).await;
+        if !runs.is_ok_and(|syncs| syncs.iter().any(|sync| !sync.status.is_finished())) {
+            return;
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use foundry_core::{Env, Tasks};
 use foundry_proto::repo::v1::{Job, JobBranchState, JobItem, JobState, WatchJobsRequest, job_item::Item};
-use foundry_watch::{Consumer, ConsumerConfig, State};
+use foundry_watch::{Consumer, ConsumerConfig, Event, Op, State};
 
 use crate::client::Gateway;
 use crate::failure::Failure;
@@ -23,7 +23,15 @@ pub async fn job(gateway: &Gateway, begun: &Job) -> Result<Job, Failure> {
             let event = watch.next().await?;
             super::tell_connection(&event);
             state.apply(&event);
-            let Some(JobItem { item: Some(Item::Job(job)) }) = state.get(&key) else { continue };
+            let Some(JobItem { item: Some(Item::Job(job)) }) = state.get(&key) else {
+                // A snapshot may be older than the job, so only its deletion counts.
+                if is_deleted(&event, &key) {
+                    return Err(Failure::new("the repository was removed, and the job with it").next(
+                        "look at the branch at the remote: a push that had begun may have reached it",
+                    ));
+                }
+                continue;
+            };
             newest = job.clone();
             let text = in_words(job);
             if text != printed && !text.is_empty() {
@@ -43,6 +51,11 @@ pub async fn job(gateway: &Gateway, begun: &Job) -> Result<Job, Failure> {
         }
     };
     result.map(|()| newest)
+}
+
+fn is_deleted(event: &Event<JobItem>, key: &str) -> bool {
+    let Event::Delta { changes, .. } = event else { return false };
+    changes.iter().any(|change| change.key == key && matches!(change.op, Op::Deleted))
 }
 
 /// What an unfinished job does; empty for one that has ended.

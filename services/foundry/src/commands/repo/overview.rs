@@ -112,6 +112,9 @@ async fn titles(
 
 fn text(repository: &Repository, branches: &[&BranchOverview], titles: &HashMap<String, String>) -> String {
     let mut lines = head(repository);
+    if branches.is_empty() && repository.sync_time.is_some() {
+        lines.push("no branches yet".to_owned());
+    }
     for (depth, branch) in tree(branches) {
         lines.push(line(depth, branch, titles));
     }
