@@ -7,7 +7,8 @@ use foundry_proto::auth::v1::GetUserRequest;
 use foundry_proto::repo::v1::{
     GetRepositoryRequest, Job, JobBranch, JobBranchState, JobState, PublishBranchRequest,
 };
-use foundry_proto::task::v1::GetTaskRequest;
+use foundry_proto::task::v1::{GetTaskRequest, Task, TaskState};
+use foundry_service::notice_words;
 use tokio::process::Command;
 
 use crate::cli::{Output, PublishTask};
@@ -24,6 +25,7 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
     let request = GetTaskRequest { task_id: args.task_id.clone() };
     let task = gateway.task().get_task(request).await?.into_inner().task.unwrap_or_default();
     let (author_name, author_email) = author(gateway).await?;
+    let left_out = left_out(&task);
     let message = if args.message.is_empty() { task.title } else { args.message };
     let request = PublishBranchRequest {
         request_id: request_id(),
@@ -55,7 +57,21 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
             }
         }
     })?;
+    left_out.iter().for_each(|text| eprintln!("{}", output::inert(text)));
     failure(&job).map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// What is not in the branch, although somebody may look for it there.
+fn left_out(task: &Task) -> Vec<String> {
+    let changes = task.changes.clone().unwrap_or_default();
+    let mut lines: Vec<_> =
+        changes.notices.iter().map(|n| format!("notice: {}", notice_words(n).0)).collect();
+    if task.state() == TaskState::Running {
+        lines.push(
+            "the agent is working: what it has changed since its work was last taken is not in it".to_owned(),
+        );
+    }
+    lines
 }
 
 /// Why a job has no effect; none while it runs, or when it is done.

@@ -1,6 +1,7 @@
 //! When the work of a task may be pushed to a branch, and what to do about a refusal.
 
 use foundry_core::Error;
+use foundry_proto::common::v1::{WorkNotice, WorkNoticeKind};
 
 /// What is known of a branch before a push.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,18 @@ pub fn nothing_to_publish(task: &str) -> Error {
         .next_action(next_action("NOTHING_TO_PUBLISH"))
 }
 
+/// Refuses a work whose files have conflict markers: an operation of git stopped at them.
+///
+/// # Errors
+/// `WORK_IN_CONFLICT`.
+pub fn without_conflicts(task: &str, notices: &[WorkNotice]) -> Result<(), Error> {
+    let stopped = notices.iter().find(|n| n.kind() == WorkNoticeKind::Operation && n.count > 0);
+    let Some(notice) = stopped else { return Ok(()) };
+    let (text, _) = foundry_service::notice_words(notice);
+    Err(Error::precondition("WORK_IN_CONFLICT", task, format!("the work is not finished: {text}"))
+        .next_action(next_action("WORK_IN_CONFLICT")))
+}
+
 /// Why the work must not be pushed to this branch; none if it may.
 pub fn refused(branch: Branch<'_>) -> Option<Refused> {
     if branch.is_default {
@@ -84,6 +97,9 @@ pub fn next_action(reason: &str) -> &'static str {
         "PUBLISH_NEEDS_FORCE" => {
             "publish with force to replace the commits of the branch, or to another branch"
         }
+        "WORK_IN_CONFLICT" => {
+            "have the agent finish or abort it, then publish; with force the tree is published as it is"
+        }
         "PUSH_NOT_FAST_FORWARD" => "publish to another branch: the host does not let commits be replaced",
         "PUSH_SECRET_FOUND" => {
             "have the agent remove the secret from all commits, then publish squashed; and revoke the secret"
@@ -105,6 +121,21 @@ pub fn next_action(reason: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_with_conflict_markers_are_not_published_unasked() {
+        let notice = |kind: WorkNoticeKind, count| WorkNotice {
+            kind: kind.into(),
+            count,
+            detail: "rebase".to_owned(),
+            ..WorkNotice::default()
+        };
+        let others = [notice(WorkNoticeKind::Operation, 0), notice(WorkNoticeKind::Stash, 2)];
+        assert!(without_conflicts("task", &others).is_ok());
+        let refused = without_conflicts("task", &[notice(WorkNoticeKind::Operation, 1)]).unwrap_err();
+        assert_eq!(refused.reason(), "WORK_IN_CONFLICT");
+        assert_eq!(refused.message(), "the work is not finished: rebase in progress, 1 file in conflict");
+    }
 
     const OWN: Branch<'_> = Branch {
         name: "feat/x",

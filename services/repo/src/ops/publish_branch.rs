@@ -12,7 +12,7 @@ use foundry_store::{Scope, WriteSet};
 
 use crate::context::Context;
 use crate::domain::job::{Job, State, settings, unplanned};
-use crate::domain::publishing::{default_branch, nothing_to_publish};
+use crate::domain::publishing::{default_branch, nothing_to_publish, without_conflicts};
 use crate::domain::work;
 use crate::flow::publish;
 use crate::store::{jobs, repositories};
@@ -24,7 +24,7 @@ const MAX_OPEN: i64 = 100;
 ///
 /// # Errors
 /// `NOT_FOUND`; `INVALID_ARGUMENT` for a branch or a text that git does not take; `FAILED_PRECONDITION` for the default
-/// branch, and for a task without changes; `RESOURCE_EXHAUSTED` for too many unfinished jobs.
+/// branch, for a task without changes and, without force, for one with conflicts; `RESOURCE_EXHAUSTED` for too many unfinished jobs.
 pub async fn publish_branch(
     cx: &Context,
     caller: &Caller,
@@ -68,6 +68,9 @@ async fn decide(
     }
     if work.state != work::State::Importing && !work.has_changes() {
         return Err(nothing_to_publish(&request.task_id));
+    }
+    if !request.force && !request.plan_only {
+        without_conflicts(&request.task_id, &work.notices)?;
     }
     let open = jobs::open(&cx.store, &repository.repository_id).await?;
     if open >= MAX_OPEN {

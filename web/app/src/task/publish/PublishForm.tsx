@@ -4,6 +4,7 @@ import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState, type SubmitEvent } from 'react'
 import { useCommand } from '../../state/command'
 import { ErrorState, sentence } from '../../ui'
+import { Notices } from '../panel/changes/Notices'
 import { isOpen, JobView } from './JobView'
 import { useAuthor } from './useAuthor'
 import { useJobs } from './useJobs'
@@ -113,6 +114,7 @@ function Form({ task, onClose }: Omit<Props, 'opened'>) {
           checked={it.force}
           onChange={(event) => it.setForce(event.currentTarget.checked)}
         />
+        <Notices changes={task.changes} />
         {publish.error !== undefined && !atFields && <ErrorState error={publish.error} title="The branch was not published" compact />}
         {job !== undefined && <JobView job={job} />}
       </Stack>
