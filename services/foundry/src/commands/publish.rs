@@ -25,7 +25,7 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
     let task = gateway.task().get_task(request).await?.into_inner().task.unwrap_or_default();
     let (author_name, author_email) = author(gateway).await?;
     let message = if args.message.is_empty() { task.title } else { args.message };
-    let request = PublishBranchRequest {
+    let mut request = PublishBranchRequest {
         request_id: request_id(),
         task_id: args.task_id,
         to_branch: args.to,
@@ -36,7 +36,11 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
         author_name,
         author_email,
         agent: task.agent,
+        expected_commit: String::new(),
     };
+    if request.force && !request.plan_only {
+        request.expected_commit = expected(gateway, &request).await?;
+    }
     let begun = gateway.repo().publish_branch(request).await?.into_inner().job.unwrap_or_default();
     if args.detach {
         output::one(output, &begun, |job| output::line(&job.job_id))?;
@@ -56,6 +60,22 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
         }
     })?;
     failure(&job).map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Where the branch is by a plan, which is printed: what `--force` replaces must be what the user is shown.
+async fn expected(gateway: &Gateway, request: &PublishBranchRequest) -> Result<String, Failure> {
+    let request = PublishBranchRequest { request_id: request_id(), plan_only: true, ..request.clone() };
+    let begun = gateway.repo().publish_branch(request).await?.into_inner().job.unwrap_or_default();
+    let job = follow::job(gateway, &begun).await?;
+    if let Some(failure) = failure(&job) {
+        return Err(failure);
+    }
+    let planned = job.branches.first().cloned().unwrap_or_default();
+    if planned.new_commit.is_empty() {
+        return Err(Failure::new("detached from the plan: nothing was pushed"));
+    }
+    plan(&planned).iter().for_each(|text| eprintln!("{}", output::inert(text)));
+    Ok(planned.old_commit)
 }
 
 /// Why a job has no effect; none while it runs, or when it is done.

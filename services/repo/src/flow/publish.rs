@@ -175,6 +175,9 @@ async fn planned(
         is_owned: before.is_some() || tip_of.is_some(),
         is_ours: tip_of.is_some(),
         is_named: !job.publish.to_branch.is_empty(),
+        seen: Some(job.publish.expected_commit.as_str()).filter(|c| !c.is_empty()),
+        // A plan is how the requester sees it.
+        replaces: job.publish.force && !job.publish.plan_only,
     };
     if let Some(refused) = refused(known) {
         return Ok(Err((refused, tip.map(str::to_owned))));
@@ -201,7 +204,13 @@ async fn planned(
         squash: job.publish.squash,
         force: job.publish.force,
     };
-    let new = mirror.publishable(&spec).await?;
+    let new = match mirror.publishable(&spec).await {
+        Err(e) if e.reason() == "PUBLISH_NEEDS_FORCE" => {
+            let refused = publishing::Refused { reason: e.reason(), message: e.message().to_owned() };
+            return Ok(Err((refused, tip.map(str::to_owned))));
+        }
+        new => new?,
+    };
     if let (true, Some(replaced)) = (new.rewrites, &spec.tip) {
         mirror.keep_replaced(&WorkName::parse(job.job_id.as_str())?, replaced).await?;
     }

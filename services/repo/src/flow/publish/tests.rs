@@ -241,10 +241,23 @@ async fn a_push_by_somebody_else_is_a_refusal_that_names_both_commits_and_change
         assert!(message.contains(&ours) && message.contains(&theirs), "{message}");
         assert_eq!((&job.branches[0].found_commit, p.refs()), (&theirs, before.clone()));
     }
-    // Once it was seen, it may be replaced deliberately.
+    // That the service knows it does not mean that the requester does.
     p.refresh().await;
-    assert_eq!(state(&p.publish(|_| {}).await), (JobState::Failed, "PUBLISH_NEEDS_FORCE"));
-    let forced = p.publish(|r| r.force = true).await;
+    let refused = p.publish(|_| {}).await;
+    assert_eq!(state(&refused), (JobState::Failed, "PUBLISH_NEEDS_FORCE"));
+    assert_eq!(refused.branches[0].found_commit, theirs);
+    let forced = |seen: &str| {
+        let seen = seen.to_owned();
+        p.publish(move |r| (r.force, r.expected_commit) = (true, seen))
+    };
+    for seen in ["", ours.as_str()] {
+        let job = forced(seen).await;
+        assert_eq!((state(&job), p.refs()), ((JobState::Failed, "BRANCH_MOVED"), before.clone()));
+    }
+    // Once it was seen, it may be replaced deliberately.
+    let plan = p.publish(|r| (r.force, r.plan_only) = (true, true)).await;
+    assert_eq!((state(&plan), &plan.branches[0].old_commit), ((JobState::Done, ""), &theirs));
+    let forced = forced(&plan.branches[0].old_commit).await;
     assert_eq!((state(&forced), p.tip("feat/work")), ((JobState::Done, ""), ours));
 }
 
