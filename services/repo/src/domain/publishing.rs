@@ -113,6 +113,7 @@ pub fn next_action(reason: &str) -> &'static str {
         "PUSH_DECLINED" => "do what the host says, then publish again",
         "GIT_AUTH_REQUIRED" => "give Foundry access to the repository",
         "GIT_REMOTE_NOT_FOUND" => "check the URL of the repository",
+        "REPOSITORY_REMOVED" => "register the repository again, and begin another task on it",
         "WORK_MISSING" => "start a turn of the task: its end brings the work again",
         _ => "publish again",
     }

@@ -18,7 +18,7 @@ use crate::broker::{self, Remote};
 use crate::context::Context;
 use crate::domain::job::{self, Job, State};
 use crate::domain::publishing::{self, Branch, moved, refused};
-use crate::domain::repository::Repository;
+use crate::domain::repository::{self, Repository};
 use crate::domain::work::{self, Work};
 use crate::flow::sync;
 use crate::store::branches::{self, BranchRow};
@@ -91,16 +91,19 @@ struct Loaded {
     mirror: Mirror,
 }
 
-/// None when job, work or repository are gone.
-async fn load(cx: &Context, flow: &StageContext) -> Result<Option<Loaded>> {
+/// How the stage ends instead when the job or the repository is gone or going.
+async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<Loaded, Outcome>> {
     let id: JobId = flow.subject_id().parse()?;
-    let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(None) };
-    let Some(work) = works::find(&cx.store, &job.task_id).await? else { return Ok(None) };
-    let Some(repository) = repositories::find(&cx.store, &job.repository_id).await? else { return Ok(None) };
+    let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Err(Outcome::done())) };
+    let repository = repositories::find(&cx.store, &job.repository_id).await?;
+    let repository = repository.filter(|r| r.state != repository::State::Deleting);
+    let (Some(repository), Some(work)) = (repository, works::find(&cx.store, &job.task_id).await?) else {
+        return Ok(Err(Outcome::fail("REPOSITORY_REMOVED", "the repository is being removed")));
+    };
     let path = cx.mirror_path(&job.repository_id);
     let mirror = Mirror::open(&cx.git, path, MirrorLimits::default()).await?;
     let branch = BranchName::parse(&job.branch.branch)?;
-    Ok(Some(Loaded { job, work, repository, branch, mirror }))
+    Ok(Ok(Loaded { job, work, repository, branch, mirror }))
 }
 
 /// Waits for earlier jobs on the branch, and for an import of newer work that is under way.
@@ -123,7 +126,10 @@ async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
 
 /// Makes the commits, and decides whether they may be pushed to where the branch is now.
 async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
-    let Some(loaded) = load(cx, flow).await? else { return Ok(Outcome::done()) };
+    let loaded = match load(cx, flow).await? {
+        Ok(loaded) => loaded,
+        Err(ended) => return Ok(ended),
+    };
     flow.progress("asking the remote where the branch is").await;
     let remote = broker::remote(cx, &loaded.repository).await?;
     let planned = tokio::select! {
@@ -232,7 +238,10 @@ fn show_plan(job: &mut Job, new: Publishable) {
 
 /// Pushes, unless the remote has the commit already: then an earlier attempt has arrived.
 async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
-    let Some(loaded) = load(cx, flow).await? else { return Ok(Outcome::done()) };
+    let loaded = match load(cx, flow).await? {
+        Ok(loaded) => loaded,
+        Err(ended) => return Ok(ended),
+    };
     if loaded.job.publish.plan_only {
         return Ok(Outcome::done());
     }
@@ -318,7 +327,10 @@ async fn pushed(loaded: &Loaded, remote: &RemoteUrl) -> std::result::Result<Arri
 
 /// Makes mirror, branches and work know what the remote has, and has the repository synchronized.
 async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
-    let Some(loaded) = load(cx, flow).await? else { return Ok(Outcome::done()) };
+    let loaded = match load(cx, flow).await? {
+        Ok(loaded) => loaded,
+        Err(ended) => return Ok(ended),
+    };
     let Loaded { job, mut work, repository, branch, mirror } = loaded;
     if job.publish.plan_only {
         return Ok(Outcome::done());
@@ -355,10 +367,8 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let row =
         BranchRow { name: branch.to_string(), commit_id: commit.to_string(), commit_time: now, subject };
     branches::put(&mut ws, &job.repository_id, &row);
-    if repository.state != crate::domain::repository::State::Deleting {
-        let on_behalf = (flow.flow().user_id.as_str(), flow.traceparent());
-        sync::schedule(cx, &mut ws, &repository, on_behalf).await?;
-    }
+    let on_behalf = (flow.flow().user_id.as_str(), flow.traceparent());
+    sync::schedule(cx, &mut ws, &repository, on_behalf).await?;
     Ok(Outcome::done().recording(ws))
 }
 

@@ -8,14 +8,16 @@ use foundry_proto::common::v1::{Condition, Role};
 use foundry_proto::repo::v1::{PublishBranchRequest, PublishBranchResponse};
 use foundry_server::RequestContext;
 use foundry_service::{RequestKey, audit, with_detail};
-use foundry_store::{Scope, WriteSet};
+use foundry_store::{Guard, Scope, WriteSet};
 
 use crate::context::Context;
 use crate::domain::job::{Job, State, settings, unplanned};
 use crate::domain::publishing::{default_branch, nothing_to_publish};
+use crate::domain::repository::State as RepositoryState;
 use crate::domain::work;
 use crate::flow::publish;
-use crate::store::{jobs, repositories};
+use crate::store::jobs;
+use crate::store::repositories::{self, REPOSITORIES};
 
 /// Most unfinished jobs of a repository.
 const MAX_OPEN: i64 = 100;
@@ -99,6 +101,11 @@ async fn decide(
     };
     let mut ws = WriteSet::new();
     let rev = ws.scope(Scope::organization(&job.organization_id));
+    // Its deletion may begin at the same moment, and would not see this job.
+    let id = ("repository_id", job.repository_id.as_str().into());
+    let deleting = ("state", RepositoryState::Deleting.as_str().into());
+    ws.guard(Guard::exists(&REPOSITORIES, std::slice::from_ref(&id)));
+    ws.guard(Guard::absent(&REPOSITORIES, &[id, deleting]));
     jobs::insert(&mut ws, rev, &job);
     for old in jobs::outdated(&cx.store, &job.repository_id).await? {
         jobs::remove(&mut ws, rev, &old);

@@ -448,6 +448,21 @@ async fn jobs_go_with_their_repository() {
     assert!(p.f.cx.store.query("SELECT job_id FROM jobs", &[]).await.unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn nothing_is_pushed_from_a_repository_that_is_being_deleted() {
+    let p = Published::new().await;
+    let (id, before) = (p.started(|_| {}).await, p.refs());
+    let mut ws = WriteSet::new();
+    let repository = [("repository_id", p.repository.repository_id.as_str().into())];
+    let deleting = repository::State::Deleting.as_str();
+    ws.update_where(&repositories::REPOSITORIES, &repository, &[("state", deleting.into())]);
+    p.f.cx.store.commit(ws).await.unwrap();
+    p.f.engine.run_until_idle().await.unwrap();
+    assert_eq!((state(&p.job(&id).await), p.refs()), ((JobState::Failed, "REPOSITORY_REMOVED"), before));
+    let refused = publish_branch(&p.f.cx, &p.f.member, p.request(|_| {})).await.unwrap_err();
+    assert_eq!(refused.reason(), "REPOSITORY_DELETING");
+}
+
 /// Keys of the changes of the watch after a revision, for the organization and for the repository; a `-` marks deleted ones.
 async fn watched(p: &Published, after: i64) -> [Vec<String>; 2] {
     use foundry_watch_hub::View as _;
