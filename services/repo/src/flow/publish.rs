@@ -143,7 +143,9 @@ async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             job.branch.old_commit = tip.unwrap_or_default();
             show_plan(&mut job, new);
             job.branch.work_commit = work.head_commit;
-            Ok(Outcome::done().recording(with_branch(&job)))
+            let mut ws = with_branch(&job);
+            remote.learned(cx, &mut ws, Ok(())).await?;
+            Ok(Outcome::done().recording(ws))
         }
         Ok(Err((refused, found))) => {
             let mut job = loaded.job;
@@ -262,6 +264,7 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
                 "branch": job.branch.branch, "old": job.branch.old_commit, "new": job.branch.new_commit,
             });
             ws.audit(with_detail(record, detail));
+            remote.learned(cx, &mut ws, Ok(())).await?;
             return Ok(Outcome::done().recording(ws));
         }
         Ok(Arrival::Moved(found)) => {
