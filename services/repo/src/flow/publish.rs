@@ -49,6 +49,8 @@ const RETRY: Retry =
 const RECORD: Retry =
     Retry { initial: Duration::from_millis(250), factor: 2, max_delay: Duration::from_secs(60), budget: 30 };
 
+/// So long after its creation a job waits for an import.
+const IMPORT_WAIT: Duration = Duration::from_secs(2 * 60);
 /// Most characters of the remote's words in a condition.
 const MAX_SAID: usize = 300;
 
@@ -106,7 +108,7 @@ async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<L
     Ok(Ok(Loaded { job, work, repository, branch, mirror }))
 }
 
-/// Waits for earlier jobs on the branch, and for an import of newer work that is under way.
+/// Waits for earlier jobs on the branch, and for a while for an import of newer work that is under way.
 async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let id: JobId = flow.subject_id().parse()?;
     let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
@@ -116,10 +118,12 @@ async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         return Ok(Outcome::wait(job.turn(), text).because(reason));
     }
     let work = works::find(&cx.store, &job.task_id).await?;
-    if work.is_some_and(|w| w.state == work::State::Importing) {
+    let until = job.create_time.plus(IMPORT_WAIT);
+    // After that, the last version that is readable is published.
+    if cx.env.clock.now() < until && work.is_some_and(|w| w.state == work::State::Importing) {
         let (reason, text) = ("WORK_IMPORTING", "the newest work of the task is being imported");
         let key = super::import::imported_key(&job.task_id);
-        return Ok(Outcome::wait(key, text).because(reason));
+        return Ok(Outcome::wait(key, text).because(reason).until(until));
     }
     Ok(Outcome::done())
 }

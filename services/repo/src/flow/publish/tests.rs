@@ -463,6 +463,22 @@ async fn nothing_is_pushed_from_a_repository_that_is_being_deleted() {
     assert_eq!(refused.reason(), "REPOSITORY_DELETING");
 }
 
+#[tokio::test]
+async fn an_import_that_does_not_end_delays_a_job_only_for_a_while() {
+    let p = Published::new().await;
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&p.f.organization));
+    let work = Work { state: work::State::Importing, ..p.work().await };
+    works::save(&mut ws, rev, &work);
+    p.f.cx.store.commit(ws).await.unwrap();
+    let waits = p.publish(|_| {}).await;
+    assert_eq!(state(&waits), (JobState::Queued, "WORK_IMPORTING"));
+    p.f.env.clock.advance(IMPORT_WAIT);
+    p.f.engine.run_until_idle().await.unwrap();
+    let job = p.job(&waits.job_id).await;
+    assert_eq!((state(&job), p.tip("feat/work")), ((JobState::Done, ""), job.branches[0].new_commit.clone()));
+}
+
 /// Keys of the changes of the watch after a revision, for the organization and for the repository; a `-` marks deleted ones.
 async fn watched(p: &Published, after: i64) -> [Vec<String>; 2] {
     use foundry_watch_hub::View as _;
