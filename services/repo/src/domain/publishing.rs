@@ -115,8 +115,15 @@ pub fn next_action(reason: &str) -> &'static str {
         "GIT_REMOTE_NOT_FOUND" => "check the URL of the repository",
         "REPOSITORY_REMOVED" => "register the repository again, and begin another task on it",
         "WORK_MISSING" => "start a turn of the task: its end brings the work again",
-        _ => "publish again",
+        _ => ANYTHING_ELSE,
     }
+}
+
+const ANYTHING_ELSE: &str = "publish again";
+
+/// Whether a publication that failed with this reason has certainly not changed the remote.
+pub fn is_refusal(reason: &str) -> bool {
+    next_action(reason) != ANYTHING_ELSE
 }
 
 #[cfg(test)]

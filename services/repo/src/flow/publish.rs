@@ -51,6 +51,8 @@ const RECORD: Retry =
 
 /// So long after its creation a job waits for an import.
 const IMPORT_WAIT: Duration = Duration::from_secs(2 * 60);
+/// What a user can do when a push may have arrived.
+const PUBLISH_AGAIN: &str = "publish again: what has arrived is not pushed twice";
 /// Most characters of the remote's words in a condition.
 const MAX_SAID: usize = 300;
 
@@ -364,7 +366,11 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let head = work.readable_commit()?;
     publication.commits_since = match commits_since(&mirror, Some(&publication), &head).await {
         Ok(count) => count,
-        Err(e) => return Ok(Outcome::retry(e.reason(), e.message())),
+        Err(e) => {
+            // The next import counts again; that the work is published is not to be lost for it.
+            tracing::warn!(job = %job.job_id, reason = e.reason(), stderr = e.stderr(), "commits not counted");
+            0
+        }
     };
     work.publication = Some(publication);
     let mut ws = WriteSet::new();
@@ -462,14 +468,19 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
             let next = broker::next_action(&flow.reason);
             next.unwrap_or_else(|| publishing::next_action(&flow.reason))
                 .clone_into(&mut condition.next_action);
+            let is_refused =
+                broker::next_action(&flow.reason).is_some() || publishing::is_refusal(&flow.reason);
+            if flow.stage == RECORDING || (flow.stage == PUSHING && !is_refused) {
+                condition.message.push_str("; the remote may have the new commit");
+                PUBLISH_AGAIN.clone_into(&mut condition.next_action);
+            }
         }
         State::Cancelled => {
             "CANCELLED".clone_into(&mut condition.reason);
             let (message, next) = match flow.stage.as_str() {
-                PUSHING | RECORDING => (
-                    "cancelled during the push: the remote may have the new commit",
-                    "publish again: what has arrived is not pushed twice",
-                ),
+                PUSHING | RECORDING => {
+                    ("cancelled during the push: the remote may have the new commit", PUBLISH_AGAIN)
+                }
                 _ => ("cancelled before anything was pushed", ""),
             };
             message.clone_into(&mut condition.message);

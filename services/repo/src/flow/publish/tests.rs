@@ -420,6 +420,25 @@ async fn a_remote_that_cannot_be_reached_is_tried_again_visibly() {
 }
 
 #[tokio::test]
+async fn a_push_whose_end_is_not_known_is_said_to_have_arrived_perhaps() {
+    let p = Published::new().await;
+    let job = p.publish(|_| {}).await;
+    let job = jobs::find(&p.f.cx.store, &job.job_id.parse().unwrap()).await.unwrap().unwrap();
+    let flow = foundry_flow::find(&p.f.cx.store, &job.flow_id).await.unwrap().unwrap();
+    let said = |stage: &str, reason: &str| {
+        let flow = FlowStatus { stage: stage.into(), reason: reason.into(), ..flow.clone() };
+        let shown = condition(State::Failed, &flow);
+        let is_open = shown.message.contains("the remote may have the new commit");
+        assert_eq!(is_open, shown.next_action == PUBLISH_AGAIN);
+        is_open
+    };
+    assert!(!said(PLANNING, "GIT_REMOTE_UNREACHABLE"));
+    assert!(said(PUSHING, "GIT_REMOTE_UNREACHABLE"));
+    assert!(!said(PUSHING, "BRANCH_PROTECTED") && !said(PUSHING, "REPOSITORY_CREDENTIALS_REFUSED"));
+    assert!(said(RECORDING, "INTERNAL"));
+}
+
+#[tokio::test]
 async fn strangers_neither_see_nor_start_nor_cancel_jobs_and_a_repeat_is_the_same_job() {
     let p = Published::new().await;
     let refused = publish_branch(&p.f.cx, &p.f.stranger, p.request(|_| {})).await.unwrap_err();
