@@ -111,6 +111,11 @@ pub fn turn(repository: &str, branch: &str) -> String {
     format!("jobs/{repository}/{branch}")
 }
 
+/// The key that is signalled when a job of an organization has ended.
+pub fn turn_of_organization(organization: &str) -> String {
+    format!("jobs/{organization}")
+}
+
 /// The plan of a job that has not begun.
 pub fn unplanned(branch: &str) -> JobBranch {
     JobBranch { branch: branch.to_owned(), state: JobBranchState::Pending.into(), ..JobBranch::default() }

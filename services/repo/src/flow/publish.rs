@@ -49,6 +49,8 @@ const RETRY: Retry =
 const RECORD: Retry =
     Retry { initial: Duration::from_millis(250), factor: 2, max_delay: Duration::from_secs(60), budget: 30 };
 
+/// Jobs of one organization at once: its slow remotes leave room for the others'.
+const MAX_AT_ONCE: i64 = 3;
 /// So long after its creation a job waits for an import.
 const IMPORT_WAIT: Duration = Duration::from_secs(2 * 60);
 /// What a user can do when a push may have arrived.
@@ -110,7 +112,7 @@ async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<L
     Ok(Ok(Loaded { job, work, repository, branch, mirror }))
 }
 
-/// Waits for earlier jobs on the branch, and for a while for an import of newer work that is under way.
+/// Waits for earlier jobs on the branch, for those of the organization if they are many, and for a while for an import of newer work that is under way.
 async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let id: JobId = flow.subject_id().parse()?;
     let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
@@ -118,6 +120,11 @@ async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         let text = format!("the job {earlier} on the same branch comes first");
         let reason = "JOB_QUEUED";
         return Ok(Outcome::wait(job.turn(), text).because(reason));
+    }
+    if jobs::heads_before(&cx.store, &job).await? >= MAX_AT_ONCE {
+        let text = format!("{MAX_AT_ONCE} earlier jobs of the organization come first");
+        let key = job::turn_of_organization(job.organization_id.as_str());
+        return Ok(Outcome::wait(key, text).because("JOB_QUEUED"));
     }
     let work = works::find(&cx.store, &job.task_id).await?;
     let until = job.create_time.plus(IMPORT_WAIT);
@@ -457,6 +464,9 @@ impl Projection for Shown {
         {
             foundry_flow::signal(&mut ws, &self.0, &job::turn(&input.repository_id, &input.branch));
         }
+        if state.is_finished() {
+            foundry_flow::signal(&mut ws, &self.0, &job::turn_of_organization(organization.as_str()));
+        }
         ws
     }
 }
@@ -487,8 +497,7 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
             next.clone_into(&mut condition.next_action);
         }
         State::Queued if flow.wait_key.is_some() => {
-            let waits =
-                if flow.reason == "JOB_QUEUED" { "an earlier job on the branch" } else { "an import" };
+            let waits = if flow.reason == "JOB_QUEUED" { "an earlier job" } else { "an import" };
             waits.clone_into(&mut condition.waiting_on);
             "none needed: it begins by itself".clone_into(&mut condition.next_action);
         }

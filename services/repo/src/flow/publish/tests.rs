@@ -369,6 +369,34 @@ async fn a_queued_job_names_the_one_that_it_waits_for() {
 }
 
 #[tokio::test]
+async fn no_more_than_three_jobs_of_an_organization_are_under_way_and_the_next_follows() {
+    let p = Published::new().await;
+    let mut ws = WriteSet::new();
+    let is = [("repository_id", p.repository.repository_id.as_str().into())];
+    let url = p.repository.url.clone();
+    ws.update_where(
+        &repositories::REPOSITORIES,
+        &is,
+        &[("url", "https://foundry-no-such-host.invalid/x".into())],
+    );
+    p.f.cx.store.commit(ws).await.unwrap();
+    let mut ids = Vec::new();
+    for branch in ["a", "b", "c", "d"] {
+        ids.push(p.started(|r| r.to_branch = branch.into()).await);
+    }
+    p.f.engine.run_until_idle().await.unwrap();
+    assert_eq!(state(&p.job(&ids[2]).await), (JobState::Running, "GIT_REMOTE_UNREACHABLE"));
+    assert_eq!(state(&p.job(&ids[3]).await), (JobState::Queued, "JOB_QUEUED"));
+    let mut ws = WriteSet::new();
+    ws.update_where(&repositories::REPOSITORIES, &is, &[("url", url.into())]);
+    p.f.cx.store.commit(ws).await.unwrap();
+    let cancel = CancelJobRequest { job_id: ids[0].clone(), ..CancelJobRequest::default() };
+    cancel_job(&p.f.cx, &p.f.member, cancel).await.unwrap();
+    p.f.engine.run_until_idle().await.unwrap();
+    assert_eq!(state(&p.job(&ids[3]).await), (JobState::Done, ""));
+}
+
+#[tokio::test]
 async fn a_push_that_arrived_before_a_cancel_is_the_tasks_own() {
     let p = Published::new().await;
     let id = p.started(|_| {}).await;
