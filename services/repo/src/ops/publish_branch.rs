@@ -125,3 +125,30 @@ async fn decide(
     ws.audit(with_detail(record, detail));
     Ok((ws, PublishBranchResponse { job: Some(job.to_proto()), rev: 0 }))
 }
+
+#[cfg(test)]
+mod tests {
+    use foundry_core::TaskId;
+    use foundry_store::CommitError;
+
+    use super::*;
+    use crate::ops::import_work::import_work;
+    use crate::testing::{Fixture, stream};
+
+    #[tokio::test]
+    async fn a_job_is_not_written_when_the_deletion_of_the_repository_has_begun_since_it_was_decided() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let parts = f.work(&repository, &task, &[("a.txt", "a\n")]);
+        import_work(&f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let request = PublishBranchRequest { task_id: task.to_string(), ..PublishBranchRequest::default() };
+        let (decided, _) = decide(&f.cx, &f.member, &request).await.unwrap();
+        let mut ws = WriteSet::new();
+        let is = [("repository_id", repository.repository_id.as_str().into())];
+        ws.update_where(&REPOSITORIES, &is, &[("state", RepositoryState::Deleting.as_str().into())]);
+        f.cx.store.commit(ws).await.unwrap();
+        let refused = f.cx.store.commit(decided).await.unwrap_err();
+        assert!(matches!(refused, CommitError::GuardFailed { .. }), "{refused:?}");
+    }
+}
