@@ -318,7 +318,7 @@ pub struct PublishTask {
     /// Only show what would be pushed.
     #[arg(long)]
     pub plan: bool,
-    /// Replace commits of the branch at the remote, if it is still where it was last seen.
+    /// Replace commits of the branch at the remote. Makes a plan first, and pushes if the branch is still where that saw it.
     #[arg(long)]
     pub force: bool,
     /// Return immediately instead of following.

@@ -94,7 +94,7 @@ impl Remote {
     }
 
     /// Adds what the use of the credential has shown to a write set: whether it was accepted, and the key of the host
-    /// on the first connection.
+    /// on the first connection. That one repository refuses the credential of its host says nothing of the others.
     ///
     /// # Errors
     /// `INTERNAL` when it cannot be encoded.
@@ -104,6 +104,30 @@ impl Remote {
         ws: &mut WriteSet,
         result: std::result::Result<(), &GitError>,
     ) -> Result<()> {
+        let is_own = self.credential.as_ref().is_some_and(|c| c.repository_id.is_some());
+        self.judged(cx, ws, result, |e| is_own || e.reason() == "REPOSITORY_HOST_KEY_CHANGED").await
+    }
+
+    /// As [`Self::learned`], after a test of the credential itself.
+    ///
+    /// # Errors
+    /// `INTERNAL` when it cannot be encoded.
+    pub async fn tested(
+        &self,
+        cx: &Context,
+        ws: &mut WriteSet,
+        result: std::result::Result<(), &GitError>,
+    ) -> Result<()> {
+        self.judged(cx, ws, result, |_| true).await
+    }
+
+    async fn judged(
+        &self,
+        cx: &Context,
+        ws: &mut WriteSet,
+        result: std::result::Result<(), &GitError>,
+        fails: impl Fn(&GitError) -> bool,
+    ) -> Result<()> {
         let (Some(old), Some(access)) = (&self.credential, &self.access) else { return Ok(()) };
         let now = cx.env.clock.now();
         let mut new = old.clone();
@@ -112,7 +136,7 @@ impl Remote {
         }
         match result {
             Ok(()) => (new.state, new.condition) = (State::Working, Condition::default()),
-            Err(e) if is_about_access(e) => {
+            Err(e) if is_about_access(e) && fails(e) => {
                 (new.state, new.condition) = (State::Failed, condition(e.reason(), e.message()));
             }
             // Whether the remote accepts it is not known.

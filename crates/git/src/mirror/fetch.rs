@@ -18,7 +18,7 @@ const MAX_SHOWN: usize = 100;
 
 /// In the mirror: the digest of the remote's listing after the last complete fetch. Without it, the next fetch is a
 /// whole one.
-const LISTED: &str = "foundry-listed";
+pub(super) const LISTED: &str = "foundry-listed";
 
 /// What a fetch found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,7 +240,7 @@ impl Listing {
     }
 }
 
-async fn remove_if_there(path: &Path) -> Result<()> {
+pub(super) async fn remove_if_there(path: &Path) -> Result<()> {
     let path = path.to_owned();
     blocking(move || super::remove_if_there(&path))
         .await?

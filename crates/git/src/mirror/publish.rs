@@ -1,6 +1,7 @@
 //! The commits that are published of a work. They are made in the mirror without a work tree, and depend on nothing but
 //! the work and the specification: the same input gives the same commits.
 
+use super::fetch::{LISTED, remove_if_there};
 use super::{Mirror, Revision};
 use crate::{CommitId, GitError, GitErrorKind, Result};
 
@@ -115,6 +116,8 @@ impl Mirror {
         work: (&crate::WorkName, &CommitId),
     ) -> Result<()> {
         let _lock = self.lock().await?;
+        // The mirror is not what was listed any more: the branch may be gone again by the next fetch.
+        remove_if_there(&self.dir.join(LISTED)).await?;
         let kept = format!("update {} {}\n", work.0.published_ref(), work.1);
         self.command("update-ref").args(["--no-deref", "--stdin"]).stdin(kept).run().await?;
         let moved = format!("update {} {commit}\n", branch.to_ref());

@@ -87,7 +87,8 @@ impl Mirror {
             .operands([endpoint.operand.as_os_str()])
             .operands([format!("{commit}:{full}")])
             .run_any()
-            .await?;
+            .await
+            .map_err(|e| endpoint.explain(e))?;
         if pushed.code == 0 {
             return Ok(Pushed::Accepted);
         }

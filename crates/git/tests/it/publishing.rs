@@ -228,6 +228,10 @@ async fn the_mirror_has_the_branch_and_keeps_the_published_work() {
     sandbox.mirror.record_published(&branch("feat/x"), &head, (&work(), &head)).await.unwrap();
     assert_eq!(lab.rev(sandbox.mirror.dir(), "refs/heads/feat/x"), head);
     assert_eq!(lab.rev(sandbox.mirror.dir(), "refs/foundry/published/task_1"), head);
+    // The remote lists what it listed before the push: the branch was deleted there.
+    assert!(sandbox.mirror.fetch(&lab.remote()).await.unwrap().changed);
+    assert!(!sandbox.mirror.fetch(&lab.remote()).await.unwrap().changed);
+    sandbox.mirror.record_published(&branch("feat/x"), &head, (&work(), &head)).await.unwrap();
     // A branch that stands in the way is reported; the next fetch finds out what became of it.
     let clash = sandbox.mirror.record_published(&branch("feat/x/y"), &head, (&work(), &head)).await;
     assert!(clash.is_err());

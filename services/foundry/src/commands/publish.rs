@@ -27,7 +27,7 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
     let (author_name, author_email) = author(gateway).await?;
     let left_out = left_out(&task);
     let message = if args.message.is_empty() { task.title } else { args.message };
-    let request = PublishBranchRequest {
+    let mut request = PublishBranchRequest {
         request_id: request_id(),
         task_id: args.task_id,
         to_branch: args.to,
@@ -38,7 +38,11 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
         author_name,
         author_email,
         agent: task.agent,
+        expected_commit: String::new(),
     };
+    if request.force && !request.plan_only {
+        request.expected_commit = expected(gateway, &request).await?;
+    }
     let begun = gateway.repo().publish_branch(request).await?.into_inner().job.unwrap_or_default();
     if args.detach {
         output::one(output, &begun, |job| output::line(&job.job_id))?;
@@ -72,6 +76,22 @@ fn left_out(task: &Task) -> Vec<String> {
         );
     }
     lines
+}
+
+/// Where the branch is by a plan, which is printed: what `--force` replaces must be what the user is shown.
+async fn expected(gateway: &Gateway, request: &PublishBranchRequest) -> Result<String, Failure> {
+    let request = PublishBranchRequest { request_id: request_id(), plan_only: true, ..request.clone() };
+    let begun = gateway.repo().publish_branch(request).await?.into_inner().job.unwrap_or_default();
+    let job = follow::job(gateway, &begun).await?;
+    if let Some(failure) = failure(&job) {
+        return Err(failure);
+    }
+    let planned = job.branches.first().cloned().unwrap_or_default();
+    if planned.new_commit.is_empty() {
+        return Err(Failure::new("detached from the plan: nothing was pushed"));
+    }
+    plan(&planned).iter().for_each(|text| eprintln!("{}", output::inert(text)));
+    Ok(planned.old_commit)
 }
 
 /// Why a job has no effect; none while it runs, or when it is done.

@@ -261,7 +261,9 @@ pub fn accept(kind: Kind, username: &str, secret: &str) -> Result<Accepted> {
     if username.contains(|c: char| c == ':' || c.is_control()) {
         return Err(Error::invalid_field("username", "must not contain ':' or control characters"));
     }
-    let shown = secret.char_indices().rev().nth(3).filter(|_| secret.len() >= SHOWN_FROM);
+    // A password is short and may be in use elsewhere.
+    let is_shown = kind == Kind::Token && secret.len() >= SHOWN_FROM;
+    let shown = secret.char_indices().rev().nth(3).filter(|_| is_shown);
     let hint = shown.map_or("", |(at, _)| &secret[at..]).to_owned();
     let username = username.to_owned();
     Ok(Accepted { secret: Secret::new(secret), username, hint, public_key: String::new() })
@@ -352,7 +354,8 @@ pub mod tests {
     fn a_token_shows_its_end_and_a_key_its_fingerprint() {
         let token = accept(Kind::Token, "", "ghp_0123456789abcdefwxyz").unwrap();
         assert_eq!((token.username.as_str(), token.hint.as_str()), ("x-access-token", "wxyz"));
-        assert_eq!(accept(Kind::Basic, "me", "short").unwrap().hint, "");
+        assert_eq!(accept(Kind::Token, "", "short").unwrap().hint, "");
+        assert_eq!(accept(Kind::Basic, "me", "a long password of many words").unwrap().hint, "");
         let key = accept(Kind::SshKey, "", &KEY.replace('\n', "\r\n")).unwrap();
         assert!(key.hint.starts_with("SHA256:") && key.public_key.starts_with("ssh-ed25519 AAAA"), "{key:?}");
         assert_eq!(key.secret.expose_str(), Some(KEY));

@@ -1,6 +1,7 @@
 //! An action on branches of a repository's remote.
 
 use foundry_core::{Error, FlowId, JobId, OrganizationId, RepositoryId, Result, TaskId, Timestamp};
+use foundry_git::CommitId;
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1::{self, JobBranch, JobBranchState, PublishBranchRequest, PublishSettings};
 
@@ -110,6 +111,11 @@ pub fn turn(repository: &str, branch: &str) -> String {
     format!("jobs/{repository}/{branch}")
 }
 
+/// The key that is signalled when a job of an organization has ended.
+pub fn turn_of_organization(organization: &str) -> String {
+    format!("jobs/{organization}")
+}
+
 /// The plan of a job that has not begun.
 pub fn unplanned(branch: &str) -> JobBranch {
     JobBranch { branch: branch.to_owned(), state: JobBranchState::Pending.into(), ..JobBranch::default() }
@@ -133,7 +139,11 @@ pub fn settings(request: &PublishBranchRequest, branch: &str) -> Result<PublishS
         author_name: or(&request.author_name, "Foundry"),
         author_email: or(&request.author_email, "foundry@localhost"),
         agent: or(&request.agent, "Foundry agent"),
+        expected_commit: request.expected_commit.clone(),
     };
+    if !settings.expected_commit.is_empty() && CommitId::parse(&settings.expected_commit).is_err() {
+        return Err(Error::invalid_field("expected_commit", "must be the full id of a commit"));
+    }
     if settings.message.len() > MAX_MESSAGE {
         return Err(Error::invalid_field("message", format!("must be at most {MAX_MESSAGE} bytes")));
     }
@@ -186,6 +196,7 @@ mod tests {
         for email in ["a b@c", "a\n@b", "<a@b>", "@", &"x".repeat(255)] {
             assert!(asked(|r| r.author_email = email.to_owned()).is_err(), "{email:?}");
         }
+        assert!(asked(|r| r.expected_commit = "abc".to_owned()).is_err());
         assert!(asked(|r| r.message = "a\0b".to_owned()).is_err());
         assert!(asked(|r| r.message = "x".repeat(5_000)).is_err());
     }

@@ -20,6 +20,10 @@ pub struct Branch<'a> {
     pub is_ours: bool,
     /// Whether the request names it.
     pub is_named: bool,
+    /// Where the requester has seen it.
+    pub seen: Option<&'a str>,
+    /// Whether commits that the requester must have seen may be replaced.
+    pub replaces: bool,
 }
 
 /// Why a push is not tried.
@@ -66,6 +70,10 @@ pub fn refused(branch: Branch<'_>) -> Option<Refused> {
     if branch.tip != branch.recorded && !branch.is_ours {
         return Some(moved(branch.name, branch.recorded, branch.tip));
     }
+    let must_be_seen = branch.seen.is_some() || (branch.replaces && branch.tip.is_some());
+    if must_be_seen && branch.tip != branch.seen && !branch.is_ours {
+        return Some(unseen(branch.name, branch.seen, branch.tip));
+    }
     if branch.tip.is_some() && !branch.is_owned && !branch.is_named {
         let message = format!("the remote has a branch {} that this task has not published", branch.name);
         return Some(Refused { reason: "BRANCH_NOT_OWNED", message });
@@ -82,6 +90,14 @@ pub fn moved(name: &str, expected: Option<&str>, found: Option<&str>) -> Refused
         place(expected),
         place(found)
     );
+    Refused { reason: "BRANCH_MOVED", message }
+}
+
+/// The branch is not where the requester has seen it; a background synchronization may know it already.
+fn unseen(name: &str, seen: Option<&str>, found: Option<&str>) -> Refused {
+    let seen = seen.map_or("was not seen by the requester".to_owned(), |c| format!("was seen at {c}"));
+    let found = found.map_or("absent".to_owned(), |c| format!("at {c}, which is not work of this task"));
+    let message = format!("the branch {name} {seen}, and is {found}; nothing was pushed");
     Refused { reason: "BRANCH_MOVED", message }
 }
 
@@ -113,9 +129,17 @@ pub fn next_action(reason: &str) -> &'static str {
         "PUSH_DECLINED" => "do what the host says, then publish again",
         "GIT_AUTH_REQUIRED" => "give Foundry access to the repository",
         "GIT_REMOTE_NOT_FOUND" => "check the URL of the repository",
+        "REPOSITORY_REMOVED" => "register the repository again, and begin another task on it",
         "WORK_MISSING" => "start a turn of the task: its end brings the work again",
-        _ => "publish again",
+        _ => ANYTHING_ELSE,
     }
+}
+
+const ANYTHING_ELSE: &str = "publish again";
+
+/// Whether a publication that failed with this reason has certainly not changed the remote.
+pub fn is_refusal(reason: &str) -> bool {
+    next_action(reason) != ANYTHING_ELSE
 }
 
 #[cfg(test)]
@@ -145,6 +169,8 @@ mod tests {
         is_owned: false,
         is_ours: false,
         is_named: false,
+        seen: None,
+        replaces: false,
     };
 
     fn reason(branch: Branch<'_>) -> &'static str {
@@ -175,6 +201,18 @@ mod tests {
             }
         }
         assert_eq!(reason(Branch { tip: Some("b"), is_ours: true, ..both }), "");
+    }
+
+    #[test]
+    fn commits_of_others_are_replaced_only_where_the_requester_has_seen_them() {
+        let there = Branch { tip: Some("b"), recorded: Some("b"), is_owned: true, replaces: true, ..OWN };
+        assert_eq!(reason(there), "BRANCH_MOVED");
+        assert_eq!(reason(Branch { seen: Some("a"), ..there }), "BRANCH_MOVED");
+        assert_eq!(reason(Branch { seen: Some("b"), ..there }), "");
+        assert_eq!(reason(Branch { is_ours: true, ..there }), "");
+        assert_eq!(reason(Branch { seen: Some("a"), replaces: false, ..there }), "BRANCH_MOVED");
+        assert_eq!(reason(Branch { replaces: true, ..OWN }), "");
+        assert_eq!(reason(Branch { seen: Some("a"), ..OWN }), "BRANCH_MOVED");
     }
 
     #[test]

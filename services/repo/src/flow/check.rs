@@ -129,7 +129,7 @@ async fn test(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         Err(e) if e.retryable() => Ok(Outcome::retry(e.reason(), e.message())),
         Err(e) if !broker::is_about_access(&e) => failed(&credential, e.reason(), e.message()),
         tested => {
-            remote.learned(cx, &mut ws, tested.as_ref().map(drop)).await?;
+            remote.tested(cx, &mut ws, tested.as_ref().map(drop)).await?;
             Ok(Outcome::done().recording(ws))
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use foundry_core::{Error, FlowId, Result, TaskId};
+use foundry_core::{Env, Error, FlowId, Result, TaskId};
 use foundry_flow::{
     Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage,
 };
@@ -312,8 +312,8 @@ async fn forget_older_bundles(cx: &Context, task: &TaskId, version: i64) {
     }
 }
 
-/// Projects the failures of an import to the work's row.
-pub struct Shown;
+/// Projects the failures of an import to the work's row, and wakes those who wait for its end.
+pub struct Shown(pub Env);
 
 impl Projection for Shown {
     fn project(&self, flow: &FlowStatus) -> WriteSet {
@@ -331,6 +331,11 @@ impl Projection for Shown {
             &[("task_id", flow.subject_id.as_str().into())],
             &[("rev", rev.into()), ("condition", condition), ("state", state.as_str().into())],
         );
+        if state == State::Error
+            && let Ok(task) = flow.subject_id.parse()
+        {
+            foundry_flow::signal(&mut ws, &self.0, &imported_key(&task));
+        }
         ws
     }
 }

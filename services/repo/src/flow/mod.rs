@@ -22,7 +22,7 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
     vec![
         sync::SYNC.bind(cx).projection(sync::Shown(cx.env.clone())),
         check::CHECK.bind(cx).projection(check::Shown),
-        import::IMPORT.bind(cx).projection(import::Shown),
+        import::IMPORT.bind(cx).projection(import::Shown(cx.env.clone())),
         delete::DELETE.bind(cx),
         collect::COLLECT.bind(cx),
         publish::PUBLISH.bind(cx).projection(publish::Shown(cx.env.clone())),

@@ -18,7 +18,7 @@ use crate::broker::{self, Remote};
 use crate::context::Context;
 use crate::domain::job::{self, Job, State};
 use crate::domain::publishing::{self, Branch, moved, refused};
-use crate::domain::repository::Repository;
+use crate::domain::repository::{self, Repository};
 use crate::domain::work::{self, Work};
 use crate::flow::sync;
 use crate::store::branches::{self, BranchRow};
@@ -49,6 +49,12 @@ const RETRY: Retry =
 const RECORD: Retry =
     Retry { initial: Duration::from_millis(250), factor: 2, max_delay: Duration::from_secs(60), budget: 30 };
 
+/// Jobs of one organization at once: its slow remotes leave room for the others'.
+const MAX_AT_ONCE: i64 = 3;
+/// So long after its creation a job waits for an import.
+const IMPORT_WAIT: Duration = Duration::from_secs(2 * 60);
+/// What a user can do when a push may have arrived.
+const PUBLISH_AGAIN: &str = "publish again: what has arrived is not pushed twice";
 /// Most characters of the remote's words in a condition.
 const MAX_SAID: usize = 300;
 
@@ -91,19 +97,22 @@ struct Loaded {
     mirror: Mirror,
 }
 
-/// None when job, work or repository are gone.
-async fn load(cx: &Context, flow: &StageContext) -> Result<Option<Loaded>> {
+/// How the stage ends instead when the job or the repository is gone or going.
+async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<Loaded, Outcome>> {
     let id: JobId = flow.subject_id().parse()?;
-    let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(None) };
-    let Some(work) = works::find(&cx.store, &job.task_id).await? else { return Ok(None) };
-    let Some(repository) = repositories::find(&cx.store, &job.repository_id).await? else { return Ok(None) };
+    let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Err(Outcome::done())) };
+    let repository = repositories::find(&cx.store, &job.repository_id).await?;
+    let repository = repository.filter(|r| r.state != repository::State::Deleting);
+    let (Some(repository), Some(work)) = (repository, works::find(&cx.store, &job.task_id).await?) else {
+        return Ok(Err(Outcome::fail("REPOSITORY_REMOVED", "the repository is being removed")));
+    };
     let path = cx.mirror_path(&job.repository_id);
     let mirror = Mirror::open(&cx.git, path, MirrorLimits::default()).await?;
     let branch = BranchName::parse(&job.branch.branch)?;
-    Ok(Some(Loaded { job, work, repository, branch, mirror }))
+    Ok(Ok(Loaded { job, work, repository, branch, mirror }))
 }
 
-/// Waits for earlier jobs on the branch, and for an import of newer work that is under way.
+/// Waits for earlier jobs on the branch, for those of the organization if they are many, and for a while for an import of newer work that is under way.
 async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let id: JobId = flow.subject_id().parse()?;
     let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
@@ -112,18 +121,28 @@ async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         let reason = "JOB_QUEUED";
         return Ok(Outcome::wait(job.turn(), text).because(reason));
     }
+    if jobs::heads_before(&cx.store, &job).await? >= MAX_AT_ONCE {
+        let text = format!("{MAX_AT_ONCE} earlier jobs of the organization come first");
+        let key = job::turn_of_organization(job.organization_id.as_str());
+        return Ok(Outcome::wait(key, text).because("JOB_QUEUED"));
+    }
     let work = works::find(&cx.store, &job.task_id).await?;
-    if work.is_some_and(|w| w.state == work::State::Importing) {
+    let until = job.create_time.plus(IMPORT_WAIT);
+    // After that, the last version that is readable is published.
+    if cx.env.clock.now() < until && work.is_some_and(|w| w.state == work::State::Importing) {
         let (reason, text) = ("WORK_IMPORTING", "the newest work of the task is being imported");
         let key = super::import::imported_key(&job.task_id);
-        return Ok(Outcome::wait(key, text).because(reason));
+        return Ok(Outcome::wait(key, text).because(reason).until(until));
     }
     Ok(Outcome::done())
 }
 
 /// Makes the commits, and decides whether they may be pushed to where the branch is now.
 async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
-    let Some(loaded) = load(cx, flow).await? else { return Ok(Outcome::done()) };
+    let loaded = match load(cx, flow).await? {
+        Ok(loaded) => loaded,
+        Err(ended) => return Ok(ended),
+    };
     flow.progress("asking the remote where the branch is").await;
     let remote = broker::remote(cx, &loaded.repository).await?;
     let planned = tokio::select! {
@@ -137,7 +156,9 @@ async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             job.branch.old_commit = tip.unwrap_or_default();
             show_plan(&mut job, new);
             job.branch.work_commit = work.head_commit;
-            Ok(Outcome::done().recording(with_branch(&job)))
+            let mut ws = with_branch(&job);
+            remote.learned(cx, &mut ws, Ok(())).await?;
+            Ok(Outcome::done().recording(ws))
         }
         Ok(Err((refused, found))) => {
             let mut job = loaded.job;
@@ -175,6 +196,9 @@ async fn planned(
         is_owned: before.is_some() || tip_of.is_some(),
         is_ours: tip_of.is_some(),
         is_named: !job.publish.to_branch.is_empty(),
+        seen: Some(job.publish.expected_commit.as_str()).filter(|c| !c.is_empty()),
+        // A plan is how the requester sees it.
+        replaces: job.publish.force && !job.publish.plan_only,
     };
     if let Some(refused) = refused(known) {
         return Ok(Err((refused, tip.map(str::to_owned))));
@@ -201,7 +225,13 @@ async fn planned(
         squash: job.publish.squash,
         force: job.publish.force,
     };
-    let new = mirror.publishable(&spec).await?;
+    let new = match mirror.publishable(&spec).await {
+        Err(e) if e.reason() == "PUBLISH_NEEDS_FORCE" => {
+            let refused = publishing::Refused { reason: e.reason(), message: e.message().to_owned() };
+            return Ok(Err((refused, tip.map(str::to_owned))));
+        }
+        new => new?,
+    };
     if let (true, Some(replaced)) = (new.rewrites, &spec.tip) {
         mirror.keep_replaced(&WorkName::parse(job.job_id.as_str())?, replaced).await?;
     }
@@ -223,7 +253,10 @@ fn show_plan(job: &mut Job, new: Publishable) {
 
 /// Pushes, unless the remote has the commit already: then an earlier attempt has arrived.
 async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
-    let Some(loaded) = load(cx, flow).await? else { return Ok(Outcome::done()) };
+    let loaded = match load(cx, flow).await? {
+        Ok(loaded) => loaded,
+        Err(ended) => return Ok(ended),
+    };
     if loaded.job.publish.plan_only {
         return Ok(Outcome::done());
     }
@@ -244,6 +277,7 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
                 "branch": job.branch.branch, "old": job.branch.old_commit, "new": job.branch.new_commit,
             });
             ws.audit(with_detail(record, detail));
+            remote.learned(cx, &mut ws, Ok(())).await?;
             return Ok(Outcome::done().recording(ws));
         }
         Ok(Arrival::Moved(found)) => {
@@ -309,7 +343,10 @@ async fn pushed(loaded: &Loaded, remote: &RemoteUrl) -> std::result::Result<Arri
 
 /// Makes mirror, branches and work know what the remote has, and has the repository synchronized.
 async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
-    let Some(loaded) = load(cx, flow).await? else { return Ok(Outcome::done()) };
+    let loaded = match load(cx, flow).await? {
+        Ok(loaded) => loaded,
+        Err(ended) => return Ok(ended),
+    };
     let Loaded { job, mut work, repository, branch, mirror } = loaded;
     if job.publish.plan_only {
         return Ok(Outcome::done());
@@ -336,7 +373,11 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let head = work.readable_commit()?;
     publication.commits_since = match commits_since(&mirror, Some(&publication), &head).await {
         Ok(count) => count,
-        Err(e) => return Ok(Outcome::retry(e.reason(), e.message())),
+        Err(e) => {
+            // The next import counts again; that the work is published is not to be lost for it.
+            tracing::warn!(job = %job.job_id, reason = e.reason(), stderr = e.stderr(), "commits not counted");
+            0
+        }
     };
     work.publication = Some(publication);
     let mut ws = WriteSet::new();
@@ -346,10 +387,8 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let row =
         BranchRow { name: branch.to_string(), commit_id: commit.to_string(), commit_time: now, subject };
     branches::put(&mut ws, &job.repository_id, &row);
-    if repository.state != crate::domain::repository::State::Deleting {
-        let on_behalf = (flow.flow().user_id.as_str(), flow.traceparent());
-        sync::schedule(cx, &mut ws, &repository, on_behalf).await?;
-    }
+    let on_behalf = (flow.flow().user_id.as_str(), flow.traceparent());
+    sync::schedule(cx, &mut ws, &repository, on_behalf).await?;
     Ok(Outcome::done().recording(ws))
 }
 
@@ -425,6 +464,9 @@ impl Projection for Shown {
         {
             foundry_flow::signal(&mut ws, &self.0, &job::turn(&input.repository_id, &input.branch));
         }
+        if state.is_finished() {
+            foundry_flow::signal(&mut ws, &self.0, &job::turn_of_organization(organization.as_str()));
+        }
         ws
     }
 }
@@ -436,22 +478,26 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
             let next = broker::next_action(&flow.reason);
             next.unwrap_or_else(|| publishing::next_action(&flow.reason))
                 .clone_into(&mut condition.next_action);
+            let is_refused =
+                broker::next_action(&flow.reason).is_some() || publishing::is_refusal(&flow.reason);
+            if flow.stage == RECORDING || (flow.stage == PUSHING && !is_refused) {
+                condition.message.push_str("; the remote may have the new commit");
+                PUBLISH_AGAIN.clone_into(&mut condition.next_action);
+            }
         }
         State::Cancelled => {
             "CANCELLED".clone_into(&mut condition.reason);
             let (message, next) = match flow.stage.as_str() {
-                PUSHING | RECORDING => (
-                    "cancelled during the push: the remote may have the new commit",
-                    "publish again: what has arrived is not pushed twice",
-                ),
+                PUSHING | RECORDING => {
+                    ("cancelled during the push: the remote may have the new commit", PUBLISH_AGAIN)
+                }
                 _ => ("cancelled before anything was pushed", ""),
             };
             message.clone_into(&mut condition.message);
             next.clone_into(&mut condition.next_action);
         }
         State::Queued if flow.wait_key.is_some() => {
-            let waits =
-                if flow.reason == "JOB_QUEUED" { "an earlier job on the branch" } else { "an import" };
+            let waits = if flow.reason == "JOB_QUEUED" { "an earlier job" } else { "an import" };
             waits.clone_into(&mut condition.waiting_on);
             "none needed: it begins by itself".clone_into(&mut condition.next_action);
         }

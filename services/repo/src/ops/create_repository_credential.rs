@@ -30,7 +30,9 @@ pub async fn create_repository_credential(
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Admin)?;
     let method = "CreateRepositoryCredential";
-    let key = RequestKey::new(organization.as_str(), caller, method, &request.request_id, &request)?;
+    // What is kept of the request for ever must not be a way to guess the secret.
+    let kept = CreateRepositoryCredentialRequest { secret: None, ..request.clone() };
+    let key = RequestKey::new(organization.as_str(), caller, method, &request.request_id, &kept)?;
     if let Some((answer, rev)) = key.first_answer::<CreateRepositoryCredentialResponse>(&cx.store).await? {
         return Ok(revised(answer, rev));
     }
@@ -215,6 +217,10 @@ mod tests {
             CreateRepositoryCredentialRequest { request_id: "r".to_owned(), ..for_host(&f, "github.com") };
         let first = create_repository_credential(&f.cx, &f.member, request.clone()).await.unwrap();
         assert_eq!(create_repository_credential(&f.cx, &f.member, request.clone()).await.unwrap(), first);
+        // The secret takes no part in what is remembered of the request.
+        let other = SecretText { value: "canary-other-0123456789".to_owned() };
+        let other = CreateRepositoryCredentialRequest { secret: Some(other), ..request.clone() };
+        assert_eq!(create_repository_credential(&f.cx, &f.member, other).await.unwrap(), first);
         assert_eq!(count(&f).await, 1);
         let shown = first.repository_credential.clone().unwrap();
         assert_eq!((shown.origin.as_str(), shown.hint.as_str()), ("https://github.com", "wxyz"));

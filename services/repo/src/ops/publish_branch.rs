@@ -8,14 +8,16 @@ use foundry_proto::common::v1::{Condition, Role};
 use foundry_proto::repo::v1::{PublishBranchRequest, PublishBranchResponse};
 use foundry_server::RequestContext;
 use foundry_service::{RequestKey, audit, with_detail};
-use foundry_store::{Scope, WriteSet};
+use foundry_store::{Guard, Scope, WriteSet};
 
 use crate::context::Context;
 use crate::domain::job::{Job, State, settings, unplanned};
 use crate::domain::publishing::{default_branch, nothing_to_publish, without_conflicts};
+use crate::domain::repository::State as RepositoryState;
 use crate::domain::work;
 use crate::flow::publish;
-use crate::store::{jobs, repositories};
+use crate::store::jobs;
+use crate::store::repositories::{self, REPOSITORIES};
 
 /// Most unfinished jobs of a repository.
 const MAX_OPEN: i64 = 100;
@@ -102,6 +104,11 @@ async fn decide(
     };
     let mut ws = WriteSet::new();
     let rev = ws.scope(Scope::organization(&job.organization_id));
+    // Its deletion may begin at the same moment, and would not see this job.
+    let id = ("repository_id", job.repository_id.as_str().into());
+    let deleting = ("state", RepositoryState::Deleting.as_str().into());
+    ws.guard(Guard::exists(&REPOSITORIES, std::slice::from_ref(&id)));
+    ws.guard(Guard::absent(&REPOSITORIES, &[id, deleting]));
     jobs::insert(&mut ws, rev, &job);
     for old in jobs::outdated(&cx.store, &job.repository_id).await? {
         jobs::remove(&mut ws, rev, &old);
@@ -120,4 +127,31 @@ async fn decide(
     });
     ws.audit(with_detail(record, detail));
     Ok((ws, PublishBranchResponse { job: Some(job.to_proto()), rev: 0 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_core::TaskId;
+    use foundry_store::CommitError;
+
+    use super::*;
+    use crate::ops::import_work::import_work;
+    use crate::testing::{Fixture, stream};
+
+    #[tokio::test]
+    async fn a_job_is_not_written_when_the_deletion_of_the_repository_has_begun_since_it_was_decided() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let parts = f.work(&repository, &task, &[("a.txt", "a\n")]);
+        import_work(&f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let request = PublishBranchRequest { task_id: task.to_string(), ..PublishBranchRequest::default() };
+        let (decided, _) = decide(&f.cx, &f.member, &request).await.unwrap();
+        let mut ws = WriteSet::new();
+        let is = [("repository_id", repository.repository_id.as_str().into())];
+        ws.update_where(&REPOSITORIES, &is, &[("state", RepositoryState::Deleting.as_str().into())]);
+        f.cx.store.commit(ws).await.unwrap();
+        let refused = f.cx.store.commit(decided).await.unwrap_err();
+        assert!(matches!(refused, CommitError::GuardFailed { .. }), "{refused:?}");
+    }
 }

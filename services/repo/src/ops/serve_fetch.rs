@@ -1,7 +1,7 @@
 //! Serves one request of a `git fetch`: the exception to law 1 with a bulkhead of its own (ADR 0018).
 
 use foundry_authn::Caller;
-use foundry_core::{OrganizationId, RepositoryId, Result, TaskId, Timestamp};
+use foundry_core::{Code, Error, OrganizationId, RepositoryId, Result, TaskId, Timestamp};
 use foundry_git::{BranchName, CommitId, FetchProtocol, ServedWork, WorkName};
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{ServeFetchRequest, ServeFetchResponse};
@@ -21,7 +21,7 @@ const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 /// Starts `git upload-pack` on what the caller may see of the mirror. The answer ends when it does.
 ///
 /// # Errors
-/// `NOT_FOUND` for the repository; `FAILED_PRECONDITION` while there is no mirror; `INVALID_ARGUMENT` for a request
+/// `NOT_FOUND` for the repository; `PERMISSION_DENIED` for a user with a task; `FAILED_PRECONDITION` while there is no mirror; `INVALID_ARGUMENT` for a request
 /// that no client of git sends, or that wants other objects than those served; `UNAVAILABLE` when too many are served.
 pub async fn serve_fetch(
     cx: &Context,
@@ -29,6 +29,10 @@ pub async fn serve_fetch(
     request: ServeFetchRequest,
 ) -> Result<Answers<ServeFetchResponse>> {
     let repository = find(cx, caller, &request).await?;
+    if !request.task_id.is_empty() && caller.service_name().is_none() {
+        let text = "only a service may fetch as the sandbox of a task";
+        return Err(Error::new(Code::PermissionDenied, "PERMISSION_DENIED", text));
+    }
     repository.require_mirror()?;
     let task = match request.task_id.as_str() {
         "" => None,
@@ -65,7 +69,7 @@ async fn find(cx: &Context, caller: &Caller, request: &ServeFetchRequest) -> Res
         Some(found) => Some(found),
         None => repositories::find_by_name(&cx.store, &organization, named).await?,
     };
-    found.ok_or_else(|| foundry_core::Error::not_found("repository", named))
+    found.ok_or_else(|| Error::not_found("repository", named))
 }
 
 /// An agent fetches because it expects something new, so the remote is read again first, as long as that takes no longer
@@ -114,12 +118,10 @@ async fn works_of(cx: &Context, repository: &RepositoryId, only: Option<&TaskId>
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use foundry_core::Code;
-
     use super::*;
     use crate::ops::import_work::import_work;
     use crate::testing::{Fixture, git, stream};
+    use bytes::Bytes;
 
     fn line(text: &str) -> String {
         format!("{:04x}{text}", text.len() + 4)
@@ -208,6 +210,8 @@ mod tests {
         let refused = ask(&tasks[0], wanting(&other)).await.unwrap_err();
         assert_eq!(refused.reason(), "OBJECT_NOT_ADVERTISED");
         assert!(ask(&tasks[1], wanting(&other)).await.is_ok());
+        let user = ask_for(&f, &f.member, id, listing(), tasks[0].to_string()).await.unwrap_err();
+        assert_eq!(user.reason(), "PERMISSION_DENIED");
     }
 
     #[tokio::test]

@@ -111,6 +111,15 @@ pub async fn before(from: &impl Reader, job: &Job) -> Result<Option<JobId>> {
     from.query(sql, &params).await?.first().map(|row| row.text("job_id")?.parse()).transpose()
 }
 
+/// On how many branches jobs of the organization are unfinished that were created before this one. Jobs that begin at the same
+/// moment have different numbers of them.
+pub async fn heads_before(from: &impl Reader, job: &Job) -> Result<i64> {
+    let sql = "SELECT COUNT(*) AS heads FROM (SELECT DISTINCT repository_id, branch FROM jobs \
+               WHERE organization_id = $1 AND created_rev < $2 AND state IN ('queued', 'running')) AS earlier";
+    let rows = from.query(sql, &[job.organization_id.as_str().into(), job.created_rev.into()]).await?;
+    rows.first().map_or(Ok(0), |row| row.int("heads"))
+}
+
 /// Unfinished jobs of a repository.
 pub async fn open(from: &impl Reader, repository: &RepositoryId) -> Result<i64> {
     let sql = "SELECT COUNT(*) AS open FROM jobs WHERE repository_id = $1 AND state IN ('queued', 'running')";

@@ -1,6 +1,7 @@
 //! Publications to a real repository, with real interference.
 
 mod over_http;
+mod waits;
 
 use std::path::PathBuf;
 
@@ -241,10 +242,23 @@ async fn a_push_by_somebody_else_is_a_refusal_that_names_both_commits_and_change
         assert!(message.contains(&ours) && message.contains(&theirs), "{message}");
         assert_eq!((&job.branches[0].found_commit, p.refs()), (&theirs, before.clone()));
     }
-    // Once it was seen, it may be replaced deliberately.
+    // That the service knows it does not mean that the requester does.
     p.refresh().await;
-    assert_eq!(state(&p.publish(|_| {}).await), (JobState::Failed, "PUBLISH_NEEDS_FORCE"));
-    let forced = p.publish(|r| r.force = true).await;
+    let refused = p.publish(|_| {}).await;
+    assert_eq!(state(&refused), (JobState::Failed, "PUBLISH_NEEDS_FORCE"));
+    assert_eq!(refused.branches[0].found_commit, theirs);
+    let forced = |seen: &str| {
+        let seen = seen.to_owned();
+        p.publish(move |r| (r.force, r.expected_commit) = (true, seen))
+    };
+    for seen in ["", ours.as_str()] {
+        let job = forced(seen).await;
+        assert_eq!((state(&job), p.refs()), ((JobState::Failed, "BRANCH_MOVED"), before.clone()));
+    }
+    // Once it was seen, it may be replaced deliberately.
+    let plan = p.publish(|r| (r.force, r.plan_only) = (true, true)).await;
+    assert_eq!((state(&plan), &plan.branches[0].old_commit), ((JobState::Done, ""), &theirs));
+    let forced = forced(&plan.branches[0].old_commit).await;
     assert_eq!((state(&forced), p.tip("feat/work")), ((JobState::Done, ""), ours));
 }
 
@@ -356,6 +370,34 @@ async fn a_queued_job_names_the_one_that_it_waits_for() {
 }
 
 #[tokio::test]
+async fn no_more_than_three_jobs_of_an_organization_are_under_way_and_the_next_follows() {
+    let p = Published::new().await;
+    let mut ws = WriteSet::new();
+    let is = [("repository_id", p.repository.repository_id.as_str().into())];
+    let url = p.repository.url.clone();
+    ws.update_where(
+        &repositories::REPOSITORIES,
+        &is,
+        &[("url", "https://foundry-no-such-host.invalid/x".into())],
+    );
+    p.f.cx.store.commit(ws).await.unwrap();
+    let mut ids = Vec::new();
+    for branch in ["a", "b", "c", "d"] {
+        ids.push(p.started(|r| r.to_branch = branch.into()).await);
+    }
+    p.f.engine.run_until_idle().await.unwrap();
+    assert_eq!(state(&p.job(&ids[2]).await), (JobState::Running, "GIT_REMOTE_UNREACHABLE"));
+    assert_eq!(state(&p.job(&ids[3]).await), (JobState::Queued, "JOB_QUEUED"));
+    let mut ws = WriteSet::new();
+    ws.update_where(&repositories::REPOSITORIES, &is, &[("url", url.into())]);
+    p.f.cx.store.commit(ws).await.unwrap();
+    let cancel = CancelJobRequest { job_id: ids[0].clone(), ..CancelJobRequest::default() };
+    cancel_job(&p.f.cx, &p.f.member, cancel).await.unwrap();
+    p.f.engine.run_until_idle().await.unwrap();
+    assert_eq!(state(&p.job(&ids[3]).await), (JobState::Done, ""));
+}
+
+#[tokio::test]
 async fn a_push_that_arrived_before_a_cancel_is_the_tasks_own() {
     let p = Published::new().await;
     let id = p.started(|_| {}).await;
@@ -407,6 +449,25 @@ async fn a_remote_that_cannot_be_reached_is_tried_again_visibly() {
 }
 
 #[tokio::test]
+async fn a_push_whose_end_is_not_known_is_said_to_have_arrived_perhaps() {
+    let p = Published::new().await;
+    let job = p.publish(|_| {}).await;
+    let job = jobs::find(&p.f.cx.store, &job.job_id.parse().unwrap()).await.unwrap().unwrap();
+    let flow = foundry_flow::find(&p.f.cx.store, &job.flow_id).await.unwrap().unwrap();
+    let said = |stage: &str, reason: &str| {
+        let flow = FlowStatus { stage: stage.into(), reason: reason.into(), ..flow.clone() };
+        let shown = condition(State::Failed, &flow);
+        let is_open = shown.message.contains("the remote may have the new commit");
+        assert_eq!(is_open, shown.next_action == PUBLISH_AGAIN);
+        is_open
+    };
+    assert!(!said(PLANNING, "GIT_REMOTE_UNREACHABLE"));
+    assert!(said(PUSHING, "GIT_REMOTE_UNREACHABLE"));
+    assert!(!said(PUSHING, "BRANCH_PROTECTED") && !said(PUSHING, "REPOSITORY_CREDENTIALS_REFUSED"));
+    assert!(said(RECORDING, "INTERNAL"));
+}
+
+#[tokio::test]
 async fn strangers_neither_see_nor_start_nor_cancel_jobs_and_a_repeat_is_the_same_job() {
     let p = Published::new().await;
     let refused = publish_branch(&p.f.cx, &p.f.stranger, p.request(|_| {})).await.unwrap_err();
@@ -433,6 +494,37 @@ async fn jobs_go_with_their_repository() {
     crate::ops::delete_repository::delete_repository(&p.f.cx, &p.f.member, request).await.unwrap();
     p.f.engine.run_until_idle().await.unwrap();
     assert!(p.f.cx.store.query("SELECT job_id FROM jobs", &[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_pushed_from_a_repository_that_is_being_deleted() {
+    let p = Published::new().await;
+    let (id, before) = (p.started(|_| {}).await, p.refs());
+    let mut ws = WriteSet::new();
+    let repository = [("repository_id", p.repository.repository_id.as_str().into())];
+    let deleting = repository::State::Deleting.as_str();
+    ws.update_where(&repositories::REPOSITORIES, &repository, &[("state", deleting.into())]);
+    p.f.cx.store.commit(ws).await.unwrap();
+    p.f.engine.run_until_idle().await.unwrap();
+    assert_eq!((state(&p.job(&id).await), p.refs()), ((JobState::Failed, "REPOSITORY_REMOVED"), before));
+    let refused = publish_branch(&p.f.cx, &p.f.member, p.request(|_| {})).await.unwrap_err();
+    assert_eq!(refused.reason(), "REPOSITORY_DELETING");
+}
+
+#[tokio::test]
+async fn an_import_that_does_not_end_delays_a_job_only_for_a_while() {
+    let p = Published::new().await;
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&p.f.organization));
+    let work = Work { state: work::State::Importing, ..p.work().await };
+    works::save(&mut ws, rev, &work);
+    p.f.cx.store.commit(ws).await.unwrap();
+    let waits = p.publish(|_| {}).await;
+    assert_eq!(state(&waits), (JobState::Queued, "WORK_IMPORTING"));
+    p.f.env.clock.advance(IMPORT_WAIT);
+    p.f.engine.run_until_idle().await.unwrap();
+    let job = p.job(&waits.job_id).await;
+    assert_eq!((state(&job), p.tip("feat/work")), ((JobState::Done, ""), job.branches[0].new_commit.clone()));
 }
 
 /// Keys of the changes of the watch after a revision, for the organization and for the repository; a `-` marks deleted ones.

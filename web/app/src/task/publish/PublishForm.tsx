@@ -1,5 +1,6 @@
 import { Button, Checkbox, Group, Modal, Stack, Textarea, TextInput } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
+import { JobBranchState, type Job } from '@foundry/client/gen/foundry/repo/v1/job_pb'
 import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState, type SubmitEvent } from 'react'
 import { useCommand } from '../../state/command'
@@ -13,6 +14,15 @@ interface Props {
   task: Task
   opened: boolean
   onClose: () => void
+}
+
+/** Where the branch is by the plan or refusal that is shown; empty if none is. */
+function shownTip(job: Job | undefined, name: string): string {
+  const branch = job?.branches.find((it) => it.branch === name)
+  if (branch?.state === JobBranchState.PLANNED) {
+    return branch.oldCommit
+  }
+  return branch?.state === JobBranchState.REFUSED ? branch.foundCommit : ''
 }
 
 /** State of the form, and how it is sent. */
@@ -36,6 +46,7 @@ function usePublish(task: Task) {
       message,
       squash,
       force,
+      expectedCommit: force ? shownTip(jobs[0], name) : '',
       authorName: author.name,
       authorEmail: author.email,
       agent: task.agent,

@@ -84,6 +84,19 @@ describe('publishing a branch', () => {
     expect(job.textContent).toContain('and 1 more')
   })
 
+  it('forces only what the shown plan of this branch names', async () => {
+    const { asked, show } = open()
+    show(aJob({ state: JobState.DONE, branches: [{ branch: 'feat/x', state: JobBranchState.PLANNED, oldCommit: commit('a') }] }))
+    fireEvent.click(screen.getByRole('checkbox', { name: /force/ }))
+    press('Publish')
+    await waitFor(() => expect(asked()).toHaveLength(1))
+    expect(asked()[0]).toMatchObject({ force: true, expectedCommit: commit('a') })
+    fireEvent.change(screen.getByLabelText('Branch'), { target: { value: 'other' } })
+    press('Publish')
+    await waitFor(() => expect(asked()).toHaveLength(2))
+    expect(asked()[1]).toMatchObject({ toBranch: 'other', expectedCommit: '' })
+  })
+
   it('shows how far the newest job is, and lets it be cancelled', async () => {
     const { world, show } = open()
     const branches = [{ branch: 'feat/x', state: JobBranchState.PENDING }]

@@ -42,6 +42,20 @@ async fn a_private_repository_takes_the_work_with_the_stored_credential() {
 }
 
 #[tokio::test]
+async fn a_plan_shows_that_the_credential_works() {
+    use crate::store::credentials::{self, CREDENTIALS};
+
+    let (p, host) = private().await;
+    let mut ws = WriteSet::new();
+    let is = [("organization_id", p.f.organization.as_str().into())];
+    ws.update_where(&CREDENTIALS, &is, &[("state", "untested".into())]);
+    p.f.cx.store.commit(ws).await.unwrap();
+    assert_eq!(state(&p.publish(|r| r.plan_only = true).await), (JobState::Done, ""));
+    let found = credentials::find_for(&p.f.cx.store, &p.f.organization, &host.origin()).await.unwrap();
+    assert_eq!(found.unwrap().state, crate::domain::credential::State::Working);
+}
+
+#[tokio::test]
 async fn a_hook_that_repeats_the_secret_does_not_get_it_into_the_job() {
     let (p, _host) = private().await;
     p.hook("pre-receive", &format!("echo 'denied: {TOKEN} {}'; exit 1", encoded(TOKEN)));
