@@ -138,7 +138,8 @@ fn after_end(
 ) -> u32 {
     let host = host_of(&r.url);
     if r.state != State::Error {
-        if hosts.remove(host).is_some() {
+        // A use plans it too, without having asked the host.
+        if r.sync.next == ENDED && hosts.remove(host).is_some() {
             remote_hosts::answered(ws, host);
         }
         return 0;

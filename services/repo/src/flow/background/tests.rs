@@ -126,6 +126,13 @@ async fn a_host_that_fails_again_and_again_is_left_alone_and_then_asked_by_one_r
     assert_eq!((held.status(), stale.reason.as_str()), (BranchSyncStatus::Stale, "REMOTE_HOST_FAILING"));
     assert_eq!((held.host.as_str(), syncs(&f).await), ("git.example.org", before));
     assert_eq!(stale.next_attempt_time, held.next_refresh_time);
+    // A use of it is no answer of the host.
+    let mut ws = WriteSet::new();
+    used(&f.cx, &mut ws, &id);
+    f.cx.store.commit(ws).await.unwrap();
+    plan_next(&f.cx, f.cx.env.clock.now()).await.unwrap();
+    assert_eq!(remote_hosts::all(&f.cx.store).await.unwrap()["git.example.org"].failures, 3);
+    make_due(&f, &id).await;
     // When the pause is over, one asks, and keeps the others from asking.
     f.env.clock.advance(Duration::from_secs(100));
     start_due(&f.cx, f.cx.env.clock.now()).await.unwrap();
