@@ -91,6 +91,7 @@ async fn look(cx: &Context, _: &StageContext) -> Result<Outcome> {
     let now = cx.env.clock.now();
     let mut next = now.plus(LONGEST_REST);
     if cx.pace.at_once > 0 {
+        free_lost(cx).await?;
         again |= plan_next(cx, now).await?;
         start_due(cx, now).await?;
         // What is due already waits for the end of another one, which signals.
@@ -100,6 +101,19 @@ async fn look(cx: &Context, _: &StageContext) -> Result<Outcome> {
         next = now;
     }
     Ok(Outcome::wait(KEY, "nothing is due").because("RESTING").until(next))
+}
+
+/// Frees the places of synchronizations that have ended without doing so, as those of an older version of the service do.
+async fn free_lost(cx: &Context) -> Result<()> {
+    for id in repositories::polled(&cx.store).await? {
+        if foundry_flow::unfinished(&cx.store, &sync::SYNC, &id).await?.is_empty() {
+            let mut ws = WriteSet::new();
+            let key = [("repository_id", id.as_str().into()), ("polling", 1.into())];
+            ws.update_where(&REPOSITORIES, &key, &[("polling", 0.into()), ("next_sync_time", ENDED.into())]);
+            cx.store.commit(ws).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Plans the next synchronization of repositories that have none; whether there are more.

@@ -181,3 +181,16 @@ async fn a_task_counts_as_a_use_and_its_synchronization_says_so() {
     assert_eq!(sync.source(), BranchSyncSource::Task);
     assert!(wait(&f, &sync) <= 72);
 }
+
+#[tokio::test]
+async fn a_synchronization_that_ended_without_freeing_its_place_does_not_keep_it() {
+    let (f, id) = started().await;
+    let mut ws = WriteSet::new();
+    let key = [("repository_id", id.as_str().into())];
+    ws.update_where(&REPOSITORIES, &key, &[("polling", 1.into()), ("next_sync_time", 0.into())]);
+    wake(&f.cx, &mut ws);
+    f.cx.store.commit(ws).await.unwrap();
+    f.engine.run_until_idle().await.unwrap();
+    assert!(repositories::polled(&f.cx.store).await.unwrap().is_empty());
+    assert!(sync_of(&f, &id).await.next_refresh_time.is_some());
+}
