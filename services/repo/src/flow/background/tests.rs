@@ -83,6 +83,27 @@ async fn while_the_remote_fails_the_time_stands_still_and_the_reason_is_shown_un
     assert_ne!(mended.as_of, before.as_of);
 }
 
+#[tokio::test]
+async fn a_refresh_that_is_requested_while_a_poll_fails_is_made_after_it() {
+    use crate::ops::request_repository_refresh::request_repository_refresh;
+
+    let f = Fixture::new().await;
+    let id: RepositoryId = f.mirrored().await.repository_id.parse().unwrap();
+    make_due(&f, &id).await;
+    assert!(start(&f.cx, &repositories::find(&f.cx.store, &id).await.unwrap().unwrap(), None).await.unwrap());
+    let request = foundry_proto::repo::v1::RequestRepositoryRefreshRequest {
+        repository_id: id.to_string(),
+        ..Default::default()
+    };
+    request_repository_refresh(&f.cx, &f.member, request).await.unwrap();
+    std::fs::rename(&f.origin, f.path().join("away")).unwrap();
+    f.engine.run_until_idle().await.unwrap();
+    let row = repositories::find(&f.cx.store, &id).await.unwrap().unwrap();
+    assert_eq!((row.state, row.refresh_wanted), (State::Error, false));
+    let flows = foundry_flow::list_by_subject(&f.cx.store, id.as_str()).await.unwrap();
+    assert!(flows.iter().any(|flow| flow.state == "request"), "the last run was for the poll");
+}
+
 /// Records that the repository is at a host, and how its last synchronization ended.
 async fn ended(f: &Fixture, id: &RepositoryId, state: State, reason: &str) {
     let condition =
