@@ -205,6 +205,14 @@ async fn the_work_of_a_task_is_a_branch_until_the_remote_has_one_of_its_name() {
         (&task.to_string(), &other.to_string())
     );
     assert_eq!(shown(named["feat/work"]), "feat/work < main +1 -0, base +1 -0, 1 files +1 -0, work");
+    // Work that is undone leaves nothing of it.
+    let base = git(&f.origin, &["rev-parse", "main"]);
+    let parts = f.handed_over(&repository.to_proto(), other, &base, &base, Vec::new());
+    import_work(&f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
+    f.engine.run_until_idle().await.unwrap();
+    let branches = read(&f, &id).await.1;
+    let undone = branches.iter().find(|b| b.name == second).unwrap();
+    assert_eq!((&undone.commit, undone.from_base.map(|d| d.ahead)), (&base, Some(0)));
     stack(&f, "feat/work", "main");
     refresh(&f, &id).await;
     let branches = read(&f, &id).await.1;
