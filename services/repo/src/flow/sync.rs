@@ -225,6 +225,10 @@ async fn record(
         ("stale_since", 0.into()),
         ("held_host", "".into()),
     ];
+    // What made it fail may be gone.
+    if found.mirror.is_some() || repository.overview.has_failed() {
+        set.push(("overview_wanted", true.into()));
+    }
     if let Some(mirror) = found.mirror {
         let old = branches::all(&cx.store, &repository.repository_id).await?;
         branches::replace(&mut ws, &repository.repository_id, &old, &mirror.branches);
@@ -232,7 +236,6 @@ async fn record(
         set.push(("default_branch", mirror.default_branch.into()));
         set.push(("branch_count", count.into()));
         set.push(("empty_commit", mirror.empty_commit.into()));
-        set.push(("overview_wanted", true.into()));
         if mirror.is_scattered {
             super::collect::schedule(cx, &mut ws, &repository).await?;
         }

@@ -13,6 +13,7 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
 use super::known::{self, Shown};
 use super::{Failure, Run};
+use crate::domain::repository::OverviewFacts;
 use crate::domain::stack::{self, Known, Place};
 use crate::store::branch_overviews::{self, Basis};
 use crate::store::{branches, works};
@@ -94,7 +95,7 @@ impl Run<'_> {
             self.flow.progress(format!("{done} of {total} branches")).await;
         }
         let left_out = known::left_out(too_many, missing);
-        let reason = "BRANCHES_NOT_COMPARED";
+        let reason = OverviewFacts::NOT_COMPARED;
         Ok(left_out.or_else(|| read.unplanned.map(|why| (reason, why))))
     }
 

@@ -370,3 +370,14 @@ async fn a_change_while_an_overview_is_computed_is_followed_by_another_one() {
         (false, "")
     );
 }
+
+#[tokio::test]
+async fn an_overview_that_failed_is_computed_again_after_a_synchronization_that_finds_nothing_new() {
+    let (f, id) = started().await;
+    let mut ws = WriteSet::new();
+    let set = [("overview_reason", "GIT_FAILED".into()), ("overview_message", "no".into())];
+    ws.update_where(&REPOSITORIES, &[("repository_id", id.as_str().into())], &set);
+    f.cx.store.commit(ws).await.unwrap();
+    refresh(&f, &id).await;
+    assert_eq!(read(&f, &id).await.0.overview.unwrap().left_out, None);
+}
