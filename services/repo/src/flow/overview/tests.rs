@@ -264,9 +264,17 @@ async fn a_deleted_repository_leaves_no_overview_and_an_empty_one_has_an_empty_o
     let (f, id) = started().await;
     stack(&f, "a", "main");
     refresh(&f, &id).await;
+    let view = crate::view::repositories::of_repository(&f.organization, &id.parse().unwrap());
+    let head = f.cx.store.head(&Scope::organization(&f.organization)).await.unwrap();
     let request = DeleteRepositoryRequest { repository_id: id, ..Default::default() };
     delete_repository(&f.cx, &f.member, request).await.unwrap();
     f.engine.run_until_idle().await.unwrap();
+    let snapshot = f.cx.store.snapshot().await.unwrap();
+    let changed = view.changes_after(&snapshot, head, 1_000).await.unwrap().changes;
+    let gone: Vec<_> =
+        changed.iter().filter(|c| c.op == foundry_watch::Op::Deleted).map(|c| c.key.clone()).collect();
+    assert!(gone.contains(&"branch/a".to_owned()), "{gone:?}");
+    drop((changed, snapshot));
     assert!(f.cx.store.query("SELECT name FROM branch_overviews", &[]).await.unwrap().is_empty());
     std::fs::remove_dir_all(f.origin.join(".git")).unwrap();
     git(&f.origin, &["init", "-q"]);
