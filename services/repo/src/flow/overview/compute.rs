@@ -305,10 +305,12 @@ async fn row(
             overview.unrelated = true;
             overview.from_base = Some(Divergence { ahead: int(*ahead), behind: 0 });
         }
-        Some(Place::OnBranch { parent, apart, fork: common, .. }) => {
+        Some(Place::OnBranch { parent, apart, fork: common, ahead_of_base, .. }) => {
             fork = read.history.as_ref().and_then(|h| h.commit(*common).ok());
             let parent = &read.shown[*parent].known.head;
-            match from_parent(read, &shown.known.head, parent, fork.as_ref(), *apart).await {
+            // A walk that was cut short has counted neither of them.
+            let planned = (*ahead_of_base < stack::MAX_WALK).then_some(*apart);
+            match from_parent(read, &shown.known.head, parent, fork.as_ref(), planned).await {
                 Ok(apart) => overview.from_parent = Some(apart),
                 Err(e) if is_of_the_branch(&e) => {
                     leave_out(&mut overview, &e, "how far it and its parent are apart is not known");
@@ -350,9 +352,9 @@ async fn from_parent(
     head: &CommitId,
     parent: &CommitId,
     fork: Option<&CommitId>,
-    planned: stack::Apart,
+    planned: Option<stack::Apart>,
 ) -> Result<Divergence, GitError> {
-    if fork == Some(parent) {
+    if let (true, Some(planned)) = (fork == Some(parent), planned) {
         return Ok(Divergence { ahead: int(planned.ahead), behind: int(planned.behind) });
     }
     let ahead = read.mirror.count_without(head, parent).await?;

@@ -389,3 +389,21 @@ async fn an_overview_that_failed_is_computed_again_after_a_synchronization_that_
     refresh(&f, &id).await;
     assert_eq!(read(&f, &id).await.0.overview.unwrap().left_out, None);
 }
+
+#[tokio::test]
+async fn a_branch_on_a_very_long_one_is_as_far_ahead_of_it_as_git_counts() {
+    let (f, id) = started().await;
+    let from = git(&f.origin, &["rev-parse", "main"]);
+    let mut input = format!("reset refs/heads/long\nfrom {from}\n\n");
+    for n in 0..crate::domain::stack::MAX_WALK {
+        input.push_str(&format!(
+            "commit refs/heads/long\ncommitter t <t@example.invalid> {n} +0000\ndata 1\nx\n"
+        ));
+    }
+    feed(&f, &["fast-import", "--quiet"], &input);
+    stack(&f, "top", "long");
+    refresh(&f, &id).await;
+    let branches = read(&f, &id).await.1;
+    let top = branches.iter().find(|b| b.name == "top").unwrap();
+    assert_eq!((top.parent.as_str(), top.from_parent.map(|d| (d.ahead, d.behind))), ("long", Some((1, 0))));
+}
