@@ -16,7 +16,7 @@ use foundry_store::Store;
 use foundry_watch_hub::Hub;
 
 use crate::consume::FollowedOrganizations;
-use crate::domain::derive::Aggregate;
+use crate::domain::derive::{Aggregate, Replica};
 use crate::stalls::Stalls;
 use crate::store::branch_names::BranchNames;
 use crate::store::positions::{self, RECEIVED_TOPIC};
@@ -121,7 +121,8 @@ impl Context {
     /// # Errors
     /// `UNAVAILABLE` `REPO_UNAVAILABLE` when it is unknown and cannot be looked up now.
     pub async fn repository(&self, id: &RepositoryId) -> Result<Option<Repository>> {
-        Ok(self.repository_and_branches(id).await?.map(|(repository, _)| repository))
+        let copy = upstream::repository(&self.store, id).await?.map(|copy| (copy, None));
+        Ok(self.copied_or_asked(id, copy).await?.map(|(repository, _)| repository))
     }
 
     /// The same with the names of its branches, as far as they are known here.
@@ -133,6 +134,14 @@ impl Context {
         id: &RepositoryId,
     ) -> Result<Option<(Repository, Option<BranchNames>)>> {
         let copy = upstream::repository_and_branches(&self.store, id).await?;
+        self.copied_or_asked(id, copy).await
+    }
+
+    async fn copied_or_asked(
+        &self,
+        id: &RepositoryId,
+        copy: Option<(Replica<Repository>, Option<BranchNames>)>,
+    ) -> Result<Option<(Repository, Option<BranchNames>)>> {
         if let Some((copy, names)) = copy.filter(|(copy, _)| !copy.is_damaged()) {
             return Ok((!upstream::was_removed(&copy)).then_some((copy.entity, names)));
         }

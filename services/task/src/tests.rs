@@ -476,6 +476,20 @@ async fn copies_the_names_of_branches_after_each_synchronization_and_forgets_the
     until(Some("a\nb/c\n")).await;
     world.repo.set_branches(organization, repository, &["d"], 3).await;
     until(Some("d\n")).await;
+    // One that finds the same names is recorded too.
+    world.repo.set_branches(organization, repository, &["d"], 4).await;
+    let as_of = async || {
+        let found = crate::store::branch_names::find(&running.cx.store, repository).await.unwrap().unwrap();
+        assert_eq!(found.names, "d\n");
+        found.as_of.as_micros()
+    };
+    let confirmed = async {
+        while as_of().await != 4 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), confirmed).await.unwrap();
+    assert!(crate::store::branch_names::outdated(&running.cx.store).await.unwrap().is_empty());
     world.repo.remove(organization, repository).await;
     until(None).await;
     running.stop().await;

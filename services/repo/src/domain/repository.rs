@@ -99,6 +99,16 @@ pub struct OverviewFacts {
 }
 
 impl OverviewFacts {
+    /// Reasons of a run that has ended well.
+    pub const LEFT_OUT: &str = "BRANCHES_LEFT_OUT";
+    /// See [`Self::LEFT_OUT`].
+    pub const NOT_COMPARED: &str = "BRANCHES_NOT_COMPARED";
+
+    /// Whether the last run failed.
+    pub fn has_failed(&self) -> bool {
+        self.owner.is_empty() && !["", Self::LEFT_OUT, Self::NOT_COMPARED].contains(&self.left_out.0.as_str())
+    }
+
     fn to_proto(&self) -> v1::OverviewProgress {
         let (reason, message) = self.left_out.clone();
         let left_out = Condition { reason, message, ..Condition::default() };

@@ -91,8 +91,9 @@ async fn look(cx: &Context, _: &StageContext) -> Result<Outcome> {
     let now = cx.env.clock.now();
     let mut next = now.plus(LONGEST_REST);
     if cx.pace.at_once > 0 {
+        free_lost(cx).await?;
         again |= plan_next(cx, now).await?;
-        start_due(cx, now).await?;
+        again |= start_due(cx, now).await?;
         // What is due already waits for the end of another one, which signals.
         next = repositories::next_due(&cx.store, now).await?.map_or(next, |due| next.min(due));
     }
@@ -100,6 +101,19 @@ async fn look(cx: &Context, _: &StageContext) -> Result<Outcome> {
         next = now;
     }
     Ok(Outcome::wait(KEY, "nothing is due").because("RESTING").until(next))
+}
+
+/// Frees the places of synchronizations that have ended without doing so, as those of an older version of the service do.
+async fn free_lost(cx: &Context) -> Result<()> {
+    for id in repositories::polled(&cx.store).await? {
+        if foundry_flow::unfinished(&cx.store, &sync::SYNC, &id).await?.is_empty() {
+            let mut ws = WriteSet::new();
+            let key = [("repository_id", id.as_str().into()), ("polling", 1.into())];
+            ws.update_where(&REPOSITORIES, &key, &[("polling", 0.into()), ("next_sync_time", ENDED.into())]);
+            cx.store.commit(ws).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Plans the next synchronization of repositories that have none; whether there are more.
@@ -138,7 +152,8 @@ fn after_end(
 ) -> u32 {
     let host = host_of(&r.url);
     if r.state != State::Error {
-        if hosts.remove(host).is_some() {
+        // A use plans it too, without having asked the host.
+        if r.sync.next == ENDED && hosts.remove(host).is_some() {
             remote_hosts::answered(ws, host);
         }
         return 0;
@@ -154,18 +169,22 @@ fn after_end(
     r.sync.failures.saturating_add(1)
 }
 
-/// Starts the synchronizations that are due, as far as there is room, organizations in turns.
-async fn start_due(cx: &Context, now: Timestamp) -> Result<()> {
+/// Starts the synchronizations that are due, as far as there is room, organizations in turns; whether it put some off, so
+/// that others may be due behind them.
+async fn start_due(cx: &Context, now: Timestamp) -> Result<bool> {
     let each = u32::try_from(cx.pace.of_one_organization()).unwrap_or(u32::MAX);
     let due = repositories::due(&cx.store, now, each, READ_AT_ONCE).await?;
     if due.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let mut hosts = remote_hosts::all(&cx.store).await?;
-    let mut ready = Vec::new();
+    let (mut ready, mut put_off) = (Vec::new(), false);
     for r in due {
         match hosts.get(host_of(&r.url)) {
-            Some(failing) if failing.asked_next > now => hold(cx, &r, failing).await?,
+            Some(failing) if failing.asked_next > now => {
+                hold(cx, &r, failing).await?;
+                put_off = true;
+            }
             // The first one asks it; the others hear of that.
             Some(failing) if failing.is_doubtful() => {
                 let host = host_of(&r.url).to_owned();
@@ -178,9 +197,9 @@ async fn start_due(cx: &Context, now: Timestamp) -> Result<()> {
     }
     let running = repositories::polling(&cx.store).await?;
     for r in chosen(ready, &running, &cx.pace).0 {
-        start(cx, &r, hosts.get(host_of(&r.url)).filter(|h| h.is_doubtful())).await?;
+        put_off |= !start(cx, &r, hosts.get(host_of(&r.url)).filter(|h| h.is_doubtful())).await?;
     }
-    Ok(())
+    Ok(put_off)
 }
 
 /// Puts a repository off whose host is left alone for a while.
@@ -208,7 +227,8 @@ fn unchanged(r: &Repository) -> [(&'static str, Value); 4] {
     ]
 }
 
-async fn start(cx: &Context, r: &Repository, probed: Option<&FailingHost>) -> Result<()> {
+/// False when it is put off, since one runs already.
+async fn start(cx: &Context, r: &Repository, probed: Option<&FailingHost>) -> Result<bool> {
     let id = r.repository_id.as_str();
     let mut ws = WriteSet::new();
     if !foundry_flow::unfinished(&cx.store, &sync::SYNC, id).await?.is_empty() {
@@ -216,7 +236,7 @@ async fn start(cx: &Context, r: &Repository, probed: Option<&FailingHost>) -> Re
         let next = cx.env.clock.now().plus(cx.pace.active);
         ws.update_where(&REPOSITORIES, &unchanged(r), &[("next_sync_time", next.into())]);
         cx.store.commit(ws).await?;
-        return Ok(());
+        return Ok(false);
     }
     let [key, guards @ ..] = unchanged(r);
     // Its end plans the next one; until then there is none to show.
@@ -231,8 +251,8 @@ async fn start(cx: &Context, r: &Repository, probed: Option<&FailingHost>) -> Re
     foundry_flow::enqueue(&mut ws, flow);
     match cx.store.commit(ws).await {
         // It was used, synchronized or deleted in between, which has signalled.
-        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
-        Err(e) if e.is_concurrent_change() => Ok(()),
+        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(true),
+        Err(e) if e.is_concurrent_change() => Ok(true),
         Err(e) => Err(e.into()),
     }
 }

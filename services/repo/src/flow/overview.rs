@@ -37,8 +37,8 @@ pub static OVERVIEW: Flow<Context> = Flow::new(
         |cx, flow| stage(compute(cx, flow)),
     )],
 )
-// It keeps a processor busy.
-.concurrency(1);
+// It keeps a processor busy; the others must not wait for the end of a large one.
+.concurrency(2);
 
 /// Overviews that wait or run at the same time; organizations take turns when these are chosen.
 const STARTED_AT_ONCE: u32 = 8;

@@ -113,12 +113,7 @@ async fn synchronize(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             let last = is_quiet(flow.flow()) && flow.flow().failures + 1 >= POLL_FAILURES;
             Ok(match e.retryable() && !last {
                 true => Outcome::retry(reason, e.message()),
-                false => {
-                    let mut ws = WriteSet::new();
-                    remote.learned(cx, &mut ws, Err(&e)).await?;
-                    remote.is_newest(&mut ws, &repository);
-                    Outcome::fail(reason, e.message()).recording(ws)
-                }
+                false => failed(cx, &repository, &remote, &e).await?,
             })
         }
     }
@@ -230,6 +225,10 @@ async fn record(
         ("stale_since", 0.into()),
         ("held_host", "".into()),
     ];
+    // What made it fail may be gone.
+    if found.mirror.is_some() || repository.overview.has_failed() {
+        set.push(("overview_wanted", true.into()));
+    }
     if let Some(mirror) = found.mirror {
         let old = branches::all(&cx.store, &repository.repository_id).await?;
         branches::replace(&mut ws, &repository.repository_id, &old, &mirror.branches);
@@ -237,7 +236,6 @@ async fn record(
         set.push(("default_branch", mirror.default_branch.into()));
         set.push(("branch_count", count.into()));
         set.push(("empty_commit", mirror.empty_commit.into()));
-        set.push(("overview_wanted", true.into()));
         if mirror.is_scattered {
             super::collect::schedule(cx, &mut ws, &repository).await?;
         }
@@ -252,6 +250,22 @@ async fn record(
     let next = repository.sync.wanted_source;
     let outcome = if again { Outcome::goto(MIRRORING).with_state(&next) } else { Outcome::done() };
     Ok(outcome.recording(ws))
+}
+
+/// Records the failure of a run, which began with this row; runs once more if a refresh was requested during it.
+async fn failed(cx: &Context, began: &Repository, remote: &Remote, e: &GitError) -> Result<Outcome> {
+    let Some(repository) = load(cx, began.repository_id.as_str()).await? else { return Ok(Outcome::done()) };
+    let mut ws = WriteSet::new();
+    remote.learned(cx, &mut ws, Err(e)).await?;
+    remote.is_newest(&mut ws, began);
+    let again = repository.refresh_wanted;
+    let key = [("repository_id", repository.repository_id.as_str().into()), ("refresh_wanted", again.into())];
+    ws.guard(foundry_store::Guard::exists(&REPOSITORIES, &key));
+    if !again {
+        return Ok(Outcome::fail(e.reason(), e.message()).recording(ws));
+    }
+    ws.update_where(&REPOSITORIES, &key, &[("refresh_wanted", false.into())]);
+    Ok(Outcome::goto(MIRRORING).with_state(&repository.sync.wanted_source).recording(ws))
 }
 
 /// Projects the state of a synchronization to the repository's row.

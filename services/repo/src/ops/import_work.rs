@@ -195,6 +195,10 @@ async fn record(
                 (work.files_changed, work.additions, work.deletions) = (0, 0, 0);
                 work.import_time = Some(now);
                 work.merged_from.clear();
+                if let Some(publication) = &mut work.publication {
+                    publication.commits_since = 0;
+                }
+                crate::flow::overview::want(cx, &mut ws, &arrived.repository);
             }
             works::save(&mut ws, rev, &work);
             Ok((ws, work))

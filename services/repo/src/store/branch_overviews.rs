@@ -111,3 +111,16 @@ pub fn remove(ws: &mut WriteSet, rev: RevRef, repository: &RepositoryId, name: &
     ws.remove(&BRANCH_OVERVIEWS, &[repository.as_str().into(), name.into()]);
     ws.tombstone(rev, &kind(repository), &format!("branch/{name}"));
 }
+
+/// Removes all rows of a repository, those of the named branches for watches too.
+pub fn remove_all<'a>(
+    ws: &mut WriteSet,
+    rev: RevRef,
+    repository: &RepositoryId,
+    names: impl Iterator<Item = &'a String>,
+) {
+    ws.delete_where(&BRANCH_OVERVIEWS, &[("repository_id", repository.as_str().into())]);
+    for name in names {
+        ws.tombstone(rev, &kind(repository), &format!("branch/{name}"));
+    }
+}

@@ -176,6 +176,12 @@ pub async fn polling(store: &Store) -> Result<HashMap<String, usize>> {
     rows.iter().map(count).collect()
 }
 
+/// The repositories whose synchronizations in the background count as running.
+pub async fn polled(store: &Store) -> Result<Vec<String>> {
+    let rows = store.query("SELECT repository_id FROM repositories WHERE polling = 1", &[]).await?;
+    rows.iter().map(|row| Ok(row.text("repository_id")?.to_owned())).collect()
+}
+
 /// Repositories whose overview is to be computed, organizations in turns.
 pub async fn overview_wanted(store: &Store, limit: u32) -> Result<Vec<Repository>> {
     let sql = select!(

@@ -60,14 +60,17 @@ async fn copy(cx: &Context, repository: &RepositoryId, rev: i64) -> Result<()> {
     let Some(known) = upstream::repository(&cx.store, repository).await? else { return Ok(()) };
     let as_of = known.entity.sync_time.as_ref().map(Timestamp::from_proto).unwrap_or_default();
     let before = branch_names::find(&cx.store, repository).await?;
-    let names = match before.filter(|before| before.as_of == as_of) {
-        Some(same) => same,
+    let names = match &before {
+        Some(before) if before.as_of == as_of => before.names.clone(),
         // Not mirrored yet, or its copy cannot be read.
-        None if as_of == Timestamp::default() => BranchNames { as_of, names: String::new() },
-        None => BranchNames { as_of, names: listed(cx, repository).await? },
+        _ if as_of == Timestamp::default() => String::new(),
+        _ => listed(cx, repository).await?,
     };
     let mut ws = WriteSet::new();
-    branch_names::put(&mut ws, repository, rev, &names);
+    match before {
+        Some(before) if before.names == names => branch_names::confirm(&mut ws, repository, rev, as_of),
+        _ => branch_names::put(&mut ws, repository, rev, &BranchNames { as_of, names }),
+    }
     cx.store.commit(ws).await?;
     Ok(())
 }

@@ -54,6 +54,12 @@ pub fn put(ws: &mut WriteSet, repository: &RepositoryId, rev: i64, names: &Branc
     ws.upsert(&BRANCH_NAMES, row);
 }
 
+/// Stores that the names are the same as of a later revision of the repository, without writing them.
+pub fn confirm(ws: &mut WriteSet, repository: &RepositoryId, rev: i64, as_of: Timestamp) {
+    let set = [("upstream_rev", rev.into()), ("as_of", as_of.into())];
+    ws.update_where(&BRANCH_NAMES, &[("repository_id", repository.into())], &set);
+}
+
 /// Removes the names of a repository that was removed.
 pub fn remove(ws: &mut WriteSet, repository: &RepositoryId) {
     ws.remove(&BRANCH_NAMES, &[repository.into()]);

@@ -14,8 +14,13 @@ export function stackTree(branches: readonly BranchOverview[]): Placed[] {
   const roots: BranchOverview[] = []
   for (const branch of branches) {
     // A parent that is not there, or not there yet, must not hide what stands on it.
-    if (!names.has(branch.parent)) roots.push(branch)
-    else children.set(branch.parent, [...(children.get(branch.parent) ?? []), branch])
+    if (!names.has(branch.parent)) {
+      roots.push(branch)
+      continue
+    }
+    const siblings = children.get(branch.parent)
+    if (siblings) siblings.push(branch)
+    else children.set(branch.parent, [branch])
   }
   const backwards = (a: BranchOverview, b: BranchOverview): number =>
     Number(a.isDefault) - Number(b.isDefault) || (a.name < b.name ? 1 : a.name > b.name ? -1 : 0)

@@ -83,6 +83,27 @@ async fn while_the_remote_fails_the_time_stands_still_and_the_reason_is_shown_un
     assert_ne!(mended.as_of, before.as_of);
 }
 
+#[tokio::test]
+async fn a_refresh_that_is_requested_while_a_poll_fails_is_made_after_it() {
+    use crate::ops::request_repository_refresh::request_repository_refresh;
+
+    let f = Fixture::new().await;
+    let id: RepositoryId = f.mirrored().await.repository_id.parse().unwrap();
+    make_due(&f, &id).await;
+    assert!(start(&f.cx, &repositories::find(&f.cx.store, &id).await.unwrap().unwrap(), None).await.unwrap());
+    let request = foundry_proto::repo::v1::RequestRepositoryRefreshRequest {
+        repository_id: id.to_string(),
+        ..Default::default()
+    };
+    request_repository_refresh(&f.cx, &f.member, request).await.unwrap();
+    std::fs::rename(&f.origin, f.path().join("away")).unwrap();
+    f.engine.run_until_idle().await.unwrap();
+    let row = repositories::find(&f.cx.store, &id).await.unwrap().unwrap();
+    assert_eq!((row.state, row.refresh_wanted), (State::Error, false));
+    let flows = foundry_flow::list_by_subject(&f.cx.store, id.as_str()).await.unwrap();
+    assert!(flows.iter().any(|flow| flow.state == "request"), "the last run was for the poll");
+}
+
 /// Records that the repository is at a host, and how its last synchronization ended.
 async fn ended(f: &Fixture, id: &RepositoryId, state: State, reason: &str) {
     let condition =
@@ -120,15 +141,22 @@ async fn a_host_that_fails_again_and_again_is_left_alone_and_then_asked_by_one_r
     ended(&f, &id, State::Ready, "").await;
     make_due(&f, &id).await;
     let before = syncs(&f).await;
-    start_due(&f.cx, f.cx.env.clock.now()).await.unwrap();
+    assert!(start_due(&f.cx, f.cx.env.clock.now()).await.unwrap(), "others may be due behind it");
     let held = sync_of(&f, &id).await;
     let stale = held.stale.clone().unwrap();
     assert_eq!((held.status(), stale.reason.as_str()), (BranchSyncStatus::Stale, "REMOTE_HOST_FAILING"));
     assert_eq!((held.host.as_str(), syncs(&f).await), ("git.example.org", before));
     assert_eq!(stale.next_attempt_time, held.next_refresh_time);
+    // A use of it is no answer of the host.
+    let mut ws = WriteSet::new();
+    used(&f.cx, &mut ws, &id);
+    f.cx.store.commit(ws).await.unwrap();
+    plan_next(&f.cx, f.cx.env.clock.now()).await.unwrap();
+    assert_eq!(remote_hosts::all(&f.cx.store).await.unwrap()["git.example.org"].failures, 3);
+    make_due(&f, &id).await;
     // When the pause is over, one asks, and keeps the others from asking.
     f.env.clock.advance(Duration::from_secs(100));
-    start_due(&f.cx, f.cx.env.clock.now()).await.unwrap();
+    assert!(!start_due(&f.cx, f.cx.env.clock.now()).await.unwrap());
     assert_eq!(syncs(&f).await, before + 1);
     let probed = remote_hosts::all(&f.cx.store).await.unwrap()["git.example.org"].clone();
     assert!(probed.asked_next > f.cx.env.clock.now());
@@ -173,4 +201,17 @@ async fn a_task_counts_as_a_use_and_its_synchronization_says_so() {
     let sync = sync_of(&f, &id).await;
     assert_eq!(sync.source(), BranchSyncSource::Task);
     assert!(wait(&f, &sync) <= 72);
+}
+
+#[tokio::test]
+async fn a_synchronization_that_ended_without_freeing_its_place_does_not_keep_it() {
+    let (f, id) = started().await;
+    let mut ws = WriteSet::new();
+    let key = [("repository_id", id.as_str().into())];
+    ws.update_where(&REPOSITORIES, &key, &[("polling", 1.into()), ("next_sync_time", 0.into())]);
+    wake(&f.cx, &mut ws);
+    f.cx.store.commit(ws).await.unwrap();
+    f.engine.run_until_idle().await.unwrap();
+    assert!(repositories::polled(&f.cx.store).await.unwrap().is_empty());
+    assert!(sync_of(&f, &id).await.next_refresh_time.is_some());
 }

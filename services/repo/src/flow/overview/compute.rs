@@ -1,7 +1,7 @@
 //! One run: what is known, what has changed since the last one, and what git finds about that.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foundry_git::{
     ChangeTotals, CommitId, CommitSummary, GitError, GitErrorKind, History, Mirror, MirrorLimits, TrialMerge,
@@ -13,6 +13,7 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
 use super::known::{self, Shown};
 use super::{Failure, Run};
+use crate::domain::repository::OverviewFacts;
 use crate::domain::stack::{self, Known, Place};
 use crate::store::branch_overviews::{self, Basis};
 use crate::store::{branches, works};
@@ -30,7 +31,9 @@ const TRIALS: usize = 2;
 /// How long a comparison of one branch may take.
 const ONE_WALL: Duration = Duration::from_secs(15);
 /// How long the comparisons of a batch may take together, before they are done one by one.
-const BATCH_WALL: Duration = Duration::from_secs(30);
+const BATCH_WALL: Duration = Duration::from_secs(10);
+/// After this long, those of a batch that are done are stored; the others are done again in smaller ones.
+const STORED_AFTER: Duration = Duration::from_secs(10);
 /// Longest name of a file in conflict that is stored, in characters.
 const MAX_PATH: usize = 300;
 
@@ -79,10 +82,14 @@ impl Run<'_> {
         self.remove(&read, &stored).await?;
         let total = read.shown.len();
         self.progress(total - todo.len(), total).await?;
-        let mut behind = HashMap::new();
-        for (nth, batch) in todo.chunks(BATCH).enumerate() {
-            let done = total - todo.len() + nth * BATCH + batch.len();
+        let mut behind = Behind::default();
+        let (mut rest, mut size) = (todo.as_slice(), BATCH);
+        while !rest.is_empty() {
+            let batch = &rest[..size.min(rest.len())];
             let rows = self.batch(&read, batch, &mut behind).await?;
+            size = if rows.len() < batch.len() { rows.len().max(1) } else { (size * 2).min(BATCH) };
+            rest = &rest[rows.len()..];
+            let done = total - rest.len();
             let mut ws = self.writes();
             let rev = ws.scope(Scope::organization(&self.repository.organization_id));
             for row in &rows {
@@ -94,7 +101,7 @@ impl Run<'_> {
             self.flow.progress(format!("{done} of {total} branches")).await;
         }
         let left_out = known::left_out(too_many, missing);
-        let reason = "BRANCHES_NOT_COMPARED";
+        let reason = OverviewFacts::NOT_COMPARED;
         Ok(left_out.or_else(|| read.unplanned.map(|why| (reason, why))))
     }
 
@@ -163,23 +170,28 @@ impl Run<'_> {
         self.show(ws, &[("overview_done", count(done)), ("overview_total", count(total))]);
     }
 
+    /// Computes the first ones of a batch, at least one: as many as can be done in time.
     async fn batch(
         &self,
         read: &Read,
         batch: &[(usize, Basis)],
-        behind: &mut HashMap<Vec<u32>, u64>,
+        behind: &mut Behind,
     ) -> Result<Vec<Changed>, Failure> {
         let mut rows = Vec::with_capacity(batch.len());
+        let begin = Instant::now();
         for (at, basis) in batch {
             rows.push(row(read, *at, basis.clone(), behind).await?);
+            if begin.elapsed() > STORED_AFTER {
+                break;
+            }
         }
         changes(read, &mut rows).await?;
         self.merges(read, &mut rows).await?;
         Ok(rows)
     }
 
-    /// Tries the merges of a batch with the default branch.
-    async fn merges(&self, read: &Read, rows: &mut [Changed]) -> Result<(), Failure> {
+    /// Tries the merges of a batch with the default branch; drops the rows that are not reached in time.
+    async fn merges(&self, read: &Read, rows: &mut Vec<Changed>) -> Result<(), Failure> {
         let Some((base, tree)) = &read.base else { return Ok(()) };
         if !rows.iter().any(|row| row.is_tried) {
             return Ok(());
@@ -196,8 +208,9 @@ impl Run<'_> {
                 tried(mirror.clone(), base.clone(), tree.clone(), head, nth).boxed()
             })
             .collect();
-        let tried: Vec<_> = futures::stream::iter(tried).buffered(TRIALS).try_collect().await?;
-        for (nth, merge) in tried {
+        let mut tried = futures::stream::iter(tried).buffered(TRIALS);
+        let begin = Instant::now();
+        while let Some((nth, merge)) = tried.try_next().await? {
             let overview = &mut rows[nth].overview;
             match merge {
                 Ok(TrialMerge::Nothing) => overview.merged = true,
@@ -209,6 +222,10 @@ impl Run<'_> {
                         Some(MergeConflicts { count: int(count), files: files.iter().map(short).collect() });
                 }
                 Err(e) => leave_out(overview, &e, "whether it can be merged is not known"),
+            }
+            if begin.elapsed() > STORED_AFTER {
+                rows.truncate(nth + 1);
+                break;
             }
         }
         Ok(())
@@ -275,13 +292,15 @@ fn basis(read: &Read, at: usize) -> Basis {
     Basis { inputs: inputs.join(" "), parent: parent.to_owned(), fork }
 }
 
-/// What is known of a branch without comparing trees. `behind` keeps how far behind its base each place is.
-async fn row(
-    read: &Read,
-    at: usize,
-    basis: Basis,
-    behind: &mut HashMap<Vec<u32>, u64>,
-) -> Result<Changed, Failure> {
+/// How many commits of the base are missing, for each place and each head in its history that was counted.
+#[derive(Default)]
+struct Behind {
+    places: HashMap<Vec<u32>, u64>,
+    heads: HashMap<CommitId, u64>,
+}
+
+/// What is known of a branch without comparing trees.
+async fn row(read: &Read, at: usize, basis: Basis, behind: &mut Behind) -> Result<Changed, Failure> {
     let shown = &read.shown[at];
     let summary = read.summaries.get(&shown.known.head).cloned().unwrap_or_default();
     let mut overview = BranchOverview {
@@ -304,10 +323,12 @@ async fn row(
             overview.unrelated = true;
             overview.from_base = Some(Divergence { ahead: int(*ahead), behind: 0 });
         }
-        Some(Place::OnBranch { parent, apart, fork: common, .. }) => {
+        Some(Place::OnBranch { parent, apart, fork: common, ahead_of_base, .. }) => {
             fork = read.history.as_ref().and_then(|h| h.commit(*common).ok());
             let parent = &read.shown[*parent].known.head;
-            match from_parent(read, &shown.known.head, parent, fork.as_ref(), *apart).await {
+            // A walk that was cut short has counted neither of them.
+            let planned = (*ahead_of_base < stack::MAX_WALK).then_some(*apart);
+            match from_parent(read, &shown.known.head, parent, fork.as_ref(), planned).await {
                 Ok(apart) => overview.from_parent = Some(apart),
                 Err(e) if is_of_the_branch(&e) => {
                     leave_out(&mut overview, &e, "how far it and its parent are apart is not known");
@@ -349,9 +370,9 @@ async fn from_parent(
     head: &CommitId,
     parent: &CommitId,
     fork: Option<&CommitId>,
-    planned: stack::Apart,
+    planned: Option<stack::Apart>,
 ) -> Result<Divergence, GitError> {
-    if fork == Some(parent) {
+    if let (true, Some(planned)) = (fork == Some(parent), planned) {
         return Ok(Divergence { ahead: int(planned.ahead), behind: int(planned.behind) });
     }
     let ahead = read.mirror.count_without(head, parent).await?;
@@ -364,10 +385,15 @@ async fn from_base(
     (history, base): (&History, &CommitId),
     head: &CommitId,
     (ahead, forks): (usize, &[u32]),
-    behind: &mut HashMap<Vec<u32>, u64>,
+    behind: &mut Behind,
 ) -> Result<(u64, Option<CommitId>), GitError> {
     if ahead == 0 {
-        return Ok((read.mirror.count_without(base, head).await?, Some(head.clone())));
+        let count = match behind.heads.get(head) {
+            Some(count) => *count,
+            None => read.mirror.count_without(base, head).await?,
+        };
+        behind.heads.insert(head.clone(), count);
+        return Ok((count, Some(head.clone())));
     }
     let common = match forks {
         [] if ahead < stack::MAX_WALK => None,
@@ -376,16 +402,16 @@ async fn from_base(
     };
     let mut key = forks.to_vec();
     key.sort_unstable();
-    let count = match behind.get(&key) {
+    let count = match behind.places.get(&key) {
         Some(count) if !key.is_empty() => *count,
         _ => read.mirror.count_without(base, head).await?,
     };
-    behind.insert(key, count);
+    behind.places.insert(key, count);
     Ok((count, common))
 }
 
-/// How much the branches of a batch change against their parents.
-async fn changes(read: &Read, rows: &mut [Changed]) -> Result<(), Failure> {
+/// How much the branches of a batch change against their parents; drops the rows that are not reached in time.
+async fn changes(read: &Read, rows: &mut Vec<Changed>) -> Result<(), Failure> {
     let pairs: Vec<(usize, (CommitId, CommitId))> = rows
         .iter()
         .enumerate()
@@ -400,6 +426,7 @@ async fn changes(read: &Read, rows: &mut [Changed]) -> Result<(), Failure> {
         }
         Err(e) if is_of_the_branch(&e) => {
             // One of them is too large: the others must not be lost with it.
+            let begin = Instant::now();
             for (nth, pair) in pairs {
                 match read.mirror.change_totals(&[pair], ONE_WALL).await {
                     Ok(totals) => rows[nth].overview.changes = totals.into_iter().next().map(summary),
@@ -407,6 +434,10 @@ async fn changes(read: &Read, rows: &mut [Changed]) -> Result<(), Failure> {
                         leave_out(&mut rows[nth].overview, &e, "how much it changes is not known");
                     }
                     Err(e) => return Err(e.into()),
+                }
+                if begin.elapsed() > STORED_AFTER {
+                    rows.truncate(nth + 1);
+                    break;
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use foundry_core::Timestamp;
 use foundry_git::{BranchName, CommitId};
 
+use crate::domain::repository::OverviewFacts;
 use crate::domain::stack::{Before, Known};
 use crate::domain::work::TaskWork;
 use crate::store::branch_overviews::Basis;
@@ -115,7 +116,7 @@ pub fn left_out(branches: usize, missing: usize) -> Option<(&'static str, String
         let number = if missing == 1 { "1 branch".to_owned() } else { format!("{missing} branches") };
         parts.push(format!("{number} whose commit the mirror does not have"));
     }
-    let reason = "BRANCHES_LEFT_OUT";
+    let reason = OverviewFacts::LEFT_OUT;
     (!parts.is_empty()).then(|| (reason, format!("left out: {}", parts.join("; "))))
 }
 

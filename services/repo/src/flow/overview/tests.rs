@@ -205,6 +205,14 @@ async fn the_work_of_a_task_is_a_branch_until_the_remote_has_one_of_its_name() {
         (&task.to_string(), &other.to_string())
     );
     assert_eq!(shown(named["feat/work"]), "feat/work < main +1 -0, base +1 -0, 1 files +1 -0, work");
+    // Work that is undone leaves nothing of it.
+    let base = git(&f.origin, &["rev-parse", "main"]);
+    let parts = f.handed_over(&repository.to_proto(), other, &base, &base, Vec::new());
+    import_work(&f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
+    f.engine.run_until_idle().await.unwrap();
+    let branches = read(&f, &id).await.1;
+    let undone = branches.iter().find(|b| b.name == second).unwrap();
+    assert_eq!((&undone.commit, undone.from_base.map(|d| d.ahead)), (&base, Some(0)));
     stack(&f, "feat/work", "main");
     refresh(&f, &id).await;
     let branches = read(&f, &id).await.1;
@@ -256,9 +264,17 @@ async fn a_deleted_repository_leaves_no_overview_and_an_empty_one_has_an_empty_o
     let (f, id) = started().await;
     stack(&f, "a", "main");
     refresh(&f, &id).await;
+    let view = crate::view::repositories::of_repository(&f.organization, &id.parse().unwrap());
+    let head = f.cx.store.head(&Scope::organization(&f.organization)).await.unwrap();
     let request = DeleteRepositoryRequest { repository_id: id, ..Default::default() };
     delete_repository(&f.cx, &f.member, request).await.unwrap();
     f.engine.run_until_idle().await.unwrap();
+    let snapshot = f.cx.store.snapshot().await.unwrap();
+    let changed = view.changes_after(&snapshot, head, 1_000).await.unwrap().changes;
+    let gone: Vec<_> =
+        changed.iter().filter(|c| c.op == foundry_watch::Op::Deleted).map(|c| c.key.clone()).collect();
+    assert!(gone.contains(&"branch/a".to_owned()), "{gone:?}");
+    drop((changed, snapshot));
     assert!(f.cx.store.query("SELECT name FROM branch_overviews", &[]).await.unwrap().is_empty());
     std::fs::remove_dir_all(f.origin.join(".git")).unwrap();
     git(&f.origin, &["init", "-q"]);
@@ -361,4 +377,33 @@ async fn a_change_while_an_overview_is_computed_is_followed_by_another_one() {
         (rows[0].bool("overview_wanted").unwrap(), rows[0].text("overview_owner").unwrap()),
         (false, "")
     );
+}
+
+#[tokio::test]
+async fn an_overview_that_failed_is_computed_again_after_a_synchronization_that_finds_nothing_new() {
+    let (f, id) = started().await;
+    let mut ws = WriteSet::new();
+    let set = [("overview_reason", "GIT_FAILED".into()), ("overview_message", "no".into())];
+    ws.update_where(&REPOSITORIES, &[("repository_id", id.as_str().into())], &set);
+    f.cx.store.commit(ws).await.unwrap();
+    refresh(&f, &id).await;
+    assert_eq!(read(&f, &id).await.0.overview.unwrap().left_out, None);
+}
+
+#[tokio::test]
+async fn a_branch_on_a_very_long_one_is_as_far_ahead_of_it_as_git_counts() {
+    let (f, id) = started().await;
+    let from = git(&f.origin, &["rev-parse", "main"]);
+    let mut input = format!("reset refs/heads/long\nfrom {from}\n\n");
+    for n in 0..crate::domain::stack::MAX_WALK {
+        input.push_str(&format!(
+            "commit refs/heads/long\ncommitter t <t@example.invalid> {n} +0000\ndata 1\nx\n"
+        ));
+    }
+    feed(&f, &["fast-import", "--quiet"], &input);
+    stack(&f, "top", "long");
+    refresh(&f, &id).await;
+    let branches = read(&f, &id).await.1;
+    let top = branches.iter().find(|b| b.name == "top").unwrap();
+    assert_eq!((top.parent.as_str(), top.from_parent.map(|d| (d.ahead, d.behind))), ("long", Some((1, 0))));
 }
