@@ -489,7 +489,21 @@ async fn copies_the_names_of_branches_after_each_synchronization_and_forgets_the
         }
     };
     tokio::time::timeout(Duration::from_secs(20), confirmed).await.unwrap();
-    assert!(crate::store::branch_names::outdated(&running.cx.store).await.unwrap().is_empty());
+    // After a poll that found nothing new they are not read.
+    *world.repo.branches.lock().unwrap() = vec!["not read".to_owned()];
+    world.repo.synced(organization, repository, 5, 4).await;
+    let polled = async || {
+        let copy = crate::store::upstream::repository(&running.cx.store, repository).await.unwrap().unwrap();
+        copy.entity.sync_time == Some(foundry_core::Timestamp::from_micros(5).to_proto())
+    };
+    let unread = async {
+        let store = &running.cx.store;
+        while !polled().await || !crate::store::branch_names::outdated(store).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), unread).await.unwrap();
+    assert_eq!(as_of().await, 4);
     world.repo.remove(organization, repository).await;
     until(None).await;
     running.stop().await;

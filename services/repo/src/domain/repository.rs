@@ -67,6 +67,8 @@ pub struct Repository {
     pub branch_count: i64,
     /// When the mirror was last synchronized; none before the first time.
     pub sync_time: Option<Timestamp>,
+    /// When a synchronization last found other branches; the epoch where that is not known.
+    pub branches_time: Timestamp,
     /// When it was registered.
     pub create_time: Timestamp,
     /// Whether another synchronization must follow the running one.
@@ -158,6 +160,7 @@ impl Repository {
             create_time: Some(self.create_time.to_proto()),
             branch_sync: Some(sync::branch_sync(self)),
             overview: Some(self.overview.to_proto()),
+            branches_time: (self.branches_time.as_micros() > 0).then(|| self.branches_time.to_proto()),
         }
     }
 }

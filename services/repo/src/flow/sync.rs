@@ -225,6 +225,9 @@ async fn record(
         ("stale_since", 0.into()),
         ("held_host", "".into()),
     ];
+    if found.mirror.is_some() || repository.branches_time == Timestamp::default() {
+        set.push(("branches_time", cx.env.clock.now().into()));
+    }
     // What made it fail may be gone.
     if found.mirror.is_some() || repository.overview.has_failed() {
         set.push(("overview_wanted", true.into()));

@@ -56,6 +56,7 @@ pub async fn create_repository(
         default_branch: String::new(),
         branch_count: 0,
         sync_time: None,
+        branches_time: Timestamp::default(),
         create_time: now,
         refresh_wanted: false,
         listed_time: Timestamp::default(),

@@ -91,6 +91,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0007_credentials"),
         step!("0008_overview"),
         step!("0009_jobs"),
+        step!("0010_branches_time"),
     ],
 };
 

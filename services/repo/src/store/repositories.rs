@@ -41,7 +41,7 @@ macro_rules! select {
             "SELECT repository_id, organization_id, rev, name, url, state, condition, default_branch, branch_count, ",
             "sync_time, create_time, refresh_wanted, listed_time, listing, empty_commit, sync_source, wanted_source, ",
             "next_sync_time, sync_failures, stale_since, stale_reason, stale_message, held_host, held_since, use_time, overview_owner, ",
-            "overview_done, overview_total, overview_time, overview_reason, overview_message FROM repositories ",
+            "overview_done, overview_total, overview_time, overview_reason, overview_message, branches_time FROM repositories ",
             $rest
         )
     };
@@ -71,6 +71,7 @@ pub fn read(row: &Row) -> Result<Repository> {
         listed_time: row.time("listed_time")?,
         listing: row.text("listing")?.to_owned(),
         empty_commit: row.text("empty_commit")?.to_owned(),
+        branches_time: row.time("branches_time")?,
         sync: sync_facts(row)?,
         overview: OverviewFacts {
             owner: row.text("overview_owner")?.to_owned(),

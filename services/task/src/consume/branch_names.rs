@@ -58,7 +58,9 @@ pub(crate) async fn copy_outdated(cx: &Context) -> Result<()> {
 
 async fn copy(cx: &Context, repository: &RepositoryId, rev: i64) -> Result<()> {
     let Some(known) = upstream::repository(&cx.store, repository).await? else { return Ok(()) };
-    let as_of = known.entity.sync_time.as_ref().map(Timestamp::from_proto).unwrap_or_default();
+    // A poll of the remote that finds nothing new leaves the former as it is.
+    let as_of = known.entity.branches_time.or(known.entity.sync_time);
+    let as_of = as_of.as_ref().map(Timestamp::from_proto).unwrap_or_default();
     let before = branch_names::find(&cx.store, repository).await?;
     let names = match &before {
         Some(before) if before.as_of == as_of => before.names.clone(),

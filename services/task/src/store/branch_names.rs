@@ -13,7 +13,7 @@ pub const BRANCH_NAMES: Table =
 /// The branches that the remote of a repository had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BranchNames {
-    /// The synchronization after which they were read.
+    /// The synchronization that found them, as far as that is known.
     pub as_of: Timestamp,
     /// One name on a line.
     pub names: String,

@@ -62,10 +62,17 @@ impl FakeRepo {
         synced: i64,
     ) {
         *self.branches.lock().unwrap() = names.iter().map(|name| (*name).to_owned()).collect();
+        self.synced(organization, id, synced, synced).await;
+    }
+
+    /// Synchronized at a time, with the branches of a time.
+    pub async fn synced(&self, organization: &OrganizationId, id: &RepositoryId, synced: i64, branches: i64) {
         let known =
             self.known.lock().unwrap().iter().find(|r| r.repository_id == id.as_str()).cloned().unwrap();
-        let sync_time = Some(foundry_core::Timestamp::from_micros(synced).to_proto());
-        let item = RepositoryItem { item: Some(Item::Repository(Repository { sync_time, ..known })) };
+        let time = |micros| Some(foundry_core::Timestamp::from_micros(micros).to_proto());
+        let (sync_time, branches_time) = (time(synced), time(branches));
+        let repository = Repository { sync_time, branches_time, ..known };
+        let item = RepositoryItem { item: Some(Item::Repository(repository)) };
         self.items.put(organization.as_str(), &[(format!("repository/{id}"), 0, item)]).await;
     }
 

@@ -40,6 +40,7 @@ async fn an_idle_repository_is_asked_seldom_and_one_that_somebody_looks_at_often
     assert!((720..=1080).contains(&wait(&f, &first)), "{}", wait(&f, &first));
     after(&f, 600).await;
     assert_eq!(syncs(&f).await, 1);
+    let found = f.cx.repository(&f.member, id.as_str(), Role::Viewer).await.unwrap().branches_time;
     git(&f.origin, &["branch", "extra"]);
     after(&f, 600).await;
     let polled = sync_of(&f, &id).await;
@@ -47,6 +48,7 @@ async fn an_idle_repository_is_asked_seldom_and_one_that_somebody_looks_at_often
     assert_ne!(polled.as_of, first.as_of);
     let row = f.cx.repository(&f.member, id.as_str(), Role::Viewer).await.unwrap();
     assert_eq!(row.branch_count, 2);
+    assert!(row.branches_time > found && found > Timestamp::default());
     let mut request = WatchRepositoryRequest { repository_id: id.to_string(), options: None };
     crate::ops::watch_repository::grant(&f.cx, &f.member, &mut request).await.unwrap();
     f.engine.run_until_idle().await.unwrap();
@@ -55,6 +57,9 @@ async fn an_idle_repository_is_asked_seldom_and_one_that_somebody_looks_at_often
         after(&f, 75).await;
     }
     assert_eq!(syncs(&f).await, 7);
+    let later = f.cx.repository(&f.member, id.as_str(), Role::Viewer).await.unwrap();
+    assert_eq!(later.branches_time, row.branches_time, "nothing new was found");
+    assert!(later.sync_time > row.sync_time);
     // After half an hour without any use it is idle again.
     after(&f, 1_900).await;
     assert!(wait(&f, &sync_of(&f, &id).await) >= 720);
