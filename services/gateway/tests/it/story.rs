@@ -1,7 +1,7 @@
 //! Browsers that connect, leave and come back at any position, during many writes, while the owner is killed and
 //! drained; checked by the oracle.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use foundry_watch::oracle::{ClientLog, check};
 
@@ -79,24 +79,27 @@ async fn browsers_keep_the_contract_through_joins_cuts_and_drains() {
     let mesh = Mesh::start_in_time(Reached::Locally).await;
     let owner = &mesh.behind.owner;
     let last = [AtomicI64::new(0), AtomicI64::new(0)];
+    let browsed = AtomicBool::new(false);
     let writing = async {
         write(&mesh).await;
         for n in 0..2 {
             last[n].store(owner.history(TASKS[n]).head(), Ordering::SeqCst);
         }
-        // Keeps writing, so that browsers waiting for more frames get some.
-        loop {
+        // Keeps writing, so that browsers waiting for more frames get some. A write that a browser may have seen is never
+        // broken off: the history would lack it.
+        while !browsed.load(Ordering::SeqCst) {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             for task in TASKS {
                 owner.put(task, &[("after", Some(b"x"))]).await;
             }
         }
     };
-    let browsing = futures::future::join_all((0..BROWSERS).map(|id| browse(&mesh, id, &last)));
-    let logs = tokio::select! {
-        logs = browsing => logs,
-        () = writing => unreachable!(),
+    let browsing = async {
+        let logs = futures::future::join_all((0..BROWSERS).map(|id| browse(&mesh, id, &last))).await;
+        browsed.store(true, Ordering::SeqCst);
+        logs
     };
+    let (logs, ()) = tokio::join!(browsing, writing);
     bounded(until_watches(&mesh, 0)).await;
     let logs: Vec<_> = logs.into_iter().flatten().collect();
     for task in TASKS {

@@ -101,14 +101,20 @@ pub struct OverviewFacts {
 }
 
 impl OverviewFacts {
-    /// Reasons of a run that has ended well.
-    pub const LEFT_OUT: &str = "BRANCHES_LEFT_OUT";
-    /// See [`Self::LEFT_OUT`].
-    pub const NOT_COMPARED: &str = "BRANCHES_NOT_COMPARED";
+    /// The reason of a run that ended well, with branches beyond the limit.
+    pub const fn reason_left_out() -> &'static str {
+        "BRANCHES_LEFT_OUT"
+    }
+
+    /// The reason of a run that ended well, with branches that took too long to compare.
+    pub const fn reason_not_compared() -> &'static str {
+        "BRANCHES_NOT_COMPARED"
+    }
 
     /// Whether the last run failed.
     pub fn has_failed(&self) -> bool {
-        self.owner.is_empty() && !["", Self::LEFT_OUT, Self::NOT_COMPARED].contains(&self.left_out.0.as_str())
+        let well = ["", Self::reason_left_out(), Self::reason_not_compared()];
+        self.owner.is_empty() && !well.contains(&self.left_out.0.as_str())
     }
 
     fn to_proto(&self) -> v1::OverviewProgress {

@@ -101,7 +101,7 @@ impl Run<'_> {
             self.flow.progress(format!("{done} of {total} branches")).await;
         }
         let left_out = known::left_out(too_many, missing);
-        let reason = OverviewFacts::NOT_COMPARED;
+        let reason = OverviewFacts::reason_not_compared();
         Ok(left_out.or_else(|| read.unplanned.map(|why| (reason, why))))
     }
 

@@ -116,7 +116,7 @@ pub fn left_out(branches: usize, missing: usize) -> Option<(&'static str, String
         let number = if missing == 1 { "1 branch".to_owned() } else { format!("{missing} branches") };
         parts.push(format!("{number} whose commit the mirror does not have"));
     }
-    let reason = OverviewFacts::LEFT_OUT;
+    let reason = OverviewFacts::reason_left_out();
     (!parts.is_empty()).then(|| (reason, format!("left out: {}", parts.join("; "))))
 }
 
