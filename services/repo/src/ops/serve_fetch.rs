@@ -75,23 +75,46 @@ async fn find(cx: &Context, caller: &Caller, request: &ServeFetchRequest) -> Res
 /// An agent fetches because it expects something new, so the remote is read again first, as long as that takes no longer
 /// than [`Context::fetch_wait`]. Otherwise it gets what the mirror has, and the next fetch has the rest.
 async fn refreshed(cx: &Context, caller: &Caller, repository: &Repository) {
-    let id = &repository.repository_id;
-    let decide = || async {
-        let mut ws = WriteSet::new();
-        let found = repositories::find(&cx.store, id).await?;
-        let Some(repository) = found.filter(|r| r.state != State::Deleting) else { return Ok((ws, false)) };
-        let syncs = scheduling::syncs(cx, &repository).await?;
-        if base::is_due(&repository, &syncs, cx.env.clock.now()) {
-            scheduling::refresh(cx, caller, &mut ws, &repository, Refresh::Start)?;
-            return Ok((ws, true));
+    let until = cx.env.clock.now().plus(cx.fetch_wait);
+    loop {
+        let asked = cx.store.retry_on_conflict(|| ask(cx, caller, repository)).await;
+        let in_time = cx.env.clock.now() < until;
+        match asked {
+            Ok((_, Asked::Begins)) => return ended(cx, repository, until).await,
+            // It may have listed the remote before the agent asked.
+            Ok((_, Asked::Runs)) if in_time => ended(cx, repository, until).await,
+            Ok((_, Asked::TooEarly)) if in_time => cx.env.clock.sleep(PAUSE).await,
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(repository = %repository.repository_id, %error, "no refresh was scheduled");
+                return;
+            }
         }
-        Ok((ws, syncs.iter().any(|sync| !sync.status.is_finished())))
-    };
-    match cx.store.retry_on_conflict(decide).await {
-        Ok((_, true)) => ended(cx, repository, cx.env.clock.now().plus(cx.fetch_wait)).await,
-        Ok(_) => {}
-        Err(error) => tracing::warn!(repository = %id, %error, "no refresh was scheduled"),
     }
+}
+
+/// What becomes of the wish for a synchronization.
+enum Asked {
+    Begins,
+    Runs,
+    /// The last one is too recent: agents cannot cause more of them than that.
+    TooEarly,
+    Refused,
+}
+
+async fn ask(cx: &Context, caller: &Caller, repository: &Repository) -> Result<(WriteSet, Asked)> {
+    let mut ws = WriteSet::new();
+    let found = repositories::find(&cx.store, &repository.repository_id).await?;
+    let Some(repository) = found.filter(|r| r.state != State::Deleting) else {
+        return Ok((ws, Asked::Refused));
+    };
+    let syncs = scheduling::syncs(cx, &repository).await?;
+    if base::is_due(&repository, &syncs, cx.env.clock.now()) {
+        scheduling::refresh(cx, caller, &mut ws, &repository, Refresh::Start)?;
+        return Ok((ws, Asked::Begins));
+    }
+    let runs = syncs.iter().any(|sync| !sync.status.is_finished());
+    Ok((ws, if runs { Asked::Runs } else { Asked::TooEarly }))
 }
 
 /// Waits until no synchronization runs, or until then.
