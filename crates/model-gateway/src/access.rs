@@ -79,9 +79,9 @@ pub trait Ledger: Send + Sync + 'static {
 pub struct OriginAccess {
     /// The sandbox, to which the connection is counted.
     pub sandbox: String,
-    /// The organization.
+    /// The organization that the sandbox belongs to.
     pub organization: String,
-    /// The repository.
+    /// The only repository that it may fetch.
     pub repository: String,
     /// The task whose own work may be fetched besides what the repository's remote has.
     pub task: String,

@@ -26,6 +26,8 @@ const WAITING: usize = 32;
 const WAITING_OF_ONE: usize = 8;
 const WAITING_OF_SANDBOX: usize = 4;
 const WAIT: Duration = Duration::from_secs(10);
+/// Fetches of sandboxes that wait for the remote to be read; one for each sandbox.
+const REFRESHING: usize = 16;
 /// How long one answer may take.
 const WALL: Duration = Duration::from_secs(10 * 60);
 /// How long a reader may leave a piece before the answer ends.
@@ -44,6 +46,7 @@ pub type Answers<T> = BoxStream<'static, Result<T, Status>>;
 pub struct Serving {
     places: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    refreshing: Arc<Semaphore>,
     shares: Mutex<HashMap<Sharer, Shares>>,
     /// Directory of files that last as long as one answer.
     pub scratch: PathBuf,
@@ -57,6 +60,7 @@ enum Sharer {
     Organization(OrganizationId),
     SandboxesOf(OrganizationId),
     SandboxOf(TaskId),
+    RefreshOf(TaskId),
 }
 
 impl Sharer {
@@ -64,14 +68,14 @@ impl Sharer {
         match self {
             Self::Organization(_) => PLACES_OF_ONE,
             Self::SandboxesOf(_) => PLACES_OF_SANDBOXES,
-            Self::SandboxOf(_) => PLACES_OF_SANDBOX,
+            Self::SandboxOf(_) | Self::RefreshOf(_) => PLACES_OF_SANDBOX,
         }
     }
 
     fn waiting(&self) -> usize {
         match self {
             Self::Organization(_) => WAITING_OF_ONE,
-            Self::SandboxesOf(_) | Self::SandboxOf(_) => WAITING_OF_SANDBOX,
+            Self::SandboxesOf(_) | Self::SandboxOf(_) | Self::RefreshOf(_) => WAITING_OF_SANDBOX,
         }
     }
 }
@@ -98,6 +102,7 @@ impl Serving {
         Self {
             places: Arc::new(Semaphore::new(PLACES)),
             waiting: Arc::new(Semaphore::new(WAITING)),
+            refreshing: Arc::new(Semaphore::new(REFRESHING)),
             shares: Mutex::default(),
             scratch,
             wait: WAIT,
@@ -132,6 +137,13 @@ impl Serving {
             Ok(Place(held))
         };
         tokio::time::timeout(self.wait, held).await.map_err(|_| busy())?
+    }
+
+    /// A place for a fetch that waits for the remote to be read; none when its sandbox, or all together, have theirs.
+    pub fn refresh(&self, task: &TaskId) -> Option<Place> {
+        let own = self.shares(Sharer::RefreshOf(task.clone())).places;
+        let permits = [own, Arc::clone(&self.refreshing)].map(|all| all.try_acquire_owned().ok());
+        permits.into_iter().collect::<Option<Vec<_>>>().map(Place)
     }
 
     fn shares(&self, of: Sharer) -> Shares {
@@ -249,6 +261,18 @@ mod tests {
         let _user = serving.place(&one, None).await.unwrap();
         drop(first);
         assert!(serving.place(&one, Some(&tasks[2])).await.is_ok());
+    }
+
+    #[test]
+    fn one_fetch_of_a_sandbox_waits_for_the_remote_and_few_of_all_do() {
+        let (serving, test) = (serving(), foundry_testkit::test_env());
+        let tasks: Vec<TaskId> = (0..=REFRESHING).map(|_| TaskId::generate(&test.env)).collect();
+        let mut held = vec![serving.refresh(&tasks[0]).unwrap()];
+        assert!(serving.refresh(&tasks[0]).is_none(), "a second fetch of the sandbox");
+        held.extend(tasks[1..REFRESHING].iter().map(|task| serving.refresh(task).unwrap()));
+        assert!(serving.refresh(&tasks[REFRESHING]).is_none(), "one more than all may");
+        held.clear();
+        assert!(serving.refresh(&tasks[0]).is_some());
     }
 
     #[tokio::test]

@@ -31,7 +31,7 @@ pub struct CommitSummary {
 /// How much changed between two commits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChangeTotals {
-    /// Changed files.
+    /// How many files differ.
     pub files: u64,
     /// Lines added; binary files count 0.
     pub additions: u64,

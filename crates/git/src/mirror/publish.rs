@@ -11,7 +11,7 @@ const MAX_LISTED: usize = 20;
 const MAX_SUBJECT: usize = 120;
 /// The committer of what an agent has left uncommitted, see `work_bundle.sh`.
 const REST_EMAIL: &[u8] = b"foundry@localhost";
-/// Its message.
+/// The message of that commit.
 const REST_MESSAGE: &[u8] = b"Work in progress\n";
 
 /// What to publish of a work, and what is at the remote.
@@ -19,7 +19,7 @@ const REST_MESSAGE: &[u8] = b"Work in progress\n";
 pub struct PublishSpec {
     /// The commit that the work started from.
     pub base: CommitId,
-    /// The work.
+    /// The newest commit of the work.
     pub head: CommitId,
     /// The newest commit of another branch that the work has merged; a squashed commit follows it.
     pub merged: Option<CommitId>,

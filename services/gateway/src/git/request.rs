@@ -9,7 +9,7 @@ use http::header::{AUTHORIZATION, HeaderMap};
 use tonic::Status;
 use tonic::metadata::{Ascii, MetadataValue};
 
-/// Who asks.
+/// The token of a request of git, and where it came from.
 pub(super) struct Asker {
     authorization: MetadataValue<Ascii>,
     peer: Option<PeerAddress>,

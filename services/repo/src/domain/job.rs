@@ -19,7 +19,7 @@ pub enum State {
     Queued,
     /// Running, or waiting for its next attempt.
     Running,
-    /// Completed.
+    /// All that was planned is done.
     Done,
     /// Ended without its effect.
     Failed,

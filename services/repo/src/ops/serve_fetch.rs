@@ -38,7 +38,10 @@ pub async fn serve_fetch(
         "" => None,
         task => Some(task.parse::<TaskId>()?),
     };
-    if task.is_some() && request.advertise {
+    // Without a place to wait, the fetch shows the mirror as it is.
+    if let Some(task) = task.as_ref().filter(|_| request.advertise)
+        && let Some(_waits) = cx.serving.refresh(task)
+    {
         refreshed(cx, caller, &repository).await;
     }
     let place = cx.serving.place(&repository.organization_id, task.as_ref()).await?;
