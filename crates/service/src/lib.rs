@@ -8,6 +8,7 @@ mod database;
 mod notice;
 mod phases;
 pub mod proofs;
+mod reencryption;
 mod rpc;
 mod storage;
 mod upstream;
@@ -21,5 +22,6 @@ pub use damage::{
 pub use database::Database;
 pub use notice::{MAX_FILE, is_only_in_sandbox, merged_words, notice_words, publication_words};
 pub use phases::finish_flows;
+pub use reencryption::{Reencrypted, SecretColumn, reencrypt, reencrypt_at_start};
 pub use rpc::{WatchStream, answer, method_of, open_watch};
 pub use upstream::{reason_of, retry_after_of};

@@ -13,13 +13,13 @@ use foundry_proto::provisioner::v1::profile_service_server::{self, ProfileServic
 use foundry_proto::provisioner::v1::provisioner_service_server::{ProvisionerServiceServer, SERVICE_NAME};
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_server::{DataDirectory, Service, Upstream};
-use foundry_service::{Database, finish_flows, on_database, served};
+use foundry_service::{Database, finish_flows, on_database, reencrypt_at_start, served};
 use foundry_watch::Observer;
 
 use crate::attachments::{self, Attachments};
 use crate::config::Config;
 use crate::models::{self, GatewayProbe};
-use crate::profiles::{EnvironmentKeys, Profiles, reencrypt_at_start};
+use crate::profiles::{EnvironmentKeys, Profiles, SECRETS};
 use crate::providers::{FurtherProviders, Providers};
 use crate::rpc::{AttachmentRpc, ProfileRpc, Rpc};
 use crate::shared::Shared;
@@ -96,7 +96,9 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
     tasks.spawn("sandbox health", runtime::watch_health(Arc::clone(&shared)));
     tasks.spawn("isolation of sandboxes", settle(Arc::clone(&shared)));
     tasks.spawn("sandbox sweeper", runtime::sweep_strangers(Arc::clone(&shared)));
-    tasks.spawn("secrets under older keys", reencrypt_at_start(Arc::clone(&shared)));
+    let (store, keys) = (shared.store.clone(), shared.profiles.keys.clone());
+    let reencrypted = reencrypt_at_start(store, keys, &SECRETS, env.clone(), tasks.clone());
+    tasks.spawn("secrets under older keys", reencrypted);
     tasks.spawn("released events", runtime::reclaim_again(Arc::clone(&shared)));
     tasks.spawn("attachment sweeper", attachments::sweep_again(Arc::clone(&shared)));
 

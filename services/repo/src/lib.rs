@@ -9,7 +9,6 @@ mod context;
 mod domain;
 mod flow;
 mod ops;
-mod reencrypt;
 mod rpc;
 mod serving;
 mod store;
@@ -29,7 +28,7 @@ use foundry_proto::repo::v1::repo_service_server::{self, RepoServiceServer};
 use foundry_secrets::{KeySource, Keys};
 use foundry_server::config::duration;
 use foundry_server::{DataDirectory, Service};
-use foundry_service::{Database, finish_flows, on_database, served};
+use foundry_service::{Database, finish_flows, on_database, reencrypt_at_start, served};
 use foundry_watch::Observer;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
@@ -162,7 +161,10 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         serving: Serving::new(scratch, deps.tasks.clone()),
         authenticator: deps.authenticator.clone(),
     });
-    deps.tasks.spawn("credentials under older keys", reencrypt::at_start(cx.clone(), deps.tasks.clone()));
+    let (store, keys) = (cx.store.clone(), cx.broker.keys.clone());
+    let reencrypted =
+        reencrypt_at_start(store, keys, &store::credentials::SECRETS, cx.env.clone(), deps.tasks.clone());
+    deps.tasks.spawn("credentials under older keys", reencrypted);
     sweep_incoming(&cx).await?;
     flow::import::enqueue_waiting(&cx).await?;
     flow::background::ensure(&cx).await?;

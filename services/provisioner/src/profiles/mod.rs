@@ -14,7 +14,7 @@ pub use catalogue::check_agent;
 pub use choice::{Choice, choose};
 pub use environment::{EnvironmentKeys, MODEL_VARIABLES};
 pub use probe::{ModelFinding, ModelProbe, Probed};
-pub use reencrypt::reencrypt_at_start;
+pub use reencrypt::SECRETS;
 pub use set_up::{SetUp, mcp_server, set_up};
 pub use vault::{open, seal};
 

@@ -175,11 +175,12 @@ mod tests {
     use foundry_secrets::{KeySource, Keys};
     use foundry_store::DialectSql;
 
+    use foundry_service::Reencrypted;
+
     use super::*;
     use crate::ops::create_repository::create_repository;
     use crate::ops::delete_repository::delete_repository;
     use crate::ops::delete_repository_credential::delete_repository_credential;
-    use crate::reencrypt::{Reencrypted, reencrypt};
     use crate::testing::Fixture;
 
     const TOKEN: &str = "canary-token-0123456789-wxyz";
@@ -336,6 +337,10 @@ mod tests {
         assert_eq!(repository.condition.reason, "SECRET_UNREADABLE");
     }
 
+    async fn reencrypted(cx: &Context) -> foundry_core::Result<Reencrypted> {
+        foundry_service::reencrypt(&cx.store, &cx.broker.keys, &credentials::SECRETS).await
+    }
+
     #[tokio::test]
     async fn after_a_new_key_the_older_one_is_not_needed_any_more() {
         let f = Fixture::new().await;
@@ -348,10 +353,10 @@ mod tests {
         };
         let mut later = f.beside().await;
         std::sync::Arc::get_mut(&mut later).unwrap().broker.keys = load(&f, &[&new, &old]).await;
-        assert_eq!(reencrypt(&later).await.unwrap(), Reencrypted { rows: 1, unreadable: 0 });
-        assert_eq!(reencrypt(&later).await.unwrap(), Reencrypted::default());
+        assert_eq!(reencrypted(&later).await.unwrap(), Reencrypted { rows: 1, unreadable: 0 });
+        assert_eq!(reencrypted(&later).await.unwrap(), Reencrypted::default());
         // The process that has the old key alone.
-        assert_eq!(reencrypt(&f.cx).await.unwrap(), Reencrypted { rows: 0, unreadable: 1 });
+        assert_eq!(reencrypted(&f.cx).await.unwrap(), Reencrypted { rows: 0, unreadable: 1 });
         std::sync::Arc::get_mut(&mut later).unwrap().broker.keys = load(&f, &[&new]).await;
         let stored =
             credentials::find_for(&later.store, &f.organization, "https://x.org").await.unwrap().unwrap();

@@ -5,7 +5,7 @@ use foundry_core::{
 };
 use foundry_proto::common::v1::Condition;
 use foundry_secrets::Sealed;
-use foundry_service::stored_condition;
+use foundry_service::{SecretColumn, stored_condition};
 use foundry_store::{Guard, Reader, RevRef, Row, Scope, Table, Value, WriteSet};
 use prost::Message as _;
 
@@ -41,12 +41,26 @@ pub const KIND: &str = "repository_credential";
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT * FROM repository_credentials ", $rest)
+        concat!(
+            "SELECT credential_id, organization_id, rev, target, repository_id, origin, kind, username, hint, public_key, ",
+            "host_keys, state, condition, test_time, create_time, secret FROM repository_credentials ",
+            $rest
+        )
     };
 }
 
 /// Rows of an organization by revision, for watches.
 pub const BY_REV: &str = select!("WHERE organization_id = $1 AND rev > $2 ORDER BY rev LIMIT $3");
+
+/// The secrets, to encrypt them with another key.
+pub static SECRETS: [SecretColumn; 1] = [SecretColumn {
+    service: "repo",
+    table: &CREDENTIALS,
+    key: "credential_id",
+    column: "secret",
+    rows: select!("WHERE credential_id > $1 ORDER BY credential_id LIMIT $2"),
+    bound_to: |row| read(row).map(|credential| credential.binding()),
+}];
 
 /// Reads a row.
 pub fn read(row: &Row) -> Result<Credential> {
@@ -120,15 +134,6 @@ pub async fn list(
     let sql = select!("WHERE organization_id = $1 AND credential_id > $2 ORDER BY credential_id LIMIT $3");
     let found = from.query(sql, &params).await?.iter().map(read).collect::<Result<Vec<_>>>()?;
     Ok(page.cut(found, |c| c.credential_id.to_string()))
-}
-
-/// Credentials of all organizations by id, from after the given one on.
-///
-/// # Errors
-/// `INTERNAL` when the database fails.
-pub async fn after(from: &impl Reader, id: &str, limit: i64) -> Result<Vec<Credential>> {
-    let sql = select!("WHERE credential_id > $1 ORDER BY credential_id LIMIT $2");
-    from.query(sql, &[id.into(), limit.into()]).await?.iter().map(read).collect()
 }
 
 /// Adds a credential; refused when the organization has 500.
