@@ -8,6 +8,7 @@ mod broker;
 mod context;
 mod domain;
 mod flow;
+mod network;
 mod ops;
 mod rpc;
 mod serving;
@@ -24,6 +25,7 @@ use foundry_authn::Authenticator;
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_flow::{Hooks, Options, OwnedDataDirectory};
 use foundry_git::{Git, UrlPolicy};
+use foundry_http_client::NetworkSettings;
 use foundry_proto::repo::v1::repo_service_server::{self, RepoServiceServer};
 use foundry_secrets::{KeySource, Keys};
 use foundry_server::config::duration;
@@ -53,6 +55,10 @@ pub struct Config {
     pub allow_private_addresses: bool,
     /// Whether repositories may be at `http:` URLs, where contents and credentials are not encrypted on their way.
     pub allow_http: bool,
+    /// How remotes at HTTPS addresses are reached: an HTTP proxy, the hosts without it, and certificates to trust
+    /// besides the system's. Without any of them, those of `provisioner.network`. With a proxy, host names are resolved
+    /// by it and checked by name only. Connections by ssh are direct.
+    pub network: NetworkSettings,
     /// Where the keys that encrypt stored credentials come from: `file:PATH`, `env:VARIABLE` or `command:PROGRAM
     /// ARGUMENT…`. The first one encrypts, each decrypts; empty = `secrets.key` in the service's directory, made at
     /// the first start.
@@ -86,6 +92,7 @@ impl Default for Config {
             allow_local_paths: true,
             allow_private_addresses: false,
             allow_http: false,
+            network: NetworkSettings::default(),
             secret_keys: Vec::new(),
             max_bundle_bytes: 256 << 20,
             allow_findings: Vec::new(),
@@ -141,6 +148,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         allow_local: config.allow_local_paths,
         allow_private_addresses: config.allow_private_addresses,
         allow_http: config.allow_http,
+        network: network::network(&config.network, dir)?,
         ..UrlPolicy::embedded(&deps.mesh_dir)
     };
     let cx = Arc::new(Context {

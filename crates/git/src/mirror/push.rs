@@ -41,7 +41,7 @@ impl Mirror {
     /// When the remote cannot be asked.
     pub async fn remote_tip(&self, remote: &RemoteUrl, branch: &BranchName) -> Result<RemoteTip> {
         let endpoint = remote.pin().await?;
-        let limits = RunLimits { wall: self.limits.list_wall, stdout: 1 << 16, ..RunLimits::default() };
+        let limits = self.limits.listing(1 << 16);
         let full = branch.to_ref();
         let listed = remote_command(self.git.command("ls-remote"), &endpoint, limits)
             .args(["--quiet", "--symref"])
@@ -50,6 +50,7 @@ impl Mirror {
             .run()
             .await
             .map_err(|e| endpoint.explain(e))?;
+        endpoint.check_protocol().await?;
         let text = String::from_utf8_lossy(&listed.stdout);
         let mut tip = RemoteTip { commit: None, is_default: false };
         for (left, name) in text.lines().filter_map(|line| line.split_once('\t')) {
@@ -75,7 +76,8 @@ impl Mirror {
         expected: Option<&CommitId>,
     ) -> Result<Pushed> {
         let endpoint = remote.pin().await?;
-        let limits = RunLimits { wall: self.limits.fetch_wall, stdout: 1 << 20, file: None, memory: None };
+        let memory = Some(self.limits.fetch_memory);
+        let limits = RunLimits { wall: self.limits.fetch_wall, stdout: 1 << 20, file: None, memory };
         let full = branch.to_ref();
         let lease =
             format!("--force-with-lease={full}:{}", expected.map(CommitId::as_str).unwrap_or_default());
