@@ -112,6 +112,8 @@ fn said_reason(words: &str) -> &'static str {
         (&["cannot contain secrets"], "PUSH_SECRET_FOUND"),
         (&["secret", "detected"], "PUSH_SECRET_FOUND"),
         (&["secret scanning"], "PUSH_SECRET_FOUND"),
+        (&["unknown git lfs object"], "PUSH_LFS_OBJECTS_MISSING"),
+        (&["lfs objects are missing"], "PUSH_LFS_OBJECTS_MISSING"),
         (&["verified signature"], "PUSH_UNSIGNED"),
         (&["must be signed"], "PUSH_UNSIGNED"),
         (&["unsigned commit"], "PUSH_UNSIGNED"),
@@ -277,6 +279,14 @@ mod tests {
                 "BRANCH_PROTECTED",
             ),
             ("GitLab: You are not allowed to push code to this project.", "PUSH_FORBIDDEN"),
+            (
+                "error: GH008: Your push referenced at least 1 unknown Git LFS object:\n    abc\nTry to push them with 'git lfs push --all'.",
+                "PUSH_LFS_OBJECTS_MISSING",
+            ),
+            (
+                "GitLab: LFS objects are missing. Ensure LFS is properly set up or try a manual \"git lfs push --all\".",
+                "PUSH_LFS_OBJECTS_MISSING",
+            ),
             ("no ticket number in the message", "PUSH_DECLINED"),
         ] {
             let stderr: String = said.lines().map(|line| format!("remote: {line}\n")).collect();

@@ -12,7 +12,7 @@ use foundry_store::{Guard, Scope, WriteSet};
 
 use crate::context::Context;
 use crate::domain::job::{Job, State, settings, unplanned};
-use crate::domain::publishing::{default_branch, nothing_to_publish, without_conflicts};
+use crate::domain::publishing::{default_branch, nothing_to_publish, without_conflicts, without_lfs};
 use crate::domain::repository::State as RepositoryState;
 use crate::domain::work;
 use crate::flow::publish;
@@ -26,7 +26,7 @@ const MAX_OPEN: i64 = 100;
 ///
 /// # Errors
 /// `NOT_FOUND`; `INVALID_ARGUMENT` for a branch or a text that git does not take; `FAILED_PRECONDITION` for the default
-/// branch, for a task without changes and, without force, for one with conflicts; `RESOURCE_EXHAUSTED` for too many unfinished jobs.
+/// branch, for a task without changes and, without force, for one with conflicts or without its files of LFS; `RESOURCE_EXHAUSTED` for too many unfinished jobs.
 pub async fn publish_branch(
     cx: &Context,
     caller: &Caller,
@@ -73,6 +73,7 @@ async fn decide(
     }
     if !request.force && !request.plan_only {
         without_conflicts(&request.task_id, &work.notices)?;
+        without_lfs(&request.task_id, &work.notices)?;
     }
     let open = jobs::open(&cx.store, &repository.repository_id).await?;
     if open >= MAX_OPEN {
