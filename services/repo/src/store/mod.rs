@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod jobs;
 pub mod remote_hosts;
 pub mod repositories;
+pub mod work_versions;
 pub mod works;
 
 use foundry_proto::common::v1::{Condition, MergedParts, Publication, WorkNotices};
@@ -92,6 +93,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0008_overview"),
         step!("0009_jobs"),
         step!("0010_branches_time"),
+        step!("0016_work_versions"),
     ],
 };
 
