@@ -164,7 +164,7 @@ describe('a comment', () => {
     const field = screen.getByRole('textbox', { name: 'Comment on line 2' })
     fireEvent.change(field, { target: { value: 'How?' } })
     fireEvent.keyDown(field, { key: 'Enter', ctrlKey: true })
-    await screen.findByText('How?')
+    expect((await screen.findByRole('article', { name: 'Your comment on line 2' })).textContent).toContain('How?')
     expect(made(world, 'putReviewComment')).toMatchObject([{ commentId: 'rvc_1', text: 'How?' }])
     fireEvent.click(screen.getByRole('button', { name: 'Delete the comment on line 2' }))
     await waitFor(() => expect(screen.queryByText('How?')).toBeNull())
