@@ -151,6 +151,13 @@ test('two tabs of a person show the same review, and another person has one of t
   await viewed(there, 'docs/guide.md').check();
   await expect.poll(async () => await viewed(changes, 'docs/guide.md').isChecked()).toBe(true);
 
+  const id = mesh.cli('task', 'review', taskId, '--comment', 'docs/guide.md:1', 'From the terminal.').trim();
+  await (await diffOf(changes, 'guide.md')).getByText('From the terminal.').waitFor();
+  const shown = mesh.cli('task', 'review', taskId);
+  expect(shown).toContain(`${id}  docs/guide.md:1`);
+  expect(shown).toMatch(/yes\s+added\s+1\s+docs\/guide\.md/);
+  mesh.cli('task', 'review', taskId, '--remove', id);
+
   const organization = organizationOf(page);
   const other = await person(browser, mesh, 'bob');
   await (await Api.signIn(mesh, 'alice')).addMember('bob');
