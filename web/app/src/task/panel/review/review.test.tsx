@@ -129,7 +129,7 @@ describe('a comment', () => {
     expect(made(world, 'putReviewComment')).toEqual([])
   })
 
-  it('on a file that has changed meanwhile stays in its field with the reason, and is of the new file the next time', async () => {
+  it('on a file that has changed since stays in its field with the reason, and is of the new file the next time', async () => {
     let refuse = true
     const putReviewComment = (request: Record<string, unknown>) => {
       if (refuse) throw new FoundryError({ code: Code.FailedPrecondition, reason: 'REVIEW_FILE_CHANGED', message: 'it has changed' })
