@@ -3,7 +3,9 @@
 use foundry_core::{Error, FlowId, JobId, OrganizationId, RepositoryId, Result, TaskId, Timestamp};
 use foundry_git::CommitId;
 use foundry_proto::common::v1::Condition;
-use foundry_proto::repo::v1::{self, JobBranch, JobBranchState, PublishBranchRequest, PublishSettings};
+use foundry_proto::repo::v1::{
+    self, ActionSettings, JobBranch, JobBranchState, PublishBranchRequest, PublishSettings,
+};
 
 /// Longest message of a commit in bytes.
 const MAX_MESSAGE: usize = 4 << 10;
@@ -55,13 +57,91 @@ impl State {
     }
 }
 
-/// A job that publishes the work of a task; the only kind so far.
+/// What a job does, with what was requested.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Pushes the work of a task to a branch.
+    Publish(PublishSettings),
+    /// Does something to branches as they are at the remote.
+    Action(Action, ActionSettings),
+    /// Of a newer binary, by its name.
+    Unknown(String),
+}
+
+/// What is done to branches of a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Synchronizes the mirror.
+    SyncRepo,
+    /// Brings all branches onto their parents.
+    RestackRepo,
+    /// Brings a branch and those above it onto their parents.
+    RestackSubtree,
+    /// Brings one branch onto its parent.
+    RebaseBranch,
+    /// Gives a branch another parent.
+    ReparentBranch,
+    /// Makes a branch of the remote known.
+    RegisterExistingBranch,
+    /// Brings the branches of another job back.
+    Undo,
+}
+
+impl Action {
+    const ALL: [(Self, &'static str, v1::JobKind); 7] = [
+        (Self::SyncRepo, "sync_repo", v1::JobKind::SyncRepo),
+        (Self::RestackRepo, "restack_repo", v1::JobKind::RestackRepo),
+        (Self::RestackSubtree, "restack_subtree", v1::JobKind::RestackSubtree),
+        (Self::RebaseBranch, "rebase_branch", v1::JobKind::RebaseBranch),
+        (Self::ReparentBranch, "reparent_branch", v1::JobKind::ReparentBranch),
+        (Self::RegisterExistingBranch, "register_existing_branch", v1::JobKind::RegisterExistingBranch),
+        (Self::Undo, "undo", v1::JobKind::Undo),
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(a, ..)| *a == self).map_or("", |(_, text, _)| text)
+    }
+
+    /// Parses the stored text; none for one of a newer binary.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, t, _)| *t == text).map(|(a, ..)| *a)
+    }
+
+    fn to_proto(self) -> v1::JobKind {
+        Self::ALL.iter().find(|(a, ..)| *a == self).map_or(v1::JobKind::Unspecified, |(.., p)| *p)
+    }
+}
+
+/// Name of [`Kind::Publish`], as it is stored.
+pub const PUBLISH_BRANCH: &str = "publish_branch";
+
+impl Kind {
+    /// Its name, as it is stored.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Publish(_) => PUBLISH_BRANCH,
+            Self::Action(action, _) => action.as_str(),
+            Self::Unknown(name) => name,
+        }
+    }
+
+    fn to_proto(&self) -> v1::JobKind {
+        match self {
+            Self::Publish(_) => v1::JobKind::PublishBranch,
+            Self::Action(action, _) => action.to_proto(),
+            Self::Unknown(_) => v1::JobKind::Unspecified,
+        }
+    }
+}
+
+/// A job. What it does decides its kind, and which flow performs it.
 #[derive(Clone, Debug)]
 pub struct Job {
     pub job_id: JobId,
     pub organization_id: OrganizationId,
     pub repository_id: RepositoryId,
-    pub task_id: TaskId,
+    /// The task whose work is concerned; none for kinds that are not about one.
+    pub task_id: Option<TaskId>,
     /// The flow that performs it.
     pub flow_id: FlowId,
     /// Revision of its last change.
@@ -71,10 +151,10 @@ pub struct Job {
     pub state: State,
     /// Why it is in this state.
     pub condition: Condition,
-    /// The branch with its plan and result.
-    pub branch: JobBranch,
-    /// What was requested.
-    pub publish: PublishSettings,
+    /// The branches with their plans and results.
+    pub branches: Vec<JobBranch>,
+    /// What it does, with what was requested.
+    pub kind: Kind,
     /// Who requested it.
     pub created_by: String,
     pub create_time: Timestamp,
@@ -82,9 +162,14 @@ pub struct Job {
 }
 
 impl Job {
-    /// What its flow waits for while an earlier job on the branch is unfinished.
-    pub fn turn(&self) -> String {
-        turn(self.repository_id.as_str(), &self.branch.branch)
+    /// Its task, as callers see it: empty = none.
+    pub fn task(&self) -> &str {
+        self.task_id.as_ref().map_or("", TaskId::as_str)
+    }
+
+    /// The first branch, by which jobs of one branch are listed and counted; empty = none yet.
+    pub fn first_branch(&self) -> &str {
+        self.branches.first().map_or("", |b| b.branch.as_str())
     }
 
     /// As callers see it.
@@ -93,12 +178,19 @@ impl Job {
             job_id: self.job_id.to_string(),
             organization_id: self.organization_id.to_string(),
             repository_id: self.repository_id.to_string(),
-            task_id: self.task_id.to_string(),
-            kind: v1::JobKind::PublishBranch.into(),
+            task_id: self.task().to_owned(),
+            kind: self.kind.to_proto().into(),
             state: self.state.to_proto().into(),
             condition: Some(self.condition.clone()),
-            branches: vec![self.branch.clone()],
-            publish: Some(self.publish.clone()),
+            branches: self.branches.clone(),
+            publish: match &self.kind {
+                Kind::Publish(settings) => Some(settings.clone()),
+                _ => None,
+            },
+            action: match &self.kind {
+                Kind::Action(_, settings) => Some(settings.clone()),
+                _ => None,
+            },
             created_by: self.created_by.clone(),
             create_time: Some(self.create_time.to_proto()),
             end_time: self.end_time.map(Timestamp::to_proto),
@@ -106,7 +198,12 @@ impl Job {
     }
 }
 
-/// The key that is signalled when a job on a branch has ended.
+/// The key that is signalled when a job has ended: what a later one on one of its branches waits for.
+pub fn ended(job: &str) -> String {
+    format!("jobs/ended/{job}")
+}
+
+/// The key that is signalled when a job on a branch has ended, for flows that wait since an older binary ran them.
 pub fn turn(repository: &str, branch: &str) -> String {
     format!("jobs/{repository}/{branch}")
 }

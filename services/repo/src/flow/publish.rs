@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use foundry_core::{Env, Error, JobId, Result};
+use foundry_core::{Env, Error, JobId, Result, TaskId};
 use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
 use foundry_git::{
     BranchName, CommitId, GitError, GitErrorKind, Mirror, MirrorLimits, PublishSpec, Publishable, Pushed,
     RemoteUrl, WorkName,
 };
 use foundry_proto::common::v1::{Condition, Publication};
-use foundry_proto::repo::v1::{JobBranchState, JobCommit};
+use foundry_proto::repo::v1::{JobBranch, JobBranchState, JobCommit, PublishSettings};
 use foundry_service::{audit_as, with_detail};
 use foundry_store::{Scope, Value, WriteSet};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::{self, Remote};
 use crate::context::Context;
-use crate::domain::job::{self, Job, State};
+use crate::domain::job::{self, Job, Kind, State};
 use crate::domain::publishing::{self, Branch, moved, refused};
 use crate::domain::repository::{self, Repository};
 use crate::domain::work::{self, Work};
@@ -68,7 +68,7 @@ pub struct Input {
 impl Input {
     /// The input for a job.
     pub fn of(job: &Job) -> Self {
-        Self { repository_id: job.repository_id.to_string(), branch: job.branch.branch.clone() }
+        Self { repository_id: job.repository_id.to_string(), branch: job.first_branch().to_owned() }
     }
 }
 
@@ -91,6 +91,12 @@ pub async fn commits_since(
 /// What a stage works with.
 struct Loaded {
     job: Job,
+    /// What was requested.
+    publish: PublishSettings,
+    /// The task whose work it is.
+    task: TaskId,
+    /// The branch with its plan and result, which [`with_branch`] writes back.
+    planned: JobBranch,
     work: Work,
     repository: Repository,
     branch: BranchName,
@@ -100,16 +106,20 @@ struct Loaded {
 /// How the stage ends instead when the job or the repository is gone or going.
 async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<Loaded, Outcome>> {
     let id: JobId = flow.subject_id().parse()?;
-    let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Err(Outcome::done())) };
+    let Some(mut job) = jobs::find(&cx.store, &id).await? else { return Ok(Err(Outcome::done())) };
+    let (Kind::Publish(publish), Some(task)) = (job.kind.clone(), job.task_id.clone()) else {
+        return Err(Error::internal(format!("{id} is no publication")));
+    };
     let repository = repositories::find(&cx.store, &job.repository_id).await?;
     let repository = repository.filter(|r| r.state != repository::State::Deleting);
-    let (Some(repository), Some(work)) = (repository, works::find(&cx.store, &job.task_id).await?) else {
+    let (Some(repository), Some(work)) = (repository, works::find(&cx.store, &task).await?) else {
         return Ok(Err(Outcome::fail("REPOSITORY_REMOVED", "the repository is being removed")));
     };
     let path = cx.mirror_path(&job.repository_id);
     let mirror = Mirror::open(&cx.git, path, MirrorLimits::default()).await?;
-    let branch = BranchName::parse(&job.branch.branch)?;
-    Ok(Ok(Loaded { job, work, repository, branch, mirror }))
+    let branch = BranchName::parse(job.first_branch())?;
+    let planned = if job.branches.is_empty() { JobBranch::default() } else { job.branches.swap_remove(0) };
+    Ok(Ok(Loaded { job, publish, task, planned, work, repository, branch, mirror }))
 }
 
 /// Waits for earlier jobs on the branch, for those of the organization if they are many, and for a while for an import
@@ -120,19 +130,20 @@ async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     if let Some(earlier) = jobs::before(&cx.store, &job).await? {
         let text = format!("the job {earlier} on the same branch comes first");
         let reason = "JOB_QUEUED";
-        return Ok(Outcome::wait(job.turn(), text).because(reason));
+        return Ok(Outcome::wait(job::ended(earlier.as_str()), text).because(reason));
     }
     if jobs::heads_before(&cx.store, &job).await? >= MAX_AT_ONCE {
         let text = format!("{MAX_AT_ONCE} earlier jobs of the organization come first");
         let key = job::turn_of_organization(job.organization_id.as_str());
         return Ok(Outcome::wait(key, text).because("JOB_QUEUED"));
     }
-    let work = works::find(&cx.store, &job.task_id).await?;
+    let Some(task) = &job.task_id else { return Ok(Outcome::done()) };
+    let work = works::find(&cx.store, task).await?;
     let until = job.create_time.plus(IMPORT_WAIT);
     // After that, the last version that is readable is published.
     if cx.env.clock.now() < until && work.is_some_and(|w| w.state == work::State::Importing) {
         let (reason, text) = ("WORK_IMPORTING", "the newest work of the task is being imported");
-        let key = super::import::imported_key(&job.task_id);
+        let key = super::import::imported_key(task);
         return Ok(Outcome::wait(key, text).because(reason).until(until));
     }
     Ok(Outcome::done())
@@ -152,20 +163,20 @@ async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     };
     match planned {
         Ok(Ok((tip, new))) => {
-            let Loaded { mut job, work, .. } = loaded;
-            job.branch.state = JobBranchState::Planned.into();
-            job.branch.old_commit = tip.unwrap_or_default();
-            show_plan(&mut job, new);
-            job.branch.work_commit = work.head_commit;
-            let mut ws = with_branch(&job);
+            let Loaded { job, mut planned, work, .. } = loaded;
+            planned.state = JobBranchState::Planned.into();
+            planned.old_commit = tip.unwrap_or_default();
+            show_plan(&mut planned, new);
+            planned.work_commit = work.head_commit;
+            let mut ws = with_branch(&job, &planned);
             remote.learned(cx, &mut ws, Ok(())).await?;
             Ok(Outcome::done().recording(ws))
         }
         Ok(Err((refused, found))) => {
-            let mut job = loaded.job;
-            job.branch.state = JobBranchState::Refused.into();
-            job.branch.found_commit = found.unwrap_or_default();
-            Ok(Outcome::fail(refused.reason, refused.message).recording(with_branch(&job)))
+            let Loaded { job, mut planned, .. } = loaded;
+            planned.state = JobBranchState::Refused.into();
+            planned.found_commit = found.unwrap_or_default();
+            Ok(Outcome::fail(refused.reason, refused.message).recording(with_branch(&job, &planned)))
         }
         Err(e) => failed(cx, &remote, &e).await,
     }
@@ -178,7 +189,7 @@ async fn planned(
     loaded: &Loaded,
     remote: &RemoteUrl,
 ) -> Result<std::result::Result<(Option<String>, Publishable), Refusal>, Failed> {
-    let Loaded { job, work, repository, branch, mirror } = loaded;
+    let Loaded { job, publish, task, work, repository, branch, mirror, .. } = loaded;
     let name = branch.as_str();
     let remote_tip = mirror.remote_tip(remote, branch).await?;
     let tip = remote_tip.commit.as_ref().map(CommitId::as_str);
@@ -187,7 +198,7 @@ async fn planned(
     let mut tip_of = before.filter(|p| tip == Some(&p.commit)).map(|p| p.work_commit.clone());
     if let (None, Some(tip)) = (&tip_of, tip) {
         // A push that was cut off may have arrived.
-        tip_of = jobs::published_as(&cx.store, &job.task_id, (&repository.repository_id, name, tip)).await?;
+        tip_of = jobs::published_as(&cx.store, task, (&repository.repository_id, name, tip)).await?;
     }
     let known = Branch {
         name,
@@ -196,10 +207,10 @@ async fn planned(
         is_default: remote_tip.is_default || name == repository.default_branch,
         is_owned: before.is_some() || tip_of.is_some(),
         is_ours: tip_of.is_some(),
-        is_named: !job.publish.to_branch.is_empty(),
-        seen: Some(job.publish.expected_commit.as_str()).filter(|c| !c.is_empty()),
+        is_named: !publish.to_branch.is_empty(),
+        seen: Some(publish.expected_commit.as_str()).filter(|c| !c.is_empty()),
         // A plan is how the requester sees it.
-        replaces: job.publish.force && !job.publish.plan_only,
+        replaces: publish.force && !publish.plan_only,
     };
     if let Some(refused) = refused(known) {
         return Ok(Err((refused, tip.map(str::to_owned))));
@@ -221,10 +232,10 @@ async fn planned(
         merged,
         tip: remote_tip.commit.clone(),
         tip_of: tip_of.map(|c| CommitId::parse(&c)).transpose()?,
-        author: (job.publish.author_name.clone(), job.publish.author_email.clone()),
-        message: job::commit_message(&job.publish),
-        squash: job.publish.squash,
-        force: job.publish.force,
+        author: (publish.author_name.clone(), publish.author_email.clone()),
+        message: job::commit_message(publish),
+        squash: publish.squash,
+        force: publish.force,
     };
     let new = match mirror.publishable(&spec).await {
         Err(e) if e.reason() == "PUBLISH_NEEDS_FORCE" => {
@@ -239,9 +250,8 @@ async fn planned(
     Ok(Ok((tip.map(str::to_owned), new)))
 }
 
-fn show_plan(job: &mut Job, new: Publishable) {
+fn show_plan(branch: &mut JobBranch, new: Publishable) {
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let branch = &mut job.branch;
     branch.new_commit = new.commit.to_string();
     branch.rewrites = new.rewrites;
     branch.commit_count = count(new.commit_count);
@@ -258,7 +268,7 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         Ok(loaded) => loaded,
         Err(ended) => return Ok(ended),
     };
-    if loaded.job.publish.plan_only {
+    if loaded.publish.plan_only {
         return Ok(Outcome::done());
     }
     flow.progress(format!("pushing to {}", loaded.branch)).await;
@@ -267,39 +277,39 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         pushed = pushed(&loaded, &remote.url) => pushed,
         () = flow.cancellation().cancelled() => return Ok(stopped()),
     };
-    let mut job = loaded.job;
+    let Loaded { job, planned: mut branch, .. } = loaded;
     let (refused, found) = match pushed {
         Ok(Arrival::There) => {
-            job.branch.state = JobBranchState::Pushed.into();
-            let mut ws = with_branch(&job);
+            branch.state = JobBranchState::Pushed.into();
+            let mut ws = with_branch(&job, &branch);
             let record =
                 audit_as(&flow.flow().user_id, &job.organization_id, "branch.push", job.job_id.as_str(), "");
             let detail = serde_json::json!({
-                "branch": job.branch.branch, "old": job.branch.old_commit, "new": job.branch.new_commit,
+                "branch": branch.branch, "old": branch.old_commit, "new": branch.new_commit,
             });
             ws.audit(with_detail(record, detail));
             remote.learned(cx, &mut ws, Ok(())).await?;
             return Ok(Outcome::done().recording(ws));
         }
         Ok(Arrival::Moved(found)) => {
-            let expected = Some(job.branch.old_commit.as_str()).filter(|c| !c.is_empty());
-            (moved(&job.branch.branch, expected, found.as_deref()), found)
+            let expected = Some(branch.old_commit.as_str()).filter(|c| !c.is_empty());
+            (moved(&branch.branch, expected, found.as_deref()), found)
         }
         Ok(Arrival::Default) => {
-            let e = publishing::default_branch(&job.branch.branch);
+            let e = publishing::default_branch(&branch.branch);
             (publishing::Refused { reason: e.reason(), message: e.message().to_owned() }, None)
         }
         Ok(Arrival::Refused(refusal)) => {
             let said: String = refusal.words.replace('\n', "; ").chars().take(MAX_SAID).collect();
-            let message = format!("the remote refused {}: {said}", job.branch.branch);
-            job.branch.remote_message = refusal.words;
+            let message = format!("the remote refused {}: {said}", branch.branch);
+            branch.remote_message = refusal.words;
             (publishing::Refused { reason: refusal.reason, message }, None)
         }
         Err(e) => return failed(cx, &remote, &e).await,
     };
-    job.branch.state = JobBranchState::Refused.into();
-    job.branch.found_commit = found.unwrap_or_default();
-    Ok(Outcome::fail(refused.reason, refused.message).recording(with_branch(&job)))
+    branch.state = JobBranchState::Refused.into();
+    branch.found_commit = found.unwrap_or_default();
+    Ok(Outcome::fail(refused.reason, refused.message).recording(with_branch(&job, &branch)))
 }
 
 /// What the remote has after a push.
@@ -311,10 +321,9 @@ enum Arrival {
 }
 
 async fn pushed(loaded: &Loaded, remote: &RemoteUrl) -> std::result::Result<Arrival, Failed> {
-    let Loaded { job, branch, mirror, .. } = loaded;
-    let new = CommitId::parse(&job.branch.new_commit)?;
-    let old =
-        Some(&job.branch.old_commit).filter(|c| !c.is_empty()).map(|c| CommitId::parse(c)).transpose()?;
+    let Loaded { planned, branch, mirror, .. } = loaded;
+    let new = CommitId::parse(&planned.new_commit)?;
+    let old = Some(&planned.old_commit).filter(|c| !c.is_empty()).map(|c| CommitId::parse(c)).transpose()?;
     let tip = mirror.remote_tip(remote, branch).await?;
     if tip.commit.as_ref() == Some(&new) {
         return Ok(Arrival::There);
@@ -348,13 +357,12 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         Ok(loaded) => loaded,
         Err(ended) => return Ok(ended),
     };
-    let Loaded { job, mut work, repository, branch, mirror } = loaded;
-    if job.publish.plan_only {
+    let Loaded { job, publish, task, planned, mut work, repository, branch, mirror } = loaded;
+    if publish.plan_only {
         return Ok(Outcome::done());
     }
-    let (commit, made_of) =
-        (CommitId::parse(&job.branch.new_commit)?, CommitId::parse(&job.branch.work_commit)?);
-    let name = WorkName::from(&job.task_id);
+    let (commit, made_of) = (CommitId::parse(&planned.new_commit)?, CommitId::parse(&planned.work_commit)?);
+    let name = WorkName::from(&task);
     if let Err(e) = mirror.record_published(&branch, &commit, (&name, &made_of)).await {
         if e.retryable() {
             return Ok(Outcome::retry(e.reason(), e.message()));
@@ -384,7 +392,7 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let mut ws = WriteSet::new();
     let rev = ws.scope(Scope::organization(&job.organization_id));
     works::save(&mut ws, rev, &work);
-    let subject = job.branch.commits.first().map(|c| c.subject.clone()).unwrap_or_default();
+    let subject = planned.commits.first().map(|c| c.subject.clone()).unwrap_or_default();
     let row =
         BranchRow { name: branch.to_string(), commit_id: commit.to_string(), commit_time: now, subject };
     branches::put(&mut ws, &job.repository_id, &row);
@@ -393,10 +401,11 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     Ok(Outcome::done().recording(ws))
 }
 
-fn with_branch(job: &Job) -> WriteSet {
+fn with_branch(job: &Job, branch: &JobBranch) -> WriteSet {
+    let job = Job { branches: vec![branch.clone()], ..job.clone() };
     let mut ws = WriteSet::new();
     let rev = ws.scope(Scope::organization(&job.organization_id));
-    jobs::set_branch(&mut ws, rev, job);
+    jobs::set_branches(&mut ws, rev, &job);
     ws
 }
 
@@ -466,6 +475,7 @@ impl Projection for Shown {
             foundry_flow::signal(&mut ws, &self.0, &job::turn(&input.repository_id, &input.branch));
         }
         if state.is_finished() {
+            foundry_flow::signal(&mut ws, &self.0, &job::ended(&flow.subject_id));
             foundry_flow::signal(&mut ws, &self.0, &job::turn_of_organization(organization.as_str()));
         }
         ws

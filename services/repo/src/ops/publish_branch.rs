@@ -11,7 +11,7 @@ use foundry_service::{RequestKey, audit, with_detail};
 use foundry_store::{Guard, Scope, WriteSet};
 
 use crate::context::Context;
-use crate::domain::job::{Job, State, settings, unplanned};
+use crate::domain::job::{Job, Kind, State, settings, unplanned};
 use crate::domain::publishing::{default_branch, nothing_to_publish, without_conflicts, without_lfs};
 use crate::domain::repository::State as RepositoryState;
 use crate::domain::work;
@@ -87,7 +87,7 @@ async fn decide(
         job_id: job_id.clone(),
         organization_id: repository.organization_id.clone(),
         repository_id: repository.repository_id.clone(),
-        task_id: work.task_id.clone(),
+        task_id: Some(work.task_id.clone()),
         flow_id: flow_id.clone(),
         rev: 0,
         created_rev: 0,
@@ -97,8 +97,8 @@ async fn decide(
             since_time: Some(now.to_proto()),
             ..Condition::default()
         },
-        branch: unplanned(branch.as_str()),
-        publish: settings(request, branch.as_str())?,
+        branches: vec![unplanned(branch.as_str())],
+        kind: Kind::Publish(settings(request, branch.as_str())?),
         created_by: caller.actor(),
         create_time: now,
         end_time: None,
@@ -110,7 +110,7 @@ async fn decide(
     let deleting = ("state", RepositoryState::Deleting.as_str().into());
     ws.guard(Guard::exists(&REPOSITORIES, std::slice::from_ref(&id)));
     ws.guard(Guard::absent(&REPOSITORIES, &[id, deleting]));
-    jobs::insert(&mut ws, rev, &job);
+    jobs::insert(&mut ws, rev, &job, &[]);
     for old in jobs::outdated(&cx.store, &job.repository_id).await? {
         jobs::remove(&mut ws, rev, &old);
     }
@@ -123,7 +123,7 @@ async fn decide(
     let record =
         audit(&job.organization_id, caller, "", "branch.publish", job_id.as_str(), &request.request_id);
     let detail = serde_json::json!({
-        "task": job.task_id.as_str(), "branch": branch.as_str(),
+        "task": job.task(), "branch": branch.as_str(),
         "force": request.force, "plan_only": request.plan_only,
     });
     ws.audit(with_detail(record, detail));

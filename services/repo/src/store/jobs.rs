@@ -1,14 +1,14 @@
-//! Table `jobs`: actions on branches of remotes. A new job removes those of its repository that ended long ago, and all go
-//! with the repository.
+//! Tables `jobs`: actions on branches of remotes, and `job_branches`: the branches that each may change. A new job removes
+//! those of its repository that ended long ago, and all go with the repository.
 
 use foundry_core::{JobId, PageRequest, PageToken, RepositoryId, Result, TaskId};
 use foundry_proto::common::v1::Condition;
-use foundry_proto::repo::v1::{JobBranch, JobBranches, PublishSettings};
+use foundry_proto::repo::v1::{ActionSettings, JobBranch, JobBranches};
 use foundry_service::{readable, stored_condition};
 use foundry_store::{Reader, RevRef, Row, Table, Value, WriteSet};
 use prost::Message as _;
 
-use crate::domain::job::{Job, State};
+use crate::domain::job::{Action, Job, Kind, PUBLISH_BRANCH, State};
 use crate::view::jobs::JOB;
 
 pub const JOBS: Table = Table::new(
@@ -31,12 +31,14 @@ pub const JOBS: Table = Table::new(
         "created_by",
         "create_time",
         "end_time",
+        "settings",
     ],
     &["job_id"],
 );
 
-/// The only kind so far, as it is stored.
-const PUBLISH_BRANCH: &str = "publish_branch";
+const JOB_BRANCHES: Table =
+    Table::new("job_branches", &["job_id", "branch", "repository_id"], &["job_id", "branch"]);
+
 /// Jobs that have ended and are kept of one repository.
 const KEPT: u32 = 200;
 /// Most that one new job removes.
@@ -45,8 +47,8 @@ const REMOVED: u32 = 20;
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT job_id, organization_id, repository_id, task_id, flow_id, rev, created_rev, state, condition, branch, ",
-            "branches, publish, created_by, create_time, end_time FROM jobs ",
+            "SELECT job_id, organization_id, repository_id, task_id, flow_id, rev, created_rev, kind, state, condition, ",
+            "branch, branches, publish, settings, created_by, create_time, end_time FROM jobs ",
             $rest
         )
     };
@@ -62,19 +64,33 @@ pub const OF_REPOSITORY_BY_REV: &str =
 pub fn read(row: &Row) -> Result<Job> {
     let id = row.text("job_id")?;
     let mut branches = readable::<JobBranches>(row, "branches", id)?.unwrap_or_default().branches;
-    let branch = if branches.is_empty() { JobBranch::default() } else { branches.swap_remove(0) };
+    let branch = row.text("branch")?;
+    match branches.first_mut() {
+        Some(first) if !branch.is_empty() => branch.clone_into(&mut first.branch),
+        None if !branch.is_empty() => {
+            branches.push(JobBranch { branch: branch.to_owned(), ..JobBranch::default() });
+        }
+        _ => {}
+    }
+    let kind = row.text("kind")?;
+    let kind = match Action::parse(kind) {
+        Some(action) => Kind::Action(action, readable(row, "settings", id)?.unwrap_or_default()),
+        None if kind == PUBLISH_BRANCH => Kind::Publish(readable(row, "publish", id)?.unwrap_or_default()),
+        None => Kind::Unknown(kind.to_owned()),
+    };
+    let task = row.text("task_id")?;
     Ok(Job {
         job_id: id.parse()?,
         organization_id: row.text("organization_id")?.parse()?,
         repository_id: row.text("repository_id")?.parse()?,
-        task_id: row.text("task_id")?.parse()?,
+        task_id: if task.is_empty() { None } else { Some(task.parse()?) },
         flow_id: row.text("flow_id")?.parse()?,
         rev: row.int("rev")?,
         created_rev: row.int("created_rev")?,
         state: State::parse(row.text("state")?),
         condition: stored_condition(row, "condition", id)?,
-        branch: JobBranch { branch: row.text("branch")?.to_owned(), ..branch },
-        publish: readable::<PublishSettings>(row, "publish", id)?.unwrap_or_default(),
+        branches,
+        kind,
         created_by: row.text("created_by")?.to_owned(),
         create_time: row.time("create_time")?,
         end_time: row.opt_time("end_time")?,
@@ -102,12 +118,32 @@ pub async fn list(
     Ok(page.cut(found, |job| job.created_rev.to_string()))
 }
 
-/// The newest unfinished job on the same branch that was created before this one.
+/// The settings of an action in a row; none in one of another kind.
+///
+/// # Errors
+/// `STORED_DATA_DAMAGED` when they cannot be decoded.
+pub fn decoded_action(row: &Row) -> Result<Option<ActionSettings>> {
+    match Action::parse(row.text("kind")?) {
+        Some(_) => row.message("settings").map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The newest unfinished job that may change one of the same branches and was created before this one. Rows of older
+/// binaries name their branch themselves.
 pub async fn before(from: &impl Reader, job: &Job) -> Result<Option<JobId>> {
-    let sql = "SELECT job_id FROM jobs WHERE repository_id = $1 AND branch = $2 AND created_rev < $3 \
-               AND state IN ('queued', 'running') ORDER BY created_rev DESC LIMIT 1";
-    let params =
-        [job.repository_id.as_str().into(), job.branch.branch.as_str().into(), job.created_rev.into()];
+    let sql = "SELECT job_id FROM jobs WHERE repository_id = $1 AND created_rev < $2 \
+               AND state IN ('queued', 'running') AND ((branch <> '' AND branch = $3) \
+               OR branch IN (SELECT branch FROM job_branches WHERE job_id = $4) \
+               OR job_id IN (SELECT o.job_id FROM job_branches o JOIN job_branches m \
+               ON m.repository_id = o.repository_id AND m.branch = o.branch WHERE m.job_id = $4)) \
+               ORDER BY created_rev DESC LIMIT 1";
+    let params = [
+        job.repository_id.as_str().into(),
+        job.created_rev.into(),
+        job.first_branch().into(),
+        job.job_id.as_str().into(),
+    ];
     from.query(sql, &params).await?.first().map(|row| row.text("job_id")?.parse()).transpose()
 }
 
@@ -138,7 +174,7 @@ pub async fn published_as(
     );
     let params = [repository.as_str().into(), branch.into(), task.as_str().into(), commit.into()];
     let found = from.query(sql, &params).await?.first().map(read).transpose()?;
-    Ok(found.map(|job| job.branch.work_commit))
+    Ok(found.and_then(|job| job.branches.into_iter().next()).map(|branch| branch.work_commit))
 }
 
 /// The jobs of a repository with their flows, for its deletion.
@@ -156,40 +192,55 @@ pub async fn outdated(from: &impl Reader, repository: &RepositoryId) -> Result<V
     from.query(sql, &params).await?.iter().map(read).collect()
 }
 
-/// Adds a new job.
-pub fn insert(ws: &mut WriteSet, rev: RevRef, job: &Job) {
+/// Adds a new job, which may change its branches and those that are named.
+pub fn insert(ws: &mut WriteSet, rev: RevRef, job: &Job, others: &[String]) {
+    let own = job.branches.iter().map(|b| b.branch.as_str());
+    let all: std::collections::BTreeSet<&str> = own.chain(others.iter().map(String::as_str)).collect();
+    for branch in all {
+        ws.insert(
+            &JOB_BRANCHES,
+            vec![job.job_id.as_str().into(), branch.into(), job.repository_id.as_str().into()],
+        );
+    }
+    let (publish, settings) = match &job.kind {
+        Kind::Publish(settings) => (settings.encode_to_vec(), Vec::new()),
+        Kind::Action(_, settings) => (Vec::new(), settings.encode_to_vec()),
+        Kind::Unknown(_) => (Vec::new(), Vec::new()),
+    };
     let values: Vec<Value> = vec![
         job.job_id.as_str().into(),
         job.organization_id.as_str().into(),
         job.repository_id.as_str().into(),
-        job.task_id.as_str().into(),
+        job.task().into(),
         job.flow_id.as_str().into(),
         rev.into(),
         rev.into(),
-        PUBLISH_BRANCH.into(),
+        job.kind.as_str().into(),
         job.state.as_str().into(),
         job.condition.encode_to_vec().into(),
-        job.branch.branch.as_str().into(),
-        job.branch.new_commit.as_str().into(),
-        branches(&job.branch),
-        job.publish.encode_to_vec().into(),
+        job.first_branch().into(),
+        job.branches.first().map_or("", |b| b.new_commit.as_str()).into(),
+        branches(job),
+        publish.into(),
         job.created_by.as_str().into(),
         job.create_time.into(),
         job.end_time.into(),
+        settings.into(),
     ];
     ws.insert(&JOBS, values);
 }
 
-fn branches(branch: &JobBranch) -> Value {
-    JobBranches { branches: vec![branch.clone()] }.encode_to_vec().into()
+fn branches(job: &Job) -> Value {
+    JobBranches { branches: job.branches.clone() }.encode_to_vec().into()
 }
 
-/// Writes what is known of the branch. Only the job's own flow does that.
-pub fn set_branch(ws: &mut WriteSet, rev: RevRef, job: &Job) {
+/// Writes what is known of the branches. Only the job's own flow does that.
+pub fn set_branches(ws: &mut WriteSet, rev: RevRef, job: &Job) {
     let set = [
         ("rev", rev.into()),
-        ("new_commit", job.branch.new_commit.as_str().into()),
-        ("branches", branches(&job.branch)),
+        ("branch", job.first_branch().into()),
+        ("new_commit", job.branches.first().map_or("", |b| b.new_commit.as_str()).into()),
+        ("branches", branches(job)),
     ];
     ws.update_where(&JOBS, &[("job_id", job.job_id.as_str().into())], &set);
 }
@@ -216,6 +267,7 @@ pub fn set_state(
 pub fn remove(ws: &mut WriteSet, rev: RevRef, job: &Job) {
     let id = job.job_id.as_str();
     ws.remove(&JOBS, &[id.into()]);
+    ws.delete_where(&JOB_BRANCHES, &[("job_id", id.into())]);
     ws.tombstone(rev, JOB, id);
     ws.tombstone(rev, &format!("{JOB}/{}", job.repository_id), id);
 }

@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod jobs;
 pub mod remote_hosts;
 pub mod repositories;
+pub mod work_versions;
 pub mod works;
 
 use foundry_proto::common::v1::{Condition, MergedParts, Publication, WorkNotices};
@@ -18,7 +19,7 @@ use foundry_store::{Encoded, Migrations, Reference, step};
 use crate::domain::credential::HostKey;
 
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 14] = [
+pub static ENCODED: [Encoded; 15] = [
     Encoded::message::<Condition>(&repositories::REPOSITORIES, "condition"),
     Encoded::message::<Condition>(&credentials::CREDENTIALS, "condition"),
     Encoded::json::<Vec<HostKey>>(&credentials::CREDENTIALS, "host_keys"),
@@ -30,6 +31,7 @@ pub static ENCODED: [Encoded; 14] = [
     Encoded::message::<Condition>(&jobs::JOBS, "condition"),
     Encoded::message::<JobBranches>(&jobs::JOBS, "branches"),
     Encoded::message::<PublishSettings>(&jobs::JOBS, "publish"),
+    Encoded::entity(&jobs::JOBS, "settings", |row, _| jobs::decoded_action(row).map(drop)),
     Encoded::entity(&branch_overviews::BRANCH_OVERVIEWS, "overview", |row, _| {
         branch_overviews::decoded(row).map(drop)
     }),
@@ -92,6 +94,8 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0008_overview"),
         step!("0009_jobs"),
         step!("0010_branches_time"),
+        step!("0011_job_kinds"),
+        step!("0016_work_versions"),
     ],
 };
 

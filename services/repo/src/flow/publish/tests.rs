@@ -576,7 +576,7 @@ async fn only_the_newest_jobs_of_a_repository_are_kept() {
         let mut ws = WriteSet::new();
         let rev = ws.scope(Scope::organization(&p.f.organization));
         job.job_id = JobId::generate(&p.f.env.env);
-        jobs::insert(&mut ws, rev, &job);
+        jobs::insert(&mut ws, rev, &job, &[]);
         p.f.cx.store.commit(ws).await.unwrap();
     }
     p.started(|_| {}).await;
