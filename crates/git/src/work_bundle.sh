@@ -567,8 +567,13 @@ with_history() {
     lfs_objects
     lfs_pointers
     # For a later run that has no repository.
-    g ls-files -i -c -z --exclude-standard >"$own/forced" 2>/dev/null &&
-        mv -f "$own/forced" "${FOUNDRY_BUNDLE%.bundle}.forced"
+    {
+        g ls-files -i -c -z --exclude-standard 2>/dev/null
+        # A file of the base that is gone may come back.
+        g diff-tree -r -z --diff-filter=D --name-only "$FOUNDRY_BASE" "$tree" | lines | sed 's|^|./|' | unlines |
+            (export GIT_LITERAL_PATHSPECS=0 && g check-ignore -z --stdin --no-index 2>/dev/null)
+    } >"$own/forced"
+    mv -f "$own/forced" "${FOUNDRY_BUNDLE%.bundle}.forced"
     mv -f "$own/links" "${FOUNDRY_BUNDLE%.bundle}.links"
     # An agent that went back behind the base leaves a tree that differs from the base.
     if [ "$parent" != "$FOUNDRY_BASE" ] && g merge-base --is-ancestor "$parent" "$FOUNDRY_BASE"; then

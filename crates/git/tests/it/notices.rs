@@ -394,6 +394,21 @@ async fn files_of_lfs_that_only_the_sandbox_has_are_named_and_those_of_the_remot
 }
 
 #[tokio::test]
+async fn an_ignored_file_of_the_base_that_came_back_is_kept_by_a_tree_without_its_repository() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "mkdir ignored; echo kept > ignored/kept; git add -f ignored/kept; git commit -q -m forced",
+    );
+    let s = lab.sandbox().await;
+    s.sh("mv ignored/kept ../kept; echo x > x");
+    assert_eq!(s.import().await.changes.len(), 2);
+    s.sh("mv ../kept ignored/kept; rm -rf .git; git init -q");
+    let changes = s.import().await.changes;
+    assert_eq!(changes.len(), 1, "{changes:?}");
+}
+
+#[tokio::test]
 async fn files_of_lfs_that_are_pointers_in_the_sandbox_are_counted() {
     let lab = Lab::new().await;
     lab.sh(
