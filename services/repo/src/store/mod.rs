@@ -2,6 +2,7 @@
 
 pub mod base_requests;
 pub mod branch_overviews;
+pub mod branch_parents;
 pub mod branches;
 pub mod changes;
 pub mod clones;
@@ -94,6 +95,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0009_jobs"),
         step!("0010_branches_time"),
         step!("0011_job_kinds"),
+        step!("0012_branch_parents"),
     ],
 };
 
