@@ -5,6 +5,7 @@ pub mod provisioner;
 pub mod repo;
 pub mod upstream;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -148,12 +149,23 @@ impl Running {
         task_id: &str,
         holds: impl Fn(&GetTaskResponse) -> bool,
     ) -> GetTaskResponse {
+        self.until_read(tenant, || self.get(tenant, task_id), holds).await
+    }
+
+    /// Reads after each change of the organization until a condition holds, and returns what was read; panics after
+    /// a minute.
+    pub async fn until_read<T: Debug, Reading: Future<Output = T>>(
+        &self,
+        tenant: &Tenant,
+        read: impl Fn() -> Reading,
+        holds: impl Fn(&T) -> bool,
+    ) -> T {
         let mut hint = self.cx.store.subscribe(&Scope::organization(&tenant.organization));
         let mut last = None;
         let begun = Instant::now();
         // On a busy machine each read is slow: the limit is time, not a number of reads.
         while begun.elapsed() < Duration::from_secs(60) {
-            let found = self.get(tenant, task_id).await;
+            let found = read().await;
             if holds(&found) {
                 return found;
             }
