@@ -9,7 +9,7 @@ use foundry_proto::repo::v1::{
 use foundry_proto::task::v1::CreateTaskRequest;
 
 use crate::cli::Output;
-use crate::cli::action::{Action, How};
+use crate::cli::action::Action;
 use crate::client::{Gateway, request_id};
 use crate::commands::{follow, losing, publish, repo};
 use crate::failure::Failure;
@@ -44,7 +44,7 @@ pub async fn run(gateway: &Gateway, output: Output, action: Action) -> Result<Ex
     if how.resolve && planned.branches.iter().any(|b| b.state() == JobBranchState::Conflict) {
         return resolve(gateway, output, &planned).await;
     }
-    if how.plan || !agreed(&planned, how)? {
+    if how.plan || !agreed(&planned, how.yes)? {
         return ended(output, &planned);
     }
     let request = RunRepositoryActionRequest {
@@ -106,22 +106,21 @@ async fn undo(
         follow::job(gateway, &begun).await
     };
     let planned = undone(true).await?;
-    let how = How { repo: None, plan, yes, drop_signatures: false, resolve: false };
-    if plan || !agreed(&planned, how)? {
+    if plan || !agreed(&planned, yes)? {
         return ended(output, &planned);
     }
     ended(output, &undone(false).await?)
 }
 
 /// Whether there is something to push, and the user wants it.
-fn agreed(planned: &Job, how: How) -> Result<bool, Failure> {
+fn agreed(planned: &Job, yes: bool) -> Result<bool, Failure> {
     let lines: Vec<String> =
         planned.branches.iter().filter(|b| b.state() == JobBranchState::Planned).map(describe).collect();
     if planned.state() != JobState::Done || lines.is_empty() {
         return Ok(false);
     }
     let why = format!("this replaces {} at the remote", branches(lines.len()));
-    losing::consent_by(&lines, &why, how.yes, "look at the plan, then repeat the command with --yes")?;
+    losing::consent_by(&lines, &why, yes, "look at the plan, then repeat the command with --yes")?;
     Ok(true)
 }
 
