@@ -19,6 +19,7 @@ mod profile;
 mod publish;
 mod rebuild;
 mod repo;
+mod review;
 mod sandbox;
 mod secret;
 mod session;

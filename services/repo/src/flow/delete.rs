@@ -17,6 +17,7 @@ use crate::store::clones::CLONES;
 use crate::store::credentials::{self, CREDENTIALS};
 use crate::store::jobs;
 use crate::store::repositories::{self, REPOSITORIES};
+use crate::store::work_versions;
 use crate::store::works::WORKS;
 use crate::view::repositories::{REPOSITORY, WORK};
 
@@ -44,6 +45,7 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
     for row in &works {
         let task = row.text("task_id")?;
         changes::forget_all(&mut ws, task);
+        work_versions::forget_all(&mut ws, task);
         ws.remove(&WORKS, &[task.into()]);
         ws.tombstone(rev, WORK, task);
     }

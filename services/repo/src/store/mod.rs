@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod jobs;
 pub mod remote_hosts;
 pub mod repositories;
+pub mod work_versions;
 pub mod works;
 
 use foundry_proto::common::v1::{Condition, MergedParts, Publication, WorkNotices};
@@ -95,7 +96,8 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0009_jobs"),
         step!("0010_branches_time"),
         step!("0011_job_kinds"),
-        step!("0012_branch_parents"),
+        step!("0016_work_versions"),
+        step!("0017_branch_parents"),
     ],
 };
 
