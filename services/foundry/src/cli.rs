@@ -1,5 +1,6 @@
 //! The command line as users see it.
 
+pub mod action;
 pub mod credential;
 pub mod models;
 pub mod review;
@@ -201,6 +202,9 @@ pub enum Repo {
     /// Show and cancel jobs: what Foundry does to branches of a repository's remote.
     #[command(subcommand)]
     Jobs(Jobs),
+    /// What is done to branches.
+    #[command(flatten)]
+    Action(action::Action),
 }
 
 /// Create tasks, follow them, read their work and end them.

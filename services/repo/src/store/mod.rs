@@ -2,6 +2,7 @@
 
 pub mod base_requests;
 pub mod branch_overviews;
+pub mod branch_parents;
 pub mod branches;
 pub mod changes;
 pub mod clones;
@@ -96,6 +97,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0010_branches_time"),
         step!("0011_job_kinds"),
         step!("0016_work_versions"),
+        step!("0017_branch_parents"),
     ],
 };
 
