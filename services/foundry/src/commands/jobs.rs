@@ -39,6 +39,9 @@ fn show(job: &Job) {
         publish::plan(branch)
             .iter()
             .for_each(|text| output::line(&format!("          {}", output::inert(text))));
+        if let Some(pull_request) = &branch.pull_request {
+            output::line(&format!("          {}", output::inert(&publish::pull_request_line(pull_request))));
+        }
         branch
             .remote_message
             .lines()

@@ -9,6 +9,8 @@ pub mod delete;
 pub mod import;
 pub mod overview;
 pub mod publish;
+pub mod pull_request;
+pub mod pulls;
 pub mod sync;
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         collect::COLLECT.bind(cx),
         publish::PUBLISH.bind(cx).projection(publish::Shown(cx.env.clone())),
         overview::OVERVIEW.bind(cx).projection(overview::Shown(cx.env.clone())),
+        pulls::PULLS.bind(cx),
         background::BACKGROUND.bind(cx),
     ]
 }

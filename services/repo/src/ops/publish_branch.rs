@@ -5,19 +5,24 @@ use foundry_core::{Error, FlowId, JobId, Result};
 use foundry_flow::NewFlow;
 use foundry_git::BranchName;
 use foundry_proto::common::v1::{Condition, Role};
-use foundry_proto::repo::v1::{PublishBranchRequest, PublishBranchResponse};
+use foundry_proto::repo::v1::{
+    PublishBranchRequest, PublishBranchResponse, PublishPullRequestRequest, PublishSettings,
+    PullRequestSettings,
+};
 use foundry_server::RequestContext;
 use foundry_service::{RequestKey, audit, with_detail};
 use foundry_store::{Guard, Scope, WriteSet};
 
+use crate::broker;
 use crate::context::Context;
 use crate::domain::job::{Job, Kind, State, settings, unplanned};
 use crate::domain::publishing::{default_branch, nothing_to_publish, without_conflicts};
-use crate::domain::repository::State as RepositoryState;
+use crate::domain::pull_request;
+use crate::domain::repository::{Repository, State as RepositoryState};
 use crate::domain::work;
 use crate::flow::publish;
-use crate::store::jobs;
 use crate::store::repositories::{self, REPOSITORIES};
+use crate::store::{branch_overviews, jobs};
 
 /// Most unfinished jobs of a repository.
 const MAX_OPEN: i64 = 100;
@@ -42,7 +47,7 @@ pub async fn publish_branch(
     let decided = cx
         .store
         .retry_on_conflict(|| async {
-            let (mut ws, answer) = decide(cx, caller, &request).await?;
+            let (mut ws, answer) = decide(cx, caller, &request, None).await?;
             key.remember_create(&mut ws, &answer);
             Ok((ws, answer))
         })
@@ -51,10 +56,12 @@ pub async fn publish_branch(
     Ok(PublishBranchResponse { rev, ..answer })
 }
 
-async fn decide(
+/// Decides a publication, with a pull request if one is requested.
+pub async fn decide(
     cx: &Context,
     caller: &Caller,
     request: &PublishBranchRequest,
+    pull_request: Option<&PublishPullRequestRequest>,
 ) -> Result<(WriteSet, PublishBranchResponse)> {
     let work = cx.work(caller, &request.task_id, Role::Member).await?;
     let repository = repositories::find(&cx.store, &work.repository_id).await?;
@@ -80,6 +87,10 @@ async fn decide(
         return Err(Error::quota("unfinished jobs", repository.repository_id.as_str(), open, most)
             .next_action("wait for jobs of the repository to end, or cancel some"));
     }
+    let mut publish = settings(request, branch.as_str())?;
+    if let Some(asked) = pull_request {
+        publish.pull_request = Some(settings_of(cx, &repository, &branch, asked, &publish).await?);
+    }
     let (job_id, flow_id) = (JobId::generate(&cx.env), FlowId::generate(&cx.env));
     let now = cx.env.clock.now();
     let job = Job {
@@ -97,7 +108,7 @@ async fn decide(
             ..Condition::default()
         },
         branches: vec![unplanned(branch.as_str())],
-        kind: Kind::Publish(settings(request, branch.as_str())?),
+        kind: Kind::Publish(publish),
         created_by: caller.actor(),
         create_time: now,
         end_time: None,
@@ -129,6 +140,21 @@ async fn decide(
     Ok((ws, PublishBranchResponse { job: Some(job.to_proto()), rev: 0 }))
 }
 
+/// The pull request that a request wants, if the host of the repository has any.
+async fn settings_of(
+    cx: &Context,
+    repository: &Repository,
+    branch: &BranchName,
+    asked: &PublishPullRequestRequest,
+    publish: &PublishSettings,
+) -> Result<PullRequestSettings> {
+    let place = broker::place(cx, repository)?;
+    broker::api_credential(cx, repository, &place).await?;
+    let parent = branch_overviews::parent(&cx.store, &repository.repository_id, branch.as_str()).await?;
+    let base = if parent.is_empty() { &repository.default_branch } else { &parent };
+    pull_request::settings(asked, publish, branch.as_str(), base)
+}
+
 #[cfg(test)]
 mod tests {
     use foundry_core::TaskId;
@@ -146,7 +172,7 @@ mod tests {
         import_work(&f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
         f.engine.run_until_idle().await.unwrap();
         let request = PublishBranchRequest { task_id: task.to_string(), ..PublishBranchRequest::default() };
-        let (decided, _) = decide(&f.cx, &f.member, &request).await.unwrap();
+        let (decided, _) = decide(&f.cx, &f.member, &request, None).await.unwrap();
         let mut ws = WriteSet::new();
         let is = [("repository_id", repository.repository_id.as_str().into())];
         ws.update_where(&REPOSITORIES, &is, &[("state", RepositoryState::Deleting.as_str().into())]);
