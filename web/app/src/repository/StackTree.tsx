@@ -6,6 +6,7 @@ import { useMemo, useState } from 'react'
 import { Link } from 'wouter'
 import { paths } from '../app/paths'
 import { DiffStat, EmptyState, RelativeTime, sentence, TextSkeleton } from '../ui'
+import { PullRequestLink } from '../ui/PullRequestLink'
 import { visibleLine } from '../ui/text/visible'
 import classes from './RepositoryPage.module.css'
 import { stackTree, type Placed } from './stack'
@@ -128,6 +129,11 @@ function Row({ branch, depth, owner, organizationId }: RowProps) {
       <td className={classes.cell} title={`${name}${on}`} style={{ paddingInlineStart: 12 + 16 * Math.min(depth, DEEPEST) }}>
         <bdi className={classes.branch}>{name}</bdi>
         <Marks branch={branch} />
+        {branch.pullRequest !== undefined && (
+          <div className={classes.base}>
+            <PullRequestLink pullRequest={branch.pullRequest} />
+          </div>
+        )}
         <div className={classes.narrow}>
           <Change branch={branch} owner={owner} organizationId={organizationId} />
         </div>
