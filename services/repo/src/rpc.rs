@@ -37,6 +37,8 @@ foundry_service::rpcs! {
         get_work_file: GetWorkFileRequest => GetWorkFileResponse;
         publish_branch: PublishBranchRequest => PublishBranchResponse;
         publish_pull_request: PublishPullRequestRequest => PublishPullRequestResponse;
+        run_repository_action: RunRepositoryActionRequest => RunRepositoryActionResponse;
+        undo_job: UndoJobRequest => UndoJobResponse;
         get_job: GetJobRequest => GetJobResponse;
         list_jobs: ListJobsRequest => ListJobsResponse;
         cancel_job: CancelJobRequest => CancelJobResponse;

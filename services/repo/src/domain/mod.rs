@@ -7,6 +7,7 @@ pub mod name;
 pub mod publishing;
 pub mod pull_request;
 pub mod repository;
+pub mod restack;
 pub mod stack;
 pub mod sync;
 pub mod work;
