@@ -1,8 +1,9 @@
 //! What tests of every crate share: time and randomness under the test's control, its log, a temporary PostgreSQL, a
-//! full disk, and hosts of Git repositories over HTTP and ssh. Of our crates it depends on `foundry-core` alone, so that every other one can use it.
+//! full disk, hosts of Git repositories over HTTP and ssh, and forges. Of our crates it depends on `foundry-core` alone, so that every other one can use it.
 
 mod clock;
 mod disk;
+mod forge;
 mod git_http;
 mod log;
 mod postgres;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub use clock::MockClock;
 pub use disk::{FULL_DISK, ROOMY_DISK};
+pub use forge::ForgeHost;
 use foundry_core::Env;
 pub use git_http::GitHttp;
 pub use log::Log;

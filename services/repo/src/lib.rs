@@ -24,7 +24,9 @@ use std::time::Duration;
 use foundry_authn::Authenticator;
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_flow::{Hooks, Options, OwnedDataDirectory};
+use foundry_forge::{ForgeHost, ForgeHosts, Forges};
 use foundry_git::{Git, UrlPolicy};
+use foundry_http_client::NetworkSettings;
 use foundry_proto::repo::v1::repo_service_server::{self, RepoServiceServer};
 use foundry_secrets::{KeySource, Keys};
 use foundry_server::config::duration;
@@ -75,6 +77,12 @@ pub struct Config {
     pub poll_idle: Duration,
     /// How many remotes are asked in the background at the same time, of one organization at most all but one; 0 = none.
     pub polls_at_once: usize,
+    /// Hosts that are forges, besides github.com, gitlab.com and codeberg.org, as `HOST KIND` or `HOST KIND API`: the host
+    /// in the URLs of its repositories, with its port; `github`, `gitlab` or `gitea`; and the URL of the API if it is not
+    /// the usual one. These may be at private addresses.
+    pub forges: Vec<String>,
+    /// Proxy and certificates for calls of the APIs of forges.
+    pub network: NetworkSettings,
 }
 
 /// How long a fetch inside a sandbox waits for the remote to be read again.
@@ -94,6 +102,8 @@ impl Default for Config {
             poll_active: Duration::from_secs(60),
             poll_idle: Duration::from_secs(15 * 60),
             polls_at_once: 4,
+            forges: Vec::new(),
+            network: NetworkSettings::default(),
         }
     }
 }
@@ -144,6 +154,11 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         allow_http: config.allow_http,
         ..UrlPolicy::embedded(&deps.mesh_dir)
     };
+    let unusable = |what: &'static str, why: String| Error::precondition("NETWORK_UNUSABLE", what, why);
+    let hosts = config.forges.iter().map(|text| text.parse()).collect::<Result<Vec<ForgeHost>, _>>();
+    let forge_hosts = hosts.and_then(|hosts| ForgeHosts::new(&hosts));
+    let forge_hosts = forge_hosts.map_err(|e| unusable("repo.forges", e.to_string()))?;
+    let forges = Forges::new(&config.network).map_err(|e| unusable("repo.network", e.to_string()))?;
     let cx = Arc::new(Context {
         hub: database.hub("repo", &deps.env, &deps.tasks, deps.watch_observer.clone()),
         store: database.store.clone(),
@@ -151,6 +166,8 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         git: Git::detect().await?,
         urls,
         broker: broker::Broker { keys, directory: access },
+        forge_hosts,
+        forges: Arc::new(forges),
         mirrors,
         incoming,
         max_bundle_bytes: config.max_bundle_bytes,
