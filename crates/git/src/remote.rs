@@ -158,6 +158,20 @@ impl RemoteUrl {
         }
     }
 
+    /// Host and path of the repository, as in its URL; the host with the port where an HTTP URL names one. `None` for a
+    /// local path.
+    pub fn host_and_path(&self) -> Option<(String, &str)> {
+        match &self.source {
+            Source::Http(url) => {
+                let host = url.host_str()?;
+                let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+                Some((host, url.path()))
+            }
+            Source::Ssh(url) => Some((url.host.to_string(), url.path.as_str())),
+            Source::Local(_) => None,
+        }
+    }
+
     /// Whether it is reached by ssh.
     pub fn is_ssh(&self) -> bool {
         matches!(self.source, Source::Ssh(_))

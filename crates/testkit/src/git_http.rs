@@ -34,18 +34,30 @@ struct State {
     held: bool,
     /// The requests so far: path, and the header `Authorization`.
     requests: Vec<(String, Option<String>)>,
+    /// What answers requests below a path instead of git.
+    api: Option<(&'static str, Handler)>,
 }
 
-struct Request {
-    method: String,
-    path: String,
-    query: String,
+/// Answers a request of an API; `None` breaks off the connection.
+pub(crate) type Handler = Arc<dyn Fn(&Request) -> Option<Answer> + Send + Sync>;
+
+/// The answer of an API.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: String,
+}
+
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: String,
     headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
@@ -135,6 +147,11 @@ impl GitHttp {
         self.state(|state| state.requests.clone())
     }
 
+    /// Answers requests below a path of the host by this.
+    pub(crate) fn serve_api(&self, below: &'static str, handler: Handler) {
+        self.state(|state| state.api = Some((below, handler)));
+    }
+
     /// Waits until there are more than `before` requests.
     pub fn wait_for_request(&self, before: usize) {
         let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,6 +175,7 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> std::io::Result<
     shared.changed.notify_all();
     let state = shared.changed.wait_while(state, |state| state.held).unwrap_or_else(PoisonError::into_inner);
     let (wanted, redirect, forbids) = (state.wanted.clone(), state.redirect.clone(), state.forbids);
+    let api = state.api.clone().filter(|(below, _)| request.path.starts_with(below));
     drop(state);
     if let Some(to) = redirect {
         let to = format!("{to}{}?{}", request.path, request.query);
@@ -165,6 +183,15 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> std::io::Result<
             stream,
             "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
+    }
+    if let Some((_, handler)) = api {
+        let Some(answer) = handler(&request) else { return Ok(()) };
+        let Answer { status, headers, body } = answer;
+        write!(stream, "HTTP/1.1 {status} -\r\nContent-Length: {}\r\nConnection: close\r\n", body.len())?;
+        for (name, value) in headers {
+            write!(stream, "{name}: {value}\r\n")?;
+        }
+        return write!(stream, "Content-Type: application/json; charset=utf-8\r\n\r\n{body}");
     }
     let sent = authorization.as_deref().and_then(|value| value.strip_prefix("Basic "));
     if wanted.is_some() && wanted.as_deref() != sent {

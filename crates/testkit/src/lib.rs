@@ -1,9 +1,10 @@
 //! What tests of every crate share: time and randomness under the test's control, its log, a temporary PostgreSQL, a
-//! full disk, hosts of Git repositories over HTTP and ssh, and the certificates and proxies on the way to them. Of our crates it depends on `foundry-core` alone, so that every other one can use it.
+//! full disk, hosts of Git repositories over HTTP and ssh, the certificates and proxies on the way to them, and forges. Of our crates it depends on `foundry-core` alone, so that every other one can use it.
 
 mod clock;
 mod connect_proxy;
 mod disk;
+mod forge;
 mod git_http;
 mod log;
 mod postgres;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub use clock::MockClock;
 pub use connect_proxy::ConnectProxy;
 pub use disk::{FULL_DISK, ROOMY_DISK};
+pub use forge::ForgeHost;
 use foundry_core::Env;
 pub use git_http::GitHttp;
 pub use log::Log;

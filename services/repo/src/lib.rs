@@ -25,6 +25,7 @@ use std::time::Duration;
 use foundry_authn::Authenticator;
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_flow::{Hooks, Options, OwnedDataDirectory};
+use foundry_forge::{ForgeHost, ForgeHosts, Forges};
 use foundry_git::{Git, UrlPolicy};
 use foundry_http_client::NetworkSettings;
 use foundry_proto::repo::v1::repo_service_server::{self, RepoServiceServer};
@@ -56,7 +57,7 @@ pub struct Config {
     pub allow_private_addresses: bool,
     /// Whether repositories may be at `http:` URLs, where contents and credentials are not encrypted on their way.
     pub allow_http: bool,
-    /// How remotes at HTTPS addresses are reached: an HTTP proxy, the hosts without it, and certificates to trust
+    /// How remotes at HTTPS addresses and the APIs of forges are reached: an HTTP proxy, the hosts without it, and certificates to trust
     /// besides the system's. Without any of them, those of `provisioner.network`. With a proxy, host names are resolved
     /// by it and checked by name only. Connections by ssh are direct.
     pub network: NetworkSettings,
@@ -81,6 +82,10 @@ pub struct Config {
     pub poll_idle: Duration,
     /// How many remotes are asked in the background at the same time, of one organization at most all but one; 0 = none.
     pub polls_at_once: usize,
+    /// Hosts that are forges, besides github.com, gitlab.com and codeberg.org, as `HOST KIND` or `HOST KIND API`: the host
+    /// in the URLs of its repositories, with its port; `github`, `gitlab` or `gitea`; and the URL of the API if it is not
+    /// the usual one. These may be at private addresses.
+    pub forges: Vec<String>,
 }
 
 /// How long a fetch inside a sandbox waits for the remote to be read again.
@@ -101,6 +106,7 @@ impl Default for Config {
             poll_active: Duration::from_secs(60),
             poll_idle: Duration::from_secs(15 * 60),
             polls_at_once: 4,
+            forges: Vec::new(),
         }
     }
 }
@@ -152,6 +158,11 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         network: network::network(&config.network, dir)?,
         ..UrlPolicy::embedded(&deps.mesh_dir)
     };
+    let unusable = |what: &'static str, why: String| Error::precondition("NETWORK_UNUSABLE", what, why);
+    let hosts = config.forges.iter().map(|text| text.parse()).collect::<Result<Vec<ForgeHost>, _>>();
+    let forge_hosts = hosts.and_then(|hosts| ForgeHosts::new(&hosts));
+    let forge_hosts = forge_hosts.map_err(|e| unusable("repo.forges", e.to_string()))?;
+    let forges = Forges::new(&config.network).map_err(|e| unusable("repo.network", e.to_string()))?;
     let cx = Arc::new(Context {
         hub: database.hub("repo", &deps.env, &deps.tasks, deps.watch_observer.clone()),
         store: database.store.clone(),
@@ -159,6 +170,8 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         git: Git::detect().await?,
         urls,
         broker: broker::Broker { keys, directory: access },
+        forge_hosts,
+        forges: Arc::new(forges),
         mirrors,
         incoming,
         max_bundle_bytes: config.max_bundle_bytes,

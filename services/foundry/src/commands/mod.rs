@@ -1,5 +1,6 @@
 //! One command group per file.
 
+mod action;
 mod agents;
 mod attachment;
 mod checks;

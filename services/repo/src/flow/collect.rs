@@ -9,7 +9,7 @@ use foundry_store::WriteSet;
 
 use crate::context::Context;
 use crate::domain::repository::Repository;
-use crate::store::{clones, work_versions, works};
+use crate::store::{clones, jobs, work_versions, works};
 
 /// Key and subject are the repository's id.
 pub static COLLECT: Flow<Context> = Flow::new(
@@ -45,8 +45,10 @@ async fn collect(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let versions = work_versions::commits_of(&cx.store, &id).await?;
     let keep =
         bases.iter().chain(&versions).map(|commit| CommitId::parse(commit)).collect::<Result<Vec<_>, _>>()?;
+    let known = jobs::ids_of_repository(&cx.store, &id).await?;
     let collected = async {
         let mirror = Mirror::open(&cx.git, cx.mirror_path(&id), MirrorLimits::default()).await?;
+        mirror.forget_jobs(|job| known.contains(job)).await?;
         mirror.collect_garbage(&keep).await
     };
     let collected = tokio::select! {

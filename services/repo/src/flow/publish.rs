@@ -18,9 +18,10 @@ use crate::broker::{self, Remote};
 use crate::context::Context;
 use crate::domain::job::{self, Job, Kind, State};
 use crate::domain::publishing::{self, Branch, moved, refused};
+use crate::domain::pull_request::next_action as refused_by_forge;
 use crate::domain::repository::{self, Repository};
 use crate::domain::work::{self, Work};
-use crate::flow::sync;
+use crate::flow::{pull_request, sync, turn};
 use crate::store::branches::{self, BranchRow};
 use crate::store::{jobs, repositories, works};
 
@@ -32,6 +33,9 @@ pub static PUBLISH: Flow<Context> = Flow::new(
         Stage::new(PLANNING, Duration::from_secs(5 * 60), RETRY, |cx, flow| stage(plan(cx, flow))),
         Stage::new(PUSHING, Duration::from_secs(12 * 60), RETRY, |cx, flow| stage(push(cx, flow))),
         Stage::new(RECORDING, Duration::from_secs(2 * 60), RECORD, |cx, flow| stage(record(cx, flow))),
+        Stage::new(OPENING, Duration::from_secs(3 * 60), RETRY, |cx, flow| {
+            stage(pull_request::open(cx, flow))
+        }),
     ],
 )
 // Most of them wait for a remote.
@@ -41,6 +45,7 @@ const QUEUED: &str = "queued";
 const PLANNING: &str = "planning";
 const PUSHING: &str = "pushing";
 const RECORDING: &str = "recording";
+const OPENING: &str = "opening";
 
 /// A remote that hangs for ever ends the job within an hour.
 const RETRY: Retry =
@@ -49,8 +54,6 @@ const RETRY: Retry =
 const RECORD: Retry =
     Retry { initial: Duration::from_millis(250), factor: 2, max_delay: Duration::from_secs(60), budget: 30 };
 
-/// Jobs of one organization at once: its slow remotes leave room for the others'.
-const MAX_AT_ONCE: i64 = 3;
 /// So long after its creation a job waits for an import.
 const IMPORT_WAIT: Duration = Duration::from_secs(2 * 60);
 /// What a user can do when a push may have arrived.
@@ -127,15 +130,8 @@ async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<L
 async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let id: JobId = flow.subject_id().parse()?;
     let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
-    if let Some(earlier) = jobs::before(&cx.store, &job).await? {
-        let text = format!("the job {earlier} on the same branch comes first");
-        let reason = "JOB_QUEUED";
-        return Ok(Outcome::wait(job::ended(earlier.as_str()), text).because(reason));
-    }
-    if jobs::heads_before(&cx.store, &job).await? >= MAX_AT_ONCE {
-        let text = format!("{MAX_AT_ONCE} earlier jobs of the organization come first");
-        let key = job::turn_of_organization(job.organization_id.as_str());
-        return Ok(Outcome::wait(key, text).because("JOB_QUEUED"));
+    if let Some(waits) = turn::wait(cx, &job).await? {
+        return Ok(waits);
     }
     let Some(task) = &job.task_id else { return Ok(Outcome::done()) };
     let work = works::find(&cx.store, task).await?;
@@ -238,7 +234,7 @@ async fn planned(
         force: publish.force,
     };
     let new = match mirror.publishable(&spec).await {
-        Err(e) if e.reason() == "PUBLISH_NEEDS_FORCE" => {
+        Err(e) if ["PUBLISH_NEEDS_FORCE", "RESTACKED_WORK_CONFLICT"].contains(&e.reason()) => {
             let refused = publishing::Refused { reason: e.reason(), message: e.message().to_owned() };
             return Ok(Err((refused, tip.map(str::to_owned))));
         }
@@ -378,6 +374,11 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         publish_time: Some(now.to_proto()),
         commits_since: 0,
         job_id: job.job_id.to_string(),
+        pull_request: work
+            .publication
+            .as_ref()
+            .filter(|p| p.branch == branch.as_str())
+            .and_then(|p| p.pull_request.clone()),
     };
     let head = work.readable_commit()?;
     publication.commits_since = match commits_since(&mirror, Some(&publication), &head).await {
@@ -486,9 +487,12 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
     let mut condition = foundry_flow::condition(&PUBLISH, flow);
     match state {
         State::Failed => {
-            let next = broker::next_action(&flow.reason);
+            let next = broker::next_action(&flow.reason).or_else(|| refused_by_forge(&flow.reason));
             next.unwrap_or_else(|| publishing::next_action(&flow.reason))
                 .clone_into(&mut condition.next_action);
+            if flow.stage == OPENING {
+                condition.message.push_str("; the branch is published, its pull request may not be open");
+            }
             let is_refused =
                 broker::next_action(&flow.reason).is_some() || publishing::is_refusal(&flow.reason);
             if flow.stage == RECORDING || (flow.stage == PUSHING && !is_refused) {
@@ -502,6 +506,7 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
                 PUSHING | RECORDING => {
                     ("cancelled during the push: the remote may have the new commit", PUBLISH_AGAIN)
                 }
+                OPENING => ("cancelled after the push: the pull request may not be open", PUBLISH_AGAIN),
                 _ => ("cancelled before anything was pushed", ""),
             };
             message.clone_into(&mut condition.message);

@@ -228,6 +228,12 @@ async fn record(
     if found.mirror.is_some() || repository.branches_time == Timestamp::default() {
         set.push(("branches_time", cx.env.clock.now().into()));
     }
+    if repository.pulls.sync.is_none()
+        && repository.pulls.next.as_micros() == 0
+        && broker::place(cx, &repository).is_ok()
+    {
+        set.push(("pull_next_time", cx.env.clock.now().into()));
+    }
     // What made it fail may be gone.
     if found.mirror.is_some() || repository.overview.has_failed() {
         set.push(("overview_wanted", true.into()));

@@ -1,7 +1,8 @@
-import { IconAlertTriangle, IconCloudCheck, IconGitMerge, IconInfoCircle } from '@tabler/icons-react'
+import { IconAlertTriangle, IconCloudCheck, IconGitMerge, IconGitPullRequest, IconInfoCircle } from '@tabler/icons-react'
 import { WorkNoticeKind, type WorkNotice } from '@foundry/client/gen/foundry/common/v1/work_pb'
 import type { Changes } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { sentence } from '../../../ui'
+import { PullRequestLink } from '../../../ui/PullRequestLink'
 import { InertLine } from '../../../ui/text/Inert'
 import { ConditionLine } from '../../header/ConditionLine'
 import { publicationText } from '../../publish/words'
@@ -33,6 +34,12 @@ export function Notices({ changes }: { changes: Changes | undefined }) {
             <li className={classes.notice}>
               <IconCloudCheck size={14} aria-hidden />
               <InertLine text={`${sentence(publicationText(publication))}`} />
+            </li>
+          )}
+          {publication?.pullRequest !== undefined && (
+            <li className={classes.notice}>
+              <IconGitPullRequest size={14} aria-hidden />
+              <PullRequestLink pullRequest={publication.pullRequest} />
             </li>
           )}
           {mergedFrom.map((merged) => (
