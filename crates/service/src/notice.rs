@@ -48,6 +48,7 @@ pub fn notice_words(notice: &WorkNotice) -> (String, String) {
             format!("`{path}` is too large ({}, the limit is {}) and not part of the work", size(count), size(MAX_FILE)),
             "ignore it in `.gitignore`, or ask the agent to make it smaller".to_owned(),
         ),
+        WorkNoticeKind::LfsObjects | WorkNoticeKind::LfsPointers => lfs_words(notice),
         WorkNoticeKind::Operation => {
             let conflicts = match count {
                 0 => String::new(),
@@ -97,6 +98,7 @@ pub fn is_only_in_sandbox(notice: &WorkNotice) -> bool {
         | WorkNoticeKind::Stash
         | WorkNoticeKind::Unreadable
         | WorkNoticeKind::TooLarge
+        | WorkNoticeKind::LfsObjects
         | WorkNoticeKind::Operation
         | WorkNoticeKind::RepositoryLost
         | WorkNoticeKind::HistoryLeftOut
@@ -105,10 +107,28 @@ pub fn is_only_in_sandbox(notice: &WorkNotice) -> bool {
         | WorkNoticeKind::Unspecified => true,
         WorkNoticeKind::ManyFiles => !notice.detail.is_empty(),
         WorkNoticeKind::SubmoduleAbsent
+        | WorkNoticeKind::LfsPointers
         | WorkNoticeKind::NestedRepository
         | WorkNoticeKind::HistoryRewritten
         | WorkNoticeKind::LineEndings => false,
     }
+}
+
+fn lfs_words(notice: &WorkNotice) -> (String, String) {
+    let WorkNotice { path, count, .. } = notice;
+    let files = match count {
+        1 => format!("`{path}`"),
+        _ => format!("{}, the first is `{path}`", counted(*count, "file")),
+    };
+    if notice.kind() == WorkNoticeKind::LfsPointers {
+        let text = format!(
+            "the repository uses Git LFS, whose objects are not fetched; pointers are in place of {files}"
+        );
+        return (text, String::new());
+    }
+    let text =
+        format!("Git LFS has only pointers in the work; what they stand for is in the sandbox: {files}");
+    (text, "ask the agent to store them without LFS, or copy them out of the sandbox".to_owned())
 }
 
 fn branch_words(branch: &str, count: i64) -> (String, String) {

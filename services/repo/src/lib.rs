@@ -9,6 +9,7 @@ mod comparison;
 mod context;
 mod domain;
 mod flow;
+mod network;
 mod ops;
 mod rpc;
 mod serving;
@@ -56,6 +57,10 @@ pub struct Config {
     pub allow_private_addresses: bool,
     /// Whether repositories may be at `http:` URLs, where contents and credentials are not encrypted on their way.
     pub allow_http: bool,
+    /// How remotes at HTTPS addresses and the APIs of forges are reached: an HTTP proxy, the hosts without it, and certificates to trust
+    /// besides the system's. Without any of them, those of `provisioner.network`. With a proxy, host names are resolved
+    /// by it and checked by name only. Connections by ssh are direct.
+    pub network: NetworkSettings,
     /// Where the keys that encrypt stored credentials come from: `file:PATH`, `env:VARIABLE` or `command:PROGRAM
     /// ARGUMENT…`. The first one encrypts, each decrypts; empty = `secrets.key` in the service's directory, made at
     /// the first start.
@@ -81,8 +86,6 @@ pub struct Config {
     /// in the URLs of its repositories, with its port; `github`, `gitlab` or `gitea`; and the URL of the API if it is not
     /// the usual one. These may be at private addresses.
     pub forges: Vec<String>,
-    /// Proxy and certificates for calls of the APIs of forges.
-    pub network: NetworkSettings,
 }
 
 /// How long a fetch inside a sandbox waits for the remote to be read again.
@@ -95,6 +98,7 @@ impl Default for Config {
             allow_local_paths: true,
             allow_private_addresses: false,
             allow_http: false,
+            network: NetworkSettings::default(),
             secret_keys: Vec::new(),
             max_bundle_bytes: 256 << 20,
             allow_findings: Vec::new(),
@@ -103,7 +107,6 @@ impl Default for Config {
             poll_idle: Duration::from_secs(15 * 60),
             polls_at_once: 4,
             forges: Vec::new(),
-            network: NetworkSettings::default(),
         }
     }
 }
@@ -152,6 +155,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         allow_local: config.allow_local_paths,
         allow_private_addresses: config.allow_private_addresses,
         allow_http: config.allow_http,
+        network: network::network(&config.network, dir)?,
         ..UrlPolicy::embedded(&deps.mesh_dir)
     };
     let unusable = |what: &'static str, why: String| Error::precondition("NETWORK_UNUSABLE", what, why);

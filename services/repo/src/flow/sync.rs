@@ -299,6 +299,11 @@ impl Projection for Shown {
                     "GIT_OBJECTS_REFUSED" => {
                         "rewrite the object that is named, or have an operator allow the check for this repository"
                     }
+                    "GIT_CERTIFICATE_REFUSED" => {
+                        "for a private certificate authority, have an operator set repo.network.ca_file"
+                    }
+                    "GIT_PROXY_REFUSED" => "have an operator check repo.network.proxy",
+                    "GIT_DUMB_HTTP_REFUSED" => "register it at an address that speaks git's smart protocol",
                     "GIT_REMOTE_NOT_FOUND" => {
                         "check the URL and what its credential may read, or create the repository there and refresh"
                     }

@@ -14,7 +14,7 @@ use foundry_store::{Scope, WriteSet};
 use crate::broker;
 use crate::context::Context;
 use crate::domain::job::{Kind, settings, unplanned};
-use crate::domain::publishing::{default_branch, nothing_to_publish, without_conflicts};
+use crate::domain::publishing::{default_branch, nothing_to_publish, without_conflicts, without_lfs};
 use crate::domain::pull_request;
 use crate::domain::repository::Repository;
 use crate::domain::work;
@@ -26,7 +26,7 @@ use crate::store::{branch_overviews, repositories};
 ///
 /// # Errors
 /// `NOT_FOUND`; `INVALID_ARGUMENT` for a branch or a text that git does not take; `FAILED_PRECONDITION` for the default
-/// branch, for a task without changes and, without force, for one with conflicts; `RESOURCE_EXHAUSTED` for too many unfinished jobs.
+/// branch, for a task without changes and, without force, for one with conflicts or without its files of LFS; `RESOURCE_EXHAUSTED` for too many unfinished jobs.
 pub async fn publish_branch(
     cx: &Context,
     caller: &Caller,
@@ -75,6 +75,7 @@ pub async fn decide(
     }
     if !request.force && !request.plan_only {
         without_conflicts(&request.task_id, &work.notices)?;
+        without_lfs(&request.task_id, &work.notices)?;
     }
     let mut publish = settings(request, branch.as_str())?;
     if let Some(asked) = pull_request {

@@ -10,7 +10,12 @@ import { mergedText, noticeText } from './notices'
 import classes from './notices.module.css'
 
 /** Kinds that leave nothing out. */
-const harmless = new Set([WorkNoticeKind.NESTED_REPOSITORY, WorkNoticeKind.LINE_ENDINGS, WorkNoticeKind.HISTORY_REWRITTEN])
+const harmless = new Set([
+  WorkNoticeKind.LFS_POINTERS,
+  WorkNoticeKind.NESTED_REPOSITORY,
+  WorkNoticeKind.LINE_ENDINGS,
+  WorkNoticeKind.HISTORY_REWRITTEN,
+])
 
 /** What there is to know about a work besides its files: where it is published, why newer work is not saved, what it left out, what it merged. */
 export function Notices({ changes }: { changes: Changes | undefined }) {
