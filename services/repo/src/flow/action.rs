@@ -4,6 +4,7 @@
 mod plan;
 mod push;
 mod record;
+pub mod settle;
 mod stack;
 #[cfg(test)]
 mod tests;
@@ -65,6 +66,11 @@ impl Loaded {
     /// Whether the action changes nothing at the remote, by its kind or because it was asked to stop.
     fn only_reads(&self) -> bool {
         self.settings.plan_only || matches!(self.action, Action::SyncRepo | Action::RegisterExistingBranch)
+    }
+
+    /// Whether nobody else has the commits that it pushes.
+    fn makes_commits(&self) -> bool {
+        self.action != Action::Undo
     }
 
     /// A write set with the job's branches as they are now.
@@ -164,6 +170,10 @@ impl Projection for Shown {
             foundry_flow::signal(&mut ws, &self.0, &job::ended(&flow.subject_id));
             foundry_flow::signal(&mut ws, &self.0, &job::turn_of_organization(organization.as_str()));
         }
+        let has_pushed = [PUSHING, RECORDING].contains(&flow.stage.as_str());
+        if has_pushed && matches!(state, State::Failed | State::Cancelled) {
+            settle::schedule(&mut ws, &self.0, flow);
+        }
         ws
     }
 }
@@ -177,7 +187,7 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
                 .clone_into(&mut condition.next_action);
             let is_refused = next.is_some() || publishing::is_refusal(&flow.reason);
             if flow.stage == RECORDING || (flow.stage == PUSHING && !is_refused) {
-                condition.message.push_str("; the remote may have the new commits");
+                condition.message.push_str(MAY_HAVE);
                 REFRESH.clone_into(&mut condition.next_action);
             }
         }
@@ -185,7 +195,7 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
             "CANCELLED".clone_into(&mut condition.reason);
             let (message, next) = match flow.stage.as_str() {
                 PUSHING | RECORDING => {
-                    ("cancelled during the push: the remote may have the new commits", REFRESH)
+                    (CANCELLED_DURING, REFRESH)
                 }
                 _ => ("cancelled before anything was pushed", ""),
             };
@@ -203,7 +213,10 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
 }
 
 /// What a user can do when a push may have arrived.
-const REFRESH: &str = "refresh the repository, and look at where the branches are";
+const REFRESH: &str = "refresh the repository and look at where the branches are, or undo the job";
+/// How a condition says that it is not known whether a push has arrived.
+const MAY_HAVE: &str = "; the remote may have the new commits";
+const CANCELLED_DURING: &str = "cancelled during the push; the remote may have the new commits";
 
 /// What can be done about the refusals of actions; none for those of publications.
 fn next_action(reason: &str) -> Option<&'static str> {

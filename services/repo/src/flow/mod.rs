@@ -31,6 +31,7 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         collect::COLLECT.bind(cx),
         publish::PUBLISH.bind(cx).projection(publish::Shown(cx.env.clone())),
         action::ACTION.bind(cx).projection(action::Shown(cx.env.clone())),
+        action::settle::SETTLE.bind(cx),
         overview::OVERVIEW.bind(cx).projection(overview::Shown(cx.env.clone())),
         pulls::PULLS.bind(cx),
         background::BACKGROUND.bind(cx),

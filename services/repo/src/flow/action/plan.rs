@@ -9,11 +9,12 @@ use foundry_proto::repo::v1::{JobBranch, JobBranchState};
 use foundry_store::WriteSet;
 
 use super::stack::{self, Stack};
+use super::push::named;
 use super::{Failed, Loaded, failed, load, refused, stopped};
 use crate::broker;
 use crate::context::Context;
-use crate::domain::job::{Action, Job, unplanned};
-use crate::domain::publishing::moved;
+use crate::domain::job::{Action, Job, may_have_pushed, unplanned};
+use crate::domain::publishing::elsewhere;
 use crate::domain::restack::{self, Act, Impossible, Selection, Step};
 use crate::flow::overview;
 use crate::store::branch_parents::{self, Source};
@@ -297,7 +298,7 @@ async fn undone(cx: &Context, loaded: &mut Loaded) -> Result<(), Failed> {
         .collect();
     let mut refusals = Vec::new();
     let mut branches = Vec::new();
-    for b in before.into_iter().filter(|b| b.state() == JobBranchState::Pushed) {
+    for b in before.into_iter().filter(may_have_pushed) {
         let found = at.get(&b.branch).cloned().unwrap_or_default();
         let mut branch = JobBranch {
             state: JobBranchState::Planned.into(),
@@ -308,12 +309,16 @@ async fn undone(cx: &Context, loaded: &mut Loaded) -> Result<(), Failed> {
             rewrites: true,
             ..unplanned(&b.branch)
         };
-        if found != b.new_commit {
+        if found == b.old_commit {
+            branch.state = JobBranchState::Skipped.into();
+            branch.old_commit.clone_from(&found);
+            "it is where it was before the job".clone_into(&mut branch.note);
+        } else if found != b.new_commit {
             branch.state = JobBranchState::Refused.into();
             branch.found_commit.clone_from(&found);
             let place = |commit: &'_ str| Some(commit.to_owned()).filter(|c| !c.is_empty());
             let (expected, found) = (place(&b.new_commit), place(&found));
-            refusals.push(moved(&b.branch, expected.as_deref(), found.as_deref()).message);
+            refusals.push(elsewhere(&b.branch, expected.as_deref(), found.as_deref()));
         } else if !loaded.mirror.has_commit(&CommitId::parse(&b.old_commit)?).await? {
             let text = format!("the mirror does not have {} of {} any more", short(&b.old_commit), b.branch);
             return Err(refused("TIP_NOT_KEPT", text));
@@ -324,5 +329,6 @@ async fn undone(cx: &Context, loaded: &mut Loaded) -> Result<(), Failed> {
     if refusals.is_empty() {
         return Ok(());
     }
-    Err(refused("BRANCH_MOVED", format!("somebody has pushed since the job: {}", refusals.join("; "))))
+    let text = format!("somebody has pushed since the job: {}; nothing was changed", named(&refusals));
+    Err(refused("BRANCH_MOVED", text))
 }

@@ -38,6 +38,8 @@ pub async fn arrived(cx: &Context, flow: &StageContext, loaded: &Loaded, ws: &mu
     let mut moved = Vec::new();
     for branch in &job.branches {
         let commit = match (branch.state(), loaded.action) {
+            // What somebody has pushed to since is synchronized.
+            (JobBranchState::Pushed, _) if !branch.found_commit.is_empty() => continue,
             (JobBranchState::Pushed, _) => &branch.new_commit,
             (_, Action::RegisterExistingBranch) => &branch.old_commit,
             _ => continue,
