@@ -24,6 +24,7 @@ mod session;
 mod task;
 mod token;
 mod verify;
+mod webhook;
 
 use std::io::Read as _;
 use std::process::ExitCode;

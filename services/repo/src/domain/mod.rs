@@ -8,4 +8,5 @@ pub mod publishing;
 pub mod repository;
 pub mod stack;
 pub mod sync;
+pub mod webhook;
 pub mod work;

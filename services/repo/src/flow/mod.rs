@@ -6,6 +6,7 @@ pub mod background;
 pub mod check;
 pub mod collect;
 pub mod delete;
+pub mod forget_deliveries;
 pub mod import;
 pub mod overview;
 pub mod publish;
@@ -28,5 +29,6 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         publish::PUBLISH.bind(cx).projection(publish::Shown(cx.env.clone())),
         overview::OVERVIEW.bind(cx).projection(overview::Shown(cx.env.clone())),
         background::BACKGROUND.bind(cx),
+        forget_deliveries::FORGET.bind(cx),
     ]
 }

@@ -9,20 +9,27 @@ pub mod credentials;
 pub mod jobs;
 pub mod remote_hosts;
 pub mod repositories;
+pub mod webhooks;
 pub mod works;
 
 use foundry_proto::common::v1::{Condition, MergedParts, Publication, WorkNotices};
 use foundry_proto::repo::v1::{JobBranches, PublishSettings};
+use foundry_service::SecretColumn;
 use foundry_store::{Encoded, Migrations, Reference, step};
 
 use crate::domain::credential::HostKey;
 
+/// All columns with secrets, to encrypt them with another key.
+pub static SECRETS: [SecretColumn; 2] = [credentials::SECRETS, webhooks::SECRETS];
+
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 15] = [
+pub static ENCODED: [Encoded; 17] = [
     Encoded::message::<Condition>(&repositories::REPOSITORIES, "condition"),
     Encoded::message::<Condition>(&credentials::CREDENTIALS, "condition"),
     Encoded::json::<Vec<HostKey>>(&credentials::CREDENTIALS, "host_keys"),
     Encoded::entity(&credentials::CREDENTIALS, "secret", credentials::is_sealed),
+    Encoded::message::<Condition>(&webhooks::WEBHOOKS, "notice"),
+    Encoded::entity(&webhooks::WEBHOOKS, "secret", credentials::is_sealed),
     Encoded::message::<Condition>(&works::WORKS, "condition"),
     Encoded::message::<WorkNotices>(&works::WORKS, "notices"),
     Encoded::message::<MergedParts>(&works::WORKS, "merged_from"),
@@ -39,7 +46,7 @@ pub static ENCODED: [Encoded; 15] = [
 ];
 
 /// Rows that others of this service name.
-pub static REFERENCES: [Reference; 7] = [
+pub static REFERENCES: [Reference; 8] = [
     Reference {
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has works' AS why FROM works w \
@@ -60,6 +67,12 @@ pub static REFERENCES: [Reference; 7] = [
         sql: "SELECT DISTINCT repository_id AS id, 'it has a credential' AS why FROM repository_credentials c \
               WHERE repository_id <> '' AND NOT EXISTS \
               (SELECT 1 FROM repositories r WHERE r.repository_id = c.repository_id)",
+    },
+    Reference {
+        table: "repositories",
+        sql: "SELECT DISTINCT repository_id AS id, 'it has a webhook' AS why FROM repository_webhooks w \
+              WHERE repository_id <> '' AND NOT EXISTS \
+              (SELECT 1 FROM repositories r WHERE r.repository_id = w.repository_id)",
     },
     Reference {
         table: "branches",
@@ -94,6 +107,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0009_jobs"),
         step!("0010_branches_time"),
         step!("0011_job_kinds"),
+        step!("0018_webhooks"),
     ],
 };
 
