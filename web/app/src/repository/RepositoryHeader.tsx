@@ -89,6 +89,7 @@ const SOURCES: Partial<Record<BranchSyncSource, string>> = {
   [BranchSyncSource.POLL]: 'polled',
   [BranchSyncSource.TASK]: 'for a task',
   [BranchSyncSource.REQUEST]: 'on request',
+  [BranchSyncSource.WEBHOOK]: 'announced by a webhook',
 }
 
 /** How new the branches are, why nothing newer is known, and what happens next. */
