@@ -25,4 +25,5 @@ mod start;
 mod story;
 mod tenants;
 mod watches;
+mod webhooks;
 mod work;
