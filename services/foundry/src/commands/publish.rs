@@ -95,7 +95,7 @@ async fn expected(gateway: &Gateway, request: &PublishBranchRequest) -> Result<S
 }
 
 /// Why a job has no effect; none while it runs, or when it is done.
-fn failure(job: &Job) -> Option<Failure> {
+pub fn failure(job: &Job) -> Option<Failure> {
     if !matches!(job.state(), JobState::Failed | JobState::Cancelled) {
         return None;
     }
@@ -137,7 +137,10 @@ pub fn plan(branch: &JobBranch) -> Vec<String> {
 }
 
 /// Name and address for the commits: as the person's own git has them, or of the account.
-async fn author(gateway: &Gateway) -> Result<(String, String), Failure> {
+///
+/// # Errors
+/// When the account cannot be read.
+pub async fn author(gateway: &Gateway) -> Result<(String, String), Failure> {
     let (name, email) = (configured("user.name").await, configured("user.email").await);
     if let (Some(name), Some(email)) = (&name, &email) {
         return Ok((name.clone(), email.clone()));

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod access_tests;
+pub mod action;
 pub mod background;
 pub mod check;
 pub mod collect;
@@ -11,6 +12,7 @@ pub mod import;
 pub mod overview;
 pub mod publish;
 pub mod sync;
+pub mod turn;
 
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         delete::DELETE.bind(cx),
         collect::COLLECT.bind(cx),
         publish::PUBLISH.bind(cx).projection(publish::Shown(cx.env.clone())),
+        action::ACTION.bind(cx).projection(action::Shown(cx.env.clone())),
         overview::OVERVIEW.bind(cx).projection(overview::Shown(cx.env.clone())),
         background::BACKGROUND.bind(cx),
         forget_deliveries::FORGET.bind(cx),
