@@ -150,7 +150,10 @@ pub enum About {
 /// `INVALID_ARGUMENT` naming the header that is absent, sent twice, or no name.
 pub fn read(forge: Forge, headers: &[WebhookHeader], body: &[u8]) -> Result<Delivery> {
     let (id, event) = (named(headers, forge.deliveries())?, named(headers, forge.events())?);
-    let Ok(payload) = serde_json::from_slice::<Payload<'_>>(body) else {
+    // A list would be taken for the fields in their order.
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    let payload = serde_json::from_slice::<Payload<'_>>(body).ok().filter(|_| is_object);
+    let Some(payload) = payload else {
         return Ok(Delivery { id, event, repository: None, about: About::Unreadable });
     };
     let about =
