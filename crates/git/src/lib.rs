@@ -8,12 +8,14 @@
 //! and hands over a bundle, which [`Mirror::import_bundle`] examines in quarantine.
 
 mod access;
+mod address;
 mod clone;
 mod command;
 mod error;
 mod lock;
 mod mirror;
 mod name;
+mod network;
 mod path;
 mod process;
 mod remote;
@@ -32,6 +34,7 @@ pub use mirror::{
     TrialMerge,
 };
 pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
+pub use network::Network;
 pub use path::{PathError, RepoPath};
 pub use process::{Output, Piped, RunLimits};
 pub use remote::{RemoteUrl, UrlError, UrlPolicy};

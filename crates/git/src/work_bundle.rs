@@ -69,6 +69,10 @@ pub enum NoticeKind {
     Unreadable,
     /// A file is over [`MAX_WORK_FILE`].
     TooLarge,
+    /// Files of Git LFS are in the sandbox alone, the work has their pointers.
+    LfsObjects,
+    /// Files of Git LFS are pointers in the sandbox.
+    LfsPointers,
     /// A git operation is unfinished.
     Operation,
     /// The tree was compared without its history.
@@ -97,6 +101,8 @@ impl NoticeKind {
             "stash" => Self::Stash,
             "unreadable" => Self::Unreadable,
             "too_large" => Self::TooLarge,
+            "lfs_objects" => Self::LfsObjects,
+            "lfs_pointers" => Self::LfsPointers,
             "operation" => Self::Operation,
             "repository_lost" => Self::RepositoryLost,
             "nested_repository" => Self::NestedRepository,

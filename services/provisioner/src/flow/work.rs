@@ -309,6 +309,8 @@ fn kind_to_proto(kind: NoticeKind) -> WorkNoticeKind {
         NoticeKind::Stash => WorkNoticeKind::Stash,
         NoticeKind::Unreadable => WorkNoticeKind::Unreadable,
         NoticeKind::TooLarge => WorkNoticeKind::TooLarge,
+        NoticeKind::LfsObjects => WorkNoticeKind::LfsObjects,
+        NoticeKind::LfsPointers => WorkNoticeKind::LfsPointers,
         NoticeKind::Operation => WorkNoticeKind::Operation,
         NoticeKind::RepositoryLost => WorkNoticeKind::RepositoryLost,
         NoticeKind::NestedRepository => WorkNoticeKind::NestedRepository,

@@ -6,8 +6,9 @@ use foundry_proto::repo::v1::{ReceiveWebhookRequest, ReceiveWebhookResponse};
 use foundry_store::{Scope, WriteSet};
 
 use crate::context::Context;
+use crate::domain::pull_request::WEBHOOK;
 use crate::domain::webhook::{self, About, Delivery, Forge, Outcome, Webhook, host_name, is_named, notice};
-use crate::flow::background;
+use crate::flow::{background, pulls};
 use crate::store::{repositories, webhooks as rows};
 use crate::webhooks;
 
@@ -74,7 +75,12 @@ async fn decide(cx: &Context, webhook: &Webhook, delivery: &Delivery) -> Result<
         // By then the host knows the repository by another name.
         About::Renamed { .. } | About::Deleted => Outcome::Noted,
         _ if matching.is_empty() => Outcome::Unmatched,
-        About::PullRequests => Outcome::PullRequests,
+        About::PullRequests => {
+            for repository in &matching {
+                pulls::want(cx, &mut ws, repository, WEBHOOK);
+            }
+            Outcome::PullRequests
+        }
         About::Branches => {
             for repository in &matching {
                 repositories::announce(&mut ws, repository, now);

@@ -70,7 +70,7 @@ function OfHost({ repository, rev, host }: Props & { host: string }) {
 
 const results: Partial<Record<RepositoryWebhookResult, string>> = {
   [RepositoryWebhookResult.BRANCHES]: 'branches were read again',
-  [RepositoryWebhookResult.PULL_REQUESTS]: 'about pull requests',
+  [RepositoryWebhookResult.PULL_REQUESTS]: 'pull requests were read again',
   [RepositoryWebhookResult.PING]: 'a test of the host',
   [RepositoryWebhookResult.IGNORED]: 'nothing to do',
   [RepositoryWebhookResult.UNMATCHED]: 'about a repository that is not registered',

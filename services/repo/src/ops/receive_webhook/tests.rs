@@ -275,6 +275,8 @@ async fn the_webhook_of_a_host_refreshes_the_repository_that_is_named_in_its_org
     let pulls = receive(&f.cx, hook.delivery("p", "pull_request", &body("acme/app"))).await.unwrap();
     assert_eq!(pulls.result(), RepositoryWebhookResult::PullRequests);
     assert_eq!(announced().await, [false, false, false]);
+    let pulls = repositories::find(&f.cx.store, &ids[0]).await.unwrap().unwrap().pulls;
+    assert_eq!((pulls.source.as_str(), pulls.next), ("webhook", f.env.env.clock.now()));
     let push = receive(&f.cx, hook.delivery("b", "push", &body("Acme/App"))).await.unwrap();
     assert_eq!(push.result(), RepositoryWebhookResult::Branches);
     assert_eq!(announced().await, [true, false, false]);
