@@ -53,7 +53,7 @@ pub static ENCODED: [Encoded; 20] = [
 ];
 
 /// Rows that others of this service name.
-pub static REFERENCES: [Reference; 8] = [
+pub static REFERENCES: [Reference; 9] = [
     Reference {
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has works' AS why FROM works w \
