@@ -4,6 +4,7 @@ pub mod action;
 pub mod credential;
 pub mod models;
 pub mod review;
+pub mod webhook;
 
 use std::path::PathBuf;
 
@@ -185,6 +186,9 @@ pub enum Repo {
     /// Manage credentials for private repositories.
     #[command(subcommand)]
     Credential(credential::Credential),
+    /// Manage webhooks, by which hosts announce changes.
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     /// Remove a repository and its mirror, which also frees its name. The remote is not touched; tasks on it keep
     /// their transcripts, but their stored changes are removed: asks first if there are any. Refused while tasks on it have
     /// a sandbox.

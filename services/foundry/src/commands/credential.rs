@@ -87,7 +87,7 @@ async fn aim(
 }
 
 /// Whether a word can be a host; a repository of that name goes first.
-fn looks_like_a_host(word: &str) -> bool {
+pub fn looks_like_a_host(word: &str) -> bool {
     !word.starts_with("repo_") && (word.contains(['.', ':']) || word == "localhost")
 }
 

@@ -13,7 +13,7 @@ use foundry_proto::task::v1::ListTasksRequest;
 
 use crate::cli::{Output, Repo};
 use crate::client::{Gateway, request_id};
-use crate::commands::{action, credential, follow, jobs, losing};
+use crate::commands::{action, credential, follow, jobs, losing, webhook};
 use crate::failure::Failure;
 use crate::output;
 
@@ -22,6 +22,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Repo) -> Result<Exi
     match command {
         Repo::Add { url, name, no_wait } => add(gateway, output, url, name, no_wait).await?,
         Repo::Credential(command) => return credential::run(gateway, output, command).await,
+        Repo::Webhook(command) => return webhook::run(gateway, output, command).await,
         Repo::List => list(gateway, output).await?,
         Repo::Overview { repository, watch } => {
             return overview::run(gateway, output, repository.as_deref(), watch).await;

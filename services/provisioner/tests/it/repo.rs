@@ -158,6 +158,34 @@ impl RepoService for FakeRepo {
         absent()
     }
 
+    async fn create_repository_webhook(
+        &self,
+        _: Request<p::CreateRepositoryWebhookRequest>,
+    ) -> Result<Response<p::CreateRepositoryWebhookResponse>, Status> {
+        absent()
+    }
+
+    async fn list_repository_webhooks(
+        &self,
+        _: Request<p::ListRepositoryWebhooksRequest>,
+    ) -> Result<Response<p::ListRepositoryWebhooksResponse>, Status> {
+        absent()
+    }
+
+    async fn delete_repository_webhook(
+        &self,
+        _: Request<p::DeleteRepositoryWebhookRequest>,
+    ) -> Result<Response<p::DeleteRepositoryWebhookResponse>, Status> {
+        absent()
+    }
+
+    async fn receive_webhook(
+        &self,
+        _: Request<p::ReceiveWebhookRequest>,
+    ) -> Result<Response<p::ReceiveWebhookResponse>, Status> {
+        absent()
+    }
+
     async fn test_repository_credential(
         &self,
         _: Request<p::TestRepositoryCredentialRequest>,

@@ -16,7 +16,10 @@ use foundry_store::{CommitError, Scope, Value, WriteSet};
 use super::{overview, pulls, sync};
 use crate::context::Context;
 use crate::domain::repository::{Repository, State};
-use crate::domain::sync::{ENDED, FailingHost, Source, chosen, host_of, is_active, is_fault_of_host};
+use crate::domain::sync::{
+    ENDED, FailingHost, Source, chosen, due_by_announcement, host_of, is_active, is_announced,
+    is_fault_of_host,
+};
 use crate::store::remote_hosts;
 use crate::store::repositories::{self, REPOSITORIES};
 
@@ -93,6 +96,7 @@ async fn look(cx: &Context, _: &StageContext) -> Result<Outcome> {
     if cx.pace.at_once > 0 {
         free_lost(cx).await?;
         again |= plan_next(cx, now).await?;
+        again |= hasten_announced(cx, now).await?;
         again |= start_due(cx, now).await?;
         // What is due already waits for the end of another one, which signals.
         next = repositories::next_due(&cx.store, now).await?.map_or(next, |due| next.min(due));
@@ -128,7 +132,8 @@ async fn plan_next(cx: &Context, now: Timestamp) -> Result<bool> {
     let mut ws = WriteSet::new();
     for r in &unplanned {
         let failures = after_end(&mut ws, &mut hosts, r, now);
-        let delay = cx.pace.delay(is_active(&r.sync, now), failures, cx.env.random.fraction());
+        let often = is_active(&r.sync, now) && !is_announced(&r.sync, now);
+        let delay = cx.pace.delay(often, failures, cx.env.random.fraction());
         // Counted from the last success, so that each use does not put it off.
         let from = if failures > 0 { now } else { r.sync_time.unwrap_or(now) };
         let next = from.plus(delay).max(now.plus(Duration::from_millis(1)));
@@ -143,6 +148,26 @@ async fn plan_next(cx: &Context, now: Timestamp) -> Result<bool> {
     }
     cx.store.commit(ws).await?;
     Ok(unplanned.len() == PLANNED_AT_ONCE as usize)
+}
+
+/// Brings forward what webhooks have announced; whether there is more. One that runs, or that is to be planned, is found after
+/// its end, which signals.
+async fn hasten_announced(cx: &Context, now: Timestamp) -> Result<bool> {
+    let announced = repositories::announced_but_not_due(&cx.store, now, PLANNED_AT_ONCE).await?;
+    let mut ws = WriteSet::new();
+    for r in &announced {
+        let due = due_by_announcement(r, now);
+        // The end of one that is about to run signals.
+        let id = r.repository_id.as_str();
+        if due < r.sync.next && foundry_flow::unfinished(&cx.store, &sync::SYNC, id).await?.is_empty() {
+            ws.update_where(&REPOSITORIES, &unchanged(r), &[("next_sync_time", due.into())]);
+        }
+    }
+    let some = !ws.is_empty();
+    if some {
+        cx.store.commit(ws).await?;
+    }
+    Ok(some && announced.len() == PLANNED_AT_ONCE as usize)
 }
 
 /// Counts the end of a synchronization for its host, and returns the failures of the repository in a row.
@@ -242,14 +267,15 @@ async fn start(cx: &Context, r: &Repository, probed: Option<&FailingHost>) -> Re
     }
     let [key, guards @ ..] = unchanged(r);
     // Its end plans the next one; until then there is none to show.
-    let set = [("polling", 1.into()), ("next_sync_time", 0.into())];
+    // It reads what was announced before this commit; what is announced later has another one follow.
+    let set = [("polling", 1.into()), ("next_sync_time", 0.into()), ("announced", false.into())];
     ws.update(&REPOSITORIES, &[key.1], &set, &guards);
     if let Some(probed) = probed {
         remote_hosts::put(&mut ws, host_of(&r.url), probed);
     }
     let flow = NewFlow::new(&sync::SYNC, FlowId::generate(&cx.env), id, id)
         .organization(&r.organization_id)
-        .input(&Source::Poll)?;
+        .input(if r.sync.announced { &Source::Webhook } else { &Source::Poll })?;
     foundry_flow::enqueue(&mut ws, flow);
     match cx.store.commit(ws).await {
         // It was used, synchronized or deleted in between, which has signalled.

@@ -7,6 +7,7 @@ pub mod background;
 pub mod check;
 pub mod collect;
 pub mod delete;
+pub mod forget_deliveries;
 pub mod import;
 pub mod overview;
 pub mod publish;
@@ -34,5 +35,6 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         overview::OVERVIEW.bind(cx).projection(overview::Shown(cx.env.clone())),
         pulls::PULLS.bind(cx),
         background::BACKGROUND.bind(cx),
+        forget_deliveries::FORGET.bind(cx),
     ]
 }

@@ -132,6 +132,7 @@ fn head(r: &Repository) -> Vec<String> {
                 BranchSyncSource::Poll => ", polled",
                 BranchSyncSource::Task => ", for a task",
                 BranchSyncSource::Request => ", on request",
+                BranchSyncSource::Webhook => ", announced by a webhook",
                 BranchSyncSource::Unspecified => "",
             };
             format!("{}  as of {} UTC{source}", r.name, output::time(Some(at)))
