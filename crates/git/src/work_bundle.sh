@@ -345,7 +345,8 @@ nested_repositories() {
             check-ignore -q --no-index -- "./$nested" && exit 0
         git update-index --force-remove -- "$nested"
         git -c core.excludesFile="$FOUNDRY_EXCLUDES" rm -r -q --cached --ignore-unmatch -- "$nested" >/dev/null
-        ! is_worktree "$nested" || exit 0
+        # Of a repository in place of the lost one, nothing else names them.
+        ! is_worktree "$nested" || { [ -z "$lost" ] || note linked_worktree 0 "" "$nested" ""; exit 0; }
         note nested_repository 0 "" "$nested" ""
         rm -f "$own/sub"
         excludes "./$nested" >"$own/sub.excludes"
