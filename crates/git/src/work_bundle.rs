@@ -10,7 +10,8 @@ use crate::{CommitId, WorkName};
 /// The POSIX shell script; run it as `sh -c "$script"` in the sandbox with [`WorkBundle::env`].
 /// It prints the head commit, then notices ([`WorkBundleOutput`]). A head equal to the base means that nothing changed
 /// and no bundle exists.
-pub const WORK_BUNDLE_SCRIPT: &str = include_str!("work_bundle.sh");
+pub const WORK_BUNDLE_SCRIPT: &str =
+    concat!(include_str!("work_bundle_lfs.sh"), include_str!("work_bundle.sh"));
 
 /// The parameters of the script, as paths inside the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
