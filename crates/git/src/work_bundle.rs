@@ -69,6 +69,8 @@ pub enum NoticeKind {
     Unreadable,
     /// A file is over [`MAX_WORK_FILE`].
     TooLarge,
+    /// A file over [`MAX_WORK_FILE`] is ignored, and no rule of the base ignores a directory above it.
+    LargeIgnored,
     /// A git operation is unfinished.
     Operation,
     /// The tree was compared without its history.
@@ -97,6 +99,7 @@ impl NoticeKind {
             "stash" => Self::Stash,
             "unreadable" => Self::Unreadable,
             "too_large" => Self::TooLarge,
+            "large_ignored" => Self::LargeIgnored,
             "operation" => Self::Operation,
             "repository_lost" => Self::RepositoryLost,
             "nested_repository" => Self::NestedRepository,

@@ -309,6 +309,7 @@ fn kind_to_proto(kind: NoticeKind) -> WorkNoticeKind {
         NoticeKind::Stash => WorkNoticeKind::Stash,
         NoticeKind::Unreadable => WorkNoticeKind::Unreadable,
         NoticeKind::TooLarge => WorkNoticeKind::TooLarge,
+        NoticeKind::LargeIgnored => WorkNoticeKind::LargeIgnored,
         NoticeKind::Operation => WorkNoticeKind::Operation,
         NoticeKind::RepositoryLost => WorkNoticeKind::RepositoryLost,
         NoticeKind::NestedRepository => WorkNoticeKind::NestedRepository,
