@@ -8,6 +8,7 @@
 //! and hands over a bundle, which [`Mirror::import_bundle`] examines in quarantine.
 
 mod access;
+mod adopt_published;
 mod clone;
 mod command;
 mod error;
@@ -21,14 +22,15 @@ mod ssh_url;
 mod work_bundle;
 
 pub use access::Access;
+pub use adopt_published::{ADOPT_PUBLISHED_SCRIPT, AdoptPublished};
 pub use clone::{AGENT_EMAIL, CloneSpec};
 pub use command::{Git, GitCommand, GitVersion};
 pub use error::{GitError, GitErrorKind};
 pub use mirror::{
     Branch, Branches, ChangeKind, ChangeTotals, CommitSummary, EntryKind, FetchProtocol, FetchReport,
     FileChange, FileContent, History, ImportLimits, ImportedWork, Merged, MergedBase, Mirror, MirrorLimits,
-    Object, ObjectKind, Patch, PublishSpec, Publishable, Pushed, Refusal, RemoteTip, Revision, ServedRefs,
-    ServedWork, TreeEntry, TreePage, TrialMerge,
+    Object, ObjectKind, Patch, PublishSpec, Publishable, PublishedWork, Pushed, Refusal, RemoteTip, Revision,
+    ServedRefs, ServedWork, TreeEntry, TreePage, TrialMerge,
 };
 pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
 pub use path::{PathError, RepoPath};

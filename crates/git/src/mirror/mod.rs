@@ -31,7 +31,7 @@ pub use diff::{ChangeKind, FileChange, Patch};
 pub use fetch::FetchReport;
 pub use history::History;
 pub use import::{ImportLimits, ImportedWork};
-pub use merged::{Merged, MergedBase};
+pub use merged::{Merged, MergedBase, PublishedWork};
 pub use publish::{PublishSpec, Publishable};
 pub use push::{Pushed, Refusal, RemoteTip};
 pub use refs::{Branch, Branches, Revision};
