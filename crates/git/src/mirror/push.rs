@@ -19,8 +19,9 @@ pub struct RemoteTip {
 /// How a push ended at the remote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// The branch is at the new commit.
-    Accepted,
+    /// The branch is at the new commit. With the remote's own words, such as where to open a pull request: at most 2,000 bytes
+    /// without control characters other than line breaks.
+    Accepted(String),
     /// The remote has refused it; nothing has changed there.
     Refused(Refusal),
 }
@@ -90,7 +91,9 @@ impl Mirror {
             .await
             .map_err(|e| endpoint.explain(e))?;
         if pushed.code == 0 {
-            return Ok(Pushed::Accepted);
+            return Ok(Pushed::Accepted(own_words(
+                &endpoint.redact(&String::from_utf8_lossy(&pushed.stderr)),
+            )));
         }
         let report = endpoint.redact(&String::from_utf8_lossy(&pushed.stdout));
         let failed = GitError::from_exit("push", &format!("exit {}", pushed.code), pushed.stderr);

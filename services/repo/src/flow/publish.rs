@@ -122,12 +122,14 @@ async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<L
     Ok(Ok(Loaded { job, publish, task, planned, work, repository, branch, mirror }))
 }
 
-/// Waits for earlier jobs on the branch, for those of the organization if they are many, and for a while for an import
+/// Waits for earlier jobs on the branch unless it is only a plan, for those of the organization if they are many, and for a while for an import
 /// of newer work that is under way.
 async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let id: JobId = flow.subject_id().parse()?;
     let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
-    if let Some(earlier) = jobs::before(&cx.store, &job).await? {
+    // A plan changes nothing, and says what holds at this moment.
+    let is_plan = matches!(&job.kind, Kind::Publish(publish) if publish.plan_only);
+    if !is_plan && let Some(earlier) = jobs::before(&cx.store, &job).await? {
         let text = format!("the job {earlier} on the same branch comes first");
         let reason = "JOB_QUEUED";
         return Ok(Outcome::wait(job::ended(earlier.as_str()), text).because(reason));
@@ -149,12 +151,27 @@ async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     Ok(Outcome::done())
 }
 
+/// What a further attempt waits for: between two attempts a job holds no place of its organization, so it takes its turn
+/// again.
+async fn await_place(cx: &Context, flow: &StageContext, job: &Job) -> Result<Option<Outcome>> {
+    if flow.flow().failures == 0 || jobs::at_work(&cx.store, job).await? < MAX_AT_ONCE {
+        return Ok(None);
+    }
+    let text = format!("{MAX_AT_ONCE} other jobs of the organization come first");
+    let key = job::turn_of_organization(job.organization_id.as_str());
+    let again = cx.env.clock.now().plus(RETRY.max_delay);
+    Ok(Some(Outcome::wait(key, text).because("JOB_QUEUED").until(again)))
+}
+
 /// Makes the commits, and decides whether they may be pushed to where the branch is now.
 async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let loaded = match load(cx, flow).await? {
         Ok(loaded) => loaded,
         Err(ended) => return Ok(ended),
     };
+    if let Some(waits) = await_place(cx, flow, &loaded.job).await? {
+        return Ok(waits);
+    }
     flow.progress("asking the remote where the branch is").await;
     let remote = broker::remote(cx, &loaded.repository).await?;
     let planned = tokio::select! {
@@ -163,10 +180,11 @@ async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     };
     match planned {
         Ok(Ok((tip, new))) => {
-            let Loaded { job, mut planned, work, .. } = loaded;
+            let Loaded { job, publish, mut planned, work, .. } = loaded;
             planned.state = JobBranchState::Planned.into();
             planned.old_commit = tip.unwrap_or_default();
             show_plan(&mut planned, new);
+            planned.note = publishing::note(&publish, work.publication.as_ref(), &planned);
             planned.work_commit = work.head_commit;
             let mut ws = with_branch(&job, &planned);
             remote.learned(cx, &mut ws, Ok(())).await?;
@@ -207,6 +225,7 @@ async fn planned(
         is_default: remote_tip.is_default || name == repository.default_branch,
         is_owned: before.is_some() || tip_of.is_some(),
         is_ours: tip_of.is_some(),
+        remakes: publish.force,
         is_named: !publish.to_branch.is_empty(),
         seen: Some(publish.expected_commit.as_str()).filter(|c| !c.is_empty()),
         // A plan is how the requester sees it.
@@ -234,7 +253,7 @@ async fn planned(
         tip_of: tip_of.map(|c| CommitId::parse(&c)).transpose()?,
         author: (publish.author_name.clone(), publish.author_email.clone()),
         message: job::commit_message(publish),
-        squash: publish.squash,
+        squash: publishing::squashes(publish, before),
         force: publish.force,
     };
     let new = match mirror.publishable(&spec).await {
@@ -271,6 +290,9 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     if loaded.publish.plan_only {
         return Ok(Outcome::done());
     }
+    if let Some(waits) = await_place(cx, flow, &loaded.job).await? {
+        return Ok(waits);
+    }
     flow.progress(format!("pushing to {}", loaded.branch)).await;
     let remote = broker::remote(cx, &loaded.repository).await?;
     let pushed = tokio::select! {
@@ -279,8 +301,9 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     };
     let Loaded { job, planned: mut branch, .. } = loaded;
     let (refused, found) = match pushed {
-        Ok(Arrival::There) => {
+        Ok(Arrival::There(words)) => {
             branch.state = JobBranchState::Pushed.into();
+            branch.remote_message = words;
             let mut ws = with_branch(&job, &branch);
             let record =
                 audit_as(&flow.flow().user_id, &job.organization_id, "branch.push", job.job_id.as_str(), "");
@@ -314,7 +337,8 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
 
 /// What the remote has after a push.
 enum Arrival {
-    There,
+    /// With what the remote has said.
+    There(String),
     Moved(Option<String>),
     Default,
     Refused(foundry_git::Refusal),
@@ -326,7 +350,7 @@ async fn pushed(loaded: &Loaded, remote: &RemoteUrl) -> std::result::Result<Arri
     let old = Some(&planned.old_commit).filter(|c| !c.is_empty()).map(|c| CommitId::parse(c)).transpose()?;
     let tip = mirror.remote_tip(remote, branch).await?;
     if tip.commit.as_ref() == Some(&new) {
-        return Ok(Arrival::There);
+        return Ok(Arrival::There(String::new()));
     }
     if tip.is_default {
         return Ok(Arrival::Default);
@@ -335,11 +359,11 @@ async fn pushed(loaded: &Loaded, remote: &RemoteUrl) -> std::result::Result<Arri
         return Ok(Arrival::Moved(tip.commit.map(String::from)));
     }
     match mirror.push_branch(remote, branch, &new, old.as_ref()).await? {
-        Pushed::Accepted => Ok(Arrival::There),
+        Pushed::Accepted(words) => Ok(Arrival::There(words)),
         Pushed::Refused(refusal) if refusal.reason == "BRANCH_MOVED" => {
             let now = mirror.remote_tip(remote, branch).await?.commit;
             if now.as_ref() == Some(&new) {
-                return Ok(Arrival::There);
+                return Ok(Arrival::There(String::new()));
             }
             if now == old {
                 // Whatever the remote has said: the branch is where it was.
@@ -371,6 +395,7 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         tracing::warn!(job = %job.job_id, reason = e.reason(), stderr = e.stderr(), "the mirror does not have the branch yet");
     }
     let now = cx.env.clock.now();
+    let before = work.publication.as_ref().filter(|p| p.branch == branch.as_str());
     let mut publication = Publication {
         branch: branch.to_string(),
         commit: commit.to_string(),
@@ -378,6 +403,7 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         publish_time: Some(now.to_proto()),
         commits_since: 0,
         job_id: job.job_id.to_string(),
+        squash: publishing::squashes(&publish, before),
     };
     let head = work.readable_commit()?;
     publication.commits_since = match commits_since(&mirror, Some(&publication), &head).await {
@@ -476,6 +502,8 @@ impl Projection for Shown {
         }
         if state.is_finished() {
             foundry_flow::signal(&mut ws, &self.0, &job::ended(&flow.subject_id));
+        }
+        if state.is_finished() || flow.transition == Some(Transition::Retrying) {
             foundry_flow::signal(&mut ws, &self.0, &job::turn_of_organization(organization.as_str()));
         }
         ws

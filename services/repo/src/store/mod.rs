@@ -94,6 +94,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0009_jobs"),
         step!("0010_branches_time"),
         step!("0011_job_kinds"),
+        step!("0012_unfinished_jobs"),
     ],
 };
 
