@@ -49,6 +49,8 @@ async fn what_was_published_of_the_newest_work_is_adopted_before_a_prompt() {
         let f = Fixture::new().await;
         let agent = FakeAgent::serve(&f).await;
         agent.says(0, "moved");
+        // The end of a turn hands its work over.
+        agent.ignore_prompts();
         let made = f.ensure().await;
         f.run().await;
         let session = f.made_ready(&f.session(&made).await).await;
