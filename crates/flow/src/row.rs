@@ -13,11 +13,13 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0001_flows"),
         Migration { version: 2, name: "class", sqlite: CLASS, postgres: CLASS },
         Migration { version: 3, name: "indexes", sqlite: INDEXES, postgres: INDEXES },
+        Migration { version: 4, name: "fewer_indexes", sqlite: FEWER_INDEXES, postgres: FEWER_INDEXES },
     ],
 };
 
 const CLASS: &str = include_str!("../migrations/0002_class.sql");
 const INDEXES: &str = include_str!("../migrations/0003_indexes.sql");
+const FEWER_INDEXES: &str = include_str!("../migrations/0004_fewer_indexes.sql");
 
 /// The newest signal of each key.
 pub(crate) const SIGNALS: Table =

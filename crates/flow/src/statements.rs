@@ -147,7 +147,8 @@ pub(crate) const HAS_SIGNAL: &str = "SELECT 1 AS one FROM flows f JOIN flow_sign
 pub(crate) const APPLY_SIGNALS: DialectSql = same(
     "UPDATE flows SET status = 'ready', due_time = $1, woken = 'signal', signal_seen = \
      (SELECT nonce FROM flow_signals s WHERE s.wait_key = flows.wait_key) \
-     WHERE status = 'waiting' AND ($2 = '' OR flow_id = $2) AND EXISTS (SELECT 1 FROM flow_signals s \
+     WHERE wait_key IS NOT NULL AND status = 'waiting' AND ($2 = '' OR flow_id = $2) \
+     AND EXISTS (SELECT 1 FROM flow_signals s \
      WHERE s.wait_key = flows.wait_key AND s.nonce <> flows.signal_seen) RETURNING flow_id",
 );
 
@@ -155,7 +156,7 @@ pub(crate) const APPLY_SIGNALS: DialectSql = same(
 /// is that of a dead process.
 pub(crate) const END_ALL_LEASES: DialectSql = same(
     "UPDATE flows SET epoch = epoch + 1, lease_owner = '', status = 'ready', woken = 'recovered', \
-     due_time = $1 WHERE status = 'running' RETURNING flow_id",
+     due_time = $1 WHERE active = 1 AND status = 'running' RETURNING flow_id",
 );
 
 /// Parks flows that are overdue since $2 (now is $1) and whose kind or stage is not known here.
@@ -187,7 +188,7 @@ fn needs_repair(bounds: &[Binding]) -> String {
         "SELECT 1 AS one WHERE EXISTS (SELECT 1 FROM flows WHERE status = 'parked' AND ({known})) \
          OR EXISTS (SELECT 1 FROM flows WHERE due_time <= $1 AND NOT ({known})) \
          OR EXISTS (SELECT 1 FROM flows f JOIN flow_signals s ON s.wait_key = f.wait_key \
-         WHERE f.status = 'waiting' AND s.nonce <> f.signal_seen)"
+         WHERE f.wait_key IS NOT NULL AND f.status = 'waiting' AND s.nonce <> f.signal_seen)"
     )
 }
 

@@ -6,6 +6,7 @@ pub struct Table {
     pub(crate) name: &'static str,
     pub(crate) columns: &'static [&'static str],
     pub(crate) key: &'static [&'static str],
+    pub(crate) fixed: &'static [&'static str],
 }
 
 impl Table {
@@ -15,7 +16,15 @@ impl Table {
         columns: &'static [&'static str],
         key: &'static [&'static str],
     ) -> Self {
-        Self { name, columns, key }
+        Self { name, columns, key, fixed: &[] }
+    }
+
+    /// The same table with columns whose values never change once a row is there: an upsert of a row that exists leaves
+    /// them. SQLite writes each index of a column that an update names, whether or not its value differs.
+    #[must_use]
+    pub const fn with_fixed(mut self, fixed: &'static [&'static str]) -> Self {
+        self.fixed = fixed;
+        self
     }
 
     /// The name in the database.
@@ -43,7 +52,10 @@ impl PartialEq for Table {
     fn eq(&self, other: &Self) -> bool {
         // Usually they are the same constant, which this detects quickly.
         std::ptr::eq(self, other)
-            || self.name == other.name && self.columns == other.columns && self.key == other.key
+            || self.name == other.name
+                && self.columns == other.columns
+                && self.key == other.key
+                && self.fixed == other.fixed
     }
 }
 

@@ -33,7 +33,7 @@ fn insert(shape: &Shape) -> String {
 /// The same text on both databases.
 pub(crate) fn on_conflict(shape: &Shape) -> String {
     let table = shape.table;
-    let rest = table.columns.iter().filter(|c| !table.key.contains(c));
+    let rest = table.columns.iter().filter(|c| !table.key.contains(c) && !table.fixed.contains(c));
     let set: Vec<String> = rest.map(|c| format!("{c} = excluded.{c}")).collect();
     let action = if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", set.join(", ")) };
     format!(" ON CONFLICT ({}) DO {action}", table.key.join(", "))

@@ -1,6 +1,6 @@
 //! Revisions, guards, and isolation between requests that share a commit.
 
-use foundry_store::{CommitError, Guard, Store, Value, WriteSet};
+use foundry_store::{CommitError, Guard, Store, Table, Value, WriteSet};
 use futures::future::join_all;
 
 use crate::backends::{Fixture, ITEMS, item, scope};
@@ -131,6 +131,19 @@ async fn runs_every_kind_of_operation_without_falling_back(f: Fixture) {
     assert_eq!(left.len(), 39);
 }
 
+async fn an_upsert_leaves_what_is_fixed_in_a_row_that_exists(f: Fixture) {
+    static OWNED: Table =
+        Table::new("items", &["id", "owner", "name", "size", "body", "rev"], &["id"]).with_fixed(&["owner"]);
+    for (owner, size) in [("o", 1), ("p", 2)] {
+        let mut set = WriteSet::new();
+        set.upsert(&OWNED, ["a".into(), owner.into(), Value::Null, size.into(), Value::Null, 0.into()]);
+        f.store.commit(set).await.unwrap();
+    }
+    let rows = f.store.query("SELECT owner, size FROM items", &[]).await.unwrap();
+    let found: Vec<_> = rows.iter().map(|r| (r.text("owner").unwrap(), r.int("size").unwrap())).collect();
+    assert_eq!(found, [("o", 2)]);
+}
+
 async fn refuses_a_write_set_that_contradicts_its_table(f: Fixture) {
     let mut short = WriteSet::new();
     short.insert(&ITEMS, ["only".into(), "two".into()]);
@@ -219,6 +232,7 @@ crate::on_every_backend! {
     holds_a_limit_when_requests_share_a_commit,
     applies_requests_on_one_row_in_their_order,
     runs_every_kind_of_operation_without_falling_back,
+    an_upsert_leaves_what_is_fixed_in_a_row_that_exists,
     refuses_a_write_set_that_contradicts_its_table,
     merges_write_sets_with_their_own_revisions,
     decides_anew_when_what_it_built_on_changed,

@@ -14,7 +14,8 @@ pub const SUMMARY: Table = Table::new(
     "summary_rows",
     &["organization_id", "key", "kind", "rev", "listed", "repository_id", "create_time", "item"],
     &["organization_id", "key"],
-);
+)
+.with_fixed(&["kind", "repository_id", "create_time"]);
 /// Rows in one query of all of them.
 const AT_A_TIME: u32 = 500;
 /// Kind of a repository's tombstone.

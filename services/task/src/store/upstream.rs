@@ -21,16 +21,19 @@ pub const SANDBOXES: Table = Table::new(
     "sandboxes",
     &["sandbox_id", "task_id", "organization_id", "create_time", "upstream_rev", "data"],
     &["sandbox_id"],
-);
+)
+.with_fixed(&["task_id", "organization_id", "create_time"]);
 /// The agent's side of sessions, by session id.
 pub const AGENT_SESSIONS: Table = Table::new(
     "agent_sessions",
     &["session_id", "task_id", "organization_id", "upstream_rev", "data"],
     &["session_id"],
-);
+)
+.with_fixed(&["task_id", "organization_id"]);
 /// Works, by task.
 pub const WORKS: Table =
-    Table::new("works", &["task_id", "organization_id", "upstream_rev", "data"], &["task_id"]);
+    Table::new("works", &["task_id", "organization_id", "upstream_rev", "data"], &["task_id"])
+        .with_fixed(&["organization_id"]);
 
 /// An entity of another service, by the column with its id.
 pub trait Copied: Message + Default {
