@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::common::{Bench, ENTITIES, JOB, SEVEN, TWO, code, job, project, seven, two_stages};
+use crate::common::{Bench, Code, ENTITIES, JOB, SEVEN, TWO, code, job, project, seven, two_stages};
 use foundry_flow::{
     Flow, NOT_RETRYABLE, NewFlow, Outcome, Retry, Stage, Status, Woken, enqueue, find, request_cancel, retry,
     signal,
@@ -425,6 +425,7 @@ async fn forgets_finished_flows_and_old_signals_after_their_retention(bench: Ben
 }
 
 async fn forgets_flows_of_a_kind_that_runs_often_sooner(bench: Bench) {
+    const LIMIT: Duration = Duration::from_secs(60);
     static OFTEN: Flow<Code> =
         Flow::new("often", &[Stage::new("work", LIMIT, Retry::DEFAULT, |code: &Arc<Code>, ctx| code(ctx))])
             .kept_for(Duration::from_secs(3600));

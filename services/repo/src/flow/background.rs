@@ -163,7 +163,7 @@ async fn plan_next(cx: &Context, now: Timestamp) -> Result<bool> {
             ("polling", 0.into()),
             ("next_sync_time", r.sync.next.into()),
         ];
-        let mut set =
+        let mut set: Vec<(&'static str, Value)> =
             vec![("rev", rev.into()), ("next_sync_time", next.into()), ("sync_failures", failures.into())];
         if is_watched {
             set.push(("use_time", now.into()));

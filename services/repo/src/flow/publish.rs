@@ -122,8 +122,8 @@ async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<L
     Ok(Ok(Loaded { job, publish, task, planned, work, repository, branch, mirror }))
 }
 
-/// Waits for earlier jobs on the branch unless it is only a plan, for those of the organization if they are many, and for a while for an import
-/// of newer work that is under way.
+/// Waits for earlier jobs on the branch, unless it is only a plan; for those of the organization, if they are many; and for
+/// a while for an import of newer work that is under way.
 async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let id: JobId = flow.subject_id().parse()?;
     let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
