@@ -283,8 +283,12 @@ pub async fn patch(caller: &Caller, task_id: &str) -> Vec<u8> {
     let version = listed.changes.expect("changes").version;
     let mut patch = Vec::new();
     for file in listed.files {
-        let request =
-            GetFileDiffRequest { task_id: task_id.to_owned(), path: file.path, version, whole: false };
+        let request = GetFileDiffRequest {
+            task_id: task_id.to_owned(),
+            path: file.path,
+            version,
+            ..Default::default()
+        };
         let diff = until_answered("diff", || {
             let (mut client, request) = (caller.task(), request.clone());
             async move { client.get_file_diff(request).await }

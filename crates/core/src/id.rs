@@ -110,6 +110,8 @@ ids! {
     AttachmentId = "att", "attachment_id";
     /// An action on branches of a repository.
     JobId = "job", "job_id";
+    /// A comment on the changes of a task.
+    ReviewCommentId = "rvc", "comment_id";
     /// A durable flow or job.
     FlowId = "flow", "flow_id";
 }

@@ -27,10 +27,11 @@ pub use clone::{AGENT_EMAIL, CloneSpec};
 pub use command::{Git, GitCommand, GitVersion};
 pub use error::{GitError, GitErrorKind};
 pub use mirror::{
-    Branch, Branches, ChangeKind, ChangeTotals, CommitSummary, EntryKind, FetchProtocol, FetchReport,
-    FileChange, FileContent, History, ImportLimits, ImportedWork, Merged, MergedBase, Mirror, MirrorLimits,
-    Object, ObjectKind, Patch, PublishSpec, Publishable, PublishedWork, Pushed, Refusal, RemoteTip, Revision,
-    ServedRefs, ServedWork, TreeEntry, TreePage, TrialMerge,
+    Absorbed, Branch, BranchPush, Branches, ChangeKind, ChangeTotals, CommitSummary, EntryKind,
+    FetchProtocol, FetchReport, FileChange, FileContent, History, ImportLimits, ImportedWork, Merged,
+    MergedBase, Mirror, MirrorLimits, Object, ObjectKind, Patch, PublishSpec, Publishable, PublishedWork,
+    Pushed, PushedAll, Refusal, RemoteTip, ReplaySpec, Replayed, Revision, ServedRefs, ServedWork, TreeEntry,
+    TreePage, TrialMerge,
 };
 pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
 pub use path::{PathError, RepoPath};

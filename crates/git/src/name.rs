@@ -107,6 +107,11 @@ impl WorkName {
         format!("refs/foundry/published/{}", self.0)
     }
 
+    /// The beginning of the refs that a job keeps; the name is that of the job.
+    pub fn job_ref(&self) -> String {
+        format!("refs/foundry/jobs/{}", self.0)
+    }
+
     /// The ref that keeps a tip that a push has replaced; the name is that of the push.
     pub fn replaced_ref(&self) -> String {
         format!("refs/foundry/replaced/{}", self.0)

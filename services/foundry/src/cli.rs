@@ -1,13 +1,16 @@
 //! The command line as users see it.
 
+pub mod action;
 pub mod credential;
 pub mod models;
+pub mod review;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use foundry_proto::common::v1::AgentSettings;
 
+use self::review::ReviewTask;
 use crate::mesh::MeshService;
 
 /// Control plane for coding-agent tasks.
@@ -199,6 +202,9 @@ pub enum Repo {
     /// Show and cancel jobs: what Foundry does to branches of a repository's remote.
     #[command(subcommand)]
     Jobs(Jobs),
+    /// What is done to branches.
+    #[command(flatten)]
+    Action(action::Action),
 }
 
 /// Create tasks, follow them, read their work and end them.
@@ -251,6 +257,9 @@ pub enum Task {
     },
     /// Push a task's work to a branch of the repository's remote, and follow that. Ctrl-C detaches; the job goes on.
     Publish(Box<PublishTask>),
+    /// Review a task's changes: list the files and your comments, comment, mark files as viewed, and send all comments to the
+    /// agent as one message.
+    Review(Box<ReviewTask>),
     /// List a directory in a task's work tree.
     Files {
         /// Id of the task, as `foundry task list` prints it.

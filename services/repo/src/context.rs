@@ -55,6 +55,8 @@ pub struct Context {
     pub pace: Pace,
     /// Permits for requests that read a mirror; each runs git once or twice, briefly.
     pub reads: Semaphore,
+    /// Permits for comparisons of two versions of a work.
+    pub comparisons: Semaphore,
     /// Serves long answers from mirrors.
     pub serving: Serving,
     /// Checks whether a watcher may keep watching.

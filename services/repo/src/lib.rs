@@ -1,10 +1,11 @@
 //! The repo service: mirrors of Git repositories, and the work of tasks in them.
 //!
 //! Handlers read and write rows; git runs in background flows, never in a tree that an agent can write. What
-//! handlers read from a mirror (a directory, a file) are single objects by id, bounded and few at a time; fetches and whole
-//! patches are streamed in a bulkhead of their own.
+//! handlers read from a mirror (a directory, a file, the differences of two versions of a work) is bounded and few at a time;
+//! fetches and whole patches are streamed in a bulkhead of their own.
 
 mod broker;
+mod comparison;
 mod context;
 mod domain;
 mod flow;
@@ -158,6 +159,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         allow_findings: config.allow_findings.clone(),
         pace: Pace { active: config.poll_active, idle: config.poll_idle, at_once: config.polls_at_once },
         reads: tokio::sync::Semaphore::new(context::CONCURRENT_READS),
+        comparisons: tokio::sync::Semaphore::new(comparison::CONCURRENT),
         serving: Serving::new(scratch, deps.tasks.clone()),
         authenticator: deps.authenticator.clone(),
     });

@@ -36,6 +36,8 @@ foundry_service::rpcs! {
         list_work_tree: ListWorkTreeRequest => ListWorkTreeResponse;
         get_work_file: GetWorkFileRequest => GetWorkFileResponse;
         publish_branch: PublishBranchRequest => PublishBranchResponse;
+        run_repository_action: RunRepositoryActionRequest => RunRepositoryActionResponse;
+        undo_job: UndoJobRequest => UndoJobResponse;
         get_job: GetJobRequest => GetJobResponse;
         list_jobs: ListJobsRequest => ListJobsResponse;
         cancel_job: CancelJobRequest => CancelJobResponse;

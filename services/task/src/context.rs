@@ -261,6 +261,17 @@ impl UpstreamError {
         }
     }
 
+    /// The repo service's error about the changes of a task, for the caller who asked for them here.
+    pub fn of_changes(self, task: &str) -> Error {
+        match self.reason.as_str() {
+            "WORK_VERSION_GONE" => Error::precondition("WORK_VERSION_GONE", task, self.message)
+                .next_action("compare with a newer version, or with the base"),
+            "WORK_CHANGED" => Error::precondition("WORK_CHANGED", task, self.message)
+                .next_action("reload the list of changes"),
+            _ => self.of_repo(),
+        }
+    }
+
     /// The repo service's error about a path of a task, for the caller who asked for it here. `kind` is what was looked
     /// for, such as `file`.
     pub fn of_path(self, task: &str, kind: &str, path: &str) -> Error {

@@ -42,6 +42,11 @@ foundry_service::rpcs! {
         get_queued_message: GetQueuedMessageRequest => GetQueuedMessageResponse;
         update_draft: UpdateDraftRequest => UpdateDraftResponse;
         mark_read: MarkReadRequest => MarkReadResponse;
+        put_review_comment: PutReviewCommentRequest => PutReviewCommentResponse;
+        delete_review_comment: DeleteReviewCommentRequest => DeleteReviewCommentResponse;
+        list_review_comments: ListReviewCommentsRequest => ListReviewCommentsResponse;
+        submit_review: SubmitReviewRequest => SubmitReviewResponse;
+        mark_file_viewed: MarkFileViewedRequest => MarkFileViewedResponse;
         list_audit_events: ListAuditEventsRequest => ListAuditEventsResponse;
     }
     watches {

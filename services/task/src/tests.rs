@@ -9,6 +9,7 @@ mod mishaps;
 mod options;
 mod profiles;
 mod quota;
+mod reviews;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

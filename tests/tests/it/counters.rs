@@ -3,7 +3,10 @@
 
 use std::time::Instant;
 
-use foundry_proto::task::v1::{Task, TaskState, UpdateTaskRequest};
+use foundry_proto::task::v1::{
+    MarkFileViewedRequest, PutReviewCommentRequest, ReviewSide, SubmitReviewRequest, Task, TaskState,
+    UpdateTaskRequest,
+};
 use foundry_tests::counters::Counters;
 use foundry_tests::faults::Faults;
 use foundry_tests::story::{await_task, await_turns, create_task, register, send};
@@ -101,6 +104,57 @@ async fn a_new_task_costs_three_commits_four_loads_and_25_statements_until_its_s
         }
     }
     panic!("commits, loads, batches rolled back and statements: {costs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comment_a_viewed_file_and_a_sent_review_cost_one_commit_each() {
+    let mesh = Mesh::start(Shape::Embedded, &[]);
+    let caller = mesh.sign_in("ada").await;
+    let repository = register(&caller, &Origin::create(mesh.dir())).await;
+    let (task, session) = create_task(&caller, &repository, "write notes.md: words").await;
+    await_turns(&caller, &session.session_id, 1).await;
+    let imported = |task: &Task| task.changes.as_ref().is_some_and(|c| c.files_changed > 0);
+    await_task(&caller, &task.task_id, imported).await;
+    // The next message stays in the queue.
+    send(&caller, &session.session_id, "hang").await;
+    await_task(&caller, &task.task_id, |task| task.state() == TaskState::Running).await;
+    let (task_id, session_id) = (task.task_id, session.session_id);
+    let mut costs = Vec::new();
+    // As above, one of several must have the exact cost, and none may cost less.
+    for n in 0..5_u32 {
+        let mut before = Counters::at_rest(&mesh).await;
+        let mut cost = async || {
+            let now = Counters::at_rest(&mesh).await;
+            let cost = now.since(&before).get("task", "commits");
+            before = now;
+            cost
+        };
+        let comment = PutReviewCommentRequest {
+            task_id: task_id.clone(),
+            comment_id: format!("rvc_{n:032x}"),
+            path: "notes.md".into(),
+            side: ReviewSide::New.into(),
+            start_line: 1,
+            text: "Why?".into(),
+            ..PutReviewCommentRequest::default()
+        };
+        let comment = caller.task().put_review_comment(comment).await.unwrap().into_inner().comment.unwrap();
+        let kept = cost().await;
+        let (path, content) = ("notes.md".to_owned(), format!("{}{n}", comment.content));
+        let mark = MarkFileViewedRequest { task_id: task_id.clone(), path, content, viewed: true };
+        caller.task().mark_file_viewed(mark).await.unwrap();
+        let marked = cost().await;
+        let (task_id, session_id) = (task_id.clone(), session_id.clone());
+        let review = SubmitReviewRequest { task_id, session_id, ..SubmitReviewRequest::default() };
+        assert_eq!(caller.task().submit_review(review).await.unwrap().into_inner().comment_count, 1);
+        let sent = cost().await;
+        assert!(kept >= 1 && marked >= 1 && sent >= 1, "{kept} {marked} {sent}");
+        costs.push((kept, marked, sent));
+        if (kept, marked, sent) == (1, 1, 1) {
+            return;
+        }
+    }
+    panic!("commits for a comment, a mark and a review: {costs:?}");
 }
 
 /// Whether the task shows that its sandbox is being made.

@@ -41,6 +41,10 @@ export const topics = {
   userState: (organizationId: string): Topic<UserStateItem> =>
     topic('userState', `${TASK_SERVICE}/WatchUserState`, WatchUserStateRequestSchema, { organizationId }, UserStateItemSchema),
 
+  /** The caller's review of a task of an organization; keys `comment/<id>` and `viewed/<path>`. */
+  review: (organizationId: string, taskId: string): Topic<UserStateItem> =>
+    topic('review', `${TASK_SERVICE}/WatchUserState`, WatchUserStateRequestSchema, { organizationId, taskId }, UserStateItemSchema),
+
   /** A task and its sessions; keys `task/<id>` and `session/<id>`. */
   task: (taskId: string): Topic<TaskItem> => topic('task', `${TASK_SERVICE}/WatchTask`, WatchTaskRequestSchema, { taskId }, TaskItemSchema),
 

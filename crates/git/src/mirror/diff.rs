@@ -82,6 +82,24 @@ impl Mirror {
         self.changes(base, head, &[], keep).await
     }
 
+    /// The changed files with their numbers of lines; the size of their patches is not known.
+    pub async fn changed_files(&self, base: &CommitId, head: &CommitId) -> Result<Vec<FileChange>> {
+        self.listed(base, head, &[]).await
+    }
+
+    /// One changed file with its patch, none if it did not change; for a renamed one name its old path too.
+    pub async fn changed_file(
+        &self,
+        base: &CommitId,
+        head: &CommitId,
+        path: &RepoPath,
+        old_path: Option<&RepoPath>,
+    ) -> Result<Option<(FileChange, Patch)>> {
+        let paths: Vec<&RepoPath> = std::iter::once(path).chain(old_path).collect();
+        let found = self.changes(base, head, &paths, self.limits.max_file_bytes).await?;
+        Ok(found.into_iter().find(|(change, _)| change.path == *path))
+    }
+
     /// The patch of one changed file; for a renamed one name its old path too.
     pub async fn file_patch(
         &self,
@@ -90,9 +108,7 @@ impl Mirror {
         path: &RepoPath,
         old_path: Option<&RepoPath>,
     ) -> Result<Patch> {
-        let paths: Vec<&RepoPath> = std::iter::once(path).chain(old_path).collect();
-        let found = self.changes(base, head, &paths, self.limits.max_file_bytes).await?;
-        found.into_iter().find(|(change, _)| change.path == *path).map(|(_, patch)| patch).ok_or_else(|| {
+        self.changed_file(base, head, path, old_path).await?.map(|(_, patch)| patch).ok_or_else(|| {
             GitError::new(crate::GitErrorKind::NotFound, "FILE_NOT_CHANGED", format!("{path} did not change"))
         })
     }
@@ -111,13 +127,7 @@ impl Mirror {
         self.diff(base, head, &[]).args(PATCH_ARGS).limits(limits).pipe(&[], None)
     }
 
-    async fn changes(
-        &self,
-        base: &CommitId,
-        head: &CommitId,
-        paths: &[&RepoPath],
-        keep: u64,
-    ) -> Result<Vec<(FileChange, Patch)>> {
+    async fn listed(&self, base: &CommitId, head: &CommitId, paths: &[&RepoPath]) -> Result<Vec<FileChange>> {
         let max_files = self.limits.max_changed_files;
         let listed = self
             .diff(base, head, paths)
@@ -125,10 +135,21 @@ impl Mirror {
             .limits(self.local(max_files.saturating_mul(512).max(1 << 20)))
             .run()
             .await?;
-        let mut changes = parse(&listed.stdout).ok_or_else(unreadable)?;
+        let changes = parse(&listed.stdout).ok_or_else(unreadable)?;
         if changes.len() as u64 > max_files {
             return Err(GitError::too_large("changed files", changes.len(), max_files));
         }
+        Ok(changes)
+    }
+
+    async fn changes(
+        &self,
+        base: &CommitId,
+        head: &CommitId,
+        paths: &[&RepoPath],
+        keep: u64,
+    ) -> Result<Vec<(FileChange, Patch)>> {
+        let mut changes = self.listed(base, head, paths).await?;
         let bound = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let mut splitter = Splitter::new(bound(keep), bound(self.limits.max_patch_bytes));
         let mut sink = |piece: &[u8]| {

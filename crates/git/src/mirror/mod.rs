@@ -1,31 +1,36 @@
 //! A bare mirror of one remote repository: its branches under `refs/heads`, the tags that they reach under
 //! `refs/tags`, imported work under `refs/foundry/work`, the commits that work started from under
 //! `refs/foundry/base`, the work that was published last under `refs/foundry/published`, tips that a push has replaced at
-//! the remote under `refs/foundry/replaced`, and under `refs/foundry/empty` the start of work in a repository without a
+//! the remote under `refs/foundry/replaced`, where branches were and where they shall be, by jobs, under `refs/foundry/jobs`, and under `refs/foundry/empty` the start of work in a repository without a
 //! commit.
 //!
 //! Everything that changes a mirror holds its [`Lock`]; reads need none, because refs change
 //! atomically and objects are only added.
 
+mod absorbed;
 mod collect;
 mod compare;
 mod diff;
 mod fetch;
 mod history;
 mod import;
+mod jobs;
 mod merged;
 mod patch_split;
 mod publish;
 mod push;
 mod quarantine;
 mod refs;
+mod replay;
 mod serve;
+mod spice;
 mod tree;
 mod wants;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use absorbed::Absorbed;
 pub use compare::{ChangeTotals, CommitSummary, TrialMerge};
 pub use diff::{ChangeKind, FileChange, Patch};
 pub use fetch::FetchReport;
@@ -33,8 +38,9 @@ pub use history::History;
 pub use import::{ImportLimits, ImportedWork};
 pub use merged::{Merged, MergedBase, PublishedWork};
 pub use publish::{PublishSpec, Publishable};
-pub use push::{Pushed, Refusal, RemoteTip};
+pub use push::{BranchPush, Pushed, PushedAll, Refusal, RemoteTip};
 pub use refs::{Branch, Branches, Revision};
+pub use replay::{ReplaySpec, Replayed};
 pub use serve::{FetchProtocol, ServedRefs, ServedWork};
 pub use tree::{EntryKind, FileContent, Object, ObjectKind, TreeEntry, TreePage};
 

@@ -57,6 +57,7 @@ pub struct Publishable {
 }
 
 /// The parts of a commit that matter here.
+#[derive(Clone)]
 struct Commit {
     tree: String,
     parents: Vec<CommitId>,
@@ -71,7 +72,8 @@ impl Mirror {
     /// continues it, so that nothing at the remote is replaced.
     ///
     /// # Errors
-    /// `PUBLISH_NEEDS_FORCE` when commits of the tip would be replaced and that is not allowed.
+    /// `PUBLISH_NEEDS_FORCE` when commits of the tip would be replaced and that is not allowed; `RESTACKED_WORK_CONFLICT` when
+    /// the tip was restacked and newer work does not apply to it.
     pub async fn publishable(&self, spec: &PublishSpec) -> Result<Publishable> {
         let (head, committed) = self.own_commits(&spec.head).await?;
         let fresh = self.fresh(spec, &head, &committed).await?;
@@ -80,6 +82,9 @@ impl Mirror {
             Some(tip) if *tip == fresh => (fresh, false),
             Some(tip) if self.is_ancestor(tip, &fresh).await? => (fresh, false),
             Some(_) if spec.force => (fresh, true),
+            Some(tip) if self.is_restacked(spec, tip).await? => {
+                (self.reapplied(spec, tip, &head).await?, false)
+            }
             Some(tip) => match self.continued(spec, tip, &head, &committed).await? {
                 Some(commit) => (commit, false),
                 None => return Err(needs_force(tip)),
@@ -188,6 +193,36 @@ impl Mirror {
             return self.make_commit(spec, head, &[tip]).await.map(Some);
         }
         self.make_commit(spec, head, &[tip, committed]).await.map(Some)
+    }
+
+    /// Whether the tip has other files than the work that it was made of: it stands on another base since.
+    async fn is_restacked(&self, spec: &PublishSpec, tip: &CommitId) -> Result<bool> {
+        let Some(before) = &spec.tip_of else { return Ok(false) };
+        if self.missing([before.to_object()].into_iter()).await?.contains(&before.to_object()) {
+            return Ok(false);
+        }
+        Ok(self.tree_of(before).await? != self.tree_of(tip).await?)
+    }
+
+    /// What the work has changed since the tip was made of it, as one commit on the tip: with the files of the work
+    /// itself, everything that the tip has of its new base would be taken back.
+    async fn reapplied(&self, spec: &PublishSpec, tip: &CommitId, head: &Commit) -> Result<CommitId> {
+        let Some(before) = &spec.tip_of else { return Ok(tip.clone()) };
+        let (now, there) = (self.stand_in(&head.tree, before).await?, self.tree_of(tip).await?);
+        match self.apply(&now, before, &there).await? {
+            Ok(tree) if tree == there => Ok(tip.clone()),
+            Ok(tree) => self.make_commit(spec, &Commit { tree, ..head.clone() }, &[tip]).await,
+            Err((count, files)) => {
+                let files: Vec<String> = files.iter().map(ToString::to_string).collect();
+                let text = format!(
+                    "the branch was brought onto another commit since the work was published, and newer work is in \
+                     conflict with it in {}: {}",
+                    foundry_core::counted(i64::try_from(count).unwrap_or(i64::MAX), "file"),
+                    files.join(", ")
+                );
+                Err(GitError::new(GitErrorKind::Invalid, "RESTACKED_WORK_CONFLICT", text))
+            }
+        }
     }
 
     async fn make_commit(&self, spec: &PublishSpec, of: &Commit, parents: &[&CommitId]) -> Result<CommitId> {

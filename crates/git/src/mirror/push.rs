@@ -1,5 +1,7 @@
 //! Pushing one branch of a mirror to its remote, and why a remote refuses that.
 
+use std::collections::HashMap;
+
 use super::Mirror;
 use super::fetch::remote_command;
 use crate::{BranchName, CommitId, GitError, RemoteUrl, Result, RunLimits};
@@ -26,6 +28,33 @@ pub enum Pushed {
     Refused(Refusal),
 }
 
+/// One of the branches of a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BranchPush {
+    /// The branch at the remote.
+    pub branch: BranchName,
+    /// The commit to bring it to, which the mirror has.
+    pub commit: CommitId,
+    /// Where it must be; `None` means that it must not exist.
+    pub expected: Option<CommitId>,
+}
+
+/// How a push of several branches ended at the remote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PushedAll {
+    /// All branches are at their new commits. With the remote's own words, as for one branch.
+    Accepted(String),
+    /// The remote has refused one, and nothing has changed there.
+    Refused {
+        /// Which one, if that is known.
+        nth: Option<usize>,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The remote cannot do all or nothing; nothing has changed there.
+    NotAtomic,
+}
+
 /// Why a remote refuses a push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -41,26 +70,43 @@ impl Mirror {
     /// # Errors
     /// When the remote cannot be asked.
     pub async fn remote_tip(&self, remote: &RemoteUrl, branch: &BranchName) -> Result<RemoteTip> {
+        let mut tips = self.remote_tips(remote, std::slice::from_ref(branch)).await?;
+        Ok(tips.pop().unwrap_or(RemoteTip { commit: None, is_default: false }))
+    }
+
+    /// Asks the remote where branches are, in their order.
+    ///
+    /// # Errors
+    /// When the remote cannot be asked.
+    pub async fn remote_tips(&self, remote: &RemoteUrl, branches: &[BranchName]) -> Result<Vec<RemoteTip>> {
         let endpoint = remote.pin().await?;
-        let limits = RunLimits { wall: self.limits.list_wall, stdout: 1 << 16, ..RunLimits::default() };
-        let full = branch.to_ref();
+        let stdout = (1 << 16) + 400 * branches.len() as u64;
+        let limits = RunLimits { wall: self.limits.list_wall, stdout, ..RunLimits::default() };
+        let full: Vec<String> = branches.iter().map(BranchName::to_ref).collect();
         let listed = remote_command(self.git.command("ls-remote"), &endpoint, limits)
             .args(["--quiet", "--symref"])
             .operands([endpoint.operand.as_os_str()])
-            .operands(["HEAD", full.as_str()])
+            .operands(["HEAD"])
+            .operands(&full)
             .run()
             .await
             .map_err(|e| endpoint.explain(e))?;
         let text = String::from_utf8_lossy(&listed.stdout);
-        let mut tip = RemoteTip { commit: None, is_default: false };
+        let (mut default, mut at) = ("", HashMap::new());
         for (left, name) in text.lines().filter_map(|line| line.split_once('\t')) {
-            if let Some(target) = left.strip_prefix("ref: ") {
-                tip.is_default |= name == "HEAD" && target == full;
-            } else if name == full {
-                tip.commit = Some(CommitId::parse(left)?);
+            match left.strip_prefix("ref: ") {
+                Some(target) if name == "HEAD" => default = target,
+                Some(_) => {}
+                None => {
+                    at.insert(name, left);
+                }
             }
         }
-        Ok(tip)
+        let tip = |name: &String| {
+            let commit = at.get(name.as_str()).map(|id| CommitId::parse(id)).transpose()?;
+            Ok(RemoteTip { commit, is_default: name == default })
+        };
+        full.iter().map(tip).collect()
     }
 
     /// Pushes a commit of the mirror to a branch, if the branch is still where it is expected; `None` means that it must
@@ -75,32 +121,61 @@ impl Mirror {
         commit: &CommitId,
         expected: Option<&CommitId>,
     ) -> Result<Pushed> {
+        let push = BranchPush { branch: branch.clone(), commit: commit.clone(), expected: expected.cloned() };
+        match self.push(remote, std::slice::from_ref(&push), false).await? {
+            PushedAll::Refused { refusal, .. } => Ok(Pushed::Refused(refusal)),
+            PushedAll::Accepted(words) => Ok(Pushed::Accepted(words)),
+            PushedAll::NotAtomic => Ok(Pushed::Accepted(String::new())),
+        }
+    }
+
+    /// Pushes several branches, all of them or none, each if it is still where it is expected.
+    ///
+    /// # Errors
+    /// As [`Mirror::push_branch`].
+    pub async fn push_all(&self, remote: &RemoteUrl, pushes: &[BranchPush]) -> Result<PushedAll> {
+        self.push(remote, pushes, true).await
+    }
+
+    async fn push(&self, remote: &RemoteUrl, pushes: &[BranchPush], atomic: bool) -> Result<PushedAll> {
         let endpoint = remote.pin().await?;
         let limits = RunLimits { wall: self.limits.fetch_wall, stdout: 1 << 20, file: None, memory: None };
-        let full = branch.to_ref();
-        let lease =
-            format!("--force-with-lease={full}:{}", expected.map(CommitId::as_str).unwrap_or_default());
+        let leases = pushes.iter().map(|p| {
+            let expected = p.expected.as_ref().map(CommitId::as_str).unwrap_or_default();
+            format!("--force-with-lease={}:{expected}", p.branch.to_ref())
+        });
         let pushed = remote_command(self.command("push"), &endpoint, limits)
             // Hooks of the remote may take their time.
             .config("http.lowSpeedTime", "90")
             .args(["--porcelain", "--no-progress", "--no-verify", "--no-follow-tags", "--no-signed"])
-            .args(["--recurse-submodules=no", lease.as_str()])
+            .args(["--recurse-submodules=no"])
+            .args(atomic.then_some("--atomic"))
+            .args(leases)
             .operands([endpoint.operand.as_os_str()])
-            .operands([format!("{commit}:{full}")])
+            .operands(pushes.iter().map(|p| format!("{}:{}", p.commit, p.branch.to_ref())))
             .run_any()
             .await
             .map_err(|e| endpoint.explain(e))?;
         if pushed.code == 0 {
-            return Ok(Pushed::Accepted(own_words(
-                &endpoint.redact(&String::from_utf8_lossy(&pushed.stderr)),
-            )));
+            return Ok(PushedAll::Accepted(own_words(&endpoint.redact(&pushed.stderr))));
         }
         let report = endpoint.redact(&String::from_utf8_lossy(&pushed.stdout));
         let failed = GitError::from_exit("push", &format!("exit {}", pushed.code), pushed.stderr);
         let failed = endpoint.explain(failed);
-        let words = words(&report, failed.stderr());
-        match refusal_reason(&report, &words).or_else(|| forbidden_reason(failed.stderr())) {
-            Some(reason) => Ok(Pushed::Refused(Refusal { reason, words })),
+        if atomic && failed.stderr().contains("does not support --atomic") {
+            return Ok(PushedAll::NotAtomic);
+        }
+        // With one branch refused, git reports all others as refused too, for that.
+        let rejected: Vec<&str> = report.lines().filter(|line| line.starts_with('!')).collect();
+        let cause = rejected.iter().find(|line| !line.contains("(atomic ")).or(rejected.first());
+        let cause = cause.map_or("", |line| line);
+        let words = words(cause, failed.stderr());
+        match refusal_reason(cause, &words).or_else(|| forbidden_reason(failed.stderr())) {
+            Some(reason) => {
+                let to = cause.split('\t').nth(1).and_then(|refs| refs.split_once(':'));
+                let nth = pushes.iter().position(|p| to.is_some_and(|(_, to)| to == p.branch.to_ref()));
+                Ok(PushedAll::Refused { nth, refusal: Refusal { reason, words } })
+            }
             None => Err(failed),
         }
     }

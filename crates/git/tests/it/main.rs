@@ -13,6 +13,7 @@ mod merged;
 mod mirrors;
 mod notices;
 mod publishing;
+mod replay;
 mod rounds;
 mod serving;
 mod sources;

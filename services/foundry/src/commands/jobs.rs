@@ -4,7 +4,7 @@ use foundry_proto::repo::v1::{CancelJobRequest, GetJobRequest, Job, ListJobsRequ
 
 use crate::cli::{Jobs, Output};
 use crate::client::{Gateway, request_id};
-use crate::commands::{follow, publish, repo};
+use crate::commands::{action, follow, publish, repo};
 use crate::failure::Failure;
 use crate::output;
 
@@ -36,9 +36,8 @@ fn show(job: &Job) {
     for branch in &job.branches {
         let state = output::state(branch.state().as_str_name(), "JOB_BRANCH_STATE_");
         output::line(&format!("  branch  {} {state}", output::inert(&branch.branch)));
-        publish::plan(branch)
-            .iter()
-            .for_each(|text| output::line(&format!("          {}", output::inert(text))));
+        let lines = if job.action.is_some() { vec![action::describe(branch)] } else { publish::plan(branch) };
+        lines.iter().for_each(|text| output::line(&format!("          {}", output::inert(text))));
         branch
             .remote_message
             .lines()

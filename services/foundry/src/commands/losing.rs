@@ -49,6 +49,14 @@ pub fn replacing(lines: &[String], why: &str, yes: bool) -> Result<(), Failure> 
 /// # Errors
 /// When the answer is not yes, or there is nobody to ask.
 pub fn consent(lost: &[String], why: &str, force: bool) -> Result<(), Failure> {
+    consent_by(lost, why, force, "save it first, or repeat the command with --force")
+}
+
+/// As [`consent`], with what can be done where there is nobody to ask.
+///
+/// # Errors
+/// When the answer is not yes, or there is nobody to ask.
+pub fn consent_by(lost: &[String], why: &str, force: bool, otherwise: &str) -> Result<(), Failure> {
     if lost.is_empty() {
         return Ok(());
     }
@@ -59,7 +67,7 @@ pub fn consent(lost: &[String], why: &str, force: bool) -> Result<(), Failure> {
     }
     let kept = Failure::new("nothing was changed");
     if !std::io::stdin().is_terminal() {
-        return Err(kept.next("save it first, or repeat the command with --force"));
+        return Err(kept.next(otherwise));
     }
     eprint!("Go on? [y/N] ");
     std::io::stderr().flush()?;

@@ -1,5 +1,6 @@
 //! One command group per file.
 
+mod action;
 mod agents;
 mod attachment;
 mod checks;
@@ -18,6 +19,7 @@ mod profile;
 mod publish;
 mod rebuild;
 mod repo;
+mod review;
 mod sandbox;
 mod secret;
 mod session;

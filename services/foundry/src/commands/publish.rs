@@ -109,7 +109,7 @@ fn pushed(branch: &JobBranch, remote: &str) -> Vec<String> {
 }
 
 /// Why a job has no effect; none while it runs, or when it is done.
-fn failure(job: &Job) -> Option<Failure> {
+pub fn failure(job: &Job) -> Option<Failure> {
     if !matches!(job.state(), JobState::Failed | JobState::Cancelled) {
         return None;
     }
@@ -153,7 +153,10 @@ pub fn plan(branch: &JobBranch) -> Vec<String> {
 
 /// Name and address for the commits: as the person's own git has them, from its variables before its settings, or of the
 /// account.
-async fn author(gateway: &Gateway) -> Result<(String, String), Failure> {
+///
+/// # Errors
+/// When the account cannot be read.
+pub async fn author(gateway: &Gateway) -> Result<(String, String), Failure> {
     let name = own(std::env::var("GIT_AUTHOR_NAME").ok(), &["author.name", "user.name"]).await;
     let email = own(std::env::var("GIT_AUTHOR_EMAIL").ok(), &["author.email", "user.email"]).await;
     if let (Some(name), Some(email)) = (&name, &email) {

@@ -13,7 +13,7 @@ use foundry_proto::task::v1::{ListTasksRequest, TaskState, TaskSummary};
 
 use crate::cli::{Output, Repo};
 use crate::client::{Gateway, request_id};
-use crate::commands::{credential, follow, jobs, losing};
+use crate::commands::{action, credential, follow, jobs, losing};
 use crate::failure::Failure;
 use crate::output;
 
@@ -31,6 +31,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Repo) -> Result<Exi
             remove(gateway, output, &repository, force, no_wait).await?;
         }
         Repo::Jobs(command) => jobs::run(gateway, output, command).await?,
+        Repo::Action(command) => return action::run(gateway, output, command).await,
     }
     Ok(ExitCode::SUCCESS)
 }

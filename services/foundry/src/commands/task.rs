@@ -13,7 +13,9 @@ use foundry_service::publication_words;
 
 use crate::cli::{CreateTask, Output, Task};
 use crate::client::{Gateway, request_id};
-use crate::commands::{attachment, checks, fetch, files, follow, losing, publish, repo, text_or_stdin};
+use crate::commands::{
+    attachment, checks, fetch, files, follow, losing, publish, repo, review, text_or_stdin,
+};
 use crate::failure::Failure;
 use crate::output;
 
@@ -32,6 +34,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
         Task::Fetch { task_id, into } => fetch::fetch(gateway, output, &task_id, into).await?,
         Task::Bundle { task_id, file } => fetch::bundle(gateway, &task_id, &file).await?,
         Task::Publish(args) => return Box::pin(publish::run(gateway, output, *args)).await,
+        Task::Review(args) => Box::pin(review::run(gateway, output, *args)).await?,
         Task::Files { task_id, path } => files::list(gateway, output, task_id, path).await?,
         Task::Cat { task_id, path } => files::print(gateway, output, task_id, path).await?,
         Task::Explain { task_id } => explain(gateway, output, task_id).await?,
@@ -203,17 +206,26 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
     })
 }
 
-/// A task's work in its newest version, and all its changed files.
-async fn changed_files(
+/// A task's work in its newest version, and all its changed files; since an earlier version, unless that is 0.
+///
+/// # Errors
+/// The service's error.
+pub async fn changed_files(
     gateway: &Gateway,
     task_id: &str,
     whole: bool,
+    since_version: i64,
 ) -> Result<(Changes, Vec<FileChange>), Failure> {
     let mut files: Vec<FileChange> = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request =
-            ListFileChangesRequest { task_id: task_id.to_owned(), page_size: 500, page_token, whole };
+        let request = ListFileChangesRequest {
+            task_id: task_id.to_owned(),
+            page_size: 500,
+            page_token,
+            whole,
+            since_version,
+        };
         let page = gateway.task().list_file_changes(request).await?.into_inner();
         files.extend(page.files);
         page_token = page.next_page_token;
@@ -230,7 +242,7 @@ async fn diff(
     patch: bool,
     whole: bool,
 ) -> Result<(), Failure> {
-    let (changes, files) = changed_files(gateway, &task_id, whole).await?;
+    let (changes, files) = changed_files(gateway, &task_id, whole, 0).await?;
     if changes.version == 0 && changes.not_saved.is_none() {
         eprintln!("no work has been imported yet");
     }

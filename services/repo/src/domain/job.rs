@@ -1,10 +1,11 @@
 //! An action on branches of a repository's remote.
 
 use foundry_core::{Error, FlowId, JobId, OrganizationId, RepositoryId, Result, TaskId, Timestamp};
-use foundry_git::CommitId;
+use foundry_git::{BranchName, CommitId};
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1::{
     self, ActionSettings, JobBranch, JobBranchState, PublishBranchRequest, PublishSettings,
+    RunRepositoryActionRequest,
 };
 
 /// Longest message of a commit in bytes.
@@ -223,10 +224,6 @@ pub fn unplanned(branch: &str) -> JobBranch {
 /// # Errors
 /// `INVALID_FIELD` for texts that cannot be in a commit.
 pub fn settings(request: &PublishBranchRequest, branch: &str) -> Result<PublishSettings> {
-    let or = |given: &str, default: &str| match given.trim() {
-        "" => default.to_owned(),
-        given => given.to_owned(),
-    };
     let settings = PublishSettings {
         to_branch: request.to_branch.clone(),
         squash: request.squash,
@@ -251,25 +248,77 @@ pub fn settings(request: &PublishBranchRequest, branch: &str) -> Result<PublishS
     if settings.message.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
         return Err(Error::invalid_field("message", "must not contain control characters"));
     }
-    for (field, name) in [("author_name", &settings.author_name), ("agent", &settings.agent)] {
-        // Git takes these away at both ends, and refuses a name of nothing else.
-        let is_crud = |c: char| c.is_control() || "<>".contains(c);
-        if name.chars().count() > MAX_NAME
-            || name.chars().any(is_crud)
-            || !name.chars().any(char::is_alphanumeric)
-        {
-            let text =
-                format!("must be at most {MAX_NAME} characters with a letter or digit, and without < and >");
-            return Err(Error::invalid_field(field, text));
-        }
+    check_name("author_name", &settings.author_name)?;
+    check_name("agent", &settings.agent)?;
+    check_email("author_email", &settings.author_email)?;
+    Ok(settings)
+}
+
+fn or(given: &str, default: &str) -> String {
+    if given.trim().is_empty() { default.to_owned() } else { given.trim().to_owned() }
+}
+
+fn check_name(field: &str, name: &str) -> Result<()> {
+    // Git takes these away at both ends, and refuses a name of nothing else.
+    let is_crud = |c: char| c.is_control() || "<>".contains(c);
+    if name.chars().count() > MAX_NAME
+        || name.chars().any(is_crud)
+        || !name.chars().any(char::is_alphanumeric)
+    {
+        let text =
+            format!("must be at most {MAX_NAME} characters with a letter or digit, and without < and >");
+        return Err(Error::invalid_field(field, text));
     }
-    let email = &settings.author_email;
+    Ok(())
+}
+
+fn check_email(field: &str, email: &str) -> Result<()> {
     let is_foreign = |c: char| c.is_control() || c.is_whitespace() || "<>".contains(c);
     if email.len() > MAX_EMAIL || email.chars().any(is_foreign) || !email.chars().any(char::is_alphanumeric) {
         let text = format!("must be an address of at most {MAX_EMAIL} bytes");
-        return Err(Error::invalid_field("author_email", text));
+        return Err(Error::invalid_field(field, text));
     }
-    Ok(settings)
+    Ok(())
+}
+
+/// The action that a request names, with what it asks for, checked.
+///
+/// # Errors
+/// `INVALID_FIELD` for a kind that is no action, a branch where none belongs or none where one is needed, and for texts
+/// that cannot be in a commit.
+pub fn requested(request: &RunRepositoryActionRequest) -> Result<(Action, ActionSettings)> {
+    let found = Action::ALL.iter().find(|(a, _, kind)| *kind == request.kind() && *a != Action::Undo);
+    let Some((action, ..)) = found else {
+        return Err(Error::invalid_field("kind", "must be an action on a repository"));
+    };
+    let name = |field: &'static str, name: &str, needed: bool, allowed: bool| {
+        match (name.is_empty(), needed, allowed) {
+            (true, true, _) => return Err(Error::invalid_field(field, "is needed by this kind")),
+            (false, _, false) => return Err(Error::invalid_field(field, "is not used by this kind")),
+            (true, ..) => return Ok(()),
+            (false, ..) => {}
+        }
+        let parsed = BranchName::parse(name);
+        parsed.map(drop).map_err(|e| Error::invalid_field(field, e.to_string()))
+    };
+    let of_one = !matches!(action, Action::SyncRepo | Action::RestackRepo);
+    name("branch", &request.branch, of_one, of_one)?;
+    let is_moved = *action == Action::ReparentBranch;
+    let may_move = is_moved || matches!(action, Action::RebaseBranch | Action::RegisterExistingBranch);
+    name("parent", &request.parent, is_moved, may_move)?;
+    let settings = ActionSettings {
+        branch: request.branch.clone(),
+        parent: request.parent.clone(),
+        plan_only: request.plan_only,
+        drop_signatures: request.drop_signatures,
+        committer_name: or(&request.committer_name, "Foundry"),
+        committer_email: or(&request.committer_email, "foundry@localhost"),
+        plan_job_id: request.plan_job_id.clone(),
+        undone_job_id: String::new(),
+    };
+    check_name("committer_name", &settings.committer_name)?;
+    check_email("committer_email", &settings.committer_email)?;
+    Ok((*action, settings))
 }
 
 /// The message of a commit, with the agent as co-author.

@@ -6,6 +6,7 @@ pub mod job;
 pub mod name;
 pub mod publishing;
 pub mod repository;
+pub mod restack;
 pub mod stack;
 pub mod sync;
 pub mod work;

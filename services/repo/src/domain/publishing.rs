@@ -144,6 +144,9 @@ pub fn next_action(reason: &str) -> &'static str {
         "PUBLISH_NEEDS_FORCE" => {
             "publish with force to replace the commits of the branch, or to another branch"
         }
+        "RESTACKED_WORK_CONFLICT" => {
+            "have the agent fetch the branch from origin and rebase its work onto it, then publish again"
+        }
         "WORK_IN_CONFLICT" => {
             "have the agent finish or abort it, then publish; with force the tree is published as it is"
         }

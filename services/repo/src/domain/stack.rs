@@ -18,6 +18,8 @@ pub struct Known {
     pub started_from: Option<CommitId>,
     /// Where it stood when it was last looked at.
     pub before: Option<Before>,
+    /// The parent that a user has given it, whatever its commits say.
+    pub given: Option<String>,
 }
 
 /// An earlier place of a branch.
@@ -166,6 +168,14 @@ impl<'a> Plan<'a> {
             return Place::OnBase { ahead: 0, forks: Vec::new() };
         };
         let (commits, forks) = (*commits, forks.clone());
+        let base = self.base.map(|base| &self.branches[base].name);
+        if base.is_some() && base == self.branches[i].given.as_ref() && !forks.is_empty() {
+            return Place::OnBase { ahead: commits, forks };
+        }
+        if let Some((parent, fork)) = self.given(i, &forks) {
+            let apart = self.apart(i, parent, fork);
+            return Place::OnBranch { parent, apart, fork, ahead_of_base: commits, forks };
+        }
         let below = self.nearest_below(i).or_else(|| self.start_of_work(i));
         match self.before(i, below.as_ref()).or(below) {
             Some((parent, fork)) => {
@@ -244,6 +254,30 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// The parent that a user has given it, if it is still there and does not contain the branch itself.
+    fn given(&mut self, i: usize, forks: &[u32]) -> Option<(usize, u32)> {
+        let parent = *self.names.get(self.branches[i].given.as_deref()?)?;
+        let (own, other) = (self.head(i)?, self.head(parent)?);
+        if parent == i || !self.walker.history.is_inside(other) || (own != other && self.contains(other, own))
+        {
+            return None;
+        }
+        if let Some((before, fork)) = self.before(i, None)
+            && before == parent
+        {
+            return Some((parent, fork));
+        }
+        let theirs = self.walker.set(other);
+        let mut common = None;
+        self.walker.walk(own, |node| {
+            if common.is_none() && theirs.contains(&node) {
+                common = Some(node);
+            }
+            common.is_none()
+        });
+        common.or_else(|| forks.first().copied()).map(|fork| (parent, fork))
+    }
+
     fn apart(&mut self, i: usize, parent: usize, fork: u32) -> Apart {
         let (Some(own), Some(other)) = (self.head(i), self.head(parent)) else { return Apart::default() };
         if let (true, [Some(of_own), Some(of_other)]) =
@@ -304,7 +338,7 @@ mod tests {
     }
 
     fn branch(name: &str, head: &str) -> Known {
-        Known { name: name.to_owned(), head: id(head), started_from: None, before: None }
+        Known { name: name.to_owned(), head: id(head), started_from: None, before: None, given: None }
     }
 
     fn was_on(branch: Known, parent: &str, fork: &str) -> Known {
@@ -368,6 +402,22 @@ mod tests {
         let all = [branch("main", "m"), branch("a", "a2"), b(), branch("n", "n")];
         assert_eq!(places(&history, &all)[1], "b: n +1 -0 (3)");
         assert_eq!(places(&history, &[branch("main", "m"), b()]), ["b: base +3"]);
+    }
+
+    #[test]
+    fn a_parent_that_a_user_has_given_wins_over_what_the_commits_say() {
+        let history = graph(&[("a", &["m"]), ("b", &["a"]), ("c", &["b"]), ("x", &["m"])]);
+        let given = |parent: &str| Known { given: Some(parent.to_owned()), ..branch("c", "c") };
+        let places = |c: Known| {
+            places(&history, &[branch("main", "m"), branch("a", "a"), branch("b", "b"), c, branch("x", "x")])
+                .remove(2)
+        };
+        assert_eq!(places(branch("c", "c")), "c: b +1 -0 (3)");
+        assert_eq!(places(given("a")), "c: a +2 -0 (3)");
+        assert_eq!(places(given("x")), "c: x +3 -1 (3)");
+        assert_eq!(places(given("main")), "c: base +3");
+        assert_eq!(places(given("gone")), "c: b +1 -0 (3)");
+        assert_eq!(places(given("c")), "c: b +1 -0 (3)");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use foundry_store::WriteSet;
 
 use crate::context::Context;
 use crate::domain::repository::Repository;
-use crate::store::{clones, works};
+use crate::store::{clones, jobs, work_versions, works};
 
 /// Key and subject are the repository's id.
 pub static COLLECT: Flow<Context> = Flow::new(
@@ -42,9 +42,13 @@ pub async fn schedule(cx: &Context, ws: &mut WriteSet, repository: &Repository) 
 async fn collect(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let id: RepositoryId = flow.subject_id().parse()?;
     let bases = [clones::bases_of(&cx.store, &id).await?, works::bases_of(&cx.store, &id).await?].concat();
-    let keep = bases.iter().map(|commit| CommitId::parse(commit)).collect::<Result<Vec<_>, _>>()?;
+    let versions = work_versions::commits_of(&cx.store, &id).await?;
+    let keep =
+        bases.iter().chain(&versions).map(|commit| CommitId::parse(commit)).collect::<Result<Vec<_>, _>>()?;
+    let known = jobs::ids_of_repository(&cx.store, &id).await?;
     let collected = async {
         let mirror = Mirror::open(&cx.git, cx.mirror_path(&id), MirrorLimits::default()).await?;
+        mirror.forget_jobs(|job| known.contains(job)).await?;
         mirror.collect_garbage(&keep).await
     };
     let collected = tokio::select! {
@@ -119,6 +123,38 @@ mod tests {
         f.cx.store.commit(ws).await.unwrap();
         f.engine.run_until_idle().await.unwrap();
         assert_eq!(git(&mirror, &["cat-file", "-t", &base]), "commit");
+    }
+
+    #[tokio::test]
+    async fn an_earlier_version_of_a_work_can_still_be_compared_with_although_no_branch_has_it() {
+        let f = Fixture::new().await;
+        let repository = f.mirrored().await;
+        let id: RepositoryId = repository.repository_id.parse().unwrap();
+        let (mirror, task) = (f.cx.mirror_path(&id), foundry_core::TaskId::generate(&f.env.env));
+        let provisioner = foundry_authn::Caller::service("provisioner");
+        for content in ["one\n", "two\n"] {
+            let parts = f.work(&repository, &task, &[("a.txt", content)]);
+            let import = crate::ops::import_work::import_work;
+            import(&f.cx, &provisioner, crate::testing::stream(parts)).await.unwrap();
+            f.engine.run_until_idle().await.unwrap();
+        }
+        let aged = std::process::Command::new("find")
+            .args(["objects", "-type", "f", "-exec", "touch", "-d", "2 months ago", "{}", "+"])
+            .current_dir(&mirror)
+            .status();
+        assert!(aged.unwrap().success());
+        let mut ws = WriteSet::new();
+        let repository = crate::store::repositories::find(&f.cx.store, &id).await.unwrap().unwrap();
+        schedule(&f.cx, &mut ws, &repository).await.unwrap();
+        f.cx.store.commit(ws).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let request = foundry_proto::repo::v1::ListWorkChangesRequest {
+            task_id: task.to_string(),
+            since_version: 1,
+            ..Default::default()
+        };
+        let list = crate::ops::list_work_changes::list_work_changes;
+        assert_eq!(list(&f.cx, &f.member, request).await.unwrap().changes.len(), 1);
     }
 
     fn pack(mirror: &std::path::Path) -> std::path::PathBuf {

@@ -10,12 +10,14 @@ use foundry_store::{Scope, WriteSet};
 use crate::context::Context;
 use crate::store::base_requests::BASE_REQUESTS;
 use crate::store::branch_overviews;
+use crate::store::branch_parents::BRANCH_PARENTS;
 use crate::store::branches::BRANCHES;
 use crate::store::changes;
 use crate::store::clones::CLONES;
 use crate::store::credentials::{self, CREDENTIALS};
 use crate::store::jobs;
 use crate::store::repositories::{self, REPOSITORIES};
+use crate::store::work_versions;
 use crate::store::works::WORKS;
 use crate::view::repositories::{REPOSITORY, WORK};
 
@@ -43,6 +45,7 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
     for row in &works {
         let task = row.text("task_id")?;
         changes::forget_all(&mut ws, task);
+        work_versions::forget_all(&mut ws, task);
         ws.remove(&WORKS, &[task.into()]);
         ws.tombstone(rev, WORK, task);
     }
@@ -59,6 +62,7 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
     ws.delete_where(&BASE_REQUESTS, &[("repository_id", id.as_str().into())]);
     let branches = branch_overviews::bases(&cx.store, &id).await?;
     branch_overviews::remove_all(&mut ws, rev, &id, branches.keys());
+    ws.delete_where(&BRANCH_PARENTS, &[("repository_id", id.as_str().into())]);
     ws.delete_where(&BRANCHES, &[("repository_id", id.as_str().into())]);
     ws.remove(&REPOSITORIES, &[id.as_str().into()]);
     ws.tombstone(rev, REPOSITORY, id.as_str());

@@ -9,17 +9,18 @@ use foundry_flow::{
     Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage,
 };
 use foundry_git::{
-    BranchName, ChangeKind, CommitId, FileChange, GitError, GitErrorKind, ImportLimits, Merged, Mirror,
-    MirrorLimits, Patch, PublishedWork, WorkName,
+    BranchName, CommitId, GitError, GitErrorKind, ImportLimits, Merged, Mirror, MirrorLimits, PublishedWork,
+    WorkName,
 };
 use foundry_proto::common::v1::{Condition, MergedFrom, Publication};
-use foundry_proto::repo::v1::{self, FileChangeKind};
+use foundry_proto::repo::v1;
 use foundry_store::{CommitError, Scope, WriteSet};
 
 use crate::context::Context;
 use crate::domain::work::{State, Work};
 use crate::store::changes::{self, Against};
-use crate::store::{repositories, works};
+use crate::store::{repositories, work_versions, works};
+use crate::view::changes::with_patch;
 
 /// Key and subject are the task's id.
 pub static IMPORT: Flow<Context> = Flow::new(
@@ -151,7 +152,7 @@ async fn examine(cx: &Context, work: &Work, bundle: &Path) -> std::result::Resul
     };
     let against = async |commit: &CommitId| -> std::result::Result<_, GitError> {
         let files = mirror.file_patches(commit, &imported.head).await?;
-        Ok(files.into_iter().map(|(change, patch)| stored(&change, patch)).collect())
+        Ok(files.into_iter().map(|(change, patch)| with_patch(&change, patch)).collect())
     };
     let (files, whole) = match &merged {
         Some(merged) => (against(&merged.commit).await?, against(&base).await?),
@@ -174,32 +175,6 @@ fn known(merged: &MergedFrom) -> Option<(BranchName, CommitId)> {
 fn published(publication: &Publication) -> Option<PublishedWork> {
     let branch = BranchName::parse(&publication.branch).ok()?;
     Some(PublishedWork { branch, commit: CommitId::parse(&publication.commit).ok()? })
-}
-
-fn stored(change: &FileChange, patch: Patch) -> (v1::FileChange, Bytes) {
-    let kind = match change.kind {
-        ChangeKind::Added => FileChangeKind::Added,
-        ChangeKind::Deleted => FileChangeKind::Deleted,
-        ChangeKind::Renamed => FileChangeKind::Renamed,
-        ChangeKind::TypeChanged => FileChangeKind::TypeChanged,
-        ChangeKind::Modified | ChangeKind::ModeChanged => FileChangeKind::Modified,
-    };
-    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let (bytes, too_large) = match patch {
-        Patch::Bytes(bytes) => (bytes, false),
-        Patch::TooLarge { .. } => (Bytes::new(), true),
-    };
-    let shown = v1::FileChange {
-        path: change.path.to_string(),
-        old_path: change.old_path.as_ref().map(ToString::to_string).unwrap_or_default(),
-        kind: kind.into(),
-        additions: count(change.additions),
-        deletions: count(change.deletions),
-        binary: change.binary,
-        patch_size: count(change.patch_size),
-        too_large,
-    };
-    (shown, bytes)
 }
 
 /// Stores the changes in bounded commits. They become visible when the work's row names their version.
@@ -244,6 +219,7 @@ async fn show(cx: &Context, task: &TaskId, version: i64, imported: Imported) -> 
     let now = cx.env.clock.now();
     // Versions that were superseded before they became readable are removed too.
     (work.version..version).for_each(|older| changes::forget(&mut ws, task, older));
+    work_versions::add(&mut ws, (task, work.version, version), &imported.head, now);
     let newer = work.received != version;
     work.state = if newer { State::Importing } else { State::Ready };
     work.condition = Condition { since_time: Some(now.to_proto()), ..Condition::default() };

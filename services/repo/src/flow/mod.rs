@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod access_tests;
+pub mod action;
 pub mod background;
 pub mod check;
 pub mod collect;
@@ -10,6 +11,7 @@ pub mod import;
 pub mod overview;
 pub mod publish;
 pub mod sync;
+pub mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,7 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         delete::DELETE.bind(cx),
         collect::COLLECT.bind(cx),
         publish::PUBLISH.bind(cx).projection(publish::Shown(cx.env.clone())),
+        action::ACTION.bind(cx).projection(action::Shown(cx.env.clone())),
         overview::OVERVIEW.bind(cx).projection(overview::Shown(cx.env.clone())),
         background::BACKGROUND.bind(cx),
     ]

@@ -20,7 +20,7 @@ use crate::domain::job::{self, Job, Kind, State};
 use crate::domain::publishing::{self, Branch, moved, refused};
 use crate::domain::repository::{self, Repository};
 use crate::domain::work::{self, Work};
-use crate::flow::sync;
+use crate::flow::{sync, turn};
 use crate::store::branches::{self, BranchRow};
 use crate::store::{jobs, repositories, works};
 
@@ -49,8 +49,6 @@ const RETRY: Retry =
 const RECORD: Retry =
     Retry { initial: Duration::from_millis(250), factor: 2, max_delay: Duration::from_secs(60), budget: 30 };
 
-/// Jobs of one organization at once: its slow remotes leave room for the others'.
-const MAX_AT_ONCE: i64 = 3;
 /// So long after its creation a job waits for an import.
 const IMPORT_WAIT: Duration = Duration::from_secs(2 * 60);
 /// What a user can do when a push may have arrived.
@@ -127,17 +125,8 @@ async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<L
 async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let id: JobId = flow.subject_id().parse()?;
     let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
-    // A plan changes nothing, and says what holds at this moment.
-    let is_plan = matches!(&job.kind, Kind::Publish(publish) if publish.plan_only);
-    if !is_plan && let Some(earlier) = jobs::before(&cx.store, &job).await? {
-        let text = format!("the job {earlier} on the same branch comes first");
-        let reason = "JOB_QUEUED";
-        return Ok(Outcome::wait(job::ended(earlier.as_str()), text).because(reason));
-    }
-    if jobs::heads_before(&cx.store, &job).await? >= MAX_AT_ONCE {
-        let text = format!("{MAX_AT_ONCE} earlier jobs of the organization come first");
-        let key = job::turn_of_organization(job.organization_id.as_str());
-        return Ok(Outcome::wait(key, text).because("JOB_QUEUED"));
+    if let Some(waits) = turn::wait(cx, &job).await? {
+        return Ok(waits);
     }
     let Some(task) = &job.task_id else { return Ok(Outcome::done()) };
     let work = works::find(&cx.store, task).await?;
@@ -151,25 +140,13 @@ async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     Ok(Outcome::done())
 }
 
-/// What a further attempt waits for: between two attempts a job holds no place of its organization, so it takes its turn
-/// again.
-async fn await_place(cx: &Context, flow: &StageContext, job: &Job) -> Result<Option<Outcome>> {
-    if flow.flow().failures == 0 || jobs::at_work(&cx.store, job).await? < MAX_AT_ONCE {
-        return Ok(None);
-    }
-    let text = format!("{MAX_AT_ONCE} other jobs of the organization come first");
-    let key = job::turn_of_organization(job.organization_id.as_str());
-    let again = cx.env.clock.now().plus(RETRY.max_delay);
-    Ok(Some(Outcome::wait(key, text).because("JOB_QUEUED").until(again)))
-}
-
 /// Makes the commits, and decides whether they may be pushed to where the branch is now.
 async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let loaded = match load(cx, flow).await? {
         Ok(loaded) => loaded,
         Err(ended) => return Ok(ended),
     };
-    if let Some(waits) = await_place(cx, flow, &loaded.job).await? {
+    if let Some(waits) = turn::again(cx, flow.flow().failures, &loaded.job).await? {
         return Ok(waits);
     }
     flow.progress("asking the remote where the branch is").await;
@@ -257,7 +234,7 @@ async fn planned(
         force: publish.force,
     };
     let new = match mirror.publishable(&spec).await {
-        Err(e) if e.reason() == "PUBLISH_NEEDS_FORCE" => {
+        Err(e) if ["PUBLISH_NEEDS_FORCE", "RESTACKED_WORK_CONFLICT"].contains(&e.reason()) => {
             let refused = publishing::Refused { reason: e.reason(), message: e.message().to_owned() };
             return Ok(Err((refused, tip.map(str::to_owned))));
         }
@@ -290,7 +267,7 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     if loaded.publish.plan_only {
         return Ok(Outcome::done());
     }
-    if let Some(waits) = await_place(cx, flow, &loaded.job).await? {
+    if let Some(waits) = turn::again(cx, flow.flow().failures, &loaded.job).await? {
         return Ok(waits);
     }
     flow.progress(format!("pushing to {}", loaded.branch)).await;

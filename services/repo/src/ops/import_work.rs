@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::context::Context;
 use crate::domain::work::{State, Work, bounded};
 use crate::flow::import;
-use crate::store::{repositories, works};
+use crate::store::{repositories, work_versions, works};
 
 /// Largest chunk in bytes.
 const MAX_CHUNK: usize = 256 << 10;
@@ -191,6 +191,8 @@ async fn record(
                 work.state = State::Ready;
                 work.condition = Condition { since_time: Some(now.to_proto()), ..Condition::default() };
                 work.head_commit.clone_from(&arrived.base);
+                let versions = (&arrived.task, work.version, work.received);
+                work_versions::add(&mut ws, versions, &work.head_commit, now);
                 work.version = work.received;
                 (work.files_changed, work.additions, work.deletions) = (0, 0, 0);
                 work.import_time = Some(now);

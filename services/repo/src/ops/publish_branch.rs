@@ -1,26 +1,20 @@
 //! Starts a job that pushes the work of a task to a branch of the remote.
 
 use foundry_authn::Caller;
-use foundry_core::{Error, FlowId, JobId, Result};
-use foundry_flow::NewFlow;
+use foundry_core::{Error, Result};
 use foundry_git::BranchName;
-use foundry_proto::common::v1::{Condition, Role};
+use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{PublishBranchRequest, PublishBranchResponse};
-use foundry_server::RequestContext;
 use foundry_service::{RequestKey, audit, with_detail};
-use foundry_store::{Guard, Scope, WriteSet};
+use foundry_store::{Scope, WriteSet};
 
 use crate::context::Context;
-use crate::domain::job::{Job, Kind, State, settings, unplanned};
+use crate::domain::job::{Kind, settings, unplanned};
 use crate::domain::publishing::{default_branch, nothing_to_publish, without_conflicts};
-use crate::domain::repository::State as RepositoryState;
 use crate::domain::work;
 use crate::flow::publish;
-use crate::store::jobs;
-use crate::store::repositories::{self, REPOSITORIES};
-
-/// Most unfinished jobs of a repository.
-const MAX_OPEN: i64 = 100;
+use crate::ops::new_job::{NewJob, begin};
+use crate::store::repositories;
 
 /// Writes the job; what is pushed is decided when it runs, after earlier jobs on the branch.
 ///
@@ -74,53 +68,16 @@ async fn decide(
     if !request.force && !request.plan_only {
         without_conflicts(&request.task_id, &work.notices)?;
     }
-    let open = jobs::open(&cx.store, &repository.repository_id).await?;
-    if open >= MAX_OPEN {
-        let (open, most) = (open.unsigned_abs(), MAX_OPEN.unsigned_abs());
-        return Err(Error::quota("unfinished jobs", repository.repository_id.as_str(), open, most)
-            .next_action("wait for jobs of the repository to end, or cancel some"));
-    }
-    let (job_id, flow_id) = (JobId::generate(&cx.env), FlowId::generate(&cx.env));
-    let now = cx.env.clock.now();
-    let job = Job {
-        job_id: job_id.clone(),
-        organization_id: repository.organization_id.clone(),
-        repository_id: repository.repository_id.clone(),
-        task_id: Some(work.task_id.clone()),
-        flow_id: flow_id.clone(),
-        rev: 0,
-        created_rev: 0,
-        state: State::Queued,
-        condition: Condition {
-            waiting_on: "a worker".to_owned(),
-            since_time: Some(now.to_proto()),
-            ..Condition::default()
-        },
-        branches: vec![unplanned(branch.as_str())],
+    let new = NewJob {
         kind: Kind::Publish(settings(request, branch.as_str())?),
-        created_by: caller.actor(),
-        create_time: now,
-        end_time: None,
+        task_id: Some(work.task_id.clone()),
+        branches: vec![unplanned(branch.as_str())],
+        others: Vec::new(),
     };
     let mut ws = WriteSet::new();
-    let rev = ws.scope(Scope::organization(&job.organization_id));
-    // Its deletion may begin at the same moment, and would not see this job.
-    let id = ("repository_id", job.repository_id.as_str().into());
-    let deleting = ("state", RepositoryState::Deleting.as_str().into());
-    ws.guard(Guard::exists(&REPOSITORIES, std::slice::from_ref(&id)));
-    ws.guard(Guard::absent(&REPOSITORIES, &[id, deleting]));
-    jobs::insert(&mut ws, rev, &job, &[]);
-    for old in jobs::outdated(&cx.store, &job.repository_id).await? {
-        jobs::remove(&mut ws, rev, &old);
-    }
-    let flow = NewFlow::new(&publish::PUBLISH, flow_id, job_id.as_str(), job_id.as_str())
-        .organization(&job.organization_id)
-        .on_behalf_of(caller.actor())
-        .traced(RequestContext::current_traceparent())
-        .input(&publish::Input::of(&job))?;
-    foundry_flow::enqueue(&mut ws, flow);
+    let job = begin(cx, caller, &mut ws, &repository, (new, &publish::PUBLISH)).await?;
     let record =
-        audit(&job.organization_id, caller, "", "branch.publish", job_id.as_str(), &request.request_id);
+        audit(&job.organization_id, caller, "", "branch.publish", job.job_id.as_str(), &request.request_id);
     let detail = serde_json::json!({
         "task": job.task(), "branch": branch.as_str(),
         "force": request.force, "plan_only": request.plan_only,
@@ -135,7 +92,9 @@ mod tests {
     use foundry_store::CommitError;
 
     use super::*;
+    use crate::domain::repository::State as RepositoryState;
     use crate::ops::import_work::import_work;
+    use crate::store::repositories::REPOSITORIES;
     use crate::testing::{Fixture, stream};
 
     #[tokio::test]

@@ -147,6 +147,13 @@ pub async fn before(from: &impl Reader, job: &Job) -> Result<Option<JobId>> {
     from.query(sql, &params).await?.first().map(|row| row.text("job_id")?.parse()).transpose()
 }
 
+/// The branches that a job may change.
+pub async fn may_change(from: &impl Reader, job: &JobId) -> Result<std::collections::BTreeSet<String>> {
+    let rows =
+        from.query("SELECT branch FROM job_branches WHERE job_id = $1", &[job.as_str().into()]).await?;
+    rows.iter().map(|row| Ok(row.text("branch")?.to_owned())).collect()
+}
+
 /// On how many branches jobs of the organization are unfinished that were created before this one, without those that wait
 /// for their next attempt. Jobs that begin at the same moment have different numbers of them.
 pub async fn heads_before(from: &impl Reader, job: &Job) -> Result<i64> {
@@ -191,6 +198,16 @@ pub async fn published_as(
 pub async fn of_repository(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<Job>> {
     let sql = select!("WHERE repository_id = $1");
     from.query(sql, &[repository.as_str().into()]).await?.iter().map(read).collect()
+}
+
+/// The ids of a repository's jobs.
+pub async fn ids_of_repository(
+    from: &impl Reader,
+    repository: &RepositoryId,
+) -> Result<std::collections::BTreeSet<String>> {
+    let sql = "SELECT job_id FROM jobs WHERE repository_id = $1";
+    let rows = from.query(sql, &[repository.as_str().into()]).await?;
+    rows.iter().map(|row| Ok(row.text("job_id")?.to_owned())).collect()
 }
 
 /// The oldest jobs of a repository that have ended, beyond those that are kept.

@@ -2,6 +2,7 @@
 
 pub mod base_requests;
 pub mod branch_overviews;
+pub mod branch_parents;
 pub mod branches;
 pub mod changes;
 pub mod clones;
@@ -9,6 +10,7 @@ pub mod credentials;
 pub mod jobs;
 pub mod remote_hosts;
 pub mod repositories;
+pub mod work_versions;
 pub mod works;
 
 use foundry_proto::common::v1::{Condition, MergedParts, Publication, WorkNotices};
@@ -94,7 +96,9 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0009_jobs"),
         step!("0010_branches_time"),
         step!("0011_job_kinds"),
-        step!("0012_unfinished_jobs"),
+        step!("0016_work_versions"),
+        step!("0017_branch_parents"),
+        step!("0018_unfinished_jobs"),
     ],
 };
 

@@ -1,5 +1,6 @@
 //! The service's watched views.
 
+pub mod changes;
 pub mod jobs;
 pub mod repositories;
 pub mod tree;

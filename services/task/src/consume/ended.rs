@@ -1,5 +1,5 @@
 //! Gives back the space of ended tasks: once the transcript of a session holds everything, the provisioner need not keep
-//! its events; and the transcripts of a killed task are deleted after their retention.
+//! its events; review comments are removed, and the transcripts of a killed task are deleted after their retention.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::domain::derive::Aggregate;
 use crate::flow::change_damaged_too;
 use crate::flow::provisioner_call::{self, ProvisionerCall};
 use crate::store::aggregate::ENDED_TOPIC;
-use crate::store::{tasks, transcript};
+use crate::store::{reviews, tasks, transcript};
 
 /// Pause between two rounds, unless a task ends: nobody waits for the space.
 const PAUSE: Duration = Duration::from_secs(300);
@@ -29,7 +29,7 @@ pub(super) async fn run(cx: Arc<Context>, stop: CancellationToken) {
     loop {
         woken.mark_seen();
         let round = async {
-            for done in [release(&cx).await, delete_transcripts(&cx).await] {
+            for done in [forget_comments(&cx).await, release(&cx).await, delete_transcripts(&cx).await] {
                 if let Err(e) = done {
                     tracing::warn!(error = ?e, "ended tasks could not be read; retrying");
                 }
@@ -45,6 +45,19 @@ pub(super) async fn run(cx: Arc<Context>, stop: CancellationToken) {
             () = cx.env.clock.sleep(PAUSE) => {}
         }
     }
+}
+
+/// Removes review comments on ended tasks: nothing can be sent to them any more.
+///
+/// # Errors
+/// When they cannot be read or removed.
+pub(crate) async fn forget_comments(cx: &Context) -> Result<()> {
+    for task in reviews::ended_with_comments(&cx.store, AT_A_TIME).await? {
+        let mut ws = WriteSet::new();
+        reviews::remove_all(&cx.store, &mut ws, &task, false).await?;
+        cx.store.commit(ws).await?;
+    }
+    Ok(())
 }
 
 /// Releases the events of all ended tasks as far as their transcripts are complete.
@@ -130,6 +143,7 @@ async fn delete_transcript(cx: &Context, task: &TaskId) -> Result<()> {
         transcript::delete_before(&cx.store, &session.session_id, session.view.last_offset).await?;
     }
     let mut ws = WriteSet::new();
+    reviews::remove_all(&cx.store, &mut ws, task, true).await?;
     tasks::transcripts_deleted(&mut ws, task);
     match cx.store.commit(ws).await {
         // Another replica has noted it.

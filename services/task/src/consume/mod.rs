@@ -30,7 +30,7 @@ use crate::context::Context;
 use crate::stalls::Followed;
 use crate::store::{positions, tasks};
 #[cfg(test)]
-pub(crate) use ended::{delete_transcripts, release};
+pub(crate) use ended::{delete_transcripts, forget_comments, release};
 #[cfg(test)]
 pub(crate) use stale::{freshen, list_restored};
 

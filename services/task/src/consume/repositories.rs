@@ -16,7 +16,7 @@ use crate::domain::derive::{Aggregate, Replica};
 use crate::flow::change_damaged_too;
 use crate::projection::organization;
 use crate::store::user_state::{self, Owner};
-use crate::store::{positions, summary, tasks, upstream};
+use crate::store::{positions, reviews, summary, tasks, upstream};
 
 pub(super) struct Repositories;
 
@@ -133,7 +133,7 @@ async fn take_repository(
     Ok(())
 }
 
-/// Removes a repository, its summary row, and users' drafts for a new task in it. Its tasks show that their work is gone;
+/// Removes a repository, its summary row, and users' drafts for a new task and reviews of tasks in it. Its tasks show that their work is gone;
 /// returns why one of them could not be updated, unless that is the `last` attempt.
 async fn remove(
     cx: &Context,
@@ -153,6 +153,7 @@ async fn remove(
             aggregate.lose_repository(&known.entity.name, cx.env.clock.now());
             Ok(())
         };
+        reviews::remove_all(&cx.store, ws, &task, true).await?;
         // One task that cannot be written must not block the others.
         if let Err(e) = change_damaged_too(cx, &task, lose, |_| {}).await {
             tracing::error!(%task, error = ?e, "a task whose repository was removed could not be updated");

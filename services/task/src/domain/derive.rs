@@ -6,13 +6,14 @@ use foundry_core::{Code, Error, Result, Timestamp};
 use foundry_proto::common::v1::{Condition, PermissionPolicy};
 use foundry_proto::provisioner::v1::{AgentSession, AgentSessionState, Sandbox, SandboxState};
 use foundry_proto::repo::v1::{Work, WorkState};
-use foundry_proto::task::v1::{SessionState, TaskState};
+use foundry_proto::task::v1::{SessionState, TaskState, Turn};
 use foundry_service::damaged_condition;
 
 use super::base;
 use super::session::{Message, MessageState, Session};
 use super::stages;
 use super::task::{Lifecycle, Task};
+use super::turn;
 use super::validate::prefix;
 use super::work;
 
@@ -175,6 +176,11 @@ impl Aggregate {
         self.sandbox.as_ref().map(|s| s.entity.state())
     }
 
+    /// Version of the changes that are shown; 0 before the first import.
+    pub fn changes_version(&self) -> i64 {
+        self.task.view.changes.as_ref().map_or(0, |changes| changes.version)
+    }
+
     /// Whether a sandbox exists that is not being destroyed.
     pub fn has_living_sandbox(&self) -> bool {
         !matches!(self.sandbox_state(), None | Some(SandboxState::Destroying | SandboxState::Destroyed))
@@ -259,6 +265,7 @@ impl Aggregate {
             _ => String::new(),
         };
         view.changes = changes;
+        view.newest_turn = self.newest_turn(view.newest_turn.take(), now);
         view.session_count = i32::try_from(open).unwrap_or(i32::MAX);
         if let Some(s) = sandbox {
             let moved = base::moved(&view, s, now);
@@ -279,6 +286,14 @@ impl Aggregate {
             view.update_time = Some(now.to_proto());
             self.task.view = view;
         }
+    }
+
+    fn newest_turn(&self, before: Option<Turn>, now: Timestamp) -> Option<Turn> {
+        let running = self.sessions.iter().filter(|s| s.view.state() == SessionState::Running).map(|s| {
+            let condition = self.agent(s.session_id.as_str()).and_then(|a| a.condition.as_ref());
+            (s.view.message_id.as_str(), condition.and_then(|c| c.since_time))
+        });
+        turn::newest(before, running, self.work.as_ref().map(|w| &w.entity), now)
     }
 
     fn derived_task(&self) -> (TaskState, Condition) {

@@ -4,6 +4,7 @@ use foundry_core::{Error, Result};
 use foundry_proto::common::v1::{AgentSettings, PermissionPolicy};
 
 use super::asked::Start;
+use super::review::{MAX_COMMENT, MAX_PATH};
 
 /// Longest prompt or message in bytes.
 pub const MAX_TEXT: usize = 256 * 1024;
@@ -43,6 +44,28 @@ pub fn message(field: &str, words: &str, files: bool) -> Result<()> {
 /// `INVALID_ARGUMENT` naming the limit.
 pub fn draft(field: &str, text: &str) -> Result<()> {
     bounded(field, text, "draft_bytes", MAX_DRAFT)
+}
+
+/// A comment on the changes: 1 byte to 8 KiB, not blank.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming the limit.
+pub fn comment(field: &str, text: &str) -> Result<()> {
+    if text.trim().is_empty() {
+        return Err(Error::invalid_field(field, "must not be empty"));
+    }
+    bounded(field, text, "comment_bytes", MAX_COMMENT)
+}
+
+/// Path of a file in a review.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for an empty one or one over 1 KiB.
+pub fn review_path(field: &str, path: &str) -> Result<()> {
+    if path.is_empty() {
+        return Err(Error::invalid_field(field, "must not be empty"));
+    }
+    bounded(field, path, "path_bytes", MAX_PATH)
 }
 
 fn bounded(field: &str, text: &str, limit: &str, maximum: usize) -> Result<()> {

@@ -1,4 +1,4 @@
-//! The stored patch of one file, read from the repo service's store.
+//! The patch of one file, read from the repo service.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};
@@ -12,7 +12,7 @@ use crate::view::files::file_change;
 /// Works also when the sandbox is gone.
 ///
 /// # Errors
-/// `FAILED_PRECONDITION` `REPOSITORY_REMOVED`, `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for a file
+/// `FAILED_PRECONDITION` `REPOSITORY_REMOVED`, `WORK_VERSION_GONE` for an earlier version that is not kept, `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for a file
 /// that is not among the changes.
 pub async fn get_file_diff(
     cx: &Context,
@@ -33,13 +33,15 @@ pub async fn get_file_diff(
         path: request.path,
         version: request.version,
         whole: request.whole,
+        since_version: request.since_version,
+        old_path: request.old_path,
     };
     let answer = cx.read_repo(cx.repo.clone().get_work_patch(read)).await.map_err(|e| match e.code {
         tonic::Code::NotFound => no_such_path(&task, "changed file", &path),
-        _ => e.of_repo(),
+        _ => e.of_changes(&task),
     })?;
     Ok(GetFileDiffResponse {
-        file: answer.change.map(file_change),
+        file: answer.change.map(|change| file_change(change, answer.version)),
         patch: answer.patch,
         version: answer.version,
     })

@@ -12,7 +12,7 @@ use crate::view::files::file_change;
 /// Works also when the sandbox is gone; empty before the first import.
 ///
 /// # Errors
-/// `FAILED_PRECONDITION` `REPOSITORY_REMOVED`, `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND`.
+/// `FAILED_PRECONDITION` `REPOSITORY_REMOVED`, `WORK_VERSION_GONE` for an earlier version that is not kept, `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND`.
 pub async fn list_file_changes(
     cx: &Context,
     caller: &Caller,
@@ -25,13 +25,16 @@ pub async fn list_file_changes(
     if changes.version == 0 {
         return Ok(ListFileChangesResponse { changes: Some(changes), ..ListFileChangesResponse::default() });
     }
+    let task = request.task_id.clone();
     let read = ListWorkChangesRequest {
         task_id: request.task_id,
         page_size: request.page_size,
         page_token: request.page_token,
         whole: request.whole,
+        since_version: request.since_version,
     };
-    let answer = cx.read_repo(cx.repo.clone().list_work_changes(read)).await.map_err(|e| e.of_repo())?;
+    let answer =
+        cx.read_repo(cx.repo.clone().list_work_changes(read)).await.map_err(|e| e.of_changes(&task))?;
     let changes = match &answer.work {
         Some(work) => Changes {
             as_of_time: changes.as_of_time,
@@ -40,9 +43,10 @@ pub async fn list_file_changes(
         },
         None => changes,
     };
+    let version = changes.version;
     Ok(ListFileChangesResponse {
         changes: Some(changes),
-        files: answer.changes.into_iter().map(file_change).collect(),
+        files: answer.changes.into_iter().map(|change| file_change(change, version)).collect(),
         next_page_token: answer.next_page_token,
     })
 }

@@ -1,18 +1,18 @@
 //! Queues a message; it is delivered when the session is ready and earlier turns have ended.
 
 use foundry_authn::Caller;
-use foundry_core::{Error, MessageId, Result};
+use foundry_core::{MessageId, Result};
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{SendMessageRequest, SendMessageResponse};
 use foundry_service::RequestKey;
 use foundry_store::Scope;
 
 use super::command::{Command, Decision};
+use super::queueing::{Queued, queue};
 use crate::attachments;
 use crate::context::Context;
-use crate::domain::session::{MAX_QUEUE, Message};
+use crate::domain::session::Message;
 use crate::domain::validate;
-use crate::store::messages;
 
 const METHOD: &str = "SendMessage";
 
@@ -40,26 +40,14 @@ pub async fn send_message(
     let scope = Scope::session(&session_id);
     let created_by = caller.on_behalf_of().map(ToString::to_string).unwrap_or_default();
     let decide = |decision: &mut Decision<'_>| {
-        // A living sandbox still answers; without one, nothing ever delivers the message.
-        if !decision.aggregate.has_living_sandbox() {
-            decision.aggregate.require_repository()?;
-        }
-        let waiting = decision.aggregate.queue(&request.session_id).count() as u64;
-        let last = decision.aggregate.messages.iter().map(|m| m.position).max().unwrap_or(0);
-        let now = decision.now;
-        let session = decision.open_session(&request.session_id)?;
-        // The sender has seen why the queue was held.
-        session.view.queue_held = false;
-        if waiting >= MAX_QUEUE {
-            return Err(Error::quota("queued_messages", &request.session_id, waiting, MAX_QUEUE));
-        }
-        let mut message =
-            Message::new(session, message_id.clone(), &request.text, &files, created_by.clone(), now);
-        message.position = message.position.max(last + 1);
-        let feed = decision.ws.scope(scope.clone());
-        messages::insert(&mut decision.ws, feed, &message, &request.text);
-        decision.aggregate.messages.push(message);
-        Ok(())
+        let queued = Queued {
+            session_id: &request.session_id,
+            message_id: &message_id,
+            text: &request.text,
+            files: &files,
+            created_by: &created_by,
+        };
+        queue(decision, &queued)
     };
     let command = Command {
         scope: scope.clone(),

@@ -1,15 +1,15 @@
 //! Stores what a user has typed but not sent.
 
 use foundry_authn::Caller;
-use foundry_core::{Error, OrganizationId, RepositoryId, Result, SessionId};
+use foundry_core::{Error, OrganizationId, RepositoryId, Result, SessionId, TaskId};
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{UpdateDraftRequest, UpdateDraftResponse};
 use foundry_store::{CommitError, Guard, WriteSet};
 
 use crate::context::Context;
 use crate::domain::validate;
-use crate::store::sessions;
 use crate::store::user_state::{self, DRAFTS, Owner};
+use crate::store::{sessions, tasks};
 
 /// Most drafts of a user in an organization.
 const MAX_DRAFTS: i64 = 500;
@@ -18,7 +18,7 @@ const MAX_DRAFTS: i64 = 500;
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a text over 12 KiB or a malformed subject, `NOT_FOUND` for an organization,
-/// session or repository that the caller cannot see, `RESOURCE_EXHAUSTED` for a 501st draft, `UNAVAILABLE` for an
+/// session, repository or task that the caller cannot see, `RESOURCE_EXHAUSTED` for a 501st draft, `UNAVAILABLE` for an
 /// unknown repository that cannot be looked up now.
 pub async fn update_draft(
     cx: &Context,
@@ -60,20 +60,22 @@ pub async fn update_draft(
     Ok(UpdateDraftResponse { rev: committed.rev(rev) })
 }
 
-/// What a draft belongs to: a session, or a new task in a repository.
+/// What a draft belongs to: a session, a new task in a repository, or the review of a task.
 enum Subject {
     Session(SessionId),
     NewTask(RepositoryId),
+    Review(TaskId),
 }
 
 impl Subject {
     fn parse(text: &str) -> Result<Self> {
-        let parsed = match text.strip_prefix("new_task/") {
-            Some(id) => id.parse().map(Self::NewTask),
-            None => text.parse().map(Self::Session),
+        let parsed = match text.split_once('/') {
+            Some(("new_task", id)) => id.parse().map(Self::NewTask),
+            Some(("review", id)) => id.parse().map(Self::Review),
+            _ => text.parse().map(Self::Session),
         };
-        parsed
-            .map_err(|_| Error::invalid_field("subject", "must be a session id or new_task/<repository id>"))
+        let says = "must be a session id, new_task/<repository id>, or review/<task id>";
+        parsed.map_err(|_| Error::invalid_field("subject", says))
     }
 
     /// Checks that it exists in the organization.
@@ -82,6 +84,10 @@ impl Subject {
             Self::Session(id) => {
                 let found = sessions::find(&cx.store, id).await?;
                 (found.map(|s| s.organization_id.to_string()), "session", id.as_str())
+            }
+            Self::Review(id) => {
+                let found = tasks::find(&cx.store, id).await?;
+                (found.map(|t| t.organization_id.to_string()), "task", id.as_str())
             }
             Self::NewTask(id) => {
                 // The draft goes with the repository, which this service learns from then on.

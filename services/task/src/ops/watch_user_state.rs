@@ -1,4 +1,4 @@
-//! Watches a user's drafts and read marks in an organization.
+//! Watches a user's drafts and read marks in an organization, or the user's review of one task.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, Result, UserId};
@@ -20,7 +20,11 @@ pub async fn grant(_: &Context, caller: &Caller, request: &mut WatchUserStateReq
     caller.require(&organization, Role::Viewer)?;
     let user = owner(caller, &request.user_id)?;
     request.user_id = user.to_string();
-    let view = view::user_state::of_user(&Owner { organization: organization.clone(), user });
+    let owner = Owner { organization: organization.clone(), user };
+    let view = match request.task_id.as_str() {
+        "" => view::user_state::of_user(&owner),
+        task => view::user_state::of_review(&owner, &task.parse()?),
+    };
     Ok(Granted::of_member(view, &organization))
 }
 
@@ -66,7 +70,7 @@ mod tests {
         let of = |user_id: &str| WatchUserStateRequest {
             organization_id: tenant.organization.to_string(),
             user_id: user_id.into(),
-            options: None,
+            ..WatchUserStateRequest::default()
         };
         let cx = &running.cx;
         let (edge, task) = (Caller::service("gateway"), Caller::service("task"));
@@ -113,9 +117,9 @@ mod tests {
         let config = ConsumerConfig::new("WatchUserState");
         let mut consumer =
             Consumer::<UserStateItem>::start(&tasks, world.env.clone(), config, move |options| {
-                let user_id = String::new();
                 let organization_id = organization_id.clone();
-                let request = WatchUserStateRequest { options: Some(options), organization_id, user_id };
+                let request =
+                    WatchUserStateRequest { options: Some(options), organization_id, ..Default::default() };
                 let (rpc, request) = (Rpc(Arc::clone(&cx)), called_by(&caller, request));
                 async move { Ok(rpc.watch_user_state(request).await?.into_inner()) }
             });

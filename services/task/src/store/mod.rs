@@ -5,6 +5,7 @@ pub mod branch_names;
 pub mod messages;
 pub mod positions;
 pub mod prompts;
+pub mod reviews;
 pub mod session_end;
 pub mod sessions;
 pub mod summary;
@@ -126,6 +127,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0007_transcript_deletion"),
         step!("0010_ended_tasks"),
         step!("0012_branch_names"),
+        step!("0016_reviews"),
     ],
 };
 

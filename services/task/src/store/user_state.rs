@@ -1,5 +1,6 @@
 //! Tables `drafts` and `read_marks`: the state of one user in one organization.
 
+use foundry_authn::Caller;
 use foundry_core::{OrganizationId, Result, SessionId, TaskId, Timestamp, UserId};
 use foundry_proto::task::v1 as pb;
 use foundry_store::{RevRef, Row, Scope, Store, Table, Value, WriteSet};
@@ -34,6 +35,14 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// The state of a caller.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED` for a caller that is no user.
+    pub fn of(organization: OrganizationId, caller: &Caller) -> Result<Self> {
+        Ok(Self { organization, user: caller.require_user()?.user_id.clone() })
+    }
+
     /// The scope in which this state is watched.
     pub fn scope(&self) -> Scope {
         Scope::other("user_state", &format!("{}/{}", self.organization, self.user))

@@ -25,6 +25,8 @@ pub struct FakeRepo {
     pub hangs: Arc<AtomicBool>,
     /// The branches of the remote.
     pub branches: Arc<Mutex<Vec<String>>>,
+    /// Answers with the patches of files, by path; without one, a file has the patch `diff` in version 1.
+    pub patches: Arc<Mutex<std::collections::BTreeMap<String, GetWorkPatchResponse>>>,
 }
 
 impl FakeRepo {
@@ -35,6 +37,7 @@ impl FakeRepo {
             down: Arc::default(),
             hangs: Arc::default(),
             branches: Arc::default(),
+            patches: Arc::default(),
         }
     }
 
@@ -88,6 +91,14 @@ impl FakeRepo {
         };
         let item = RepositoryItem { item: Some(Item::Work(work)) };
         self.items.put(organization.as_str(), &[(format!("work/{task_id}"), 0, item)]).await;
+    }
+
+    /// Gives a file this content and patch in a version.
+    pub fn set_patch(&self, path: &str, content: &str, patch: &str, version: i64) {
+        let change = FileChange { path: path.into(), content: content.into(), ..FileChange::default() };
+        let patch = patch.as_bytes().to_vec().into();
+        let answer = GetWorkPatchResponse { change: Some(change), patch, version };
+        self.patches.lock().unwrap().insert(path.into(), answer);
     }
 
     /// Deletes a repository.
@@ -161,7 +172,14 @@ impl RepoService for FakeRepo {
 
     async fn get_work_patch(&self, request: Request<GetWorkPatchRequest>) -> Answer<GetWorkPatchResponse> {
         self.up().await?;
-        let change = FileChange { path: request.into_inner().path, ..FileChange::default() };
+        let path = request.into_inner().path;
+        if path.starts_with("unchanged") {
+            return Err(Error::not_found("changed file", &path).into());
+        }
+        if let Some(answer) = self.patches.lock().unwrap().get(&path) {
+            return Ok(Response::new(answer.clone()));
+        }
+        let change = FileChange { path, ..FileChange::default() };
         Ok(Response::new(GetWorkPatchResponse {
             change: Some(change),
             patch: b"diff".to_vec().into(),

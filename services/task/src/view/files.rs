@@ -3,14 +3,19 @@
 use foundry_proto::repo::v1::{self as repo, FileChangeKind, TreeEntryKind};
 use foundry_proto::task::v1::{FileChange, FileTreeEntry};
 
-/// A changed file.
-pub fn file_change(change: repo::FileChange) -> FileChange {
+/// A changed file in a version of the changes.
+pub fn file_change(change: repo::FileChange, version: i64) -> FileChange {
     let kind = match change.kind() {
         FileChangeKind::Unspecified | FileChangeKind::Modified => "modified",
         FileChangeKind::Added => "added",
         FileChangeKind::Deleted => "deleted",
         FileChangeKind::Renamed => "renamed",
         FileChangeKind::TypeChanged => "type_changed",
+    };
+    // Older imports did not record what a file is: it counts as another one in each version.
+    let content = match change.content {
+        unknown if unknown.is_empty() => format!("version {version}"),
+        known => known,
     };
     FileChange {
         kind: kind.to_owned(),
@@ -21,6 +26,7 @@ pub fn file_change(change: repo::FileChange) -> FileChange {
         binary: change.binary,
         patch_size: change.patch_size,
         too_large: change.too_large,
+        content,
     }
 }
 

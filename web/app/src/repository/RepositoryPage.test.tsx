@@ -164,3 +164,17 @@ test('what is left out is named', () => {
   )
   expect(screen.getByText(/5 older branches/)).toBeTruthy()
 })
+
+test('actions are offered on branches of the remote, and not on the default branch', async () => {
+  const fake = open(repository({ defaultBranch: 'main' }), [
+    branch('main', '', { isDefault: true }),
+    branch('x', 'main'),
+    branch('w', 'x', { workOnly: true, taskId: 'task_1' }),
+  ])
+  fake.show(topics.jobs('org_1', 'repo_1'), [])
+  const names = screen.getAllByRole('button', { name: /^Actions on/ }).map((it) => it.getAttribute('aria-label'))
+  expect(names).toEqual(['Actions on x'])
+  fireEvent.click(screen.getByRole('button', { name: 'Actions on x' }))
+  expect(await screen.findByRole('dialog', { name: 'Actions on x' })).toBeTruthy()
+  expect(screen.getByText(/is never changed/)).toBeTruthy()
+})

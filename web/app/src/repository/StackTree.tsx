@@ -1,12 +1,14 @@
-import { Button } from '@mantine/core'
+import { ActionIcon, Button } from '@mantine/core'
 import type { BranchOverview, Divergence, Repository } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import type { TaskSummary } from '@foundry/client/gen/foundry/task/v1/task_pb'
-import { IconAlertTriangle, IconGitBranch } from '@tabler/icons-react'
+import { IconAlertTriangle, IconDots, IconGitBranch, IconStack2 } from '@tabler/icons-react'
 import { useMemo, useState } from 'react'
 import { Link } from 'wouter'
 import { paths } from '../app/paths'
+import { useFrame } from '../shell/frame'
 import { DiffStat, EmptyState, RelativeTime, sentence, TextSkeleton } from '../ui'
 import { visibleLine } from '../ui/text/visible'
+import { ActionDialog } from './actions'
 import classes from './RepositoryPage.module.css'
 import { stackTree, type Placed } from './stack'
 
@@ -25,6 +27,8 @@ interface Props {
 export function StackTree({ repository, branches, tasks }: Props) {
   const [shown, setShown] = useState(PAGE)
   const placed = useMemo(() => stackTree(branches), [branches])
+  const [acting, setActing] = useState<string>()
+  const { canWrite } = useFrame()
   const owners = useMemo(() => new Map(tasks.map((task) => [task.taskId, task])), [tasks])
   const { overview } = repository
   if (
@@ -56,7 +60,12 @@ export function StackTree({ repository, branches, tasks }: Props) {
           {repository.syncTime === undefined ? 'The mirror is not ready. Branches appear here automatically.' : 'It has no branches.'}
         </EmptyState>
       ) : (
-        <Table placed={placed.slice(0, shown)} owners={owners} organizationId={repository.organizationId} />
+        <Table
+          placed={placed.slice(0, shown)}
+          owners={owners}
+          organizationId={repository.organizationId}
+          onAct={canWrite ? setActing : undefined}
+        />
       )}
       {placed.length > 0 && (
         <div className={classes.more}>
@@ -70,7 +79,15 @@ export function StackTree({ repository, branches, tasks }: Props) {
               Show more
             </Button>
           )}
+          {canWrite && placed.length > 1 && (
+            <Button variant="default" leftSection={<IconStack2 size={14} />} onClick={() => setActing('')}>
+              Restack all
+            </Button>
+          )}
         </div>
+      )}
+      {acting !== undefined && (
+        <ActionDialog repository={repository} branches={branches} branch={acting} onClose={() => setActing(undefined)} />
       )}
     </>
   )
@@ -80,9 +97,11 @@ interface TableProps {
   placed: readonly Placed[]
   owners: ReadonlyMap<string, TaskSummary>
   organizationId: string
+  /** Opens the actions on a branch; undefined for people who may only read. */
+  onAct: ((branch: string) => void) | undefined
 }
 
-function Table({ placed, owners, organizationId }: TableProps) {
+function Table({ placed, owners, organizationId, onAct }: TableProps) {
   return (
     <div className={classes.tableWrap}>
       <table className={classes.table}>
@@ -105,7 +124,14 @@ function Table({ placed, owners, organizationId }: TableProps) {
         </thead>
         <tbody>
           {placed.map(({ branch, depth }) => (
-            <Row key={branch.name} branch={branch} depth={depth} owner={owners.get(branch.taskId)} organizationId={organizationId} />
+            <Row
+              key={branch.name}
+              branch={branch}
+              depth={depth}
+              owner={owners.get(branch.taskId)}
+              organizationId={organizationId}
+              onAct={onAct}
+            />
           ))}
         </tbody>
       </table>
@@ -118,9 +144,10 @@ interface RowProps {
   depth: number
   owner: TaskSummary | undefined
   organizationId: string
+  onAct: ((branch: string) => void) | undefined
 }
 
-function Row({ branch, depth, owner, organizationId }: RowProps) {
+function Row({ branch, depth, owner, organizationId, onAct }: RowProps) {
   const name = visibleLine(branch.name)
   const on = branch.parent === '' ? '' : `, on ${visibleLine(branch.parent)}`
   return (
@@ -128,6 +155,11 @@ function Row({ branch, depth, owner, organizationId }: RowProps) {
       <td className={classes.cell} title={`${name}${on}`} style={{ paddingInlineStart: 12 + 16 * Math.min(depth, DEEPEST) }}>
         <bdi className={classes.branch}>{name}</bdi>
         <Marks branch={branch} />
+        {onAct !== undefined && !branch.isDefault && !branch.workOnly && (
+          <ActionIcon size="sm" variant="subtle" aria-label={`Actions on ${name}`} onClick={() => onAct(branch.name)}>
+            <IconDots size={14} aria-hidden />
+          </ActionIcon>
+        )}
         <div className={classes.narrow}>
           <Change branch={branch} owner={owner} organizationId={organizationId} />
         </div>
@@ -207,7 +239,7 @@ function Marks({ branch }: { branch: BranchOverview }) {
 }
 
 /** The last change of a branch; for the branch of a task, the task. */
-function Change({ branch, owner, organizationId }: Omit<RowProps, 'depth'>) {
+function Change({ branch, owner, organizationId }: Omit<RowProps, 'depth' | 'onAct'>) {
   if (branch.taskId === '') return <bdi>{visibleLine(branch.subject)}</bdi>
   return (
     <Link href={paths.task(organizationId, branch.taskId)}>

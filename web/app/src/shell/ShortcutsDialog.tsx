@@ -18,6 +18,15 @@ const talk = [
   { keys: '1–9', label: 'Choose an answer to a question' },
 ]
 
+const review = [
+  { keys: 'n', label: 'Next changed file' },
+  { keys: 'p', label: 'Previous changed file' },
+  { keys: 'v', label: 'Mark the file as viewed, or not' },
+  { keys: '↑ ↓', label: 'Choose a line of the diff; with Shift, several' },
+  { keys: 'c', label: 'Comment on the chosen lines, or on the file' },
+  { keys: 'mod+Enter', label: 'Keep the comment, or send the review' },
+]
+
 /** All shortcuts that work on this page. */
 export function ShortcutsDialog({ onClose }: { onClose: () => void }) {
   const groups = useShortcutGroups()
@@ -29,6 +38,7 @@ export function ShortcutsDialog({ onClose }: { onClose: () => void }) {
         ))}
         <Group title="Lists and dialogs" rows={list} />
         {groups.some((group) => group.title === 'Conversation') && <Group title="Messages and questions" rows={talk} />}
+        {groups.some((group) => group.title === 'Conversation') && <Group title="Changes" rows={review} />}
       </div>
       <p className={classes.note}>
         The filter matches titles, branches, repositories and states, and <span className="fd-mono">{filterWords.join(' ')}</span>

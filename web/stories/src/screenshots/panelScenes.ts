@@ -50,6 +50,19 @@ export function panelScenes(world: () => World): Scene[] {
       },
     },
     {
+      name: 'changes-review',
+      path: path('changed', 'changes'),
+      ready: async (page) => {
+        await changes(page);
+        await open(page, 'greeting.txt');
+        const diff = page.getByRole('region', { name: 'Diff of src/greeting.txt' });
+        await diff.locator('.diff-gutter[data-change-key="I1"]').last().click();
+        await diff.getByRole('textbox', { name: 'Comment on line 1' }).fill('Why not “Good morning”?');
+        await page.getByRole('button', { name: 'Send review' }).click();
+      },
+      after: async (page) => await page.getByRole('button', { name: 'Cancel' }).click(),
+    },
+    {
       name: 'changes-none',
       path: path('unchanged', 'changes'),
       ready: async (page) => await page.getByText(/No changes yet|No files changed/).waitFor(),

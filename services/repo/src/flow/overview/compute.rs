@@ -16,6 +16,7 @@ use super::{Failure, Run};
 use crate::domain::repository::OverviewFacts;
 use crate::domain::stack::{self, Known, Place};
 use crate::store::branch_overviews::{self, Basis};
+use crate::store::branch_parents;
 use crate::store::{branches, works};
 
 /// Most commits that are read of branches and that the default branch does not have.
@@ -69,7 +70,8 @@ impl Run<'_> {
         let stored = branch_overviews::bases(&self.cx.store, id).await?;
         let all = branches::all(&self.cx.store, id).await?;
         let works = works::of_repository(&self.cx.store, id).await?;
-        let (shown, too_many) = known::collect(all, &works, &self.repository.default_branch, &stored);
+        let given = branch_parents::all(&self.cx.store, id).await?;
+        let (shown, too_many) = known::collect(all, &works, &self.repository.default_branch, &stored, &given);
         let before = shown.len();
         let read = self.read(shown).await?;
         let missing = before - read.shown.len();

@@ -34,11 +34,18 @@ pub fn collect(
     works: &[TaskWork],
     default: &str,
     stored: &HashMap<String, Basis>,
+    given: &HashMap<String, String>,
 ) -> (Vec<Shown>, usize) {
     let mut by_name: BTreeMap<String, Shown> = BTreeMap::new();
     for branch in branches {
         let Ok(head) = CommitId::parse(&branch.commit_id) else { continue };
-        let known = Known { name: branch.name, head, started_from: None, before: None };
+        let known = Known {
+            given: given.get(&branch.name).cloned(),
+            name: branch.name,
+            head,
+            started_from: None,
+            before: None,
+        };
         let shown = Shown {
             known,
             task_id: String::new(),
@@ -93,7 +100,7 @@ fn add_work(
     if by_name.contains_key(&name) {
         return;
     }
-    let known = Known { name: name.clone(), head, started_from: Some(base), before: None };
+    let known = Known { name: name.clone(), head, started_from: Some(base), before: None, given: None };
     let shown = Shown {
         known,
         task_id: work.task_id.clone(),
@@ -150,8 +157,13 @@ mod tests {
             work("t4", "main", 6),
             work("t5", "feat/b", 5),
         ];
-        let (shown, left) =
-            collect(vec![branch("main", 1), branch("feat/a", 3)], &works, "main", &HashMap::new());
+        let (shown, left) = collect(
+            vec![branch("main", 1), branch("feat/a", 3)],
+            &works,
+            "main",
+            &HashMap::new(),
+            &HashMap::new(),
+        );
         let mut rows: Vec<_> = shown
             .iter()
             .map(|s| (s.known.name.as_str(), s.task_id.as_str(), s.work_only, !s.work_commit.is_empty()))
@@ -172,7 +184,7 @@ mod tests {
     fn of_too_many_branches_the_newest_are_kept_and_the_default_one() {
         let many = u32::try_from(MAX_BRANCHES + 5).unwrap();
         let branches = (0..many).map(|n| branch(&format!("b{n}"), n)).collect();
-        let (shown, left) = collect(branches, &[], "b0", &HashMap::new());
+        let (shown, left) = collect(branches, &[], "b0", &HashMap::new(), &HashMap::new());
         assert_eq!((shown.len(), left), (MAX_BRANCHES, 5));
         assert_eq!(shown[0].known.name, "b0");
         assert_eq!(shown[1].known.name, format!("b{}", many - 1));

@@ -144,7 +144,7 @@ function Content({ task, sessions, viewer, tab }: ContentProps) {
   return (
     <>
       <h2 className="fd-visually-hidden">{tabs.find((it) => it.value === tab)?.label}</h2>
-      {tab === 'changes' && <Changes task={task} />}
+      {tab === 'changes' && <Changes task={task} sessions={sessions} />}
       {tab === 'files' && <Files task={task} />}
       {tab === 'processes' && <Processes sandboxId={task.sandboxId} />}
       {tab === 'activity' && <Activity task={task} sessions={sessions} viewer={viewer} />}

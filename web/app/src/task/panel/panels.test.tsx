@@ -83,8 +83,8 @@ describe('the changes', () => {
     const files = [file('big.json', { tooLarge: true, patchSize: 3_000_000n }), file('logo.png', { binary: true })]
     const world = new FakeTask({ task: { listFileChanges: () => ({ files, nextPageToken: '' }) } })
     show(world, <Changes task={withWork(1n)} />)
-    fireEvent.click(await screen.findByRole('button', { name: /big\.json/ }))
-    fireEvent.click(screen.getByRole('button', { name: /logo\.png/ }))
+    fireEvent.click(await screen.findByRole('button', { name: /big\.json/, expanded: false }))
+    fireEvent.click(screen.getByRole('button', { name: /logo\.png/, expanded: false }))
     expect(screen.getByText(/too large to store \(2.9 MiB/)).toBeTruthy()
     expect(screen.getByText(/Binary file/)).toBeTruthy()
     expect(made(world, 'getFileDiff')).toEqual([])

@@ -2,12 +2,15 @@ import { IconBulb, IconChevronRight } from '@tabler/icons-react'
 import { StoredFiles } from '../../attachments'
 import { RelativeTime } from '../../ui'
 import { usePersonName } from '../model/members'
+import { usePlace } from '../model/usePlace'
 import type { Viewer } from '../model/useViewer'
 import { Formatted } from '../../ui/text/Formatted'
 import { InertLine, InertText } from '../../ui/text/Inert'
 import { SHOWN_FIRST } from '../../ui/text/limits'
 import { LongText } from '../../ui/text/LongText'
 import { StreamingMarkdown, usePaced } from '../../ui/text/StreamingMarkdown'
+import { goTo } from '../panel/review/goTo'
+import { reviewParts, type ReviewPart } from '../panel/review/message'
 import type { TextBlock } from './blocks'
 import { useOpened } from './opened'
 import classes from './transcript.module.css'
@@ -27,9 +30,37 @@ export function UserView({ block, viewer }: { block: TextBlock; viewer: Viewer }
         <RelativeTime time={block.at || undefined} ago />
       </header>
       <CutStart block={block} />
-      {block.text.length > SHOWN_FIRST ? <LongText text={block.text} label="Message" /> : <InertText text={block.text} />}
+      <Words text={block.text} />
       <StoredFiles files={block.attachments} label="Files of this message" />
     </article>
+  )
+}
+
+/** The text of a message; in a review, its places lead to the changes. */
+function Words({ text }: { text: string }) {
+  if (text.length > SHOWN_FIRST) return <LongText text={text} label="Message" />
+  const parts = reviewParts(text)
+  return parts === undefined ? <InertText text={text} /> : <ReviewMessage parts={parts} />
+}
+
+function ReviewMessage({ parts }: { parts: readonly ReviewPart[] }) {
+  const place = usePlace()
+  return parts.map((part, at) =>
+    part.kind === 'words' ? (
+      <InertText key={at} text={part.text} />
+    ) : (
+      <button
+        key={at}
+        type="button"
+        className={classes.place}
+        onClick={() => {
+          place.choose('panel', 'changes')
+          goTo(part.path, part.old, part.line)
+        }}
+      >
+        <InertLine text={part.text} />
+      </button>
+    ),
   )
 }
 

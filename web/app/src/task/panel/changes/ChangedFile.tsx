@@ -1,12 +1,19 @@
+import { ActionIcon, Checkbox, Tooltip } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import { IconChevronRight } from '@tabler/icons-react'
-import type { FileChange } from '@foundry/client/gen/foundry/task/v1/task_pb'
-import { memo, useState } from 'react'
+import { IconChevronRight, IconMessagePlus } from '@tabler/icons-react'
+import { ReviewSide, type FileChange } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { memo, useEffect, useRef, useState, type RefObject } from 'react'
 import { CopyButton, DiffStat, ErrorState, TextSkeleton } from '../../../ui'
+import { useCommand } from '../../../state/command'
 import { useRead } from '../../../state/read'
 import { InertLine } from '../../../ui/text/Inert'
-import { sizeText } from '../../../ui/text/size'
+import { counted, sizeText } from '../../../ui/text/size'
 import { visibleLine } from '../../../ui/text/visible'
+import { CommentEditor } from '../review/CommentEditor'
+import { CommentView } from '../review/CommentView'
+import { reached, useGoal } from '../review/goTo'
+import type { Compared } from '../review/places'
+import { beginComment, keepNew, useReviewHere } from '../review/useReview'
 import classes from './changes.module.css'
 import { Patch } from './Patch'
 import type { DiffChoice } from './useDiffChoice'
@@ -15,8 +22,7 @@ interface Props {
   taskId: string
   file: FileChange
   version: bigint
-  /** Whether it is compared with the base alone, merged branches included. */
-  whole: boolean
+  compared: Compared
   choice: DiffChoice
   startsOpen: boolean
 }
@@ -30,12 +36,28 @@ const kinds: Readonly<Record<string, { letter: string; word: string }>> = {
 }
 
 /** A changed file; its diff is loaded and rendered when it is opened. */
-export const ChangedFile = memo(function ChangedFile({ taskId, file, version, whole, choice, startsOpen }: Props) {
-  const [open, setOpen] = useState(startsOpen)
+export const ChangedFile = memo(function ChangedFile({ taskId, file, version, compared, choice, startsOpen }: Props) {
+  const review = useReviewHere()
+  const viewed = review.isViewed(file)
+  const [open, setOpen] = useState(startsOpen && !viewed)
   const kind = kinds[file.kind] ?? { letter: '?', word: file.kind }
+  const head = useRef<HTMLDivElement>(null)
+  const count = review.comments.filter((it) => it.comment.path === file.path).length
+  const mark = useCommand('The file was not marked', async (_: string, on: boolean) => await review.mark(file, on), true)
+  useWanted(file.path, setOpen, head)
+  const choose = (on: boolean) => {
+    void mark.run(on)
+    setOpen(!on)
+  }
+  const comment = () => {
+    setOpen(true)
+    const { path, oldPath, content } = file
+    const place = { path, oldPath, content, since: String(compared.since), whole: compared.whole }
+    beginComment(review, { ...place, side: ReviewSide.FILE, start: 0, end: 0, text: '' })
+  }
   return (
-    <li className={classes.file}>
-      <div className={classes.fileHead}>
+    <li className={classes.file} data-file={file.path} data-viewed={viewed}>
+      <div ref={head} className={classes.fileHead}>
         <button type="button" className={classes.fileButton} aria-expanded={open} onClick={() => setOpen(!open)}>
           <IconChevronRight size={14} aria-hidden className={classes.chevron} data-open={open} />
           <span className={classes.kind} data-kind={file.kind} title={kind.word} aria-label={kind.word} role="img">
@@ -44,12 +66,44 @@ export const ChangedFile = memo(function ChangedFile({ taskId, file, version, wh
           <Path file={file} />
         </button>
         <DiffStat additions={file.additions} deletions={file.deletions} />
+        {review.canComment && (
+          <Tooltip label="Comment on the file">
+            <ActionIcon size="sm" aria-label={`Comment on the file ${visibleLine(file.path)}`} data-comment-file onClick={comment}>
+              <IconMessagePlus size={15} />
+            </ActionIcon>
+          </Tooltip>
+        )}
+        {count > 0 && (
+          <span className={classes.comments} title={counted(count, 'comment')}>
+            {count}
+          </span>
+        )}
+        <Checkbox
+          size="xs"
+          label="Viewed"
+          aria-label={`Viewed ${visibleLine(file.path)}`}
+          data-viewed-box
+          checked={viewed}
+          onChange={(event) => choose(event.currentTarget.checked)}
+        />
         <CopyButton value={file.path} label="Copy path" />
       </div>
-      {open && <Opened taskId={taskId} file={file} version={version} whole={whole} choice={choice} />}
+      {open && <Opened taskId={taskId} file={file} version={version} compared={compared} choice={choice} />}
     </li>
   )
 })
+
+/** Opens the file and shows it when a place in it is wanted. */
+function useWanted(path: string, setOpen: (open: boolean) => void, head: RefObject<HTMLElement | null>): void {
+  const goal = useGoal(path)
+  useEffect(() => {
+    if (goal === undefined) return
+    setOpen(true)
+    head.current?.scrollIntoView?.({ block: 'start' })
+    head.current?.querySelector('button')?.focus({ preventScroll: true })
+    if (goal.line === 0) reached(goal.number)
+  }, [goal, setOpen, head])
+}
 
 function Path({ file }: { file: FileChange }) {
   const cut = file.path.lastIndexOf('/') + 1
@@ -66,23 +120,64 @@ function Path({ file }: { file: FileChange }) {
   )
 }
 
-function Opened({ taskId, file, version, whole, choice }: Omit<Props, 'startsOpen'>) {
-  if (file.binary) return <p className={classes.note}>Binary file; its content is not shown.</p>
-  if (file.tooLarge) {
-    return (
-      <p className={classes.note}>
-        The diff is too large to store ({sizeText(file.patchSize)}; the limit is 1 MiB). The change is in the sandbox.
-      </p>
-    )
-  }
-  return <Loaded taskId={taskId} file={file} version={version} whole={whole} choice={choice} />
+function Opened(props: Omit<Props, 'startsOpen'>) {
+  const { file } = props
+  const review = useReviewHere()
+  const onFile = review.comments.filter((it) => it.comment.path === file.path && it.comment.side === ReviewSide.FILE)
+  const editor = review.editor?.path === file.path && review.editor.side === ReviewSide.FILE ? review.editor : undefined
+  return (
+    <>
+      {onFile.map((placed) => (
+        <CommentView key={placed.comment.commentId} placed={placed} />
+      ))}
+      {editor !== undefined && (
+        <div data-review-editor>
+          <CommentEditor
+            on="the file"
+            start={review.typed()}
+            onText={review.note}
+            onKeep={(text) => keepNew(review, editor, text, file)}
+            onClose={() => review.setEditor(undefined)}
+          />
+        </div>
+      )}
+      <Content {...props} />
+    </>
+  )
 }
 
-function Loaded({ taskId, file, version, whole, choice }: Omit<Props, 'startsOpen'>) {
+function Content(props: Omit<Props, 'startsOpen'>) {
+  const { file } = props
+  if (file.binary) return <WithoutLines file={file} text="Binary file; its content is not shown." />
+  if (file.tooLarge) return <TooLarge file={file} />
+  return <Loaded {...props} />
+}
+
+function TooLarge({ file }: { file: FileChange }) {
+  const size = `The diff is too large to store (${sizeText(file.patchSize)}; the limit is 1 MiB). The change is in the sandbox.`
+  return <WithoutLines file={file} text={size} />
+}
+
+/** A file without lines, and comments that were made on lines when it had some. */
+function WithoutLines({ file, text }: { file: FileChange; text: string }) {
+  const review = useReviewHere()
+  const apart = review.comments.filter((it) => it.comment.path === file.path && it.comment.side !== ReviewSide.FILE)
+  return (
+    <>
+      {apart.map((placed) => (
+        <CommentView key={placed.comment.commentId} placed={placed} apart />
+      ))}
+      <p className={classes.note}>{text}</p>
+    </>
+  )
+}
+
+function Loaded({ taskId, file, version, compared, choice }: Omit<Props, 'startsOpen'>) {
   const client = useFoundry()
-  const { path } = file
-  const diff = useRead(`${taskId}:${path}@${version}${whole ? '/whole' : ''}`, (signal) =>
-    client.task.getFileDiff({ taskId, path, version, whole }, { signal }),
+  const { path, oldPath } = file
+  const { since, whole } = compared
+  const diff = useRead(`${taskId}:${path}@${version}${whole ? '/whole' : ''}/${since}`, (signal) =>
+    client.task.getFileDiff({ taskId, path, oldPath, version, whole, sinceVersion: since }, { signal }),
   )
   if (diff.data === undefined) {
     if (diff.error !== undefined)
@@ -93,5 +188,7 @@ function Loaded({ taskId, file, version, whole, choice }: Omit<Props, 'startsOpe
       </div>
     )
   }
-  return <Patch bytes={diff.data.patch} path={path} choice={choice} />
+  // The size of a patch since an earlier version is known only here.
+  if (diff.data.file?.tooLarge === true) return <TooLarge file={diff.data.file} />
+  return <Patch bytes={diff.data.patch} file={diff.data.file ?? file} compared={compared} choice={choice} />
 }

@@ -2,15 +2,21 @@ import { ActionIcon, Button, Checkbox, SegmentedControl, Tooltip } from '@mantin
 import { useFoundry } from '@foundry/client/react'
 import { IconCloudUpload, IconDownload, IconFileDiff, IconRefresh } from '@tabler/icons-react'
 import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
-import type { FileChange, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import type { FileChange, Session, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import type { ListFileChangesResponse } from '@foundry/client/gen/foundry/task/v1/task_service_pb'
-import { memo, useState } from 'react'
-import { DiffStat, EmptyState, ErrorState, ListSkeleton, RelativeTime } from '../../../ui'
+import { memo, useMemo, useRef, useState } from 'react'
+import { DiffStat, EmptyState, ErrorState, ListSkeleton, RelativeTime, useStillWhilePressed } from '../../../ui'
 import { ConditionLine, saysSomething } from '../../header/ConditionLine'
 import { useRead } from '../../../state/read'
 import { roleIn, useShell } from '../../../state/shell'
+import { InertLine } from '../../../ui/text/Inert'
 import { counted } from '../../../ui/text/size'
+import { useViewer } from '../../model/useViewer'
 import { PublishDialog } from '../../publish'
+import { CommentView } from '../review/CommentView'
+import { SendReview } from '../review/SendReview'
+import { useFileKeys } from '../review/useFileKeys'
+import { ReviewContext, useReview, useReviewHere } from '../review/useReview'
 import { usePatchDownload } from '../usePatchDownload'
 import { ChangedFile } from './ChangedFile'
 import { Notices } from './Notices'
@@ -19,47 +25,59 @@ import { useDiffChoice, type DiffChoice } from './useDiffChoice'
 
 const PAGE = 200
 
+interface Props {
+  task: Task
+  /** All sessions of the task. */
+  sessions?: readonly Session[]
+}
+
 /** The changed files of a task, each with its diff when it is opened; loaded again when the work changes. */
-function Changes({ task }: { task: Task }) {
+function Changes({ task, sessions = [] }: Props) {
+  const viewer = useViewer(task.organizationId)
+  const { still: review, onPointerDown } = useStillWhilePressed(useReview(task, viewer))
+  const version = task.changes?.version ?? 0n
+  if (version === 0n) return <NothingYet task={task} />
+  return (
+    <ReviewContext value={review}>
+      <Reviewed task={task} sessions={sessions} userId={viewer.userId} onPointerDown={onPointerDown} />
+    </ReviewContext>
+  )
+}
+
+function Reviewed({ task, sessions, userId, onPointerDown }: Required<Props> & { userId: string; onPointerDown: () => void }) {
   const client = useFoundry()
   const { taskId } = task
   const version = task.changes?.version ?? 0n
   const [choice, choose] = useDiffChoice()
   const [shown, setShown] = useState(PAGE)
   const [merged, setMerged] = useState(false)
+  const [ofTurn, setOfTurn] = useState(false)
   const whole = merged && (task.changes?.mergedFrom.length ?? 0) > 0
-  const list = useRead(`${taskId}@${version}/${shown}${whole ? '/whole' : ''}`, async (signal) => {
+  const begun = task.newestTurn?.version ?? 0n
+  const since = ofTurn ? begun : 0n
+  const compared = useMemo(() => ({ since, whole }), [since, whole])
+  const list = useRead(`${taskId}/${since}@${version}/${shown}${whole ? '/whole' : ''}`, async (signal) => {
     const files: FileChange[] = []
     let pageToken = ''
     let changes: ListFileChangesResponse['changes']
     do {
-      const page = await client.task.listFileChanges({ taskId, pageSize: PAGE, pageToken, whole }, { signal })
+      const request = { taskId, pageSize: PAGE, pageToken, whole, sinceVersion: since }
+      const page = await client.task.listFileChanges(request, { signal })
       files.push(...page.files)
       changes = page.changes
       pageToken = page.nextPageToken
     } while (pageToken !== '' && files.length < shown)
     return { files, changes, more: pageToken !== '' }
   })
-  if (version === 0n) return <NothingYet task={task} />
-  if (list.data === undefined) {
-    if (list.error !== undefined)
-      return <ErrorState error={list.error} title="The changes could not be loaded" onRetry={list.reload} retrying={list.loading} />
-    return <ListSkeleton rows={5} label="Loading the changes" />
-  }
-  const { files, changes, more } = list.data
-  if (files.length === 0)
-    return (
-      <div>
-        <Notices changes={task.changes} />
-        <EmptyState icon={IconFileDiff} title="No files changed" level={3}>
-          The work has no differences from its base commit.
-        </EmptyState>
-      </div>
-    )
+  const panel = useRef<HTMLDivElement>(null)
+  const keys = useFileKeys(panel)
+  const { files, changes, more } = list.data ?? { files: none, changes: undefined, more: false }
   return (
-    <div className={classes.changes}>
+    // biome-ignore lint/a11y/noStaticElementInteractions: handles keys that bubble up from what is in it
+    <div ref={panel} className={classes.changes} onPointerDown={onPointerDown} onKeyDown={keys}>
       <Toolbar task={task} whole={whole} choice={choice} choose={choose} loading={list.loading} onReload={list.reload} />
-      {list.error !== undefined && (
+      <SendReview task={task} sessions={sessions} files={files} userId={userId} />
+      {list.error !== undefined && list.data !== undefined && (
         <ErrorState error={list.error} title="The newest changes could not be loaded" onRetry={list.reload} compact />
       )}
       {saysSomething(task.changes?.condition) && task.changes?.notSaved === undefined && (
@@ -75,25 +93,68 @@ function Changes({ task }: { task: Task }) {
           onChange={(event) => setMerged(event.currentTarget.checked)}
         />
       )}
-      <ul className={classes.files} aria-label="Changed files">
-        {files.map((file, at) => (
-          <ChangedFile
-            key={`${whole ? 'whole ' : ''}${file.path}`}
-            taskId={taskId}
-            whole={whole}
-            file={file}
-            version={changes?.version ?? version}
-            choice={choice}
-            startsOpen={at === 0 && files.length <= 8 && Number(file.patchSize) < 32 * 1024}
-          />
-        ))}
-      </ul>
+      {begun > 0n && (
+        <Checkbox
+          size="xs"
+          className={classes.merged}
+          label="Since last turn"
+          description={ofTurn ? `What changed since version ${begun}, with which the last turn began` : undefined}
+          checked={ofTurn}
+          onChange={(event) => setOfTurn(event.currentTarget.checked)}
+        />
+      )}
+      {list.data === undefined && list.error !== undefined && (
+        <ErrorState error={list.error} title="The changes could not be loaded" onRetry={list.reload} retrying={list.loading} />
+      )}
+      {list.data === undefined && list.error === undefined && <ListSkeleton rows={5} label="Loading the changes" />}
+      {list.data !== undefined && files.length === 0 && (
+        <EmptyState icon={IconFileDiff} title="No files changed" level={3}>
+          {since > 0n ? 'Nothing has changed since the last turn began.' : 'The work has no differences from its base commit.'}
+        </EmptyState>
+      )}
+      <Elsewhere files={files} complete={list.data !== undefined && !more} />
+      {files.length > 0 && (
+        <ul className={classes.files} aria-label="Changed files">
+          {files.map((file, at) => (
+            <ChangedFile
+              key={`${whole ? 'whole ' : ''}${since} ${file.path}`}
+              taskId={taskId}
+              compared={compared}
+              file={file}
+              version={changes?.version ?? version}
+              choice={choice}
+              startsOpen={at === 0 && files.length <= 8 && Number(file.patchSize) < 32 * 1024}
+            />
+          ))}
+        </ul>
+      )}
       {more && (
         <Button variant="default" m="sm" loading={list.loading} onClick={() => setShown(shown + PAGE)}>
           Show more files
         </Button>
       )}
     </div>
+  )
+}
+
+const none: readonly FileChange[] = []
+
+/** Comments on files that are not listed, which are sent too. */
+function Elsewhere({ files, complete }: { files: readonly FileChange[]; complete: boolean }) {
+  const { comments } = useReviewHere()
+  if (!complete) return null
+  const listed = new Set(files.map((file) => file.path))
+  const elsewhere = comments.filter((it) => !listed.has(it.comment.path))
+  if (elsewhere.length === 0) return null
+  return (
+    <section aria-label="Comments on files that are not listed">
+      {elsewhere.map((placed) => (
+        <div key={placed.comment.commentId}>
+          <InertLine text={placed.comment.path} className={classes.elsewhere} />
+          <CommentView placed={placed} apart />
+        </div>
+      ))}
+    </section>
   )
 }
 

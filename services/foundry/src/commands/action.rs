@@ -1,0 +1,242 @@
+//! `foundry repo restack|rebase|reparent|register|sync|undo`: actions on branches of a remote.
+
+use std::process::ExitCode;
+
+use foundry_core::counted;
+use foundry_proto::repo::v1::{
+    Job, JobBranch, JobBranchState, JobKind, JobState, RunRepositoryActionRequest, UndoJobRequest,
+};
+use foundry_proto::task::v1::CreateTaskRequest;
+
+use crate::cli::Output;
+use crate::cli::action::Action;
+use crate::client::{Gateway, request_id};
+use crate::commands::{follow, losing, publish, repo};
+use crate::failure::Failure;
+use crate::output;
+
+/// Runs one action: plan, consent, push.
+///
+/// # Errors
+/// When the action is refused or fails, or the user does not want it.
+pub async fn run(gateway: &Gateway, output: Output, action: Action) -> Result<ExitCode, Failure> {
+    let (kind, branch, parent, how) = match action {
+        Action::Undo { job_id, plan, yes } => return undo(gateway, output, job_id, plan, yes).await,
+        Action::Sync { repository } => {
+            return at_once(gateway, output, JobKind::SyncRepo, repository.as_deref(), Default::default())
+                .await;
+        }
+        Action::Register { branch, parent, repo } => {
+            let kind = JobKind::RegisterExistingBranch;
+            return at_once(gateway, output, kind, repo.as_deref(), (branch, parent)).await;
+        }
+        Action::Restack { branch: Some(branch), how } => {
+            (JobKind::RestackSubtree, branch, String::new(), how)
+        }
+        Action::Restack { branch: None, how } => (JobKind::RestackRepo, String::new(), String::new(), how),
+        Action::Rebase { branch, onto, how } => (JobKind::RebaseBranch, branch, onto, how),
+        Action::Reparent { branch, parent, how } => (JobKind::ReparentBranch, branch, parent, how),
+    };
+    let mut request = request(gateway, kind, how.repo.as_deref(), (branch, parent)).await?;
+    request.drop_signatures = how.drop_signatures;
+    request.plan_only = true;
+    let planned = ran(gateway, request.clone()).await?;
+    if how.resolve && planned.branches.iter().any(|b| b.state() == JobBranchState::Conflict) {
+        return resolve(gateway, output, &planned).await;
+    }
+    if how.plan || !agreed(&planned, how.yes)? {
+        return ended(output, &planned);
+    }
+    let request = RunRepositoryActionRequest {
+        request_id: request_id(),
+        plan_only: false,
+        plan_job_id: planned.job_id,
+        ..request
+    };
+    ended(output, &ran(gateway, request).await?)
+}
+
+async fn request(
+    gateway: &Gateway,
+    kind: JobKind,
+    repository: Option<&str>,
+    (branch, parent): (String, String),
+) -> Result<RunRepositoryActionRequest, Failure> {
+    let repository_id = repo::resolve(gateway, repository).await?.repository_id;
+    let (committer_name, committer_email) = publish::author(gateway).await?;
+    Ok(RunRepositoryActionRequest {
+        request_id: request_id(),
+        repository_id,
+        kind: kind.into(),
+        branch,
+        parent,
+        committer_name,
+        committer_email,
+        ..RunRepositoryActionRequest::default()
+    })
+}
+
+/// Those that change nothing at the remote.
+async fn at_once(
+    gateway: &Gateway,
+    output: Output,
+    kind: JobKind,
+    repository: Option<&str>,
+    branches: (String, String),
+) -> Result<ExitCode, Failure> {
+    let request = request(gateway, kind, repository, branches).await?;
+    ended(output, &ran(gateway, request).await?)
+}
+
+async fn ran(gateway: &Gateway, request: RunRepositoryActionRequest) -> Result<Job, Failure> {
+    let begun = gateway.repo().run_repository_action(request).await?.into_inner().job.unwrap_or_default();
+    follow::job(gateway, &begun).await
+}
+
+async fn undo(
+    gateway: &Gateway,
+    output: Output,
+    job_id: String,
+    plan: bool,
+    yes: bool,
+) -> Result<ExitCode, Failure> {
+    let undone = async |plan_only| {
+        let request = UndoJobRequest { request_id: request_id(), job_id: job_id.clone(), plan_only };
+        let begun = gateway.repo().undo_job(request).await?.into_inner().job.unwrap_or_default();
+        follow::job(gateway, &begun).await
+    };
+    let planned = undone(true).await?;
+    if plan || !agreed(&planned, yes)? {
+        return ended(output, &planned);
+    }
+    ended(output, &undone(false).await?)
+}
+
+/// Whether there is something to push, and the user wants it.
+fn agreed(planned: &Job, yes: bool) -> Result<bool, Failure> {
+    let lines: Vec<String> =
+        planned.branches.iter().filter(|b| b.state() == JobBranchState::Planned).map(describe).collect();
+    if planned.state() != JobState::Done || lines.is_empty() {
+        return Ok(false);
+    }
+    let why = format!("this replaces {} at the remote", branches(lines.len()));
+    losing::consent_by(&lines, &why, yes, "look at the plan, then repeat the command with --yes")?;
+    Ok(true)
+}
+
+fn branches(count: usize) -> String {
+    if count == 1 { "1 branch".to_owned() } else { format!("{count} branches") }
+}
+
+/// Prints what has become of each branch; a failure when the job has failed.
+fn ended(output: Output, job: &Job) -> Result<ExitCode, Failure> {
+    output::one(output, job, |job| {
+        job.branches.iter().for_each(|b| output::line(&output::inert(&describe(b))));
+        if job.state() == JobState::Done && job.branches.iter().any(|b| b.state() == JobBranchState::Pushed) {
+            output::line(&format!("to undo it: foundry repo undo {}", job.job_id));
+        }
+    })?;
+    publish::failure(job).map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// What becomes of a branch, in one line.
+pub fn describe(branch: &JobBranch) -> String {
+    let short = |commit: &str| commit.get(..12).unwrap_or(commit).to_owned();
+    let name = &branch.branch;
+    let note = if branch.note.is_empty() { String::new() } else { format!("; {}", branch.note) };
+    match branch.state() {
+        JobBranchState::Planned | JobBranchState::Pushed => {
+            let onto =
+                if branch.parent.is_empty() { String::new() } else { format!(" on {}", branch.parent) };
+            let made = match branch.commit_count {
+                0 => String::new(),
+                count => format!(", {} made again", counted(count, "commit")),
+            };
+            let (old, new) = (short(&branch.old_commit), short(&branch.new_commit));
+            format!("{name}: {old} -> {new}{onto}{made}{note}")
+        }
+        JobBranchState::Skipped => format!("{name}: stays{note}"),
+        JobBranchState::Conflict => format!(
+            "{name}: the commit {} is in conflict with {} in {}",
+            short(&branch.conflict_commit),
+            branch.parent,
+            branch.conflict_files.join(", ")
+        ),
+        JobBranchState::Refused => format!("{name}: refused{note}"),
+        JobBranchState::Pending | JobBranchState::Unspecified => format!("{name}: not planned"),
+    }
+}
+
+/// Creates a task whose agent resolves the conflict of a plan.
+async fn resolve(gateway: &Gateway, output: Output, planned: &Job) -> Result<ExitCode, Failure> {
+    let Some(branch) = planned.branches.iter().find(|b| b.state() == JobBranchState::Conflict) else {
+        return ended(output, planned);
+    };
+    let below = planned.branches.iter().find(|b| b.branch == branch.parent);
+    if let Some(below) = below.filter(|b| b.state() == JobBranchState::Planned) {
+        let text = format!("{} is in conflict with {} as that will be", branch.branch, below.branch);
+        let next = format!("bring what is below it there first: `foundry repo rebase {}`", below.branch);
+        return Err(Failure::new(output::inert(&text)).next(output::inert(&next)));
+    }
+    let request = CreateTaskRequest {
+        request_id: request_id(),
+        organization_id: planned.organization_id.clone(),
+        repository_id: planned.repository_id.clone(),
+        base_branch: branch.branch.clone(),
+        title: format!("Resolve conflicts of {}", branch.branch),
+        prompt: prompt(branch),
+        ..CreateTaskRequest::default()
+    };
+    let task = gateway.task().create_task(request).await?.into_inner().task.unwrap_or_default();
+    output::one(output, &task, |task| {
+        output::line(&format!("{}  resolves the conflict", task.task_id));
+        let publish = format!("foundry task publish {} --to {} --force", task.task_id, branch.branch);
+        output::line(&output::inert(&format!("when it is done: {publish}")));
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn prompt(branch: &JobBranch) -> String {
+    format!(
+        "The branch {0} cannot be brought onto {1}: its commit {2} is in conflict with it in these files:\n{3}\n\n\
+         You are on a branch that starts at {0}. Run `git fetch origin`, then `git rebase origin/{1}`. Resolve the conflicts \
+         so that what both sides want is kept, go on until the rebase has ended, and check the result. Do not push.",
+        branch.branch,
+        branch.parent,
+        branch.conflict_commit,
+        branch.conflict_files.iter().map(|f| format!("- {f}")).collect::<Vec<_>>().join("\n")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_of_a_branch_is_said_in_one_line() {
+        let of = |state: JobBranchState| JobBranch {
+            branch: "s4".into(),
+            state: state.into(),
+            parent: "s3".into(),
+            old_commit: "a".repeat(40),
+            new_commit: "b".repeat(40),
+            commit_count: 2,
+            conflict_commit: "c".repeat(40),
+            conflict_files: vec!["x".into(), "y".into()],
+            note: "it is merged into main".into(),
+            ..JobBranch::default()
+        };
+        for (state, line) in [
+            (
+                JobBranchState::Pushed,
+                "s4: aaaaaaaaaaaa -> bbbbbbbbbbbb on s3, 2 commits made again; it is merged into main",
+            ),
+            (JobBranchState::Skipped, "s4: stays; it is merged into main"),
+            (JobBranchState::Conflict, "s4: the commit cccccccccccc is in conflict with s3 in x, y"),
+            (JobBranchState::Pending, "s4: not planned"),
+        ] {
+            assert_eq!(describe(&of(state)), line);
+        }
+        assert!(prompt(&of(JobBranchState::Conflict)).contains("- x\n- y\n"));
+    }
+}

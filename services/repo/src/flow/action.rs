@@ -1,0 +1,228 @@
+//! Performs actions on branches of a remote: all commits are made in the mirror first, then all branches are pushed at once,
+//! each with a lease on where it was found.
+
+mod plan;
+mod push;
+mod record;
+mod stack;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use foundry_core::{Env, Error, JobId, Result};
+use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
+use foundry_git::{GitError, GitErrorKind, Mirror, MirrorLimits};
+use foundry_proto::common::v1::Condition;
+use foundry_proto::repo::v1::ActionSettings;
+use foundry_store::{Scope, Value, WriteSet};
+
+use crate::broker::{self, Remote};
+use crate::context::Context;
+use crate::domain::job::{self, Action, Job, Kind, State};
+use crate::domain::publishing;
+use crate::domain::repository::{self, Repository};
+use crate::flow::turn;
+use crate::store::{jobs, repositories};
+
+/// Key and subject are the job's id.
+pub static ACTION: Flow<Context> = Flow::new(
+    "repository_action",
+    &[
+        Stage::new(QUEUED, Duration::from_secs(60), RETRY, |cx, flow| stage(await_turn(cx, flow))),
+        Stage::new(PLANNING, Duration::from_secs(15 * 60), RETRY, |cx, flow| stage(plan::plan(cx, flow))),
+        Stage::new(PUSHING, Duration::from_secs(15 * 60), RETRY, |cx, flow| stage(push::push(cx, flow))),
+        Stage::new(RECORDING, Duration::from_secs(2 * 60), RECORD, |cx, flow| {
+            stage(record::record(cx, flow))
+        }),
+    ],
+)
+// Most of them wait for a remote, some for a processor.
+.concurrency(4);
+
+const QUEUED: &str = "queued";
+const PLANNING: &str = "planning";
+const PUSHING: &str = "pushing";
+const RECORDING: &str = "recording";
+
+/// A remote that hangs for ever ends the job within an hour and a half.
+const RETRY: Retry =
+    Retry { initial: Duration::from_secs(2), factor: 2, max_delay: Duration::from_secs(60), budget: 5 };
+/// What has been pushed is recorded.
+const RECORD: Retry =
+    Retry { initial: Duration::from_millis(250), factor: 2, max_delay: Duration::from_secs(60), budget: 30 };
+
+/// What a stage works with.
+struct Loaded {
+    job: Job,
+    action: Action,
+    settings: ActionSettings,
+    repository: Repository,
+    mirror: Mirror,
+}
+
+impl Loaded {
+    /// Whether the action changes nothing at the remote, by its kind or because it was asked to stop.
+    fn only_reads(&self) -> bool {
+        self.settings.plan_only || matches!(self.action, Action::SyncRepo | Action::RegisterExistingBranch)
+    }
+
+    /// A write set with the job's branches as they are now.
+    fn recorded(&self) -> WriteSet {
+        let mut ws = WriteSet::new();
+        let rev = ws.scope(Scope::organization(&self.job.organization_id));
+        jobs::set_branches(&mut ws, rev, &self.job);
+        ws
+    }
+}
+
+/// How the stage ends instead when the job or the repository is gone or going.
+async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<Loaded, Outcome>> {
+    let id: JobId = flow.subject_id().parse()?;
+    let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Err(Outcome::done())) };
+    let Kind::Action(action, settings) = job.kind.clone() else {
+        return Err(Error::internal(format!("{id} is no action")));
+    };
+    let repository = repositories::find(&cx.store, &job.repository_id).await?;
+    let Some(repository) = repository.filter(|r| r.state != repository::State::Deleting) else {
+        return Ok(Err(Outcome::fail("REPOSITORY_REMOVED", "the repository is being removed")));
+    };
+    let path = cx.mirror_path(&job.repository_id);
+    let mirror = Mirror::open(&cx.git, path, MirrorLimits::default()).await?;
+    Ok(Ok(Loaded { job, action, settings, repository, mirror }))
+}
+
+/// Waits for earlier jobs on branches of the stack, and for those of the organization if they are many.
+async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
+    let id: JobId = flow.subject_id().parse()?;
+    let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
+    Ok(turn::wait(cx, &job).await?.unwrap_or_else(Outcome::done))
+}
+
+fn stopped() -> Outcome {
+    Outcome::retry("STOPPED", "the job was stopped")
+}
+
+/// Why an attempt has no result.
+#[derive(Debug)]
+enum Failed {
+    Git(GitError),
+    Other(Error),
+    /// It is not to be tried again.
+    Refused(&'static str, String),
+}
+
+fn refused(reason: &'static str, text: impl Into<String>) -> Failed {
+    Failed::Refused(reason, text.into())
+}
+
+impl From<GitError> for Failed {
+    fn from(e: GitError) -> Self {
+        Self::Git(e)
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(e: Error) -> Self {
+        Self::Other(e)
+    }
+}
+
+/// An attempt that failed, with what it has shown of the credential; `ws` has what is known of the branches.
+async fn failed(cx: &Context, remote: &Remote, e: Failed, mut ws: WriteSet) -> Result<Outcome> {
+    let e = match e {
+        Failed::Refused(reason, text) => return Ok(Outcome::fail(reason, text).recording(ws)),
+        Failed::Other(e) => return Ok(Outcome::retry(e.reason(), e.message())),
+        Failed::Git(e) => e,
+    };
+    tracing::warn!(reason = e.reason(), stderr = e.stderr(), "an action on branches failed");
+    if e.retryable() || e.kind() == GitErrorKind::Failed {
+        return Ok(Outcome::retry(e.reason(), e.message()));
+    }
+    remote.learned(cx, &mut ws, Err(&e)).await?;
+    Ok(Outcome::fail(e.reason(), e.message()).recording(ws))
+}
+
+/// Projects the state of an action to the job's row, and lets the next job on its branches go on.
+pub struct Shown(pub Env);
+
+impl Projection for Shown {
+    fn project(&self, flow: &FlowStatus) -> WriteSet {
+        let mut ws = WriteSet::new();
+        let Some(organization) = &flow.organization_id else { return ws };
+        let state = match flow.transition {
+            Some(Transition::Done) => State::Done,
+            Some(Transition::Failed) => State::Failed,
+            Some(Transition::Cancelled) => State::Cancelled,
+            _ if flow.stage == QUEUED => State::Queued,
+            _ => State::Running,
+        };
+        let rev = ws.scope(Scope::organization(organization));
+        let end = if state.is_finished() { flow.status_time.into() } else { Value::Null };
+        jobs::set_state(&mut ws, rev, &flow.subject_id, state, &condition(state, flow), end);
+        if state.is_finished() {
+            foundry_flow::signal(&mut ws, &self.0, &job::ended(&flow.subject_id));
+        }
+        if state.is_finished() || flow.transition == Some(Transition::Retrying) {
+            foundry_flow::signal(&mut ws, &self.0, &job::turn_of_organization(organization.as_str()));
+        }
+        ws
+    }
+}
+
+fn condition(state: State, flow: &FlowStatus) -> Condition {
+    let mut condition = foundry_flow::condition(&ACTION, flow);
+    match state {
+        State::Failed => {
+            let next = broker::next_action(&flow.reason).or_else(|| next_action(&flow.reason));
+            next.unwrap_or_else(|| publishing::next_action(&flow.reason))
+                .clone_into(&mut condition.next_action);
+            let is_refused = next.is_some() || publishing::is_refusal(&flow.reason);
+            if flow.stage == RECORDING || (flow.stage == PUSHING && !is_refused) {
+                condition.message.push_str("; the remote may have the new commits");
+                REFRESH.clone_into(&mut condition.next_action);
+            }
+        }
+        State::Cancelled => {
+            "CANCELLED".clone_into(&mut condition.reason);
+            let (message, next) = match flow.stage.as_str() {
+                PUSHING | RECORDING => {
+                    ("cancelled during the push: the remote may have the new commits", REFRESH)
+                }
+                _ => ("cancelled before anything was pushed", ""),
+            };
+            message.clone_into(&mut condition.message);
+            next.clone_into(&mut condition.next_action);
+        }
+        State::Queued if flow.wait_key.is_some() => {
+            "an earlier job".clone_into(&mut condition.waiting_on);
+            "none needed: it begins by itself".clone_into(&mut condition.next_action);
+        }
+        State::Done => condition = Condition { since_time: condition.since_time, ..Condition::default() },
+        _ => {}
+    }
+    condition
+}
+
+/// What a user can do when a push may have arrived.
+const REFRESH: &str = "refresh the repository, and look at where the branches are";
+
+/// What can be done about the refusals of actions; none for those of publications.
+fn next_action(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "RESTACK_CONFLICT" => {
+            "rebase the branch by hand or hand it to an agent (`--resolve`), push it, then run the action again"
+        }
+        "BRANCH_MOVED" => "refresh the repository, look at what was pushed, then run the action again",
+        "PLAN_OUTDATED" => "look at a new plan, then run the action again",
+        "COMMITS_SIGNED" => "rebase and sign the commits by hand, or allow the signatures to be dropped",
+        "BRANCH_NOT_AT_REMOTE" | "PARENT_NOT_AT_REMOTE" => {
+            "refresh the repository, and choose a branch that is there"
+        }
+        "STACK_CIRCLE" => "choose a parent that does not stand on the branch",
+        "TOO_MANY_BRANCHES" => "run the action on one stack after another",
+        "TIP_NOT_KEPT" => "fetch the branch from a clone that still has the commit, and push it by hand",
+        "BRANCH_UNRELATED" | "GIT_TOO_LARGE" => "rebase the branch by hand",
+        _ => return None,
+    })
+}

@@ -1,0 +1,96 @@
+//! Makes mirror, branches, works and parents know what the remote has.
+
+use foundry_core::Result;
+use foundry_flow::{Outcome, StageContext};
+use foundry_git::{BranchName, CommitId, CommitSummary};
+use foundry_proto::common::v1::Publication;
+use foundry_proto::repo::v1::JobBranchState;
+use foundry_store::{Scope, WriteSet};
+
+use super::{Loaded, load};
+use crate::context::Context;
+use crate::domain::job::Action;
+use crate::flow::{publish, sync};
+use crate::store::branch_parents::{self, Source};
+use crate::store::branches::{self, BranchRow};
+use crate::store::works;
+
+/// The stage.
+pub async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
+    let loaded = match load(cx, flow).await? {
+        Ok(loaded) => loaded,
+        Err(ended) => return Ok(ended),
+    };
+    if loaded.settings.plan_only {
+        return Ok(Outcome::done());
+    }
+    let mut ws = WriteSet::new();
+    arrived(cx, flow, &loaded, &mut ws).await?;
+    Ok(Outcome::done().recording(ws))
+}
+
+/// Adds what the remote has since the job, and has the repository synchronized.
+///
+/// # Errors
+/// When git or the database fails.
+pub async fn arrived(cx: &Context, flow: &StageContext, loaded: &Loaded, ws: &mut WriteSet) -> Result<()> {
+    let Loaded { job, repository, mirror, .. } = loaded;
+    let mut moved = Vec::new();
+    for branch in &job.branches {
+        let commit = match (branch.state(), loaded.action) {
+            (JobBranchState::Pushed, _) => &branch.new_commit,
+            (_, Action::RegisterExistingBranch) => &branch.old_commit,
+            _ => continue,
+        };
+        moved.push((BranchName::parse(&branch.branch)?, CommitId::parse(commit)?));
+    }
+    mirror.record_branches(&moved).await?;
+    let commits: Vec<CommitId> = moved.iter().map(|(_, commit)| commit.clone()).collect();
+    let summaries = mirror.summaries(&commits).await?;
+    for (branch, commit) in &moved {
+        let CommitSummary { subject, time, .. } = summaries.get(commit).cloned().unwrap_or_default();
+        let row =
+            BranchRow { name: branch.to_string(), commit_id: commit.to_string(), commit_time: time, subject };
+        branches::put(ws, &repository.repository_id, &row);
+    }
+    parents(cx, loaded, ws).await?;
+    publications(cx, loaded, ws).await?;
+    let on_behalf = (flow.flow().user_id.as_str(), flow.traceparent());
+    sync::schedule(cx, ws, repository, on_behalf).await
+}
+
+/// The parent that the request gives to its branch; and for branches that have been given one, the new one.
+async fn parents(cx: &Context, loaded: &Loaded, ws: &mut WriteSet) -> Result<()> {
+    let id = &loaded.repository.repository_id;
+    let given = branch_parents::all(&cx.store, id).await?;
+    let is_requested = |name: &str| name == loaded.settings.branch && !loaded.settings.parent.is_empty();
+    for branch in loaded.job.branches.iter().filter(|b| !b.parent.is_empty()) {
+        let is_known = given.get(&branch.branch).is_some_and(|parent| *parent != branch.parent);
+        if is_requested(&branch.branch) || (is_known && branch.state() == JobBranchState::Pushed) {
+            branch_parents::put(ws, id, &branch.branch, &branch.parent, Source::User);
+        }
+    }
+    Ok(())
+}
+
+/// Where works were published, the branches have other commits of the same changes now: later work continues these.
+async fn publications(cx: &Context, loaded: &Loaded, ws: &mut WriteSet) -> Result<()> {
+    let rev = ws.scope(Scope::organization(&loaded.job.organization_id));
+    for mut work in works::published(&cx.store, &loaded.repository.repository_id).await? {
+        let Some(publication) = work.publication.clone() else { continue };
+        let moved = loaded.job.branches.iter().find(|b| {
+            b.state() == JobBranchState::Pushed
+                && b.branch == publication.branch
+                && b.old_commit == publication.commit
+        });
+        let Some(moved) = moved else { continue };
+        let mut publication = Publication { commit: moved.new_commit.clone(), ..publication };
+        let head = work.readable_commit()?;
+        if let Ok(count) = publish::commits_since(&loaded.mirror, Some(&publication), &head).await {
+            publication.commits_since = count;
+        }
+        work.publication = Some(publication);
+        works::save(ws, rev, &work);
+    }
+    Ok(())
+}

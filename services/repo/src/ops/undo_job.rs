@@ -1,0 +1,89 @@
+//! Starts a job that brings the branches of another job back.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, Result};
+use foundry_proto::common::v1::Role;
+use foundry_proto::repo::v1::{ActionSettings, JobBranchState, UndoJobRequest, UndoJobResponse};
+use foundry_service::{RequestKey, audit, with_detail};
+use foundry_store::{Scope, WriteSet};
+
+use crate::context::Context;
+use crate::domain::job::{Action, Job, Kind, State, unplanned};
+use crate::flow::action::ACTION;
+use crate::ops::new_job::{NewJob, begin};
+use crate::store::repositories;
+
+/// Writes the job; whether somebody has pushed since is decided when it runs.
+///
+/// # Errors
+/// `NOT_FOUND`; `FAILED_PRECONDITION` `JOB_NOT_UNDOABLE` for a job that runs, is no action, or has changed nothing.
+pub async fn undo_job(cx: &Context, caller: &Caller, request: UndoJobRequest) -> Result<UndoJobResponse> {
+    let found = cx.job(caller, &request.job_id, Role::Member).await?;
+    let organization = found.organization_id.clone();
+    let key = RequestKey::new(organization.as_str(), caller, "UndoJob", &request.request_id, &request)?;
+    if let Some((answer, rev)) = key.first_answer::<UndoJobResponse>(&cx.store).await? {
+        return Ok(UndoJobResponse { rev, ..answer });
+    }
+    let scope = Scope::organization(&organization);
+    let decided = cx
+        .store
+        .retry_on_conflict(|| async {
+            let (mut ws, answer) = decide(cx, caller, &request).await?;
+            key.remember_create(&mut ws, &answer);
+            Ok((ws, answer))
+        })
+        .await;
+    let (answer, rev) = key.settle(&cx.store, Some(&scope), decided).await?;
+    Ok(UndoJobResponse { rev, ..answer })
+}
+
+async fn decide(
+    cx: &Context,
+    caller: &Caller,
+    request: &UndoJobRequest,
+) -> Result<(WriteSet, UndoJobResponse)> {
+    let undone = cx.job(caller, &request.job_id, Role::Member).await?;
+    let repository = repositories::find(&cx.store, &undone.repository_id).await?;
+    let repository = repository.ok_or_else(|| Error::not_found("job", &request.job_id))?;
+    repository.require_mirror()?;
+    let Kind::Action(_, before) = &undone.kind else {
+        return Err(not_undoable(&undone, "it is no action on branches"));
+    };
+    if !undone.state.is_finished() {
+        return Err(not_undoable(&undone, "it has not ended").next_action("wait for its end, or cancel it"));
+    }
+    let pushed: Vec<&str> = undone
+        .branches
+        .iter()
+        .filter(|b| b.state() == JobBranchState::Pushed)
+        .map(|b| b.branch.as_str())
+        .collect();
+    if pushed.is_empty() {
+        return Err(not_undoable(&undone, "it has changed no branch at the remote"));
+    }
+    let settings = ActionSettings {
+        plan_only: request.plan_only,
+        undone_job_id: undone.job_id.to_string(),
+        committer_name: before.committer_name.clone(),
+        committer_email: before.committer_email.clone(),
+        ..ActionSettings::default()
+    };
+    let new = NewJob {
+        kind: Kind::Action(Action::Undo, settings),
+        task_id: None,
+        branches: pushed.into_iter().map(unplanned).collect(),
+        others: Vec::new(),
+    };
+    let mut ws = WriteSet::new();
+    let job = begin(cx, caller, &mut ws, &repository, (new, &ACTION)).await?;
+    let record =
+        audit(&job.organization_id, caller, "", "job.undo", job.job_id.as_str(), &request.request_id);
+    ws.audit(with_detail(record, serde_json::json!({ "undone": undone.job_id.as_str() })));
+    Ok((ws, UndoJobResponse { job: Some(job.to_proto()), rev: 0 }))
+}
+
+fn not_undoable(job: &Job, why: &str) -> Error {
+    let state = if job.state == State::Done { "" } else { "the job did not succeed; " };
+    let text = format!("the job cannot be undone: {state}{why}");
+    Error::precondition("JOB_NOT_UNDOABLE", job.job_id.as_str(), text)
+}

@@ -1,0 +1,45 @@
+//! Table `branch_parents`: the parents that users have given to branches, and those that git-spice has recorded. A row stays
+//! when its branch is gone, for one of the same name, and goes with the repository.
+
+use std::collections::HashMap;
+
+use foundry_core::{RepositoryId, Result};
+use foundry_store::{Reader, Table, WriteSet};
+
+pub const BRANCH_PARENTS: Table = Table::new(
+    "branch_parents",
+    &["repository_id", "branch", "parent", "source"],
+    &["repository_id", "branch"],
+);
+
+/// Who has said it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A user of Foundry.
+    User,
+    /// The data of git-spice at the remote.
+    Spice,
+}
+
+/// The parents by the names of their branches.
+pub async fn all(from: &impl Reader, repository: &RepositoryId) -> Result<HashMap<String, String>> {
+    let sql = "SELECT branch, parent FROM branch_parents WHERE repository_id = $1";
+    let rows = from.query(sql, &[repository.as_str().into()]).await?;
+    rows.iter().map(|row| Ok((row.text("branch")?.to_owned(), row.text("parent")?.to_owned()))).collect()
+}
+
+/// The branches whose parents a user has given: no import replaces those.
+pub async fn given_by_users(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<String>> {
+    let sql = "SELECT branch FROM branch_parents WHERE repository_id = $1 AND source = 'user'";
+    let rows = from.query(sql, &[repository.as_str().into()]).await?;
+    rows.iter().map(|row| Ok(row.text("branch")?.to_owned())).collect()
+}
+
+/// Gives a branch a parent.
+pub fn put(ws: &mut WriteSet, repository: &RepositoryId, branch: &str, parent: &str, source: Source) {
+    let source = match source {
+        Source::User => "user",
+        Source::Spice => "spice",
+    };
+    ws.upsert(&BRANCH_PARENTS, vec![repository.as_str().into(), branch.into(), parent.into(), source.into()]);
+}

@@ -1,0 +1,121 @@
+import { Button, Loader } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { JobBranchState, JobKind, JobState, type Job } from '@foundry/client/gen/foundry/repo/v1/job_pb'
+import { IconAlertTriangle, IconCircleCheck, IconCircleMinus } from '@tabler/icons-react'
+import { useLocation } from 'wouter'
+import { paths } from '../../app/paths'
+import { useCommand } from '../../state/command'
+import { ConditionLine, saysSomething } from '../../task/header/ConditionLine'
+import { counted } from '../../ui/text/size'
+import { InertLine } from '../../ui/text/Inert'
+import classes from './actions.module.css'
+import { actionText, branchText, conflictPrompt, inState, isOpen } from './words'
+
+/** An action with what becomes of each branch, its state as it is now, and what can be done about it. */
+export function ActionJob({ job, label }: { job: Job; label: string }) {
+  const conflict = job.branches.find((branch) => branch.state === JobBranchState.CONFLICT)
+  return (
+    <section className={classes.job} aria-label={label}>
+      <p className={classes.state} role="status">
+        <Mark job={job} />
+        <InertLine text={`${actionText(job)}: ${stateText(job)}`} />
+        {isOpen(job) && <Cancel job={job} />}
+        {!isOpen(job) && inState(job, JobBranchState.PUSHED) > 0 && <Undo job={job} />}
+      </p>
+      {saysSomething(job.condition) && <ConditionLine condition={job.condition} />}
+      {job.branches.length > 0 && (
+        <ul className={classes.branches} aria-label="Branches">
+          {job.branches.map((branch) => (
+            <li key={branch.branch}>
+              <InertLine text={`${branch.branch}: ${branchText(branch)}`} />
+            </li>
+          ))}
+        </ul>
+      )}
+      {conflict !== undefined && <Resolve job={job} branch={conflict} />}
+    </section>
+  )
+}
+
+function Mark({ job }: { job: Job }) {
+  if (isOpen(job)) return <Loader size={14} aria-hidden />
+  if (job.state === JobState.DONE) return <IconCircleCheck size={16} aria-hidden color="var(--fd-ok)" />
+  if (job.state === JobState.CANCELLED) return <IconCircleMinus size={16} aria-hidden />
+  return <IconAlertTriangle size={16} aria-hidden color="var(--fd-error)" />
+}
+
+function stateText(job: Job): string {
+  const pushed = inState(job, JobBranchState.PUSHED)
+  const planned = inState(job, JobBranchState.PLANNED)
+  switch (job.state) {
+    case JobState.QUEUED:
+      return 'queued'
+    case JobState.RUNNING:
+      return planned > 0 ? 'pushing' : 'planning'
+    case JobState.DONE:
+      if (pushed > 0) return `${counted(pushed, 'branch', 'branches')} pushed`
+      return planned > 0 ? `a plan for ${counted(planned, 'branch', 'branches')}` : 'nothing to do'
+    case JobState.CANCELLED:
+      return 'cancelled'
+    default:
+      return pushed > 0 ? `failed after ${counted(pushed, 'branch', 'branches')}` : 'nothing was changed'
+  }
+}
+
+function Cancel({ job }: { job: Job }) {
+  const client = useFoundry()
+  const { jobId } = job
+  const cancel = useCommand('The job was not cancelled', (requestId: string) => client.repo.cancelJob({ requestId, jobId }), true)
+  return (
+    <Button size="compact-xs" variant="default" loading={cancel.busy} onClick={() => void cancel.run()}>
+      Cancel job
+    </Button>
+  )
+}
+
+function Undo({ job }: { job: Job }) {
+  const client = useFoundry()
+  const { jobId, kind } = job
+  const undo = useCommand('The job was not undone', (requestId: string) => client.repo.undoJob({ requestId, jobId }), true)
+  return (
+    <Button size="compact-xs" variant="default" loading={undo.busy} onClick={() => void undo.run()}>
+      {kind === JobKind.UNDO ? 'Do it again' : 'Undo'}
+    </Button>
+  )
+}
+
+function Resolve({ job, branch }: { job: Job; branch: Job['branches'][number] }) {
+  const client = useFoundry()
+  const [, navigate] = useLocation()
+  const { organizationId, repositoryId } = job
+  const create = useCommand(
+    'The task was not created',
+    (requestId: string) =>
+      client.task.createTask({
+        requestId,
+        organizationId,
+        repositoryId,
+        baseBranch: branch.branch,
+        title: `Resolve conflicts of ${branch.branch}`,
+        prompt: conflictPrompt(branch),
+      }),
+    true,
+  )
+  const below = job.branches.find((it) => it.branch === branch.parent)
+  if (below?.state === JobBranchState.PLANNED) {
+    return (
+      <p className="fd-muted">
+        <InertLine text={`To have an agent resolve it, rebase ${below.branch} first.`} />
+      </p>
+    )
+  }
+  const run = async () => {
+    const made = await create.run()
+    if (made?.task !== undefined) navigate(paths.task(organizationId, made.task.taskId))
+  }
+  return (
+    <Button size="compact-sm" variant="default" loading={create.busy} onClick={() => void run()}>
+      Have an agent resolve it
+    </Button>
+  )
+}

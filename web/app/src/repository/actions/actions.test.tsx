@@ -1,0 +1,122 @@
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import { topics } from '@foundry/client'
+import { FoundryProvider } from '@foundry/client/react'
+import { JobBranchState, JobItemSchema, JobKind, JobState, type JobItem, type JobSchema } from '@foundry/client/gen/foundry/repo/v1/job_pb'
+import { BranchOverviewSchema, RepositorySchema } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
+import { MantineProvider } from '@mantine/core'
+import { act, fireEvent, render, screen, waitFor, within } from '@testing-library/react'
+import { expect, test, vi } from 'vitest'
+import { FakeFoundry, shellItems } from '../../test/fakeFoundry'
+import ActionForm from './ActionForm'
+import { branchText } from './words'
+
+const commit = (digit: string) => digit.repeat(40)
+const repository = create(RepositorySchema, { repositoryId: 'repo_1', organizationId: 'org_1', defaultBranch: 'main' })
+const branches = ['main', 's1', 's2'].map((name) => create(BranchOverviewSchema, { name }))
+
+function aJob(jobId: string, rest: MessageInitShape<typeof JobSchema>): [string, JobItem] {
+  const job = { jobId, organizationId: 'org_1', repositoryId: 'repo_1', createTime: timestampFromMs(1_000), ...rest }
+  return [`job/${jobId}`, create(JobItemSchema, { item: { case: 'job', value: job } })]
+}
+
+function open(branch: string) {
+  let made = 0
+  const fake = new FakeFoundry({
+    repo: {
+      runRepositoryAction: () => {
+        made += 1
+        return { job: { jobId: `job_${made}` } }
+      },
+      undoJob: () => ({}),
+    },
+    task: { createTask: () => ({ task: { taskId: 'task_9' } }) },
+  })
+  fake.show(topics.appShell(), shellItems([{ id: 'org_1', name: 'acme', role: 2 }]))
+  const show = (...jobs: [string, JobItem][]) => act(() => fake.show(topics.jobs('org_1', 'repo_1'), jobs))
+  fake.show(topics.jobs('org_1', 'repo_1'), [])
+  render(
+    <MantineProvider env="test">
+      <FoundryProvider client={fake.client}>
+        <ActionForm repository={repository} branches={branches} branch={branch} onClose={vi.fn()} />
+      </FoundryProvider>
+    </MantineProvider>,
+  )
+  const asked = (method: string) => fake.made.filter((it) => it.method === method).map((it) => it.request as Record<string, unknown>)
+  return { show, asked }
+}
+
+const press = (name: string) => fireEvent.click(screen.getByRole('button', { name }))
+
+const planned = (more: object = {}) => ({
+  branch: 's1',
+  state: JobBranchState.PLANNED,
+  oldCommit: commit('a'),
+  newCommit: commit('b'),
+  parent: 'main',
+  commitCount: 2n,
+  ...more,
+})
+
+test('a plan is shown before it is pushed, and the push is of that plan', async () => {
+  const { show, asked } = open('s1')
+  press('Show plan')
+  await waitFor(() => expect(asked('runRepositoryAction')).toHaveLength(1))
+  expect(asked('runRepositoryAction')[0]).toMatchObject({ kind: JobKind.RESTACK_SUBTREE, branch: 's1', planOnly: true, planJobId: '' })
+  const action = { branch: 's1', planOnly: true }
+  const plan = aJob('job_1', { kind: JobKind.RESTACK_SUBTREE, state: JobState.DONE, action, branches: [planned()] })
+  show(plan)
+  const shown = await screen.findByRole('region', { name: 'Plan' })
+  expect(shown.textContent).toContain('Restack s1: a plan for 1 branch')
+  expect(shown.textContent).toContain('s1: aaaaaaaaaaaa → bbbbbbbbbbbb, on main, 2 commits made again')
+  press('Push 1 branch')
+  await waitFor(() => expect(asked('runRepositoryAction')).toHaveLength(2))
+  expect(asked('runRepositoryAction')[1]).toMatchObject({ planOnly: false, planJobId: 'job_1' })
+  const pushed = [planned({ state: JobBranchState.PUSHED })]
+  show(plan, aJob('job_2', { kind: JobKind.RESTACK_SUBTREE, state: JobState.DONE, action: { branch: 's1' }, branches: pushed }))
+  const done = await screen.findByRole('region', { name: 'Action' })
+  fireEvent.click(within(done).getByRole('button', { name: 'Undo' }))
+  await waitFor(() => expect(asked('undoJob')[0]).toMatchObject({ jobId: 'job_2' }))
+})
+
+test('another action is another plan, with a new parent where one is needed', async () => {
+  const { show, asked } = open('s2')
+  press('Show plan')
+  await waitFor(() => expect(asked('runRepositoryAction')).toHaveLength(1))
+  show(aJob('job_1', { state: JobState.DONE, action: { branch: 's2', planOnly: true }, branches: [planned({ branch: 's2' })] }))
+  expect(await screen.findByRole('button', { name: 'Push 1 branch' })).toBeTruthy()
+  fireEvent.change(screen.getByLabelText('Action'), { target: { value: String(JobKind.REPARENT_BRANCH) } })
+  expect(screen.queryByRole('button', { name: 'Push 1 branch' })).toBeNull()
+  fireEvent.change(screen.getByLabelText('New parent'), { target: { value: 's1' } })
+  press('Show plan')
+  await waitFor(() => expect(asked('runRepositoryAction')).toHaveLength(2))
+  expect(asked('runRepositoryAction')[1]).toMatchObject({ kind: JobKind.REPARENT_BRANCH, branch: 's2', parent: 's1' })
+})
+
+test('a conflict names its files and can be handed to an agent', async () => {
+  const { show, asked } = open('')
+  const conflict = planned({
+    branch: 's1\u202e',
+    state: JobBranchState.CONFLICT,
+    conflictCommit: commit('c'),
+    conflictFiles: ['a.txt', 'b.txt'],
+  })
+  const condition = { reason: 'RESTACK_CONFLICT', message: 's1 is in conflict', nextAction: 'resolve it' }
+  show(aJob('job_7', { kind: JobKind.RESTACK_REPO, state: JobState.FAILED, action: {}, condition, branches: [conflict] }))
+  const earlier = await screen.findByRole('region', { name: 'Earlier action' })
+  expect(earlier.textContent).toContain('commit cccccccccccc is in conflict with main in a.txt, b.txt')
+  expect(earlier.textContent).not.toContain('\u202e')
+  press('Have an agent resolve it')
+  await waitFor(() => expect(asked('createTask')).toHaveLength(1))
+  expect(asked('createTask')[0]?.['prompt']).toContain('- a.txt\n- b.txt')
+  press('Show plan')
+  await waitFor(() => expect(asked('runRepositoryAction')[0]).toMatchObject({ kind: JobKind.RESTACK_REPO, branch: '', parent: '' }))
+})
+
+test('each state of a branch has its words', () => {
+  const text = (state: JobBranchState, note = '') =>
+    branchText({ ...planned({ state }), note, conflictFiles: [], conflictCommit: '' } as never)
+  expect(text(JobBranchState.SKIPPED, 'it is merged into main')).toBe('stays; it is merged into main')
+  expect(text(JobBranchState.REFUSED)).toBe('refused')
+  expect(text(JobBranchState.PENDING)).toBe('not planned')
+})
