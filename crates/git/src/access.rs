@@ -145,15 +145,11 @@ impl Access {
         &self.0.origin
     }
 
-    /// Variables for git: the header is configured for the origin alone.
-    pub(crate) fn http(&self) -> Result<Vec<(&'static str, OsString)>> {
+    /// Configuration of git: the header, for the origin alone.
+    pub(crate) fn http(&self) -> Result<(String, OsString)> {
         let Kind::Http { header, .. } = &self.0.kind else { return Err(wrong_kind()) };
         let header = header.expose_str().ok_or_else(wrong_kind)?;
-        Ok(vec![
-            ("GIT_CONFIG_COUNT", "1".into()),
-            ("GIT_CONFIG_KEY_0", format!("http.{}/.extraHeader", self.0.origin).into()),
-            ("GIT_CONFIG_VALUE_0", header.into()),
-        ])
+        Ok((format!("http.{}/.extraHeader", self.0.origin), header.into()))
     }
 
     /// Variables for git: the program for ssh, with a configuration that leads to this address.
@@ -216,9 +212,9 @@ mod tests {
     #[test]
     fn the_header_is_for_one_origin_and_shown_nowhere() {
         let access = Access::basic("https://example.org", "me", &Secret::new("canary-1234"));
-        let env = access.http().unwrap();
-        assert_eq!(env[1].1, "http.https://example.org/.extraHeader");
-        assert_eq!(env[2].1, "Authorization: Basic bWU6Y2FuYXJ5LTEyMzQ=");
+        let (key, value) = access.http().unwrap();
+        assert_eq!(key, "http.https://example.org/.extraHeader");
+        assert_eq!(value, "Authorization: Basic bWU6Y2FuYXJ5LTEyMzQ=");
         assert!(!format!("{access:?}").contains("canary"));
         let echoed = "remote: Authorization: Basic bWU6Y2FuYXJ5LTEyMzQ=, canary-1234 is wrong";
         assert_eq!(access.redact(echoed), "remote: Authorization: Basic ***, *** is wrong");

@@ -69,6 +69,7 @@ impl Mirror {
 
     async fn populate(&self, dir: &Path, spec: &CloneSpec) -> Result<()> {
         self.resolve(&Revision::Commit(spec.base.clone())).await?;
+        self.check_checkout(&spec.base).await?;
         let format = if spec.base.as_str().len() == 64 { "sha256" } else { "sha1" };
         self.git()
             .command("init")
@@ -100,7 +101,11 @@ impl Mirror {
         self.configure(spec, &in_clone).await?;
         in_clone("checkout")
             .work_tree(dir)
-            .limits(RunLimits { wall: self.limits().fetch_wall, ..RunLimits::default() })
+            .limits(RunLimits {
+                wall: self.limits().fetch_wall,
+                memory: Some(self.limits().fetch_memory),
+                ..RunLimits::default()
+            })
             .config("core.bare", "false")
             .args(["--quiet", "--no-track", "--no-recurse-submodules", "-b", spec.branch.as_str()])
             .args([spec.base.as_str(), "--"])
@@ -110,6 +115,45 @@ impl Mirror {
         tokio::fs::write(dot_git.join(MARKER), text)
             .await
             .map_err(|e| GitError::io("cannot mark the clone as complete", &e))
+    }
+
+    /// Refuses a tree that would fill this host: a few objects can stand for any number of files of any size.
+    async fn check_checkout(&self, base: &CommitId) -> Result<()> {
+        let limits = *self.limits();
+        let (mut files, mut bytes, mut rest) = (0_u64, 0_u64, Vec::new());
+        let mut sink = |piece: &[u8]| {
+            rest.extend_from_slice(piece);
+            let whole = rest.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+            for line in String::from_utf8_lossy(&rest[..whole]).lines() {
+                files += 1;
+                // A submodule has none.
+                bytes = bytes.saturating_add(line.parse().unwrap_or(0));
+            }
+            rest.drain(..whole);
+            if files > limits.checkout_files {
+                let found = format!("more than {}", limits.checkout_files);
+                return Err(GitError::too_large("files of the tree", found, limits.checkout_files));
+            }
+            if bytes > limits.checkout_bytes {
+                return Err(GitError::too_large(
+                    "bytes of the files of the tree",
+                    bytes,
+                    limits.checkout_bytes,
+                ));
+            }
+            Ok(())
+        };
+        self.command("ls-tree")
+            .args(["-r", "--full-tree", "--format=%(objectsize)"])
+            .operands([base.as_str()])
+            .limits(RunLimits {
+                wall: limits.fetch_wall,
+                stdout: u64::MAX,
+                file: None,
+                memory: Some(limits.memory),
+            })
+            .stream(&mut sink)
+            .await
     }
 
     async fn configure(

@@ -32,6 +32,8 @@ const CONFIG: &[(&str, &str)] = &[
     ("filter.lfs.process", ""),
     ("filter.lfs.required", "false"),
     ("gc.auto", "0"),
+    // No remote learns who this host is in its realm of Kerberos.
+    ("http.emptyAuth", "false"),
     ("http.followRedirects", "false"),
     ("http.lowSpeedLimit", "1000"),
     ("http.lowSpeedTime", "30"),

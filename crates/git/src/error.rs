@@ -21,6 +21,8 @@ pub enum GitErrorKind {
     NotFound,
     /// The remote requires credentials or refuses the given ones.
     Auth,
+    /// The certificate of the remote host proves nothing.
+    Certificate,
     /// Objects or a bundle are damaged or hostile.
     Corrupt,
     /// The source lacks objects that it would have to fetch itself: it is a partial clone.
@@ -134,6 +136,11 @@ impl GitError {
             return Self::from_exit(what, "File too large", stderr)
                 .with_kind(GitErrorKind::TooLarge, "GIT_TOO_LARGE");
         }
+        // Without memory, git dies as it reports that.
+        if stderr.contains(DIES_DYING) {
+            return Self::from_exit(what, "out of memory", stderr)
+                .with_kind(GitErrorKind::TooLarge, "GIT_TOO_LARGE");
+        }
         // Other signals are raised by git itself, perhaps because of its input.
         let sent =
             [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP].iter().any(|s| s.as_raw() == signal);
@@ -179,6 +186,7 @@ fn summary(kind: GitErrorKind) -> &'static str {
         GitErrorKind::Protocol => ": the transport or redirect is not allowed",
         GitErrorKind::NotFound => ": not found",
         GitErrorKind::Auth => ": access denied",
+        GitErrorKind::Certificate => ": the certificate of the host is not trusted",
         GitErrorKind::Corrupt => ": corrupt or forbidden objects",
         GitErrorKind::Partial => ": it is a partial clone, which lacks a part of its files",
         GitErrorKind::TooLarge => ": over the size limit",
@@ -188,6 +196,9 @@ fn summary(kind: GitErrorKind) -> &'static str {
     }
 }
 
+/// What git says when it cannot even report an error.
+const DIES_DYING: &str = "recursion detected in die handler";
+
 /// First match wins; the order puts causes before the generic lines that follow them in stderr.
 const PATTERNS: &[(&str, GitErrorKind, &str)] = &[
     ("lazy fetching disabled", GitErrorKind::Partial, "REPOSITORY_PARTIAL"),
@@ -195,6 +206,11 @@ const PATTERNS: &[(&str, GitErrorKind, &str)] = &[
     ("' not allowed", GitErrorKind::Protocol, "GIT_PROTOCOL_REFUSED"),
     ("unable to update url base from redirection", GitErrorKind::Protocol, "GIT_REDIRECT_REFUSED"),
     ("returned error: 30", GitErrorKind::Protocol, "GIT_REDIRECT_REFUSED"),
+    ("ertificate verification failed", GitErrorKind::Certificate, "GIT_CERTIFICATE_REFUSED"),
+    ("SSL certificate problem", GitErrorKind::Certificate, "GIT_CERTIFICATE_REFUSED"),
+    ("match target host name", GitErrorKind::Certificate, "GIT_CERTIFICATE_REFUSED"),
+    ("tunnel failed", GitErrorKind::Unreachable, "GIT_PROXY_REFUSED"),
+    ("from proxy after CONNECT", GitErrorKind::Unreachable, "GIT_PROXY_REFUSED"),
     ("dubious ownership", GitErrorKind::Auth, "GIT_OWNER_REFUSED"),
     ("Authentication failed", GitErrorKind::Auth, "GIT_AUTH_REQUIRED"),
     ("could not read Username", GitErrorKind::Auth, "GIT_AUTH_REQUIRED"),
@@ -206,7 +222,10 @@ const PATTERNS: &[(&str, GitErrorKind, &str)] = &[
     ("File too large", GitErrorKind::TooLarge, "GIT_TOO_LARGE"),
     ("died of signal 25", GitErrorKind::TooLarge, "GIT_TOO_LARGE"),
     ("out of memory", GitErrorKind::TooLarge, "GIT_TOO_LARGE"),
+    (DIES_DYING, GitErrorKind::TooLarge, "GIT_TOO_LARGE"),
+    ("repository corruption on the remote side", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
     ("Out of memory", GitErrorKind::TooLarge, "GIT_TOO_LARGE"),
+    ("exceeded maximum allowed tree depth", GitErrorKind::TooLarge, "GIT_TOO_LARGE"),
     ("Operation too slow", GitErrorKind::Timeout, "GIT_TIMEOUT"),
     ("timed out", GitErrorKind::Timeout, "GIT_TIMEOUT"),
     ("Could not resolve host", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
@@ -260,6 +279,11 @@ fn classify(stderr: &str) -> (GitErrorKind, &'static str) {
     if is_host_error(stderr) {
         return (GitErrorKind::Host, "GIT_FAILED");
     }
+    // It says nothing itself only when its limit of file size has ended it.
+    let said = stderr.lines().filter(|line| line.starts_with("fatal:") || line.starts_with("error:"));
+    if stderr.contains("invalid index-pack output") && said.count() == 1 {
+        return (GitErrorKind::TooLarge, "GIT_TOO_LARGE");
+    }
     PATTERNS
         .iter()
         .find(|(text, _, _)| stderr.contains(text))
@@ -273,12 +297,16 @@ impl From<GitError> for Error {
             GitErrorKind::Protocol | GitErrorKind::Invalid => Code::InvalidArgument,
             GitErrorKind::NotFound => Code::NotFound,
             GitErrorKind::Auth => Code::FailedPrecondition,
-            GitErrorKind::Corrupt | GitErrorKind::Partial => Code::FailedPrecondition,
+            GitErrorKind::Corrupt | GitErrorKind::Partial | GitErrorKind::Certificate => {
+                Code::FailedPrecondition
+            }
             GitErrorKind::TooLarge => Code::ResourceExhausted,
             GitErrorKind::Unreachable | GitErrorKind::Busy => Code::Unavailable,
             GitErrorKind::Host | GitErrorKind::Failed => Code::Internal,
         };
         let next = match e.kind {
+            _ if e.reason == "GIT_PROXY_REFUSED" => "check repo.network.proxy, or try again later",
+            GitErrorKind::Certificate => "for a private certificate authority, set repo.network.ca_file",
             GitErrorKind::Timeout | GitErrorKind::Unreachable | GitErrorKind::Busy => "try again later",
             GitErrorKind::Host => "check the disk space and the log of this host",
             GitErrorKind::Protocol => "use a URL that the configuration allows",

@@ -8,6 +8,7 @@
 //! and hands over a bundle, which [`Mirror::import_bundle`] examines in quarantine.
 
 mod access;
+mod address;
 mod adopt_published;
 mod clone;
 mod command;
@@ -15,6 +16,7 @@ mod error;
 mod lock;
 mod mirror;
 mod name;
+mod network;
 mod path;
 mod process;
 mod remote;
@@ -34,6 +36,7 @@ pub use mirror::{
     TreePage, TrialMerge,
 };
 pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
+pub use network::Network;
 pub use path::{PathError, RepoPath};
 pub use process::{Output, Piped, RunLimits};
 pub use remote::{RemoteUrl, UrlError, UrlPolicy};

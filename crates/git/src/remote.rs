@@ -1,13 +1,15 @@
 //! The source of a repository: which URLs are accepted, and the address a fetch is pinned to.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use url::{Host, Url};
 
 use crate::access::Access;
+use crate::address::is_public;
+use crate::network::{Network, Trace};
 use crate::ssh_url::{self, SshUrl};
 use crate::{GitError, GitErrorKind, Result};
 
@@ -27,6 +29,8 @@ pub struct UrlPolicy {
     pub allow_private_addresses: bool,
     /// Allows `http:`, which is not encrypted.
     pub allow_http: bool,
+    /// The operator's proxy and certificates.
+    pub network: Network,
 }
 
 impl UrlPolicy {
@@ -104,9 +108,13 @@ enum Source {
 pub(crate) struct Endpoint {
     pub(crate) operand: OsString,
     pub(crate) protocols: &'static str,
-    pub(crate) config: Vec<(&'static str, String)>,
-    /// Variables of the child alone, which hold or name a secret.
+    pub(crate) config: Vec<(String, String)>,
+    /// As `config`, but only in the environment of the child: it holds a secret.
+    pub(crate) hidden: Vec<(String, OsString)>,
+    /// Variables of the child alone, which name a secret.
     pub(crate) env: Vec<(&'static str, OsString)>,
+    /// What shows, over HTTP, which protocol the remote has spoken.
+    pub(crate) trace: Option<Trace>,
     /// What `env` refers to; kept until the operation has ended.
     pub(crate) access: Option<Access>,
     /// The checks that objects may fail.
@@ -146,6 +154,20 @@ impl RemoteUrl {
         match &self.source {
             Source::Http(url) => Some(url.origin().ascii_serialization()),
             Source::Ssh(url) => Some(url.origin()),
+            Source::Local(_) => None,
+        }
+    }
+
+    /// Host and path of the repository, as in its URL; the host with the port where an HTTP URL names one. `None` for a
+    /// local path.
+    pub fn host_and_path(&self) -> Option<(String, &str)> {
+        match &self.source {
+            Source::Http(url) => {
+                let host = url.host_str()?;
+                let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+                Some((host, url.path()))
+            }
+            Source::Ssh(url) => Some((url.host.to_string(), url.path.as_str())),
             Source::Local(_) => None,
         }
     }
@@ -216,16 +238,22 @@ impl RemoteUrl {
             Source::Http(url) => {
                 let protocols = if url.scheme() == "http" { "http" } else { "https" };
                 let mut endpoint = self.endpoint(url.as_str(), protocols);
-                if let Some(Host::Domain(host)) = url.host() {
+                let network = &self.policy.network;
+                let settings = network.settings(url);
+                let by_proxy = !settings.hidden.is_empty();
+                endpoint.config.extend(settings.config);
+                endpoint.hidden.extend(settings.hidden);
+                endpoint.trace = Some(Trace::new().await?);
+                // A proxy looks names up itself, and is the one to decide which hosts are reached.
+                if let Some(Host::Domain(host)) = url.host().filter(|_| !by_proxy) {
                     let port = url.port_or_known_default().unwrap_or(443);
                     let addresses = self.addresses(host, port).await?;
                     let list: Vec<String> = addresses.iter().map(bracketed).collect();
-                    endpoint
-                        .config
-                        .push(("http.curloptResolve", format!("{host}:{port}:{}", list.join(","))));
+                    let pinned = format!("{host}:{port}:{}", list.join(","));
+                    endpoint.config.push(("http.curloptResolve".to_owned(), pinned));
                 }
                 if let Some(access) = self.own_access()? {
-                    endpoint.env = access.http()?;
+                    endpoint.hidden.push(access.http()?);
                     endpoint.access = Some(access);
                 }
                 Ok(endpoint)
@@ -255,7 +283,9 @@ impl RemoteUrl {
             operand: operand.into(),
             protocols,
             config: Vec::new(),
+            hidden: Vec::new(),
             env: Vec::new(),
+            trace: None,
             access: None,
             allowed: self.allowed.clone(),
         }
@@ -284,13 +314,14 @@ impl RemoteUrl {
 impl Endpoint {
     /// An error of an operation on this remote, as users see it: what is missing, and no secret in what git printed.
     pub(crate) fn explain(&self, error: GitError) -> GitError {
-        let error = match &self.access {
-            Some(access) => error.map_stderr(|text| access.redact(text)),
-            None => error,
-        };
+        let error = error.map_stderr(|text| self.redact(text));
         if self.protocols == "ssh" && is_about_host_key(error.stderr()) {
             let text = "the host shows another key than the one that is recorded with the credential";
             return error.explained(GitErrorKind::Auth, "REPOSITORY_HOST_KEY_CHANGED", text);
+        }
+        if error.kind() == GitErrorKind::Certificate {
+            let text = certificate_cause(error.stderr());
+            return error.explained(GitErrorKind::Certificate, "GIT_CERTIFICATE_REFUSED", text);
         }
         if error.reason() != "GIT_AUTH_REQUIRED" || self.protocols == "file" {
             return error;
@@ -313,6 +344,35 @@ impl Endpoint {
     pub(crate) fn redact(&self, text: &str) -> String {
         self.access.as_ref().map_or_else(|| text.to_owned(), |access| access.redact(text))
     }
+
+    /// Refuses a remote that has spoken the oldest protocol of git over HTTP, in which a client reads the files of a
+    /// repository: git does not check the objects that it gets that way. Call it after each successful command.
+    ///
+    /// # Errors
+    /// `GIT_DUMB_HTTP_REFUSED`.
+    pub(crate) async fn check_protocol(&self) -> Result<()> {
+        match &self.trace {
+            Some(trace) if !trace.is_smart().await? => Err(dumb()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is wrong with a certificate, as far as git says it.
+fn certificate_cause(stderr: &str) -> &'static str {
+    if stderr.contains("match target host name") {
+        "the certificate of the host is for another host"
+    } else if stderr.contains("expired") {
+        "the certificate of the host has expired"
+    } else {
+        "the certificate of the host has expired, or no authority that is trusted here has issued it"
+    }
+}
+
+fn dumb() -> GitError {
+    let text = "the remote serves the files of a repository and does not speak git's protocol, so that what it sends \
+                cannot be checked";
+    GitError::new(GitErrorKind::Protocol, "GIT_DUMB_HTTP_REFUSED", text)
 }
 
 /// Whether ssh has refused the key of the host.
@@ -423,48 +483,6 @@ fn bracketed(address: &IpAddr) -> String {
     match address {
         IpAddr::V4(a) => a.to_string(),
         IpAddr::V6(a) => format!("[{a}]"),
-    }
-}
-
-/// Whether an address is on the public internet. An address that embeds an IPv4 address is checked by that one, so that
-/// no notation slips through.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(a) => is_public_v4(a),
-        IpAddr::V6(a) => is_public_v6(a),
-    }
-}
-
-fn is_public_v4(a: Ipv4Addr) -> bool {
-    let [x, y, z, _] = a.octets();
-    let special = a.is_private()
-        || a.is_loopback()
-        || a.is_link_local()
-        || a.is_multicast()
-        || a.is_documentation()
-        || x == 0
-        || x >= 240
-        || (x == 100 && (64..128).contains(&y))
-        || (x == 198 && (18..20).contains(&y))
-        || (x == 192 && y == 0 && z == 0);
-    !special
-}
-
-fn is_public_v6(a: Ipv6Addr) -> bool {
-    let s = a.segments();
-    let embedded = |high: u16, low: u16| {
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    if let Some(v4) = a.to_ipv4_mapped() {
-        return is_public_v4(v4);
-    }
-    match s {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => embedded(high, low),
-        [0x2001, 0, ..] | [0x2001, 0xdb8, ..] => false,
-        // 2000::/3 is all of the global unicast space.
-        [first, ..] => first & 0xe000 == 0x2000,
     }
 }
 
@@ -589,7 +607,7 @@ mod tests {
         let open = UrlPolicy { allow_private_addresses: true, ..UrlPolicy::default() };
         let url = RemoteUrl::parse("https://localhost:8443/x", &open).unwrap();
         let pinned = url.pin().await.unwrap().config;
-        assert_eq!(pinned[0].0, "http.curloptResolve");
-        assert!(pinned[0].1.starts_with("localhost:8443:"), "{pinned:?}");
+        let (_, address) = pinned.iter().find(|(key, _)| key == "http.curloptResolve").unwrap();
+        assert!(address.starts_with("localhost:8443:"), "{pinned:?}");
     }
 }

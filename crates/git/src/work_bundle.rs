@@ -71,6 +71,10 @@ pub enum NoticeKind {
     TooLarge,
     /// A file over [`MAX_WORK_FILE`] is ignored, and no rule of the base ignores a directory above it.
     LargeIgnored,
+    /// Files of Git LFS are in the sandbox alone, the work has their pointers.
+    LfsObjects,
+    /// Files of Git LFS are pointers in the sandbox.
+    LfsPointers,
     /// A git operation is unfinished.
     Operation,
     /// The tree was compared without its history.
@@ -100,6 +104,8 @@ impl NoticeKind {
             "unreadable" => Self::Unreadable,
             "too_large" => Self::TooLarge,
             "large_ignored" => Self::LargeIgnored,
+            "lfs_objects" => Self::LfsObjects,
+            "lfs_pointers" => Self::LfsPointers,
             "operation" => Self::Operation,
             "repository_lost" => Self::RepositoryLost,
             "nested_repository" => Self::NestedRepository,

@@ -62,9 +62,9 @@ at_most() { awk -v most="$1" -v notices="$own/notices" 'NR > most { print "more"
 # What is lost comes first: a reader takes a limited number.
 print_notices() {
     awk -F '\t' '
-        BEGIN { kinds = split("repository_lost history_left_out too_large large_ignored many_files unreadable operation " \
+        BEGIN { kinds = split("repository_lost history_left_out too_large large_ignored lfs_objects many_files unreadable operation " \
                 "history_rewritten submodule_changed linked_worktree other_branch stash nested_repository " \
-                "submodule_absent line_endings", order, " ") }
+                "submodule_absent lfs_pointers line_endings", order, " ") }
         $0 == "more" { more++; next }
         { lines[$1] = lines[$1] $0 "\n" }
         END { for (n = 1; n <= kinds; n++) printf "%s", lines[order[n]]
@@ -520,6 +520,42 @@ unreadable() {
         while IFS= read -r path; do note unreadable 0 '' "$path" ''; done
 }
 
+# Files of Git LFS that only the sandbox has: of pointers that are new since the base. What a branch of the remote has
+# was fetched with it.
+lfs_objects() {
+    [ -d "$common/lfs/objects" ] || return 0
+    g diff-tree -r -z --raw --no-renames --diff-filter=AMT "$FOUNDRY_BASE" "$tree" | lines |
+        awk '/^:/ { split($0, of, " "); next } of[2] ~ /^100/ { print of[4], $0 }' >"$own/changed"
+    cut -d ' ' -f 1 "$own/changed" | sort -u | g cat-file --batch-check='%(objectname) %(objectsize)' |
+        awk '$2 < 1024 { print $1 }' | g cat-file --batch 2>/dev/null | awk '
+            /^[0-9a-f]+ blob [0-9]+$/ { id = $1; is = 0; next }
+            $0 == "version https://git-lfs.github.com/spec/v1" { is = 1; next }
+            is && /^oid sha256:[0-9a-f]+$/ && length($2) == 71 { print id, substr($2, 8); is = 0 }' >"$own/pointers"
+    : >"$own/held"
+    while read -r id object; do
+        rest=${object#??}
+        [ ! -f "$common/lfs/objects/${object%"$rest"}/$(printf %.2s "$rest")/$object" ] || printf '%s\n' "$id" >>"$own/held"
+    done <"$own/pointers"
+    [ -s "$own/held" ] || return 0
+    of_agent rev-list --objects --no-object-names --remotes --not "$FOUNDRY_BASE" | grep -Fx -f "$own/held" >"$own/fetched"
+    grep -Fvx -f "$own/fetched" "$own/held" >"$own/new" || return 0
+    first=$(grep -F -f "$own/new" "$own/changed" | head -n 1 | cut -d ' ' -f 2-)
+    note lfs_objects $(($(wc -l <"$own/new"))) '' "$first" ''
+}
+
+# Files of Git LFS that are pointers in the tree: nothing fetches what they stand for unless the agent does.
+lfs_pointers() {
+    g ls-files -z >"$own/files.z"
+    lines <"$own/files.z" | grep -E '(^|/)\.gitattributes$' | head -n 500 | sed 's|^|./|' | unlines |
+        xargs -0 grep -l -s -F 'filter=lfs' >"$own/lfs" 2>/dev/null
+    [ -s "$own/lfs" ] || return 0
+    g check-attr -z --stdin filter <"$own/files.z" 2>/dev/null | lines |
+        awk 'NR % 3 == 1 { path = $0 } NR % 3 == 0 && $0 == "lfs" { print "./" path }' | unlines |
+        xargs -0 sh -c '[ $# = 0 ] || find "$@" -maxdepth 0 -type f -size -3 -exec \
+            grep -l -F "version https://git-lfs.github.com/spec/v1" {} + 2>/dev/null' sh >"$own/lfs"
+    [ ! -s "$own/lfs" ] || note lfs_pointers $(($(wc -l <"$own/lfs"))) '' "$(head -n 1 "$own/lfs" | cut -c 3-)" ''
+}
+
 # Renamed into place, so that nobody reads a half-written bundle.
 bundle() {
     g update-ref "$FOUNDRY_REF" "$head" || return 1
@@ -545,9 +581,16 @@ with_history() {
     as_checked_out && still_there && without_large_commits && many_files || return 1
     unreadable
     submodules
+    lfs_objects
+    lfs_pointers
     # For a later run that has no repository.
-    g ls-files -i -c -z --exclude-standard >"$own/forced" 2>/dev/null &&
-        mv -f "$own/forced" "${FOUNDRY_BUNDLE%.bundle}.forced"
+    {
+        g ls-files -i -c -z --exclude-standard 2>/dev/null
+        # A file of the base that is gone may come back.
+        g diff-tree -r -z --diff-filter=D --name-only "$FOUNDRY_BASE" "$tree" | lines | sed 's|^|./|' | unlines |
+            (export GIT_LITERAL_PATHSPECS=0 && g check-ignore -z --stdin --no-index 2>/dev/null)
+    } >"$own/forced"
+    mv -f "$own/forced" "${FOUNDRY_BUNDLE%.bundle}.forced"
     mv -f "$own/links" "${FOUNDRY_BUNDLE%.bundle}.links"
     # An agent that went back behind the base leaves a tree that differs from the base.
     if [ "$parent" != "$FOUNDRY_BASE" ] && g merge-base --is-ancestor "$parent" "$FOUNDRY_BASE"; then

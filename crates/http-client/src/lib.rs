@@ -13,7 +13,7 @@ use reqwest::redirect::Policy;
 
 pub use hops::drop_hop_by_hop;
 pub use pinned::Pinned;
-pub use settings::NetworkSettings;
+pub use settings::{NetworkSettings, Proxied};
 
 /// Longest time to establish a connection, TLS included.
 const CONNECT: Duration = Duration::from_secs(8);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{NoProxy, Proxy};
 use url::Url;
 
@@ -51,6 +52,25 @@ impl NetworkSettings {
         }
     }
 
+    /// Which hosts are reached through the proxy; `None` without one.
+    ///
+    /// # Errors
+    /// When it is not the URL of an HTTP proxy.
+    pub fn proxied(&self) -> Result<Option<Proxied>, ClientError> {
+        let Some(url) = self.proxy_url()? else { return Ok(None) };
+        let matcher = Matcher::builder().all(url.as_str()).no(self.direct()).build();
+        Ok(Some(Proxied { url, matcher }))
+    }
+
+    /// The system's certificates and those of `ca_file`, in PEM, for programs that trust one file; `None` without a
+    /// `ca_file`.
+    ///
+    /// # Errors
+    /// When the file with certificates cannot be used.
+    pub fn trusted_pem(&self) -> Result<Option<String>, ClientError> {
+        self.ca_file.as_deref().map(crate::tls::trusted_pem).transpose()
+    }
+
     /// TLS that trusts the system's certificates and those of `ca_file`.
     ///
     /// # Errors
@@ -64,6 +84,20 @@ impl NetworkSettings {
         let proxy =
             Proxy::all(url).map_err(|_| ClientError::Proxy("the HTTP client rejected it".to_owned()))?;
         Ok(Some(proxy.no_proxy(NoProxy::from_string(&self.direct()))))
+    }
+}
+
+/// The operator's proxy, for the hosts that are not exceptions.
+pub struct Proxied {
+    url: Url,
+    matcher: Matcher,
+}
+
+impl Proxied {
+    /// The proxy's URL, with its credentials; `None` for a URL that is reached directly.
+    pub fn proxy_for(&self, url: &Url) -> Option<&Url> {
+        let uri = url.as_str().parse().ok()?;
+        self.matcher.intercept(&uri).map(|_| &self.url)
     }
 }
 
@@ -97,6 +131,26 @@ mod tests {
         for bad in ["socks5://proxy:1080", "proxy.corp:3128", "not a proxy"] {
             assert!(matches!(with_proxy(bad).proxy(), Err(ClientError::Proxy(_))), "{bad}");
         }
+    }
+
+    #[test]
+    fn exceptions_and_this_machine_are_reached_without_the_proxy() {
+        let settings = NetworkSettings {
+            no_proxy: Some("corp.example,10.0.0.0/8".to_owned()),
+            ..with_proxy("http://user:secret@proxy.corp:3128")
+        };
+        let proxied = settings.proxied().unwrap().unwrap();
+        let by_proxy = |text: &str| proxied.proxy_for(&Url::parse(text).unwrap()).map(Url::as_str);
+        assert_eq!(by_proxy("https://github.com/a/b"), Some("http://user:secret@proxy.corp:3128/"));
+        for direct in [
+            "https://git.corp.example/a",
+            "https://10.1.2.3/a",
+            "http://127.0.0.1:1/a",
+            "https://localhost/a",
+        ] {
+            assert_eq!(by_proxy(direct), None, "{direct}");
+        }
+        assert!(NetworkSettings::default().proxied().unwrap().is_none());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
@@ -23,6 +25,31 @@ pub(crate) fn configuration(ca_file: Option<&Path>) -> Result<ClientConfig, Clie
         tracing::warn!("the system has no CA certificates: no HTTPS server will be trusted");
     }
     Ok(trusting(roots))
+}
+
+/// The certificates that [`configuration`] trusts, in PEM.
+pub(crate) fn trusted_pem(ca_file: &Path) -> Result<String, ClientError> {
+    add(&mut RootCertStore::empty(), ca_file)?;
+    let unreadable = |e: rustls::pki_types::pem::Error| ClientError::CaFile {
+        path: ca_file.display().to_string(),
+        cause: e.to_string(),
+    };
+    let own = CertificateDer::pem_file_iter(ca_file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let system = rustls_native_certs::load_native_certs().certs;
+    Ok(system.into_iter().chain(own.map_err(unreadable)?).map(|certificate| pem(&certificate)).collect())
+}
+
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    let encoded = STANDARD.encode(certificate);
+    let mut text = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        text.extend([line, "\n"]);
+        rest = after;
+    }
+    text.push_str("-----END CERTIFICATE-----\n");
+    text
 }
 
 pub(crate) fn trusting_nobody() -> ClientConfig {

@@ -20,7 +20,9 @@ pub use damage::{
     transcript_part,
 };
 pub use database::Database;
-pub use notice::{MAX_FILE, is_only_in_sandbox, merged_words, notice_words, publication_words};
+pub use notice::{
+    MAX_FILE, is_only_in_sandbox, merged_words, notice_words, publication_words, pull_request_words,
+};
 pub use phases::finish_flows;
 pub use reencryption::{Reencrypted, SecretColumn, reencrypt, reencrypt_at_start};
 pub use rpc::{WatchStream, answer, method_of, open_watch};

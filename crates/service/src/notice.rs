@@ -1,7 +1,10 @@
 //! The words for notices about a work, the same in the CLI and in an explanation.
 
 use foundry_core::counted;
-use foundry_proto::common::v1::{MergedFrom, Publication, WorkNotice, WorkNoticeKind};
+use foundry_proto::common::v1::{
+    ChecksState, MergedFrom, Publication, PullRequest, PullRequestReview, PullRequestState, WorkNotice,
+    WorkNoticeKind,
+};
 
 /// Largest file of a work in bytes (`foundry_git::MAX_WORK_FILE`); a test compares them.
 pub const MAX_FILE: i64 = 64 << 20;
@@ -53,6 +56,7 @@ pub fn notice_words(notice: &WorkNotice) -> (String, String) {
             format!("`{path}` ({}) is ignored by git and in the sandbox alone", size(count)),
             KEEP_LARGE.to_owned(),
         ),
+        WorkNoticeKind::LfsObjects | WorkNoticeKind::LfsPointers => lfs_words(notice),
         WorkNoticeKind::Operation => {
             let conflicts = match count {
                 0 => String::new(),
@@ -105,6 +109,7 @@ pub fn is_only_in_sandbox(notice: &WorkNotice) -> bool {
         | WorkNoticeKind::Unreadable
         | WorkNoticeKind::TooLarge
         | WorkNoticeKind::LargeIgnored
+        | WorkNoticeKind::LfsObjects
         | WorkNoticeKind::Operation
         | WorkNoticeKind::RepositoryLost
         | WorkNoticeKind::HistoryLeftOut
@@ -113,10 +118,28 @@ pub fn is_only_in_sandbox(notice: &WorkNotice) -> bool {
         | WorkNoticeKind::Unspecified => true,
         WorkNoticeKind::ManyFiles => !notice.detail.is_empty(),
         WorkNoticeKind::SubmoduleAbsent
+        | WorkNoticeKind::LfsPointers
         | WorkNoticeKind::NestedRepository
         | WorkNoticeKind::HistoryRewritten
         | WorkNoticeKind::LineEndings => false,
     }
+}
+
+fn lfs_words(notice: &WorkNotice) -> (String, String) {
+    let WorkNotice { path, count, .. } = notice;
+    let files = match count {
+        1 => format!("`{path}`"),
+        _ => format!("{}, the first is `{path}`", counted(*count, "file")),
+    };
+    if notice.kind() == WorkNoticeKind::LfsPointers {
+        let text = format!(
+            "the repository uses Git LFS, whose objects are not fetched; pointers are in place of {files}"
+        );
+        return (text, String::new());
+    }
+    let text =
+        format!("Git LFS has only pointers in the work; what they stand for is in the sandbox: {files}");
+    (text, "ask the agent to store them without LFS, or copy them out of the sandbox".to_owned())
 }
 
 fn branch_words(branch: &str, count: i64) -> (String, String) {
@@ -147,6 +170,36 @@ pub fn merged_words(merged: &MergedFrom) -> String {
     format!("{} merged from {}", counted(merged.files_changed, "file"), merged.branch)
 }
 
+/// A pull request in words, as in `pull request #7, draft, 1 of 3 checks failed, changes requested`.
+pub fn pull_request_words(p: &PullRequest) -> String {
+    let mut words = vec![format!("pull request #{}", p.number)];
+    match p.state() {
+        PullRequestState::Merged => words.push("merged".to_owned()),
+        PullRequestState::Closed => words.push("closed".to_owned()),
+        _ if p.draft => words.push("draft".to_owned()),
+        _ => words.push("open".to_owned()),
+    }
+    if p.state() != PullRequestState::Open {
+        return words.join(", ");
+    }
+    let checks = p.checks.clone().unwrap_or_default();
+    let all = checks.passed.saturating_add(checks.failed).saturating_add(checks.pending);
+    match checks.state() {
+        ChecksState::Failed => words.push(format!("{} of {all} checks failed", checks.failed)),
+        ChecksState::Pending => words.push(format!("{} of {all} checks pending", checks.pending)),
+        ChecksState::Passed => words.push("checks passed".to_owned()),
+        ChecksState::None => words.push("no checks".to_owned()),
+        ChecksState::Unspecified => {}
+    }
+    match p.review() {
+        PullRequestReview::Approved => words.push("approved".to_owned()),
+        PullRequestReview::ChangesRequested => words.push("changes requested".to_owned()),
+        PullRequestReview::Required => words.push("review requested".to_owned()),
+        PullRequestReview::None | PullRequestReview::Unspecified => {}
+    }
+    words.join(", ")
+}
+
 /// Where a work is published, as in `published at 0123456789ab on feat/x, 2 commits since`.
 pub fn publication_words(publication: &Publication) -> String {
     let commit = publication.commit.get(..12).unwrap_or(&publication.commit);
@@ -154,7 +207,8 @@ pub fn publication_words(publication: &Publication) -> String {
         0 => String::new(),
         count => format!(", {} since", counted(count, "commit")),
     };
-    format!("published at {commit} on {}{since}", publication.branch)
+    let pull_request = publication.pull_request.as_ref().map(|p| format!("; {}", pull_request_words(p)));
+    format!("published at {commit} on {}{since}{}", publication.branch, pull_request.unwrap_or_default())
 }
 
 fn size(bytes: i64) -> String {
@@ -167,7 +221,37 @@ fn size(bytes: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use foundry_proto::common::v1::PullRequestChecks;
+
     use super::*;
+
+    #[test]
+    fn a_publication_names_its_pull_request_and_how_that_stands() {
+        let mut p = PullRequest {
+            number: 7,
+            state: PullRequestState::Open.into(),
+            draft: true,
+            review: PullRequestReview::ChangesRequested.into(),
+            checks: Some(PullRequestChecks {
+                state: ChecksState::Failed.into(),
+                passed: 2,
+                failed: 1,
+                ..PullRequestChecks::default()
+            }),
+            ..PullRequest::default()
+        };
+        let publication = |p: &PullRequest| Publication {
+            branch: "feat/x".into(),
+            commit: "a".repeat(40),
+            pull_request: Some(p.clone()),
+            ..Publication::default()
+        };
+        let said = publication_words(&publication(&p));
+        let expected = "published at aaaaaaaaaaaa on feat/x; pull request #7, draft, 1 of 3 checks failed, changes requested";
+        assert_eq!(said, expected);
+        p.state = PullRequestState::Merged.into();
+        assert!(publication_words(&publication(&p)).ends_with("; pull request #7, merged"));
+    }
 
     fn words(kind: WorkNoticeKind, count: i64) -> (String, String) {
         notice_words(&WorkNotice {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used)] // a failure here is a failed test
 
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 /// Serves all repositories below a directory, for fetches and pushes, on a port of its own. Cloning shares it.
 #[derive(Clone)]
 pub struct GitHttp {
+    scheme: &'static str,
     port: u16,
     shared: Arc<Shared>,
 }
@@ -33,18 +34,30 @@ struct State {
     held: bool,
     /// The requests so far: path, and the header `Authorization`.
     requests: Vec<(String, Option<String>)>,
+    /// What answers requests below a path instead of git.
+    api: Option<(&'static str, Handler)>,
 }
 
-struct Request {
-    method: String,
-    path: String,
-    query: String,
+/// Answers a request of an API; `None` breaks off the connection.
+pub(crate) type Handler = Arc<dyn Fn(&Request) -> Option<Answer> + Send + Sync>;
+
+/// The answer of an API.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: String,
+}
+
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: String,
     headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
@@ -55,18 +68,42 @@ impl GitHttp {
     /// # Panics
     /// When no port is free.
     pub fn start(root: impl Into<PathBuf>) -> Self {
+        Self::serve("http", root.into(), |shared, mut stream| answer(shared, &mut stream))
+    }
+
+    /// The same behind TLS, with a certificate.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub fn start_tls(root: impl Into<PathBuf>, certificate: &Arc<rustls::ServerConfig>) -> Self {
+        let certificate = Arc::clone(certificate);
+        Self::serve("https", root.into(), move |shared, stream| {
+            let tls =
+                rustls::ServerConnection::new(Arc::clone(&certificate)).map_err(std::io::Error::other)?;
+            let mut stream = rustls::StreamOwned::new(tls, stream);
+            answer(shared, &mut stream)?;
+            stream.conn.send_close_notify();
+            stream.flush()
+        })
+    }
+
+    fn serve(
+        scheme: &'static str,
+        root: PathBuf,
+        answer: impl Fn(&Shared, TcpStream) -> std::io::Result<()> + Clone + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let shared = Arc::new(Shared { root: root.into(), state: Mutex::default(), changed: Condvar::new() });
+        let shared = Arc::new(Shared { root, state: Mutex::default(), changed: Condvar::new() });
         let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&serving);
+                let (shared, answer) = (Arc::clone(&serving), answer.clone());
                 // A client that goes away is no failure of the test.
                 std::thread::spawn(move || drop(answer(&shared, stream)));
             }
         });
-        Self { port, shared }
+        Self { scheme, port, shared }
     }
 
     /// The URL of a repository below the root.
@@ -76,7 +113,12 @@ impl GitHttp {
 
     /// Scheme, host and port.
     pub fn origin(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
+    }
+
+    /// Its port on the loopback address.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// From now on, only requests with this user name and password are answered; `None` = all. `encoded` is their pair
@@ -105,6 +147,11 @@ impl GitHttp {
         self.state(|state| state.requests.clone())
     }
 
+    /// Answers requests below a path of the host by this.
+    pub(crate) fn serve_api(&self, below: &'static str, handler: Handler) {
+        self.state(|state| state.api = Some((below, handler)));
+    }
+
     /// Waits until there are more than `before` requests.
     pub fn wait_for_request(&self, before: usize) {
         let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,14 +167,15 @@ impl GitHttp {
     }
 }
 
-fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
-    let request = read(&stream)?;
+fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> std::io::Result<()> {
+    let request = read(stream)?;
     let authorization = request.header("authorization").map(str::to_owned);
     let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
     state.requests.push((request.path.clone(), authorization.clone()));
     shared.changed.notify_all();
     let state = shared.changed.wait_while(state, |state| state.held).unwrap_or_else(PoisonError::into_inner);
     let (wanted, redirect, forbids) = (state.wanted.clone(), state.redirect.clone(), state.forbids);
+    let api = state.api.clone().filter(|(below, _)| request.path.starts_with(below));
     drop(state);
     if let Some(to) = redirect {
         let to = format!("{to}{}?{}", request.path, request.query);
@@ -135,6 +183,15 @@ fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
             stream,
             "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
+    }
+    if let Some((_, handler)) = api {
+        let Some(answer) = handler(&request) else { return Ok(()) };
+        let Answer { status, headers, body } = answer;
+        write!(stream, "HTTP/1.1 {status} -\r\nContent-Length: {}\r\nConnection: close\r\n", body.len())?;
+        for (name, value) in headers {
+            write!(stream, "{name}: {value}\r\n")?;
+        }
+        return write!(stream, "Content-Type: application/json; charset=utf-8\r\n\r\n{body}");
     }
     let sent = authorization.as_deref().and_then(|value| value.strip_prefix("Basic "));
     if wanted.is_some() && wanted.as_deref() != sent {
@@ -179,20 +236,21 @@ fn backend(root: &Path, request: &Request) -> std::io::Result<Vec<u8>> {
     Ok(program.wait_with_output()?.stdout)
 }
 
-fn read(stream: &TcpStream) -> std::io::Result<Request> {
+fn line(reader: &mut impl std::io::BufRead) -> std::io::Result<String> {
+    let mut text = String::new();
+    reader.read_line(&mut text)?;
+    Ok(text.trim_end().to_owned())
+}
+
+fn read(stream: &mut (impl Read + Write)) -> std::io::Result<Request> {
     let mut reader = BufReader::new(stream);
-    let mut line = || -> std::io::Result<String> {
-        let mut text = String::new();
-        reader.read_line(&mut text)?;
-        Ok(text.trim_end().to_owned())
-    };
-    let first = line()?;
+    let first = line(&mut reader)?;
     let mut words = first.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut headers = Vec::new();
     loop {
-        let text = line()?;
+        let text = line(&mut reader)?;
         let Some((name, value)) = text.split_once(':') else { break };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
@@ -204,7 +262,7 @@ fn read(stream: &TcpStream) -> std::io::Result<Request> {
         body: Vec::new(),
     };
     if request.header("expect").is_some() {
-        (&mut &*stream).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        reader.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     if request.header("transfer-encoding") == Some("chunked") {
         loop {

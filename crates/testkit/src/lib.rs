@@ -1,18 +1,23 @@
 //! What tests of every crate share: time and randomness under the test's control, its log, a temporary PostgreSQL, a
-//! full disk, and hosts of Git repositories over HTTP and ssh. Of our crates it depends on `foundry-core` alone, so that every other one can use it.
+//! full disk, hosts of Git repositories over HTTP and ssh, the certificates and proxies on the way to them, and forges. Of our crates it depends on `foundry-core` alone, so that every other one can use it.
 
 mod clock;
+mod connect_proxy;
 mod disk;
+mod forge;
 mod git_http;
 mod log;
 mod postgres;
 mod random;
 mod sshd;
+mod tls;
 
 use std::sync::Arc;
 
 pub use clock::MockClock;
+pub use connect_proxy::ConnectProxy;
 pub use disk::{FULL_DISK, ROOMY_DISK};
+pub use forge::ForgeHost;
 use foundry_core::Env;
 pub use git_http::GitHttp;
 pub use log::Log;
@@ -21,6 +26,7 @@ pub use postgres::{
 };
 pub use random::SeededRandom;
 pub use sshd::Sshd;
+pub use tls::Authority;
 
 /// An environment with a clock that is stopped until it is advanced, and replayable randomness.
 pub struct TestEnv {

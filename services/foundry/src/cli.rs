@@ -337,6 +337,21 @@ pub struct PublishTask {
     /// With --force: replace what the plan shows without asking.
     #[arg(long)]
     pub yes: bool,
+    /// Open a pull request for the branch, or update the one that it has; prints its address.
+    #[arg(long, conflicts_with = "plan")]
+    pub pull_request: bool,
+    /// Title of the pull request; default: the first line of the message.
+    #[arg(long, default_value = "", value_name = "TEXT", requires = "pull_request")]
+    pub title: String,
+    /// Text of the pull request; default: the rest of the message and the subjects of the commits.
+    #[arg(long, default_value = "", value_name = "TEXT", requires = "pull_request")]
+    pub body: String,
+    /// Mark a new pull request as not ready.
+    #[arg(long, requires = "pull_request")]
+    pub draft: bool,
+    /// Branch that the pull request is to be merged into; default: the parent in the stack, or the default branch.
+    #[arg(long, default_value = "", value_name = "BRANCH", requires = "pull_request")]
+    pub base: String,
     /// Return immediately instead of following.
     #[arg(long)]
     pub detach: bool,

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use foundry_core::{Error, Result};
+use foundry_forge::{Forge, Place};
 use foundry_git::{Access, GitError, RemoteUrl};
 use foundry_proto::common::v1::Condition;
 use foundry_secrets::{Column, Keys, Sealed, Secret};
@@ -11,6 +12,7 @@ use foundry_store::{Guard, WriteSet};
 
 use crate::context::Context;
 use crate::domain::credential::{self, Credential, Kind, State};
+use crate::domain::pull_request;
 use crate::domain::repository::Repository;
 use crate::store::credentials::{self, CREDENTIALS};
 
@@ -48,6 +50,48 @@ pub async fn remote(cx: &Context, repository: &Repository) -> Result<Remote> {
         Some(credential) => with(cx, url, credential).await,
         None => Ok(Remote { url, access: None, credential: None }),
     }
+}
+
+/// Where the pull requests of a repository are.
+///
+/// # Errors
+/// `FORGE_UNKNOWN` when its host is no known forge; when the URL is no longer allowed.
+pub fn place(cx: &Context, repository: &Repository) -> Result<Place> {
+    let url = RemoteUrl::parse(&repository.url, &cx.urls)?;
+    let (host, path) = url.host_and_path().unwrap_or_default();
+    let place = cx.forge_hosts.place(&host, path);
+    place.ok_or_else(|| pull_request::no_forge(repository.repository_id.as_str(), &host))
+}
+
+/// The forge of a repository with the token that is stored for the repository, or else for its host.
+///
+/// # Errors
+/// As [`place`]; `FORGE_CREDENTIALS_REQUIRED` without a token; `SECRET_UNREADABLE` when it cannot be decrypted.
+pub async fn forge(cx: &Context, repository: &Repository) -> Result<Box<dyn Forge>> {
+    let place = place(cx, repository)?;
+    let credential = api_credential(cx, repository, &place).await?;
+    let sealed = Sealed::from_bytes(credential.sealed.as_ref());
+    let token = cx.broker.keys.open(column(&credential.binding()), &sealed)?;
+    Ok(cx.forges.open(&place, token, cx.env.clock.clone()))
+}
+
+/// The credential that the API of a host takes: a token, or a password in its place.
+///
+/// # Errors
+/// `FORGE_CREDENTIALS_REQUIRED` when there is none.
+pub async fn api_credential(cx: &Context, repository: &Repository, place: &Place) -> Result<Credential> {
+    let (organization, id) = (&repository.organization_id, repository.repository_id.as_str());
+    let url = RemoteUrl::parse(&repository.url, &cx.urls)?;
+    let origin = url.origin().filter(|origin| !origin.starts_with("ssh:"));
+    let origin = origin.unwrap_or_else(|| format!("https://{}", place.host));
+    let mut has_key = false;
+    for target in [id, origin.as_str()] {
+        match credentials::find_for(&cx.store, organization, target).await? {
+            Some(found) if found.kind != Kind::SshKey => return Ok(found),
+            found => has_key |= found.is_some(),
+        }
+    }
+    Err(pull_request::no_token(id, &origin, has_key))
 }
 
 /// A remote with this credential and no other.

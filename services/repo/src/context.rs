@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use foundry_authn::{Authenticator, Caller};
 use foundry_core::{Env, Error, JobId, RepositoryCredentialId, RepositoryId, Result, TaskId};
+use foundry_forge::{ForgeHosts, Forges};
 use foundry_git::{Git, Mirror, MirrorLimits, UrlPolicy};
 use foundry_proto::common::v1::Role;
 use foundry_store::{Snapshot, Store};
@@ -39,6 +40,10 @@ pub struct Context {
     pub urls: UrlPolicy,
     /// Gives operations on remotes their credentials.
     pub broker: Broker,
+    /// Which hosts are forges.
+    pub forge_hosts: ForgeHosts,
+    /// Makes calls of their APIs.
+    pub forges: Arc<Forges>,
     /// Directory of the mirrors.
     pub mirrors: PathBuf,
     /// Directory of received bundles that wait for their import.

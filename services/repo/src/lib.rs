@@ -9,6 +9,7 @@ mod comparison;
 mod context;
 mod domain;
 mod flow;
+mod network;
 mod ops;
 mod rpc;
 mod serving;
@@ -24,7 +25,9 @@ use std::time::Duration;
 use foundry_authn::Authenticator;
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_flow::{Hooks, Options, OwnedDataDirectory};
+use foundry_forge::{ForgeHost, ForgeHosts, Forges};
 use foundry_git::{Git, UrlPolicy};
+use foundry_http_client::NetworkSettings;
 use foundry_proto::repo::v1::repo_service_server::{self, RepoServiceServer};
 use foundry_secrets::{KeySource, Keys};
 use foundry_server::config::duration;
@@ -54,6 +57,10 @@ pub struct Config {
     pub allow_private_addresses: bool,
     /// Whether repositories may be at `http:` URLs, where contents and credentials are not encrypted on their way.
     pub allow_http: bool,
+    /// How remotes at HTTPS addresses and the APIs of forges are reached: an HTTP proxy, the hosts without it, and certificates to trust
+    /// besides the system's. Without any of them, those of `provisioner.network`. With a proxy, host names are resolved
+    /// by it and checked by name only. Connections by ssh are direct.
+    pub network: NetworkSettings,
     /// Where the keys that encrypt stored credentials come from: `file:PATH`, `env:VARIABLE` or `command:PROGRAM
     /// ARGUMENT…`. The first one encrypts, each decrypts; empty = `secrets.key` in the service's directory, made at
     /// the first start.
@@ -75,6 +82,10 @@ pub struct Config {
     pub poll_idle: Duration,
     /// How many remotes are asked in the background at the same time, of one organization at most all but one; 0 = none.
     pub polls_at_once: usize,
+    /// Hosts that are forges, besides github.com, gitlab.com and codeberg.org, as `HOST KIND` or `HOST KIND API`: the host
+    /// in the URLs of its repositories, with its port; `github`, `gitlab` or `gitea`; and the URL of the API if it is not
+    /// the usual one. These may be at private addresses.
+    pub forges: Vec<String>,
 }
 
 /// How long a fetch inside a sandbox waits for the remote to be read again.
@@ -87,6 +98,7 @@ impl Default for Config {
             allow_local_paths: true,
             allow_private_addresses: false,
             allow_http: false,
+            network: NetworkSettings::default(),
             secret_keys: Vec::new(),
             max_bundle_bytes: 256 << 20,
             allow_findings: Vec::new(),
@@ -94,6 +106,7 @@ impl Default for Config {
             poll_active: Duration::from_secs(60),
             poll_idle: Duration::from_secs(15 * 60),
             polls_at_once: 4,
+            forges: Vec::new(),
         }
     }
 }
@@ -142,8 +155,14 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         allow_local: config.allow_local_paths,
         allow_private_addresses: config.allow_private_addresses,
         allow_http: config.allow_http,
+        network: network::network(&config.network, dir)?,
         ..UrlPolicy::embedded(&deps.mesh_dir)
     };
+    let unusable = |what: &'static str, why: String| Error::precondition("NETWORK_UNUSABLE", what, why);
+    let hosts = config.forges.iter().map(|text| text.parse()).collect::<Result<Vec<ForgeHost>, _>>();
+    let forge_hosts = hosts.and_then(|hosts| ForgeHosts::new(&hosts));
+    let forge_hosts = forge_hosts.map_err(|e| unusable("repo.forges", e.to_string()))?;
+    let forges = Forges::new(&config.network).map_err(|e| unusable("repo.network", e.to_string()))?;
     let cx = Arc::new(Context {
         hub: database.hub("repo", &deps.env, &deps.tasks, deps.watch_observer.clone()),
         store: database.store.clone(),
@@ -151,6 +170,8 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         git: Git::detect().await?,
         urls,
         broker: broker::Broker { keys, directory: access },
+        forge_hosts,
+        forges: Arc::new(forges),
         mirrors,
         incoming,
         max_bundle_bytes: config.max_bundle_bytes,

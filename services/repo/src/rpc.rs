@@ -36,6 +36,7 @@ foundry_service::rpcs! {
         list_work_tree: ListWorkTreeRequest => ListWorkTreeResponse;
         get_work_file: GetWorkFileRequest => GetWorkFileResponse;
         publish_branch: PublishBranchRequest => PublishBranchResponse;
+        publish_pull_request: PublishPullRequestRequest => PublishPullRequestResponse;
         run_repository_action: RunRepositoryActionRequest => RunRepositoryActionResponse;
         undo_job: UndoJobRequest => UndoJobResponse;
         get_job: GetJobRequest => GetJobResponse;

@@ -69,6 +69,7 @@ async fn context(
     url: &str,
     env: &TestEnv,
     (tasks, serving_tasks): (&Tasks, &Tasks),
+    forge_hosts: foundry_forge::ForgeHosts,
 ) -> Arc<Context> {
     let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
     let options = StoreOptions { clock: Some(env.env.clock.clone()), ..StoreOptions::default() };
@@ -91,6 +92,10 @@ async fn context(
             keys: foundry_secrets::Keys::load(&[], &dir.join("data/secrets.key"), &env.env).await.unwrap(),
             directory: dir.join("data/access"),
         },
+        forge_hosts,
+        forges: Arc::new(
+            foundry_forge::Forges::new(&foundry_http_client::NetworkSettings::default()).unwrap(),
+        ),
         mirrors: dir.join("data/mirrors"),
         incoming: dir.join("data/incoming"),
         max_bundle_bytes: 1 << 20,
@@ -132,7 +137,7 @@ impl Fixture {
             std::fs::create_dir_all(dir.path().join(sub)).unwrap();
         }
         let ((tasks, _), (serving_tasks, _)) = (Tasks::new(), Tasks::new());
-        let cx = context(dir.path(), &url, &env, (&tasks, &serving_tasks)).await;
+        let cx = context(dir.path(), &url, &env, (&tasks, &serving_tasks), Default::default()).await;
         let flows = flow::bindings(&cx);
         let store = cx.store.clone();
         let engine = Engine::new(store, env.env.clone(), flows, foundry_flow::Options::default()).unwrap();
@@ -155,7 +160,19 @@ impl Fixture {
 
     /// The service of another process on the same database.
     pub async fn beside(&self) -> Arc<Context> {
-        context(self.path(), &self.url, &self.env, (&self.tasks, &self.serving_tasks)).await
+        self.knowing(Default::default()).await
+    }
+
+    async fn knowing(&self, forges: foundry_forge::ForgeHosts) -> Arc<Context> {
+        context(self.path(), &self.url, &self.env, (&self.tasks, &self.serving_tasks), forges).await
+    }
+
+    /// Restarts the service with these forges.
+    pub async fn with_forges(&mut self, forges: foundry_forge::ForgeHosts) {
+        self.cx = self.knowing(forges).await;
+        let (store, flows) = (self.cx.store.clone(), flow::bindings(&self.cx));
+        self.engine =
+            Engine::new(store, self.env.env.clone(), flows, foundry_flow::Options::default()).unwrap();
     }
 
     /// The temporary directory, removed with the fixture.

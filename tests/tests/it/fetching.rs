@@ -347,3 +347,94 @@ async fn a_hostile_fetch_gets_an_error_and_the_service_stays_well() {
     }
     assert_eq!(git(&dir.join("two"), &["rev-parse", "HEAD"]), tip);
 }
+
+/// The body of a fetch in protocol 2 with these lines.
+fn fetch_body(lines: &[String]) -> Vec<u8> {
+    let lines: String = lines.iter().map(|text| line(text)).collect();
+    format!("{}0001{lines}0000", line("command=fetch")).into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_trick_of_the_protocol_reaches_what_is_not_served_or_another_organization() {
+    const V2: &str = "git-protocol: version=2\r\n";
+    let served = Served::new(8).await;
+    let mirror = served.mirror();
+    let secret = git(&mirror, &["commit-tree", "-m", "secret", "HEAD^{tree}"]);
+    let hidden = git(&mirror, &["commit-tree", "-p", &secret, "-m", "hidden", "HEAD^{tree}"]);
+    let tip = git(&mirror, &["rev-parse", "main"]);
+    let blob = git(&mirror, &["rev-parse", "main:noise"]);
+    let eve = served.mesh.sign_in("eve").await;
+    let place = served.mesh.dir().join("eve");
+    std::fs::create_dir(&place).unwrap();
+    let origin = Origin::create(&place);
+    git(origin.path(), &["commit", "-q", "--allow-empty", "-m", "of eve"]);
+    let of_eve = git(origin.path(), &["rev-parse", "HEAD"]);
+    register(&eve, &origin).await;
+
+    let (want, done) = (format!("want {tip}"), "done".to_owned());
+    for wanted in [&hidden, &secret, &of_eve, &blob] {
+        let said = served.post(V2, &fetch_body(&[format!("want {wanted}"), done.clone()]));
+        assert!(said.contains("ERR OBJECT_NOT_ADVERTISED"), "{wanted}: {said}");
+    }
+    // Asked for all of a history that begins at a commit, git would send its parents, wherever it is.
+    let all = [want.clone(), format!("shallow {hidden}"), "deepen 2147483647".to_owned(), done.clone()];
+    let said = served.post(V2, &fetch_body(&all));
+    assert!(said.contains("PACK") && !said.contains(&hidden), "a hidden commit is sent");
+    for lines in [
+        vec![want.clone(), "filter blob:none".to_owned(), done.clone()],
+        vec![format!("want-ref refs/heads/main"), done.clone()],
+        vec![want.clone(), "deepen-not refs/foundry/work/x".to_owned(), done.clone()],
+        vec![want.clone(), "deepen -1".to_owned(), done.clone()],
+        vec![want.clone(), "deepen-since x".to_owned(), done.clone()],
+        vec![want.clone(), "shallow x".to_owned(), done.clone()],
+        vec!["want".to_owned(), done.clone()],
+        (0..60_000).map(|n| format!("want {n:040x}")).collect(),
+    ] {
+        let said = served.post(V2, &fetch_body(&lines));
+        assert!(!said.contains("PACK"), "{:?} is answered", &lines[..lines.len().min(3)]);
+    }
+    for command in ["object-info", "bundle-uri", "ls-refs\ncommand=fetch", "../upload-archive"] {
+        let said = served.post(V2, format!("{}0000", line(&format!("command={command}"))).as_bytes());
+        assert!(said.contains("ERR FETCH_MALFORMED"), "{command}: {said}");
+    }
+    // Thousands of commits that nobody knows, and versions of the protocol that are none, are no reason to fail.
+    let mut many = vec![want.clone()];
+    many.extend((0..40_000).map(|n| format!("have {n:040x}")));
+    many.push(done.clone());
+    assert!(served.post(V2, &fetch_body(&many)).contains("PACK"));
+    let canary = served.mesh.dir().join("canary");
+    let odd =
+        format!("git-protocol: version=2:x=$(touch {c}):--upload-pack=touch {c}\r\n", c = canary.display());
+    assert!(served.post(&odd, &fetch_body(&[want, done])).contains("PACK"));
+
+    let (organization, repository) = (&served.ada.organization_id, &served.repository.name);
+    let ask = "info/refs?service=git-upload-pack";
+    for path in [
+        format!("/git/{organization}/../{organization}/{repository}/{ask}"),
+        format!("/git/{organization}/%2e%2e/{repository}/{ask}"),
+        format!("/git/{organization}/..%2f..%2f{repository}/{ask}"),
+        format!("/git/{organization}//{repository}/{ask}"),
+        format!("/git/{organization}/{repository}%00/{ask}"),
+        format!("/git/{organization}/{repository}/objects/{ask}"),
+        format!("/git/{}/{}/{ask}", eve.organization_id, repository),
+        format!("/git/{organization}/{}/{ask}", "x".repeat(5_000)),
+        format!("/git/{organization}/--upload-pack=touch/{ask}"),
+        format!("/git/{organization}/{repository}/HEAD"),
+        format!("/git/{organization}/{repository}/info/refs"),
+        format!("/git/{organization}/{repository}/info/refs?service=git-upload-archive"),
+        format!("/git/{organization}/{repository}/info/refs?service=git-upload-pack%00"),
+        format!(
+            "/git/{organization}/{repository}/info/refs?service=git-receive-pack&service=git-upload-pack"
+        ),
+    ] {
+        let (head, body) = http(&served.mesh, "GET", &path, &served.ada.token, "", b"");
+        assert!(!head.starts_with("HTTP/1.1 2") && !head.starts_with("HTTP/1.1 5"), "{path}: {head}");
+        assert!(!body.windows(4).any(|at| at == b"refs"), "{path} is answered");
+    }
+    let scratch = served.mesh.data().join("repo/serving");
+    while std::fs::read_dir(&scratch).unwrap().count() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!canary.exists(), "something was run");
+    assert!(served.listing(&served.path, &served.ada.token).0.starts_with("HTTP/1.1 200"));
+}

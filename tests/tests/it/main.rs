@@ -20,6 +20,7 @@ mod models;
 mod namespace;
 mod private_sources;
 mod publishing;
+mod pull_requests;
 mod sandbox_origin;
 mod start;
 mod story;

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use foundry_proto::repo::v1::{ListRepositoriesRequest, Repository};
 use foundry_proto::task::v1::TaskState;
-use foundry_testkit::{GitHttp, Sshd};
+use foundry_testkit::{Authority, ConnectProxy, GitHttp, Sshd};
 use foundry_tests::origin::git;
 use foundry_tests::story::{await_mirror, await_task, create_task};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
@@ -167,4 +167,32 @@ async fn a_private_repository_over_ssh_goes_from_a_deploy_key_to_a_finished_task
     mesh.cli_ok(&["repo", "refresh", "origin"]);
     let secret = key.lines().nth(3).unwrap().to_owned();
     assert_eq!(files_with(mesh.dir(), &[secret]), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_behind_a_companys_proxy_and_certificates_goes_to_a_finished_task() {
+    const HOST: &str = "git.corp.example";
+    let served = tempfile::tempdir().unwrap();
+    let origin = Origin::create(served.path());
+    let (authority, proxy) = (Authority::new(), ConnectProxy::start(Some(&STANDARD.encode("me:secret"))));
+    let host = GitHttp::start_tls(served.path(), &authority.server(&[HOST]));
+    let stranger = GitHttp::start_tls(served.path(), &Authority::new().server(&[HOST]));
+    let ca = served.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let settings = [
+        format!("repo.network.ca_file={}", ca.display()),
+        format!("repo.network.proxy=http://me:secret@{}", proxy.address()),
+    ];
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let mesh = Mesh::start(Shape::Embedded, &settings);
+    let caller = mesh.sign_in("ada").await;
+    mesh.cli_ok(&["login", "--login", "ada"]);
+
+    let said = refused(&mesh, &format!("https://{HOST}:{}/origin/.git", stranger.port()));
+    assert!(said.contains("GIT_CERTIFICATE_REFUSED") && said.contains("repo.network.ca_file"), "{said}");
+    mesh.cli_ok(&["repo", "remove", "origin"]);
+    mesh.cli_ok(&["repo", "add", &format!("https://{HOST}:{}/origin/.git", host.port()), "--name", "origin"]);
+    await_mirror(&caller, repository(&caller).await.repository_id).await;
+    works_on_the_newest_commit(&caller, &origin).await;
+    assert!(proxy.requests().iter().all(|(target, _)| target.starts_with(HOST)), "{:?}", proxy.requests());
 }

@@ -5,13 +5,22 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::contents::Contents;
 use super::{Mirror, MirrorLimits, blocking, remove_tree, sync_parent, with_suffix};
 use crate::lock::Lock;
+use crate::network::Trace;
 use crate::remote::Endpoint;
 use crate::{BranchName, Git, GitCommand, GitError, GitErrorKind, RemoteUrl, Result, RunLimits};
 
 /// Every branch of the remote except option-like names and one that would shadow `HEAD`.
 const REFSPECS: [&str; 3] = ["+refs/heads/*:refs/heads/*", "^refs/heads/-*", "^refs/heads/HEAD"];
+
+/// What a fetch may write to one file although the mirror has its largest size: lists of refs.
+const SMALLEST_FILE: u64 = 1 << 20;
+
+/// Variables for configuration that contains a secret: the header of a credential, and the proxy.
+const HIDDEN: [(&str, &str); 2] =
+    [("GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"), ("GIT_CONFIG_KEY_1", "GIT_CONFIG_VALUE_1")];
 
 /// Most characters of a refused name in an error.
 const MAX_SHOWN: usize = 100;
@@ -98,21 +107,29 @@ impl Mirror {
         if tokio::fs::read_to_string(self.dir.join(LISTED)).await.is_ok_and(|d| d == listing.digest) {
             return Ok(listing.report(false));
         }
-        self.fetch_into(&self.dir, &endpoint, listing).await
+        let before = Contents::of(self).await?;
+        let fetched = self.fetch_into(&self.dir, &endpoint, listing, before.size).await;
+        if let Err(e) = &fetched {
+            // The first error is the one to report; the next operation removes what is left here.
+            let _ = match e.reason() {
+                "GIT_DUMB_HTTP_REFUSED" => before.restore(self).await,
+                _ => self.clear_stale().await,
+            };
+        }
+        fetched
     }
 
     /// Asks a remote for its HEAD, to see whether it can be reached and lets us in.
     pub async fn check_remote(git: &Git, remote: &RemoteUrl, limits: MirrorLimits) -> Result<()> {
         let endpoint = remote.pin().await?;
-        let run =
-            RunLimits { wall: limits.list_wall, stdout: 1 << 16, file: None, memory: Some(limits.memory) };
-        let listed = remote_command(git.command("ls-remote"), &endpoint, run)
+        let listed = remote_command(git.command("ls-remote"), &endpoint, limits.listing(1 << 16))
             .args(["--quiet"])
             .operands([endpoint.operand.as_os_str()])
             .operands(["HEAD"])
             .run()
             .await;
-        listed.map(drop).map_err(|e| endpoint.explain(e))
+        listed.map_err(|e| endpoint.explain(e))?;
+        endpoint.check_protocol().await
     }
 
     async fn fill(&self, temporary: &Path, remote: &RemoteUrl) -> Result<()> {
@@ -125,7 +142,7 @@ impl Mirror {
             .operands([temporary])
             .run()
             .await?;
-        self.fetch_into(temporary, &endpoint, listing).await.map(drop)
+        self.fetch_into(temporary, &endpoint, listing, 0).await.map(drop)
     }
 
     /// Lists the names first: their number is limited, and none reaches a command line unchecked.
@@ -153,12 +170,7 @@ impl Mirror {
 
     async fn list_names(&self, endpoint: &Endpoint, patterns: &[&str]) -> Result<Listing> {
         let names = self.limits.max_refs.saturating_add(self.limits.max_tags.saturating_mul(2));
-        let limits = RunLimits {
-            wall: self.limits.list_wall,
-            stdout: names.saturating_mul(400).saturating_add(1 << 16),
-            file: None,
-            memory: Some(self.limits.memory),
-        };
+        let limits = self.limits.listing(names.saturating_mul(400).saturating_add(1 << 16));
         let out = remote_command(self.git.command("ls-remote"), endpoint, limits)
             .args(["--quiet", "--symref"])
             .operands([endpoint.operand.as_os_str()])
@@ -166,15 +178,23 @@ impl Mirror {
             .run()
             .await
             .map_err(|e| endpoint.explain(e))?;
+        endpoint.check_protocol().await?;
         Ok(read_listing(&out.stdout))
     }
 
-    async fn fetch_into(&self, dir: &Path, endpoint: &Endpoint, listing: Listing) -> Result<FetchReport> {
+    /// `size` is what the mirror takes on disk already.
+    async fn fetch_into(
+        &self,
+        dir: &Path,
+        endpoint: &Endpoint,
+        listing: Listing,
+        size: u64,
+    ) -> Result<FetchReport> {
         let limits = RunLimits {
             wall: self.limits.fetch_wall,
             stdout: 1 << 20,
-            file: Some(self.limits.max_bytes),
-            memory: None,
+            file: Some(self.limits.max_bytes.saturating_sub(size).max(SMALLEST_FILE)),
+            memory: Some(self.limits.fetch_memory),
         };
         let listed = dir.join(LISTED);
         remove_if_there(&listed).await?;
@@ -198,6 +218,7 @@ impl Mirror {
         let allowed = endpoint.allowed.iter();
         let fetch = allowed.fold(fetch, |f, check| f.config(format!("fetch.fsck.{check}"), "ignore"));
         fetch.run().await.map_err(|e| endpoint.explain(e))?;
+        endpoint.check_protocol().await?;
         self.check_size(dir).await?;
         here.point_head(&listing).await?;
         tokio::fs::write(&listed, &listing.digest)
@@ -250,7 +271,15 @@ pub(super) async fn remove_if_there(path: &Path) -> Result<()> {
 pub(super) fn remote_command(command: GitCommand, endpoint: &Endpoint, limits: RunLimits) -> GitCommand {
     let command = command.protocols(endpoint.protocols).limits(limits);
     let command = endpoint.env.iter().fold(command, |c, (name, value)| c.env(name, value));
-    endpoint.config.iter().fold(command, |c, (key, value)| c.config(*key, value.clone()))
+    let command =
+        endpoint.trace.iter().map(Trace::variable).fold(command, |c, (name, value)| c.env(name, value));
+    // In the environment, for arguments can be seen by others on this host.
+    let count = endpoint.hidden.len().min(HIDDEN.len());
+    let command = command.env("GIT_CONFIG_COUNT", count.to_string());
+    let hidden = HIDDEN.iter().zip(&endpoint.hidden);
+    let command = hidden
+        .fold(command, |c, ((name, value), (key, secret))| c.env(name, key.as_str()).env(value, secret));
+    endpoint.config.iter().fold(command, |c, (key, value)| c.config(key, value.clone()))
 }
 
 fn read_listing(stdout: &[u8]) -> Listing {

@@ -10,6 +10,7 @@
 mod absorbed;
 mod collect;
 mod compare;
+mod contents;
 mod diff;
 mod fetch;
 mod history;
@@ -66,6 +67,14 @@ pub struct MirrorLimits {
     pub max_tags: u64,
     /// Memory of one process that reads what an agent made. Default 2 GiB.
     pub memory: u64,
+    /// Memory of one process that lists what a remote has. Default 512 MiB.
+    pub list_memory: u64,
+    /// Memory of one process that takes objects from a remote, or sends some. Default 3 GiB.
+    pub fetch_memory: u64,
+    /// Files of a tree that is checked out. Default 1,000,000.
+    pub checkout_files: u64,
+    /// Bytes of all files of a tree that is checked out. Default 32 GiB.
+    pub checkout_bytes: u64,
     /// Changed files in one diff. Default 50,000, more than a sandbox hands over.
     pub max_changed_files: u64,
     /// One file's patch or content. Default 1 MiB.
@@ -85,10 +94,21 @@ impl Default for MirrorLimits {
             max_refs: 20_000,
             max_tags: 20_000,
             memory: 2 << 30,
+            list_memory: 512 << 20,
+            fetch_memory: 3 << 30,
+            checkout_files: 1_000_000,
+            checkout_bytes: 32 << 30,
             max_changed_files: 50_000,
             max_file_bytes: 1 << 20,
             max_patch_bytes: 64 << 20,
         }
+    }
+}
+
+impl MirrorLimits {
+    /// Those of a process that lists a remote.
+    fn listing(&self, stdout: u64) -> RunLimits {
+        RunLimits { wall: self.list_wall, stdout, file: None, memory: Some(self.list_memory) }
     }
 }
 
@@ -160,9 +180,14 @@ impl Mirror {
     /// Takes the lock and removes what a killed git left: under the lock, no other process writes.
     async fn lock(&self) -> Result<Lock> {
         let lock = Lock::acquire(&self.dir, self.limits.lock_wait).await?;
-        let dir = self.dir.clone();
-        blocking(move || clear_stale(&dir)).await??;
+        self.clear_stale().await?;
         Ok(lock)
+    }
+
+    /// Removes what a git left that did not end by itself. Only under the lock.
+    async fn clear_stale(&self) -> Result<()> {
+        let dir = self.dir.clone();
+        blocking(move || clear_stale(&dir)).await?
     }
 
     async fn check_size(&self, dir: &Path) -> Result<u64> {
@@ -236,10 +261,11 @@ fn clear_stale(dir: &Path) -> Result<()> {
         _ => Ok(()),
     })
     .map_err(failed)?;
-    walk(&dir.join("objects/pack"), &mut |path, _| {
+    walk(&dir.join("objects"), &mut |path, _| {
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-        let stale = name.starts_with(b"tmp_") || name.starts_with(b".tmp-") || name.ends_with(b".lock");
-        if stale { remove_if_there(path) } else { Ok(()) }
+        let begins = [&b"tmp_"[..], b".tmp-"].iter().any(|begin| name.starts_with(begin));
+        let ends = [&b".lock"[..], b".temp"].iter().any(|end| name.ends_with(end));
+        if begins || ends { remove_if_there(path) } else { Ok(()) }
     })
     .map_err(failed)
 }

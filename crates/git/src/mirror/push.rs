@@ -81,7 +81,7 @@ impl Mirror {
     pub async fn remote_tips(&self, remote: &RemoteUrl, branches: &[BranchName]) -> Result<Vec<RemoteTip>> {
         let endpoint = remote.pin().await?;
         let stdout = (1 << 16) + 400 * branches.len() as u64;
-        let limits = RunLimits { wall: self.limits.list_wall, stdout, ..RunLimits::default() };
+        let limits = self.limits.listing(stdout);
         let full: Vec<String> = branches.iter().map(BranchName::to_ref).collect();
         let listed = remote_command(self.git.command("ls-remote"), &endpoint, limits)
             .args(["--quiet", "--symref"])
@@ -91,6 +91,7 @@ impl Mirror {
             .run()
             .await
             .map_err(|e| endpoint.explain(e))?;
+        endpoint.check_protocol().await?;
         let text = String::from_utf8_lossy(&listed.stdout);
         let (mut default, mut at) = ("", HashMap::new());
         for (left, name) in text.lines().filter_map(|line| line.split_once('\t')) {
@@ -139,7 +140,8 @@ impl Mirror {
 
     async fn push(&self, remote: &RemoteUrl, pushes: &[BranchPush], atomic: bool) -> Result<PushedAll> {
         let endpoint = remote.pin().await?;
-        let limits = RunLimits { wall: self.limits.fetch_wall, stdout: 1 << 20, file: None, memory: None };
+        let memory = Some(self.limits.fetch_memory);
+        let limits = RunLimits { wall: self.limits.fetch_wall, stdout: 1 << 20, file: None, memory };
         let leases = pushes.iter().map(|p| {
             let expected = p.expected.as_ref().map(CommitId::as_str).unwrap_or_default();
             format!("--force-with-lease={}:{expected}", p.branch.to_ref())
@@ -188,6 +190,8 @@ fn said_reason(words: &str) -> &'static str {
         (&["cannot contain secrets"], "PUSH_SECRET_FOUND"),
         (&["secret", "detected"], "PUSH_SECRET_FOUND"),
         (&["secret scanning"], "PUSH_SECRET_FOUND"),
+        (&["unknown git lfs object"], "PUSH_LFS_OBJECTS_MISSING"),
+        (&["lfs objects are missing"], "PUSH_LFS_OBJECTS_MISSING"),
         (&["verified signature"], "PUSH_UNSIGNED"),
         (&["must be signed"], "PUSH_UNSIGNED"),
         (&["unsigned commit"], "PUSH_UNSIGNED"),
@@ -353,6 +357,14 @@ mod tests {
                 "BRANCH_PROTECTED",
             ),
             ("GitLab: You are not allowed to push code to this project.", "PUSH_FORBIDDEN"),
+            (
+                "error: GH008: Your push referenced at least 1 unknown Git LFS object:\n    abc\nTry to push them with 'git lfs push --all'.",
+                "PUSH_LFS_OBJECTS_MISSING",
+            ),
+            (
+                "GitLab: LFS objects are missing. Ensure LFS is properly set up or try a manual \"git lfs push --all\".",
+                "PUSH_LFS_OBJECTS_MISSING",
+            ),
             ("no ticket number in the message", "PUSH_DECLINED"),
         ] {
             let stderr: String = said.lines().map(|line| format!("remote: {line}\n")).collect();

@@ -14,6 +14,8 @@ use crate::{BranchName, CommitId, GitError, GitErrorKind, ObjectId, Piped, Resul
 
 /// Wanted commits that are no advertised tip and are looked up one by one; a client that is not in a race has none.
 const MAX_OTHER_WANTS: usize = 64;
+/// Bytes of the ids of commits that no tip reaches; more fail the request.
+const MAX_UNREACHED: u64 = 64 << 20;
 /// Wants that are named in an error.
 const SHOWN: usize = 12;
 
@@ -191,11 +193,14 @@ impl Mirror {
         scratch: &Path,
         limits: RunLimits,
     ) -> Result<Piped> {
-        if let Asked::Objects(wanted) = wants::read(body, protocol)? {
-            self.check_wants(served, wanted).await?;
+        let mut body = body.clone();
+        if let Asked::Objects(wanted) = wants::read(&body, protocol)? {
+            self.check_wants(served, wanted.wants).await?;
+            let hidden = self.unreached(served, &wanted.deepened).await?;
+            body = wants::without(&body, &hidden);
         }
         let facade = self.facade(served, scratch).await?;
-        self.upload_pack(facade, &[], protocol, body, limits)
+        self.upload_pack(facade, &[], protocol, &body, limits)
     }
 
     fn upload_pack(
@@ -248,6 +253,30 @@ impl Mirror {
             return Err(not_advertised(&others));
         }
         Ok(())
+    }
+
+    /// Those of the commits that no tip reaches; what the mirror does not have is left out.
+    async fn unreached(
+        &self,
+        served: &ServedRefs,
+        commits: &BTreeSet<ObjectId>,
+    ) -> Result<BTreeSet<ObjectId>> {
+        let missing = self.missing(commits.iter().cloned()).await?;
+        let mut script = String::new();
+        for id in commits.difference(&missing) {
+            script.push_str(&format!("{id}\n"));
+        }
+        if script.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        for id in served.refs.values() {
+            script.push_str(&format!("^{id}\n"));
+        }
+        let limits = self.local(MAX_UNREACHED);
+        let out = self.command("rev-list").args(["--stdin"]).stdin(script).limits(limits).run().await?;
+        let unreached = String::from_utf8_lossy(&out.stdout).into_owned();
+        let unreached: BTreeSet<&str> = unreached.lines().collect();
+        Ok(commits.iter().filter(|id| unreached.contains(id.as_str())).cloned().collect())
     }
 
     /// Whether all of these are commits that the tips reach. One that does not exist is no different from one that is

@@ -5,8 +5,13 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::serve::FetchProtocol;
 use crate::{GitError, GitErrorKind, ObjectId, Result};
+
+/// Begins a line that names a commit without parents at the client.
+const SHALLOW: &[u8] = b"shallow ";
 
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,7 +19,17 @@ pub(super) enum Asked {
     /// The list of refs, in protocol 2.
     Refs,
     /// Objects: those with these ids and all that they reach.
-    Objects(BTreeSet<ObjectId>),
+    Objects(Wanted),
+}
+
+/// What a request for objects names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// The objects that it wants.
+    pub(super) wants: BTreeSet<ObjectId>,
+    /// Where the history of the client begins, if it asks for more of that: asked for all, `upload-pack` sends the
+    /// parents of these, wherever they are.
+    pub(super) deepened: BTreeSet<ObjectId>,
 }
 
 /// Reads the body of a request.
@@ -22,7 +37,7 @@ pub(super) enum Asked {
 /// # Errors
 /// `FETCH_MALFORMED` for anything that git's own clients do not send.
 pub(super) fn read(body: &[u8], protocol: FetchProtocol) -> Result<Asked> {
-    let mut wants = BTreeSet::new();
+    let (mut wants, mut shallow, mut deepens) = (BTreeSet::new(), BTreeSet::new(), false);
     let mut command: Option<&[u8]> = None;
     for line in Lines(body) {
         let Some(line) = line? else { continue };
@@ -36,16 +51,41 @@ pub(super) fn read(body: &[u8], protocol: FetchProtocol) -> Result<Asked> {
             wants.insert(wanted(rest, protocol)?);
         } else if line.starts_with(b"want") {
             return Err(malformed("it wants something other than an object"));
+        } else if let Some(rest) = line.strip_prefix(SHALLOW) {
+            shallow.insert(wanted(rest, FetchProtocol::V2)?);
         }
+        deepens |= line.starts_with(b"deepen");
     }
     match (protocol, command) {
         (FetchProtocol::V2, Some(b"ls-refs")) if wants.is_empty() => Ok(Asked::Refs),
         (FetchProtocol::V2, Some(b"fetch")) | (FetchProtocol::V0 | FetchProtocol::V1, None) => {
-            Ok(Asked::Objects(wants))
+            let deepened = if deepens { shallow } else { BTreeSet::new() };
+            Ok(Asked::Objects(Wanted { wants, deepened }))
         }
         (FetchProtocol::V2, _) => Err(malformed("its command is neither ls-refs nor fetch")),
         _ => Err(malformed("it has a command of another protocol")),
     }
+}
+
+/// The request as if the client did not have these at the beginning of its history.
+pub(super) fn without(body: &Bytes, begins: &BTreeSet<ObjectId>) -> Bytes {
+    if begins.is_empty() {
+        return body.clone();
+    }
+    let mut kept = Vec::with_capacity(body.len());
+    let mut lines = Lines(body);
+    let mut rest = &body[..];
+    // It was read before, so that there is no error.
+    while let Some(Ok(line)) = lines.next() {
+        let (whole, after) = rest.split_at(rest.len() - lines.0.len());
+        rest = after;
+        let id = line.and_then(|line| line.strip_suffix(b"\n").unwrap_or(line).strip_prefix(SHALLOW));
+        let id = id.and_then(|id| wanted(id, FetchProtocol::V2).ok());
+        if id.is_none_or(|id| !begins.contains(&id)) {
+            kept.extend_from_slice(whole);
+        }
+    }
+    kept.into()
 }
 
 /// An object id; before protocol 2, capabilities may follow it.
@@ -117,7 +157,28 @@ mod tests {
     }
 
     fn ids(ids: &[&str]) -> Asked {
-        Asked::Objects(ids.iter().map(|id| ObjectId::parse(id).unwrap()).collect())
+        let wants = ids.iter().map(|id| ObjectId::parse(id).unwrap()).collect();
+        Asked::Objects(Wanted { wants, ..Wanted::default() })
+    }
+
+    #[test]
+    fn where_a_deepened_history_begins_is_read_and_can_be_left_out() {
+        let (want, one, two) = (format!("want {ONE}"), format!("shallow {ONE}\n"), format!("shallow {TWO}"));
+        let fetch = |lines: &[&str]| {
+            let begin = ["command=fetch", "0001", want.as_str()];
+            Bytes::from(request(&[&begin, lines, &["done\n", "0000"]].concat()))
+        };
+        let deepened = |body: &Bytes| match read(body, FetchProtocol::V2).unwrap() {
+            Asked::Objects(wanted) => wanted.deepened.len(),
+            Asked::Refs => 0,
+        };
+        assert_eq!(deepened(&fetch(&[&one, &two])), 0, "it fetches no more of its history");
+        let body = fetch(&[&one, "deepen 2147483647\n", &two]);
+        assert_eq!(deepened(&body), 2);
+        let id = BTreeSet::from([ObjectId::parse(TWO).unwrap()]);
+        assert_eq!(without(&body, &id), fetch(&[&one, "deepen 2147483647\n"]));
+        assert_eq!(without(&body, &BTreeSet::new()), body);
+        assert!(read(&fetch(&["shallow x", "deepen 1"]), FetchProtocol::V2).is_err());
     }
 
     #[test]

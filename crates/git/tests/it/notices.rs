@@ -414,6 +414,59 @@ async fn rewritten_histories_and_repositories_inside_the_tree_are_named() {
 }
 
 #[tokio::test]
+async fn files_of_lfs_that_only_the_sandbox_has_are_named_and_those_of_the_remote_are_not() {
+    let lab = Lab::new().await;
+    let pointer =
+        |n: u32| format!("version https://git-lfs.github.com/spec/v1\\noid sha256:{n:064x}\\nsize 5\\n");
+    lab.sh(&lab.real(), &format!("printf '{}' > base.bin; git add -A; git commit -q -m base", pointer(1)));
+    lab.sh(
+        &lab.real(),
+        &format!("git checkout -q -b develop; printf '{}' > theirs.bin; git add -A; git commit -q -m theirs; git checkout -q main", pointer(2)),
+    );
+    let s = lab.sandbox().await;
+    let held = |n: u32| format!("mkdir -p .git/lfs/objects/00/00; : > .git/lfs/objects/00/00/{n:064x}");
+    s.sh(&format!("git merge -q origin/develop; {}; {}", held(1), held(2)));
+    assert_eq!(s.notices(), Vec::<String>::new(), "they came from the remote");
+    s.sh(&format!(
+        "printf '{}' > 'my file.bin'; printf '{}' > absent.bin; {}; git add -A; git commit -q -m mine",
+        pointer(3),
+        pointer(4),
+        held(3)
+    ));
+    assert_eq!(s.notices(), ["LfsObjects 1 my file.bin"]);
+}
+
+#[tokio::test]
+async fn an_ignored_file_of_the_base_that_came_back_is_kept_by_a_tree_without_its_repository() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "mkdir ignored; echo kept > ignored/kept; git add -f ignored/kept; git commit -q -m forced",
+    );
+    let s = lab.sandbox().await;
+    s.sh("mv ignored/kept ../kept; echo x > x");
+    assert_eq!(s.import().await.changes.len(), 2);
+    s.sh("mv ../kept ignored/kept; rm -rf .git; git init -q");
+    let changes = s.import().await.changes;
+    assert_eq!(changes.len(), 1, "{changes:?}");
+}
+
+#[tokio::test]
+async fn files_of_lfs_that_are_pointers_in_the_sandbox_are_counted() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "mkdir sub; printf '*.bin filter=lfs diff=lfs merge=lfs -text\\n' > sub/.gitattributes
+         for n in 1 2; do printf 'version https://git-lfs.github.com/spec/v1\\noid sha256:%064d\\nsize 5\\n' $n > sub/$n.bin; done
+         cp sub/1.bin other.bin; head -c 5000 /dev/urandom > sub/real.bin; git add -A; git commit -q -m lfs",
+    );
+    let s = lab.sandbox().await;
+    assert_eq!(s.notices(), ["LfsPointers 2 sub/1.bin"]);
+    s.sh("rm sub/.gitattributes");
+    assert_eq!(s.notices(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn names_in_notices_are_data_and_bounded() {
     let lab = Lab::new().await;
     let s = lab.sandbox().await;

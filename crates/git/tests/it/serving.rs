@@ -174,3 +174,37 @@ async fn a_repository_from_a_shallow_clone_is_served_from_where_its_history_begi
         "the client is not shown where it begins"
     );
 }
+
+#[tokio::test]
+async fn a_history_is_deepened_where_it_is_served_and_nowhere_else() {
+    let lab = Lab::new().await;
+    lab.sh(&lab.real(), "for n in 2 3; do git commit -q --allow-empty -m $n; done");
+    let s = lab.sandbox().await;
+    s.sh("echo hidden > x; git add x; git commit -q -m one; echo more > y");
+    let hidden = s.import().await.head;
+    let below = lab.sh(s.mirror.dir(), &format!("git rev-parse {hidden}^"));
+    let (main, older) = (lab.rev(s.mirror.dir(), "main"), lab.rev(s.mirror.dir(), "main~1"));
+    let served = Served::of(&s, &[]).await;
+    let deepening = |protocol, begin: &str, how: &str| {
+        let (want, begin) = (format!("want {main}"), line(&format!("shallow {begin}\n")));
+        let rest = format!("{begin}{}", line(&format!("{how}\n")));
+        Bytes::from(if protocol == FetchProtocol::V2 {
+            format!("{}0001{}{rest}{}0000", line("command=fetch"), line(&want), line("done\n"))
+        } else {
+            format!("{}{rest}0000{}", line(&format!("{want} side-band-64k shallow\n")), line("done\n"))
+        })
+    };
+    let says = |sent: &[u8], words: &str| sent.windows(words.len()).any(|w| w == words.as_bytes());
+    for protocol in PROTOCOLS {
+        for begin in [hidden.as_str(), &below] {
+            let sent = served.ask(protocol, &deepening(protocol, begin, "deepen 2147483647")).await.unwrap();
+            assert!(says(&sent, "PACK"), "{protocol:?}");
+            // Then its parents, which nothing lists, would be sent.
+            assert!(!says(&sent, &format!("unshallow {begin}")), "{protocol:?}: hidden commits are sent");
+        }
+        let sent = served.ask(protocol, &deepening(protocol, older.as_str(), "deepen 2147483647")).await;
+        assert!(says(&sent.unwrap(), &format!("unshallow {older}")), "{protocol:?}");
+        let absent = deepening(protocol, &"7".repeat(40), "deepen 1");
+        assert!(says(&served.ask(protocol, &absent).await.unwrap(), "PACK"), "{protocol:?}");
+    }
+}

@@ -38,6 +38,9 @@ fn show(job: &Job) {
         output::line(&format!("  branch  {} {state}", output::inert(&branch.branch)));
         let lines = if job.action.is_some() { vec![action::describe(branch)] } else { publish::plan(branch) };
         lines.iter().for_each(|text| output::line(&format!("          {}", output::inert(text))));
+        if let Some(pull_request) = &branch.pull_request {
+            output::line(&format!("          {}", output::inert(&publish::pull_request_line(pull_request))));
+        }
         branch
             .remote_message
             .lines()

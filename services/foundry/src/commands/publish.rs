@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use foundry_core::counted;
 use foundry_proto::auth::v1::GetUserRequest;
+use foundry_proto::common::v1::PullRequest;
 use foundry_proto::repo::v1::{
     GetRepositoryRequest, Job, JobBranch, JobBranchState, JobState, PublishBranchRequest,
+    PublishPullRequestRequest, PullRequestSettings,
 };
 use foundry_proto::task::v1::{GetTaskRequest, Task, TaskState};
-use foundry_service::notice_words;
+use foundry_service::{notice_words, pull_request_words};
 use tokio::process::Command;
 
 use crate::cli::{Output, PublishTask};
@@ -26,6 +28,13 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
     let task = gateway.task().get_task(request).await?.into_inner().task.unwrap_or_default();
     let (author_name, author_email) = author(gateway).await?;
     let left_out = left_out(&task);
+    let pull_request = args.pull_request.then_some(PullRequestSettings {
+        title: args.title,
+        body: args.body,
+        draft: args.draft,
+        base: args.base,
+        given: false,
+    });
     let message = if args.message.is_empty() { task.title } else { args.message };
     let mut request = PublishBranchRequest {
         request_id: request_id(),
@@ -44,7 +53,13 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
     if request.force && !request.plan_only {
         request.expected_commit = expected(gateway, &request, args.yes).await?;
     }
-    let begun = gateway.repo().publish_branch(request).await?.into_inner().job.unwrap_or_default();
+    let begun = match pull_request {
+        Some(wanted) => {
+            gateway.repo().publish_pull_request(with_pull_request(request, wanted)).await?.into_inner().job
+        }
+        None => gateway.repo().publish_branch(request).await?.into_inner().job,
+    }
+    .unwrap_or_default();
     if args.detach {
         output::one(output, &begun, |job| output::line(&job.job_id))?;
         return Ok(ExitCode::SUCCESS);
@@ -57,10 +72,40 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
         for branch in &job.branches {
             plan(branch).iter().for_each(|text| output::line(&output::inert(text)));
             pushed(branch, &remote).iter().for_each(|text| output::line(&output::inert(text)));
+            if let Some(pull_request) = &branch.pull_request {
+                output::line(&output::inert(&pull_request_line(pull_request)));
+            }
         }
     })?;
     left_out.iter().for_each(|text| eprintln!("{}", output::inert(text)));
     failure(&job).map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// The same, with a pull request.
+fn with_pull_request(branch: PublishBranchRequest, wanted: PullRequestSettings) -> PublishPullRequestRequest {
+    PublishPullRequestRequest {
+        request_id: branch.request_id,
+        task_id: branch.task_id,
+        to_branch: branch.to_branch,
+        squash: branch.squash,
+        message: branch.message,
+        force: branch.force,
+        plan_only: branch.plan_only,
+        author_name: branch.author_name,
+        author_email: branch.author_email,
+        agent: branch.agent,
+        expected_commit: branch.expected_commit,
+        keep_commits: branch.keep_commits,
+        title: wanted.title,
+        body: wanted.body,
+        draft: wanted.draft,
+        base: wanted.base,
+    }
+}
+
+/// A pull request with its address.
+pub fn pull_request_line(p: &PullRequest) -> String {
+    format!("{} {}", pull_request_words(p), p.url)
 }
 
 /// What is not in the branch, although somebody may look for it there.

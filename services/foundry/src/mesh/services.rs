@@ -148,7 +148,11 @@ async fn repo(inputs: ServiceInputs<'_>) -> Result<RunningService, Failure> {
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
     };
-    let service = foundry_repo::build(&config.repo, deps).await?;
+    let mut settings = config.repo.clone();
+    if settings.network == foundry_http_client::NetworkSettings::default() {
+        settings.network = config.provisioner.network.clone();
+    }
+    let service = foundry_repo::build(&settings, deps).await?;
     Ok(RunningService { service, failures, survivors: None })
 }
 

@@ -310,6 +310,8 @@ fn kind_to_proto(kind: NoticeKind) -> WorkNoticeKind {
         NoticeKind::Unreadable => WorkNoticeKind::Unreadable,
         NoticeKind::TooLarge => WorkNoticeKind::TooLarge,
         NoticeKind::LargeIgnored => WorkNoticeKind::LargeIgnored,
+        NoticeKind::LfsObjects => WorkNoticeKind::LfsObjects,
+        NoticeKind::LfsPointers => WorkNoticeKind::LfsPointers,
         NoticeKind::Operation => WorkNoticeKind::Operation,
         NoticeKind::RepositoryLost => WorkNoticeKind::RepositoryLost,
         NoticeKind::NestedRepository => WorkNoticeKind::NestedRepository,

@@ -254,6 +254,13 @@ impl RepoService for FakeRepo {
         absent()
     }
 
+    async fn publish_pull_request(
+        &self,
+        _: Request<p::PublishPullRequestRequest>,
+    ) -> Result<Response<p::PublishPullRequestResponse>, Status> {
+        absent()
+    }
+
     async fn get_job(&self, _: Request<p::GetJobRequest>) -> Result<Response<p::GetJobResponse>, Status> {
         absent()
     }

@@ -61,7 +61,7 @@ impl State {
 /// What a job does, with what was requested.
 #[derive(Clone, Debug)]
 pub enum Kind {
-    /// Pushes the work of a task to a branch.
+    /// Pushes the work of a task to a branch, and opens its pull request if that was requested.
     Publish(PublishSettings),
     /// Does something to branches as they are at the remote.
     Action(Action, ActionSettings),
@@ -128,6 +128,7 @@ impl Kind {
 
     fn to_proto(&self) -> v1::JobKind {
         match self {
+            Self::Publish(publish) if publish.pull_request.is_some() => v1::JobKind::PublishPullRequest,
             Self::Publish(_) => v1::JobKind::PublishBranch,
             Self::Action(action, _) => action.to_proto(),
             Self::Unknown(_) => v1::JobKind::Unspecified,
@@ -235,6 +236,7 @@ pub fn settings(request: &PublishBranchRequest, branch: &str) -> Result<PublishS
         agent: or(&request.agent, "Foundry agent"),
         expected_commit: request.expected_commit.clone(),
         keep_commits: request.keep_commits,
+        pull_request: None,
     };
     if settings.squash && settings.keep_commits {
         return Err(Error::invalid_field("keep_commits", "must not be set together with squash"));

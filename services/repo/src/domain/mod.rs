@@ -5,6 +5,7 @@ pub mod credential;
 pub mod job;
 pub mod name;
 pub mod publishing;
+pub mod pull_request;
 pub mod repository;
 pub mod restack;
 pub mod stack;

@@ -65,6 +65,18 @@ pub fn without_conflicts(task: &str, notices: &[WorkNotice]) -> Result<(), Error
         .next_action(next_action("WORK_IN_CONFLICT")))
 }
 
+/// Refuses a work with pointers of Git LFS whose files the remote does not have.
+///
+/// # Errors
+/// `LFS_OBJECTS_LEFT_OUT`.
+pub fn without_lfs(task: &str, notices: &[WorkNotice]) -> Result<(), Error> {
+    let left_out = notices.iter().find(|n| n.kind() == WorkNoticeKind::LfsObjects);
+    let Some(notice) = left_out else { return Ok(()) };
+    let (text, _) = foundry_service::notice_words(notice);
+    Err(Error::precondition("LFS_OBJECTS_LEFT_OUT", task, text)
+        .next_action(next_action("LFS_OBJECTS_LEFT_OUT")))
+}
+
 /// Why the work must not be pushed to this branch; none if it may.
 pub fn refused(branch: Branch<'_>) -> Option<Refused> {
     if branch.is_default {
@@ -150,6 +162,10 @@ pub fn next_action(reason: &str) -> &'static str {
         "WORK_IN_CONFLICT" => {
             "have the agent finish or abort it, then publish; with force the tree is published as it is"
         }
+        "LFS_OBJECTS_LEFT_OUT" => {
+            "have the agent store the files without LFS; with force the pointers are published, and the files are missing"
+        }
+        "PUSH_LFS_OBJECTS_MISSING" => "have the agent store the files without LFS, then publish again",
         "PUSH_NOT_FAST_FORWARD" => "publish to another branch: the host does not let commits be replaced",
         "PUSH_SECRET_FOUND" => {
             "have the agent remove the secret from all commits, then publish squashed; and revoke the secret"
@@ -193,6 +209,20 @@ mod tests {
         let refused = without_conflicts("task", &[notice(WorkNoticeKind::Operation, 1)]).unwrap_err();
         assert_eq!(refused.reason(), "WORK_IN_CONFLICT");
         assert_eq!(refused.message(), "the work is not finished: rebase in progress, 1 file in conflict");
+    }
+
+    #[test]
+    fn pointers_without_their_files_are_not_published_unasked() {
+        let notice = WorkNotice {
+            kind: WorkNoticeKind::LfsObjects.into(),
+            count: 2,
+            path: "a.bin".to_owned(),
+            ..WorkNotice::default()
+        };
+        assert!(without_lfs("task", &[]).is_ok());
+        let refused = without_lfs("task", &[notice]).unwrap_err();
+        assert_eq!(refused.reason(), "LFS_OBJECTS_LEFT_OUT");
+        assert!(refused.message().contains("2 files, the first is `a.bin`"), "{}", refused.message());
     }
 
     const OWN: Branch<'_> = Branch {

@@ -6,6 +6,7 @@ use foundry_core::{Error, OrganizationId, RepositoryId, Result, Timestamp};
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1;
 
+use super::pull_request::PullFacts;
 use super::sync::{self, SyncFacts};
 
 /// State of a mirror.
@@ -83,6 +84,8 @@ pub struct Repository {
     pub sync: SyncFacts,
     /// How much of its overview is computed.
     pub overview: OverviewFacts,
+    /// What is recorded about reading its pull requests.
+    pub pulls: PullFacts,
 }
 
 /// How much of the overview of a repository is computed.
@@ -167,6 +170,7 @@ impl Repository {
             branch_sync: Some(sync::branch_sync(self)),
             overview: Some(self.overview.to_proto()),
             branches_time: (self.branches_time.as_micros() > 0).then(|| self.branches_time.to_proto()),
+            pull_request_sync: self.pulls.sync.clone(),
         }
     }
 }

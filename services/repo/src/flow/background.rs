@@ -13,7 +13,7 @@ use foundry_core::{FlowId, RepositoryId, Result, Timestamp};
 use foundry_flow::{Flow, NewFlow, Outcome, Retry, Stage, StageContext, stage};
 use foundry_store::{CommitError, Scope, Value, WriteSet};
 
-use super::{overview, sync};
+use super::{overview, pulls, sync};
 use crate::context::Context;
 use crate::domain::repository::{Repository, State};
 use crate::domain::sync::{ENDED, FailingHost, Source, chosen, host_of, is_active, is_fault_of_host};
@@ -97,6 +97,8 @@ async fn look(cx: &Context, _: &StageContext) -> Result<Outcome> {
         again |= start_due(cx, now).await?;
         // What is due already waits for the end of another one, which signals.
         next = repositories::next_due(&cx.store, now).await?.map_or(next, |due| next.min(due));
+        again |= pulls::start_due(cx, now).await?;
+        next = repositories::pulls_due_next(&cx.store, now).await?.map_or(next, |due| next.min(due));
     }
     if again {
         next = now;

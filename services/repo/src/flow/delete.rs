@@ -16,6 +16,7 @@ use crate::store::changes;
 use crate::store::clones::CLONES;
 use crate::store::credentials::{self, CREDENTIALS};
 use crate::store::jobs;
+use crate::store::pull_requests::PULL_REQUESTS;
 use crate::store::repositories::{self, REPOSITORIES};
 use crate::store::work_versions;
 use crate::store::works::WORKS;
@@ -58,6 +59,7 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
         ws.remove(&CREDENTIALS, &[own.into()]);
         ws.tombstone(rev, credentials::KIND, own);
     }
+    ws.delete_where(&PULL_REQUESTS, &[("repository_id", id.as_str().into())]);
     ws.delete_where(&CLONES, &[("repository_id", id.as_str().into())]);
     ws.delete_where(&BASE_REQUESTS, &[("repository_id", id.as_str().into())]);
     let branches = branch_overviews::bases(&cx.store, &id).await?;

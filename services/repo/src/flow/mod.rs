@@ -10,6 +10,8 @@ pub mod delete;
 pub mod import;
 pub mod overview;
 pub mod publish;
+pub mod pull_request;
+pub mod pulls;
 pub mod sync;
 pub mod turn;
 
@@ -34,6 +36,7 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         publish::PUBLISH.bind(cx).projection(publish::Shown(cx.env.clone())),
         action::ACTION.bind(cx).projection(action::Shown(cx.env.clone())),
         overview::OVERVIEW.bind(cx).projection(overview::Shown(cx.env.clone())),
+        pulls::PULLS.bind(cx),
         background::BACKGROUND.bind(cx),
     ]
 }

@@ -18,9 +18,10 @@ use crate::broker::{self, Remote};
 use crate::context::Context;
 use crate::domain::job::{self, Job, Kind, State};
 use crate::domain::publishing::{self, Branch, moved, refused};
+use crate::domain::pull_request::next_action as refused_by_forge;
 use crate::domain::repository::{self, Repository};
 use crate::domain::work::{self, Work};
-use crate::flow::{sync, turn};
+use crate::flow::{pull_request, sync, turn};
 use crate::store::branches::{self, BranchRow};
 use crate::store::{jobs, repositories, works};
 
@@ -32,6 +33,9 @@ pub static PUBLISH: Flow<Context> = Flow::new(
         Stage::new(PLANNING, Duration::from_secs(5 * 60), RETRY, |cx, flow| stage(plan(cx, flow))),
         Stage::new(PUSHING, Duration::from_secs(12 * 60), RETRY, |cx, flow| stage(push(cx, flow))),
         Stage::new(RECORDING, Duration::from_secs(2 * 60), RECORD, |cx, flow| stage(record(cx, flow))),
+        Stage::new(OPENING, Duration::from_secs(3 * 60), RETRY, |cx, flow| {
+            stage(pull_request::open(cx, flow))
+        }),
     ],
 )
 // Most of them wait for a remote.
@@ -41,6 +45,7 @@ const QUEUED: &str = "queued";
 const PLANNING: &str = "planning";
 const PUSHING: &str = "pushing";
 const RECORDING: &str = "recording";
+const OPENING: &str = "opening";
 
 /// A remote that hangs for ever ends the job within an hour.
 const RETRY: Retry =
@@ -381,6 +386,7 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         commits_since: 0,
         job_id: job.job_id.to_string(),
         squash: publishing::squashes(&publish, before),
+        pull_request: before.and_then(|p| p.pull_request.clone()),
     };
     let head = work.readable_commit()?;
     publication.commits_since = match commits_since(&mirror, Some(&publication), &head).await {
@@ -491,9 +497,12 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
     let mut condition = foundry_flow::condition(&PUBLISH, flow);
     match state {
         State::Failed => {
-            let next = broker::next_action(&flow.reason);
+            let next = broker::next_action(&flow.reason).or_else(|| refused_by_forge(&flow.reason));
             next.unwrap_or_else(|| publishing::next_action(&flow.reason))
                 .clone_into(&mut condition.next_action);
+            if flow.stage == OPENING {
+                condition.message.push_str("; the branch is published, its pull request may not be open");
+            }
             let is_refused =
                 broker::next_action(&flow.reason).is_some() || publishing::is_refusal(&flow.reason);
             if flow.stage == RECORDING || (flow.stage == PUSHING && !is_refused) {
@@ -507,6 +516,7 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
                 PUSHING | RECORDING => {
                     ("cancelled during the push: the remote may have the new commit", PUBLISH_AGAIN)
                 }
+                OPENING => ("cancelled after the push: the pull request may not be open", PUBLISH_AGAIN),
                 _ => ("cancelled before anything was pushed", ""),
             };
             message.clone_into(&mut condition.message);

@@ -229,6 +229,12 @@ async fn record(
     if found.mirror.is_some() || repository.branches_time == Timestamp::default() {
         set.push(("branches_time", cx.env.clock.now().into()));
     }
+    if repository.pulls.sync.is_none()
+        && repository.pulls.next.as_micros() == 0
+        && broker::place(cx, &repository).is_ok()
+    {
+        set.push(("pull_next_time", cx.env.clock.now().into()));
+    }
     // What made it fail may be gone.
     if found.mirror.is_some() || repository.overview.has_failed() {
         set.push(("overview_wanted", true.into()));
@@ -294,6 +300,11 @@ impl Projection for Shown {
                     "GIT_OBJECTS_REFUSED" => {
                         "rewrite the object that is named, or have an operator allow the check for this repository"
                     }
+                    "GIT_CERTIFICATE_REFUSED" => {
+                        "for a private certificate authority, have an operator set repo.network.ca_file"
+                    }
+                    "GIT_PROXY_REFUSED" => "have an operator check repo.network.proxy",
+                    "GIT_DUMB_HTTP_REFUSED" => "register it at an address that speaks git's smart protocol",
                     "GIT_REMOTE_NOT_FOUND" => {
                         "check the URL and what its credential may read, or create the repository there and refresh"
                     }

@@ -12,6 +12,7 @@ use foundry_store::{CommitError, Scope, WriteSet};
 
 use crate::context::Context;
 use crate::domain::name::RepositoryName;
+use crate::domain::pull_request::PullFacts;
 use crate::domain::repository::{OverviewFacts, Repository, State};
 use crate::domain::sync::SyncFacts;
 use crate::flow::sync;
@@ -64,6 +65,7 @@ pub async fn create_repository(
         empty_commit: String::new(),
         sync: SyncFacts::default(),
         overview: OverviewFacts::default(),
+        pulls: PullFacts::default(),
     };
     let id = repository.repository_id.as_str();
     let mut ws = WriteSet::new();

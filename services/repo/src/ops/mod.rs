@@ -22,6 +22,7 @@ pub mod list_work_changes;
 pub mod list_work_tree;
 pub mod new_job;
 pub mod publish_branch;
+pub mod publish_pull_request;
 pub mod release_clone;
 pub mod request_repository_refresh;
 pub mod run_repository_action;

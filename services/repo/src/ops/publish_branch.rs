@@ -4,23 +4,29 @@ use foundry_authn::Caller;
 use foundry_core::{Error, Result};
 use foundry_git::BranchName;
 use foundry_proto::common::v1::Role;
-use foundry_proto::repo::v1::{PublishBranchRequest, PublishBranchResponse};
+use foundry_proto::repo::v1::{
+    PublishBranchRequest, PublishBranchResponse, PublishPullRequestRequest, PublishSettings,
+    PullRequestSettings,
+};
 use foundry_service::{RequestKey, audit, with_detail};
 use foundry_store::{Scope, WriteSet};
 
+use crate::broker;
 use crate::context::Context;
 use crate::domain::job::{Kind, settings, unplanned};
-use crate::domain::publishing::{default_branch, nothing_to_publish, without_conflicts};
+use crate::domain::publishing::{default_branch, nothing_to_publish, without_conflicts, without_lfs};
+use crate::domain::pull_request;
+use crate::domain::repository::Repository;
 use crate::domain::work;
 use crate::flow::publish;
 use crate::ops::new_job::{NewJob, begin};
-use crate::store::repositories;
+use crate::store::{branch_overviews, repositories};
 
 /// Writes the job; what is pushed is decided when it runs, after earlier jobs on the branch.
 ///
 /// # Errors
 /// `NOT_FOUND`; `INVALID_ARGUMENT` for a branch or a text that git does not take; `FAILED_PRECONDITION` for the default
-/// branch, for a task without changes and, without force, for one with conflicts; `RESOURCE_EXHAUSTED` for too many unfinished jobs.
+/// branch, for a task without changes and, without force, for one with conflicts or without its files of LFS; `RESOURCE_EXHAUSTED` for too many unfinished jobs.
 pub async fn publish_branch(
     cx: &Context,
     caller: &Caller,
@@ -36,7 +42,7 @@ pub async fn publish_branch(
     let decided = cx
         .store
         .retry_on_conflict(|| async {
-            let (mut ws, answer) = decide(cx, caller, &request).await?;
+            let (mut ws, answer) = decide(cx, caller, &request, None).await?;
             key.remember_create(&mut ws, &answer);
             Ok((ws, answer))
         })
@@ -45,10 +51,12 @@ pub async fn publish_branch(
     Ok(PublishBranchResponse { rev, ..answer })
 }
 
-async fn decide(
+/// Decides a publication, with a pull request if one is requested.
+pub async fn decide(
     cx: &Context,
     caller: &Caller,
     request: &PublishBranchRequest,
+    pull_request: Option<&PublishPullRequestRequest>,
 ) -> Result<(WriteSet, PublishBranchResponse)> {
     let work = cx.work(caller, &request.task_id, Role::Member).await?;
     let repository = repositories::find(&cx.store, &work.repository_id).await?;
@@ -67,9 +75,14 @@ async fn decide(
     }
     if !request.force && !request.plan_only {
         without_conflicts(&request.task_id, &work.notices)?;
+        without_lfs(&request.task_id, &work.notices)?;
+    }
+    let mut publish = settings(request, branch.as_str())?;
+    if let Some(asked) = pull_request {
+        publish.pull_request = Some(settings_of(cx, &repository, &branch, asked, &publish).await?);
     }
     let new = NewJob {
-        kind: Kind::Publish(settings(request, branch.as_str())?),
+        kind: Kind::Publish(publish),
         task_id: Some(work.task_id.clone()),
         branches: vec![unplanned(branch.as_str())],
         others: Vec::new(),
@@ -84,6 +97,21 @@ async fn decide(
     });
     ws.audit(with_detail(record, detail));
     Ok((ws, PublishBranchResponse { job: Some(job.to_proto()), rev: 0 }))
+}
+
+/// The pull request that a request wants, if the host of the repository has any.
+async fn settings_of(
+    cx: &Context,
+    repository: &Repository,
+    branch: &BranchName,
+    asked: &PublishPullRequestRequest,
+    publish: &PublishSettings,
+) -> Result<PullRequestSettings> {
+    let place = broker::place(cx, repository)?;
+    broker::api_credential(cx, repository, &place).await?;
+    let parent = branch_overviews::parent(&cx.store, &repository.repository_id, branch.as_str()).await?;
+    let base = if parent.is_empty() { &repository.default_branch } else { &parent };
+    pull_request::settings(asked, publish, branch.as_str(), base)
 }
 
 #[cfg(test)]
@@ -105,7 +133,7 @@ mod tests {
         import_work(&f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
         f.engine.run_until_idle().await.unwrap();
         let request = PublishBranchRequest { task_id: task.to_string(), ..PublishBranchRequest::default() };
-        let (decided, _) = decide(&f.cx, &f.member, &request).await.unwrap();
+        let (decided, _) = decide(&f.cx, &f.member, &request, None).await.unwrap();
         let mut ws = WriteSet::new();
         let is = [("repository_id", repository.repository_id.as_str().into())];
         ws.update_where(&REPOSITORIES, &is, &[("state", RepositoryState::Deleting.as_str().into())]);

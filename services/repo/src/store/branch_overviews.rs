@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use foundry_core::{OrganizationId, PageRequest, PageToken, RepositoryId, Result};
-use foundry_proto::common::v1::Condition;
+use foundry_proto::common::v1::{Condition, PullRequest};
 use foundry_proto::repo::v1::BranchOverview;
 use foundry_store::{Reader, RevRef, Row, Store, Table, WriteSet, is_damaged};
 use prost::Message as _;
@@ -16,8 +16,10 @@ pub const BRANCH_OVERVIEWS: Table = Table::new(
 );
 
 /// Rows of a repository by revision, for watches.
-pub const BY_REV: &str = "SELECT name, rev, overview FROM branch_overviews \
-                          WHERE organization_id = $1 AND repository_id = $2 AND rev > $3 ORDER BY rev LIMIT $4";
+pub const BY_REV: &str = "SELECT b.name AS name, b.rev AS rev, b.overview AS overview, p.pull_request AS pull_request \
+                          FROM branch_overviews b LEFT JOIN pull_requests p \
+                          ON p.repository_id = b.repository_id AND p.branch = b.name \
+                          WHERE b.organization_id = $1 AND b.repository_id = $2 AND b.rev > $3 ORDER BY b.rev LIMIT $4";
 
 /// Kind of the tombstones of a repository's branches.
 pub fn kind(repository: &RepositoryId) -> String {
@@ -56,8 +58,26 @@ pub fn read(row: &Row) -> Result<BranchOverview> {
             }),
             ..BranchOverview::default()
         }),
+        read => Ok(BranchOverview { pull_request: pull_request(row)?, ..read? }),
+    }
+}
+
+/// The pull request beside a branch; one that cannot be decoded is left out until it is read again.
+fn pull_request(row: &Row) -> Result<Option<PullRequest>> {
+    match row.opt_message("pull_request") {
+        Err(e) if is_damaged(&e) => Ok(None),
         read => read,
     }
+}
+
+/// The name of the branch that a branch stands on; empty = none, or not known.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn parent(from: &impl Reader, repository: &RepositoryId, name: &str) -> Result<String> {
+    let sql = "SELECT parent FROM branch_overviews WHERE repository_id = $1 AND name = $2";
+    let rows = from.query(sql, &[repository.as_str().into(), name.into()]).await?;
+    rows.first().map_or(Ok(String::new()), |row| Ok(row.text("parent")?.to_owned()))
 }
 
 /// A page of a repository's branches, sorted by name.
@@ -66,8 +86,9 @@ pub async fn list(
     repository: &RepositoryId,
     page: &PageRequest,
 ) -> Result<(Vec<BranchOverview>, Option<PageToken>)> {
-    let sql = "SELECT name, overview FROM branch_overviews \
-               WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3";
+    let sql = "SELECT b.name AS name, b.overview AS overview, p.pull_request AS pull_request FROM branch_overviews b \
+               LEFT JOIN pull_requests p ON p.repository_id = b.repository_id AND p.branch = b.name \
+               WHERE b.repository_id = $1 AND b.name > $2 ORDER BY b.name LIMIT $3";
     let after = page.begins_after(String::new(), |name| Some(name.to_owned()))?;
     let rows = store.query(sql, &[repository.as_str().into(), after.into(), page.limit().into()]).await?;
     let found = rows.iter().map(read).collect::<Result<Vec<_>>>()?;

@@ -8,20 +8,25 @@ pub mod changes;
 pub mod clones;
 pub mod credentials;
 pub mod jobs;
+pub mod pull_requests;
 pub mod remote_hosts;
 pub mod repositories;
 pub mod work_versions;
 pub mod works;
 
-use foundry_proto::common::v1::{Condition, MergedParts, Publication, WorkNotices};
-use foundry_proto::repo::v1::{JobBranches, PublishSettings};
+use foundry_proto::common::v1::{Condition, MergedParts, Publication, PullRequest, WorkNotices};
+use foundry_proto::repo::v1::{JobBranches, PublishSettings, PullRequestSync};
 use foundry_store::{Encoded, Migrations, Reference, step};
 
 use crate::domain::credential::HostKey;
+use crate::domain::pull_request::Kept;
 
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 15] = [
+pub static ENCODED: [Encoded; 18] = [
     Encoded::message::<Condition>(&repositories::REPOSITORIES, "condition"),
+    Encoded::message::<PullRequestSync>(&repositories::REPOSITORIES, "pull_sync"),
+    Encoded::message::<PullRequest>(&pull_requests::PULL_REQUESTS, "pull_request"),
+    Encoded::json::<Kept>(&pull_requests::PULL_REQUESTS, "known"),
     Encoded::message::<Condition>(&credentials::CREDENTIALS, "condition"),
     Encoded::json::<Vec<HostKey>>(&credentials::CREDENTIALS, "host_keys"),
     Encoded::entity(&credentials::CREDENTIALS, "secret", credentials::is_sealed),
@@ -41,7 +46,7 @@ pub static ENCODED: [Encoded; 15] = [
 ];
 
 /// Rows that others of this service name.
-pub static REFERENCES: [Reference; 7] = [
+pub static REFERENCES: [Reference; 8] = [
     Reference {
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has works' AS why FROM works w \
@@ -75,6 +80,11 @@ pub static REFERENCES: [Reference; 7] = [
               WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = o.repository_id)",
     },
     Reference {
+        table: "repositories",
+        sql: "SELECT DISTINCT repository_id AS id, 'it has pull requests' AS why FROM pull_requests p \
+              WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = p.repository_id)",
+    },
+    Reference {
         table: "works",
         sql: "SELECT DISTINCT task_id AS id, 'it has changed files' AS why FROM work_changes c \
               WHERE NOT EXISTS (SELECT 1 FROM works w WHERE w.task_id = c.task_id)",
@@ -98,7 +108,8 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0011_job_kinds"),
         step!("0016_work_versions"),
         step!("0017_branch_parents"),
-        step!("0018_unfinished_jobs"),
+        step!("0018_pull_requests"),
+        step!("0022_unfinished_jobs"),
     ],
 };
 

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 
 use foundry_core::{OrganizationId, PageRequest, PageToken, RepositoryId, Result, Timestamp};
 use foundry_proto::common::v1::Condition;
-use foundry_service::stored_condition;
+use foundry_proto::repo::v1::PullRequestSync;
+use foundry_service::{readable, stored_condition};
 use foundry_store::{RevRef, Row, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
 use crate::domain::name::RepositoryName;
+use crate::domain::pull_request::PullFacts;
 use crate::domain::repository::{OverviewFacts, Repository, State};
 use crate::domain::sync::{Source, SyncFacts};
 
@@ -41,7 +43,8 @@ macro_rules! select {
             "SELECT repository_id, organization_id, rev, name, url, state, condition, default_branch, branch_count, ",
             "sync_time, create_time, refresh_wanted, listed_time, listing, empty_commit, sync_source, wanted_source, ",
             "next_sync_time, sync_failures, stale_since, stale_reason, stale_message, held_host, held_since, use_time, overview_owner, ",
-            "overview_done, overview_total, overview_time, overview_reason, overview_message, branches_time FROM repositories ",
+            "overview_done, overview_total, overview_time, overview_reason, overview_message, branches_time, pull_sync, pull_next_time, pull_failures, ",
+            "pull_mark, pull_source FROM repositories ",
             $rest
         )
     };
@@ -79,6 +82,14 @@ pub fn read(row: &Row) -> Result<Repository> {
             total: row.int("overview_total")?,
             complete: row.time("overview_time")?,
             left_out: (row.text("overview_reason")?.to_owned(), row.text("overview_message")?.to_owned()),
+        },
+        pulls: PullFacts {
+            sync: readable::<PullRequestSync>(row, "pull_sync", row.text("repository_id")?)?
+                .filter(|sync| sync.status != 0),
+            next: row.time("pull_next_time")?,
+            failures: u32::try_from(row.int("pull_failures")?).unwrap_or(u32::MAX),
+            mark: row.text("pull_mark")?.to_owned(),
+            source: row.text("pull_source")?.to_owned(),
         },
     })
 }
@@ -187,6 +198,31 @@ pub async fn polling(store: &Store) -> Result<HashMap<String, usize>> {
 pub async fn polled(store: &Store) -> Result<Vec<String>> {
     let rows = store.query("SELECT repository_id FROM repositories WHERE polling = 1", &[]).await?;
     rows.iter().map(|row| Ok(row.text("repository_id")?.to_owned())).collect()
+}
+
+/// Repositories whose pull requests are due to be read, the first `each` of every organization, as [`due`].
+pub async fn pulls_due(store: &Store, now: Timestamp, each: u32, limit: u32) -> Result<Vec<Repository>> {
+    let sql = select!(
+        "JOIN (SELECT repository_id AS due_id, ROW_NUMBER() OVER (PARTITION BY organization_id ORDER BY pull_next_time) AS turn \
+         FROM repositories WHERE pull_polling = 0 AND pull_next_time > 0 AND pull_next_time <= $1 AND sync_time IS NOT NULL \
+         AND state <> 'deleting') d ON due_id = repository_id WHERE turn <= $2 ORDER BY turn, pull_next_time LIMIT $3"
+    );
+    store.query(sql, &[now.into(), each.into(), limit.into()]).await?.iter().map(read).collect()
+}
+
+/// When pull requests are due to be read next.
+pub async fn pulls_due_next(store: &Store, after: Timestamp) -> Result<Option<Timestamp>> {
+    let sql = "SELECT MIN(pull_next_time) AS next FROM repositories \
+               WHERE pull_polling = 0 AND pull_next_time > $1 AND sync_time IS NOT NULL AND state <> 'deleting'";
+    store.query(sql, &[after.into()]).await?.first().map_or(Ok(None), |row| row.opt_time("next"))
+}
+
+/// The repositories whose pull requests count as being read, with their organizations.
+pub async fn pulls_polled(store: &Store) -> Result<Vec<(String, String)>> {
+    let sql = "SELECT repository_id, organization_id FROM repositories WHERE pull_polling = 1";
+    let rows = store.query(sql, &[]).await?;
+    let text = |row: &Row, column| row.text(column).map(str::to_owned);
+    rows.iter().map(|row| Ok((text(row, "repository_id")?, text(row, "organization_id")?))).collect()
 }
 
 /// Repositories whose overview is to be computed, organizations in turns.

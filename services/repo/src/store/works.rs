@@ -132,6 +132,15 @@ pub async fn of_repository(from: &impl Reader, repository: &RepositoryId) -> Res
     rows.iter().map(work).collect()
 }
 
+/// The works of a repository that are published, the newest task first.
+///
+/// # Errors
+/// `INTERNAL` when a row is damaged.
+pub async fn published(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<Work>> {
+    let sql = select!("WHERE repository_id = $1 AND length(publication) > 0 ORDER BY task_id DESC");
+    from.query(sql, &[repository.as_str().into()]).await?.iter().map(read).collect()
+}
+
 /// The commits from which the works of a repository start.
 ///
 /// # Errors

@@ -236,6 +236,7 @@ impl RepoService for FakeRepo {
         import_work: Streaming<ImportWorkRequest> => ImportWorkResponse;
         get_work: GetWorkRequest => GetWorkResponse;
         publish_branch: PublishBranchRequest => PublishBranchResponse;
+        publish_pull_request: PublishPullRequestRequest => PublishPullRequestResponse;
         get_job: GetJobRequest => GetJobResponse;
         list_jobs: ListJobsRequest => ListJobsResponse;
         cancel_job: CancelJobRequest => CancelJobResponse;

@@ -1,6 +1,12 @@
 import { Button, Group } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import { BranchSyncSource, BranchSyncStatus, RepositoryState, type Repository } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
+import {
+  BranchSyncSource,
+  BranchSyncStatus,
+  RepositoryState,
+  type PullRequestSync,
+  type Repository,
+} from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import { IconPlus, IconRefresh, IconTrash } from '@tabler/icons-react'
 import { useState } from 'react'
 import { useLocation } from 'wouter'
@@ -91,6 +97,37 @@ const SOURCES: Partial<Record<BranchSyncSource, string>> = {
   [BranchSyncSource.REQUEST]: 'on request',
 }
 
+/** How many pull requests are open, how new that is, and how many more calls the host answers. */
+function PullRequests({ sync }: { sync: PullRequestSync }) {
+  const { asOf, openCount, truncated, stale, apiLimit, apiRemaining } = sync
+  return (
+    <>
+      <div>
+        <dt>Pull requests</dt>
+        <dd title={stale === undefined ? undefined : visibleLine(sentence(stale.message))}>
+          {asOf === undefined ? (
+            'not read yet'
+          ) : (
+            <>
+              {openCount}
+              {truncated && ' and more'} open, <RelativeTime time={asOf} ago />
+            </>
+          )}
+          {stale !== undefined && `, stale: ${stale.reason}`}
+        </dd>
+      </div>
+      {apiLimit > 0 && (
+        <div>
+          <dt>Calls left at the host</dt>
+          <dd>
+            {apiRemaining} of {apiLimit}
+          </dd>
+        </div>
+      )}
+    </>
+  )
+}
+
 /** How new the branches are, why nothing newer is known, and what happens next. */
 function Freshness({ repository }: { repository: Repository }) {
   const { branchSync } = repository
@@ -126,6 +163,7 @@ function Freshness({ repository }: { repository: Repository }) {
             </dd>
           </div>
         )}
+        {repository.pullRequestSync !== undefined && <PullRequests sync={repository.pullRequestSync} />}
         {condition !== undefined && condition.attempt > 1 && (
           <div>
             <dt>Attempt</dt>

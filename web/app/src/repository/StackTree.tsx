@@ -7,6 +7,7 @@ import { Link } from 'wouter'
 import { paths } from '../app/paths'
 import { useFrame } from '../shell/frame'
 import { DiffStat, EmptyState, RelativeTime, sentence, TextSkeleton } from '../ui'
+import { PullRequestLink } from '../ui/PullRequestLink'
 import { visibleLine } from '../ui/text/visible'
 import { ActionDialog } from './actions'
 import classes from './RepositoryPage.module.css'
@@ -159,6 +160,11 @@ function Row({ branch, depth, owner, organizationId, onAct }: RowProps) {
           <ActionIcon size="sm" variant="subtle" aria-label={`Actions on ${name}`} onClick={() => onAct(branch.name)}>
             <IconDots size={14} aria-hidden />
           </ActionIcon>
+        )}
+        {branch.pullRequest !== undefined && (
+          <div className={classes.base}>
+            <PullRequestLink pullRequest={branch.pullRequest} />
+          </div>
         )}
         <div className={classes.narrow}>
           <Change branch={branch} owner={owner} organizationId={organizationId} />

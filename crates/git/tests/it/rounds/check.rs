@@ -162,8 +162,31 @@ impl Named<'_> {
 
     /// The index says that the file is not in the tree.
     fn absent_by_index(&mut self, path: &[u8]) -> bool {
-        let absent = self.known().absent.contains(path);
+        let absent = self.known().absent.contains(path) || self.outside_sparse_checkout(path);
         absent && std::fs::symlink_metadata(self.tree.join(OsStr::from_bytes(path))).is_err()
+    }
+
+    /// Without an index, the rules of a sparse checkout alone say that a file is absent on purpose.
+    fn outside_sparse_checkout(&self, path: &[u8]) -> bool {
+        let dot_git = self.tree.join(".git");
+        let has_index = std::fs::read(dot_git.join("index")).is_ok_and(|index| index.starts_with(b"DIRC"));
+        let sparse = git_in(self.tree, &["config", "--type=bool", "--get", "core.sparseCheckout"]);
+        if has_index || sparse.trim_ascii_end() != b"true" {
+            return false;
+        }
+        let mut git = Command::new("git")
+            .args(["sparse-checkout", "check-rules", "-z", "--no-cone", "--rules-file"])
+            .arg(dot_git.join("info/sparse-checkout"))
+            .current_dir(self.tree)
+            .env("GIT_INDEX_FILE", "/nonexistent")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let _ = git.stdin.take().unwrap().write_all(&[path, b"\0"].concat());
+        let out = git.wait_with_output().unwrap();
+        out.status.success() && out.stdout.is_empty()
     }
 
     /// Ignored, and nobody has added it.

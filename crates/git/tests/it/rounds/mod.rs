@@ -101,7 +101,7 @@ fn random_base(lab: &Lab, base: u64) {
     (0..10).for_each(|_| owner.on_files());
     lab.sh(
         &real,
-        "printf 'ignored/\\n*.log\\n' > .gitignore; rm -rf ignored sub text; mkdir ignored; echo kept > ignored/kept
+        "rm -rf .gitignore; printf 'ignored/\\n*.log\\n' > .gitignore; rm -rf ignored sub text developed; mkdir ignored; echo kept > ignored/kept
          printf 'one\\ntwo\\nthree\\n' > text
          git add -A --ignore-errors || true; git add -f ignored/kept
          git update-index --add --cacheinfo 160000,$(git rev-parse HEAD),sub

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use foundry_core::counted;
 use foundry_proto::repo::v1::{
-    BranchOverview, BranchSyncSource, Divergence, GetRepositoryOverviewRequest, Repository,
+    BranchOverview, BranchSyncSource, Divergence, GetRepositoryOverviewRequest, PullRequestSync, Repository,
 };
 use foundry_proto::task::v1::ListTasksRequest;
+use foundry_service::pull_request_words;
 
 use crate::cli::Output;
 use crate::client::Gateway;
@@ -144,6 +145,7 @@ fn head(r: &Repository) -> Vec<String> {
         let since = output::time(stale.since_time.as_ref());
         lines.push(format!("stale since {since} UTC: {} ({})", output::inert(&stale.message), stale.reason));
     }
+    lines.extend(r.pull_request_sync.as_ref().map(pull_requests));
     if let Some(overview) = &r.overview {
         if overview.computing {
             lines.push(format!("computing: {} of {} branches", overview.done, overview.total));
@@ -153,6 +155,26 @@ fn head(r: &Repository) -> Vec<String> {
         }
     }
     lines
+}
+
+/// How new the pull requests are, and how many more calls the host answers.
+fn pull_requests(sync: &PullRequestSync) -> String {
+    let mut parts = vec![match &sync.as_of {
+        None => "pull requests not read yet".to_owned(),
+        Some(at) => {
+            let more = if sync.truncated { "more than " } else { "" };
+            let open = counted(sync.open_count, "open pull request");
+            format!("{more}{open} as of {} UTC", output::time(Some(at)))
+        }
+    }];
+    if let Some(stale) = &sync.stale {
+        let since = output::time(stale.since_time.as_ref());
+        parts.push(format!("stale since {since} UTC: {} ({})", stale.message, stale.reason));
+    }
+    if sync.api_limit > 0 {
+        parts.push(format!("{} of {} calls left", sync.api_remaining, sync.api_limit));
+    }
+    output::inert(&parts.join("; "))
 }
 
 /// The branches in the order of the tree, each with its depth: the default branch first, then those without a parent.
@@ -211,6 +233,9 @@ fn line(depth: usize, b: &BranchOverview, titles: &HashMap<String, String>) -> S
         if is {
             parts.push(word.to_owned());
         }
+    }
+    if let Some(p) = &b.pull_request {
+        parts.push(output::inert(&format!("{} {}", pull_request_words(p), p.url)));
     }
     if !b.task_id.is_empty() {
         let title = titles.get(&b.task_id).map(|title| format!(" {}", output::inert(title)));

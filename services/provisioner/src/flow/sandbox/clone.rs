@@ -115,7 +115,10 @@ fn refused(e: GitError) -> ProviderError {
         GitErrorKind::Timeout => Class::Timeout,
         GitErrorKind::TooLarge => Class::Capacity,
         GitErrorKind::Auth => Class::Credentials,
-        GitErrorKind::Protocol | GitErrorKind::NotFound | GitErrorKind::Invalid => Class::Configuration,
+        GitErrorKind::Protocol
+        | GitErrorKind::NotFound
+        | GitErrorKind::Invalid
+        | GitErrorKind::Certificate => Class::Configuration,
         GitErrorKind::Corrupt
         | GitErrorKind::Partial
         | GitErrorKind::Unreachable

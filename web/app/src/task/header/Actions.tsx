@@ -5,6 +5,7 @@ import {
   IconCloudUpload,
   IconDots,
   IconDownload,
+  IconGitPullRequest,
   IconHelpCircle,
   IconPlayerStopFilled,
   IconRefresh,
@@ -42,7 +43,7 @@ export function isEnded(task: Task): boolean {
 /** The actions on a task as a whole. */
 export function Actions({ task, canEdit, retry, running, onExplain }: Props) {
   const [asking, setAsking] = useState<'archive' | 'kill' | undefined>(undefined)
-  const [publishing, setPublishing] = useState(false)
+  const [publishing, setPublishing] = useState<'branch' | 'pull request' | undefined>(undefined)
   const patch = usePatchDownload(task)
   return (
     <>
@@ -68,9 +69,18 @@ export function Actions({ task, canEdit, retry, running, onExplain }: Props) {
             Download patch
           </Menu.Item>
           {canEdit && (
-            <Menu.Item leftSection={<IconCloudUpload size={15} />} onClick={() => setPublishing(true)} disabled={!patch.possible}>
-              Publish branch…
-            </Menu.Item>
+            <>
+              <Menu.Item leftSection={<IconCloudUpload size={15} />} onClick={() => setPublishing('branch')} disabled={!patch.possible}>
+                Publish branch…
+              </Menu.Item>
+              <Menu.Item
+                leftSection={<IconGitPullRequest size={15} />}
+                onClick={() => setPublishing('pull request')}
+                disabled={!patch.possible}
+              >
+                Publish pull request…
+              </Menu.Item>
+            </>
           )}
           {canEdit && !isEnded(task) && (
             <>
@@ -89,7 +99,12 @@ export function Actions({ task, canEdit, retry, running, onExplain }: Props) {
           )}
         </Menu.Dropdown>
       </Menu>
-      <PublishDialog task={task} opened={publishing} onClose={() => setPublishing(false)} />
+      <PublishDialog
+        task={task}
+        pullRequest={publishing === 'pull request'}
+        opened={publishing !== undefined}
+        onClose={() => setPublishing(undefined)}
+      />
       <End task={task} asking={asking} onClose={() => setAsking(undefined)} />
     </>
   )

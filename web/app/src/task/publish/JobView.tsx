@@ -3,6 +3,7 @@ import { useFoundry } from '@foundry/client/react'
 import { IconAlertTriangle, IconCircleCheck, IconCircleMinus } from '@tabler/icons-react'
 import { JobBranchState, JobState, type Job, type JobBranch } from '@foundry/client/gen/foundry/repo/v1/job_pb'
 import { useCommand } from '../../state/command'
+import { PullRequestLink } from '../../ui/PullRequestLink'
 import { InertLine, InertText } from '../../ui/text/Inert'
 import { ConditionLine, saysSomething } from '../header/ConditionLine'
 import classes from './publish.module.css'
@@ -67,6 +68,11 @@ function Branch({ branch }: { branch: JobBranch }) {
   const more = Number(branch.commitCount) - branch.commits.length
   return (
     <>
+      {branch.pullRequest !== undefined && (
+        <p>
+          <PullRequestLink pullRequest={branch.pullRequest} />
+        </p>
+      )}
       {branch.newCommit !== '' && (
         <div className={classes.plan}>
           <p>{planText(branch)}</p>

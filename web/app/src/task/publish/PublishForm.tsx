@@ -12,6 +12,8 @@ import { useJobs } from './useJobs'
 
 interface Props {
   task: Task
+  /** Whether to open a pull request for the branch too. */
+  pullRequest: boolean
   opened: boolean
   onClose: () => void
 }
@@ -26,16 +28,21 @@ function shownTip(job: Job | undefined, name: string): string {
 }
 
 /** State of the form, and how it is sent. */
-function usePublish(task: Task) {
+function usePublish(task: Task, pullRequest: boolean) {
   const client = useFoundry()
   const author = useAuthor()
   const [branch, setBranch] = useState(task.branch)
   const [message, setMessage] = useState(task.title)
   const [squash, setSquash] = useState(false)
   const [force, setForce] = useState(false)
+  const [wanted, setWanted] = useState({ title: '', body: '', draft: false })
   const jobs = useJobs(task)
-  const publish = useCommand('The branch was not published', (requestId: string, planOnly: boolean, it: object) =>
-    client.repo.publishBranch({ ...it, planOnly, requestId }),
+  const publish = useCommand(
+    'The branch was not published',
+    (requestId: string, planOnly: boolean, it: object): Promise<object> =>
+      pullRequest && !planOnly
+        ? client.repo.publishPullRequest({ ...it, ...wanted, planOnly, requestId })
+        : client.repo.publishBranch({ ...it, planOnly, requestId }),
   )
   const send = async (planOnly: boolean) => {
     author.remember()
@@ -56,22 +63,38 @@ function usePublish(task: Task) {
     const why = publish.error?.fields.find((it) => it.field === field)?.description
     return why === undefined ? undefined : sentence(why)
   }
-  return { branch, setBranch, message, setMessage, squash, setSquash, force, setForce, author, job: jobs[0], publish, send, refused }
+  return {
+    branch,
+    setBranch,
+    message,
+    setMessage,
+    squash,
+    setSquash,
+    force,
+    setForce,
+    wanted,
+    setWanted,
+    author,
+    job: jobs[0],
+    publish,
+    send,
+    refused,
+  }
 }
 
-/** Publishes the work of a task as a branch of the remote; shows the plan, how far it is, and a refusal in the host's words. */
-function PublishForm({ task, opened, onClose }: Props) {
+/** Publishes the work of a task as a branch of the remote, with a pull request if that is wanted; shows the plan, how far it is, and a refusal in the host's words. */
+function PublishForm({ task, pullRequest, opened, onClose }: Props) {
   return (
-    <Modal opened={opened} onClose={onClose} title="Publish branch" size="lg">
-      {opened && <Form task={task} onClose={onClose} />}
+    <Modal opened={opened} onClose={onClose} title={pullRequest ? 'Publish pull request' : 'Publish branch'} size="lg">
+      {opened && <Form task={task} pullRequest={pullRequest} onClose={onClose} />}
     </Modal>
   )
 }
 
-function Form({ task, onClose }: Omit<Props, 'opened'>) {
-  const it = usePublish(task)
+function Form({ task, pullRequest, onClose }: Omit<Props, 'opened'>) {
+  const it = usePublish(task, pullRequest)
   const { publish, author, job, refused } = it
-  const atFields = ['to_branch', 'message', 'author_name', 'author_email'].some((field) => refused(field) !== undefined)
+  const atFields = ['to_branch', 'message', 'author_name', 'author_email', 'title', 'body'].some((field) => refused(field) !== undefined)
   const busy = publish.busy || (job !== undefined && isOpen(job))
   const submit = (event: SubmitEvent) => {
     event.preventDefault()
@@ -119,6 +142,7 @@ function Form({ task, onClose }: Omit<Props, 'opened'>) {
             error={refused('author_email')}
           />
         </Group>
+        {pullRequest && <PullRequestFields it={it} />}
         <Checkbox label="Squash into one commit" checked={it.squash} onChange={(event) => it.setSquash(event.currentTarget.checked)} />
         <Checkbox
           label="Replace commits of the branch (force, if nobody has pushed since)"
@@ -141,6 +165,39 @@ function Form({ task, onClose }: Omit<Props, 'opened'>) {
         </Button>
       </Group>
     </form>
+  )
+}
+
+function PullRequestFields({ it }: { it: ReturnType<typeof usePublish> }) {
+  const { wanted, setWanted, refused } = it
+  return (
+    <>
+      <TextInput
+        label="Title of the pull request"
+        placeholder={it.message.split('\n', 1)[0]}
+        description="One that exists keeps its title and text unless you give others"
+        maxLength={250}
+        value={wanted.title}
+        onChange={(event) => setWanted({ ...wanted, title: event.currentTarget.value })}
+        error={refused('title')}
+      />
+      <Textarea
+        label="Text of the pull request"
+        placeholder="The rest of the commit message, and the commits"
+        autosize
+        minRows={2}
+        maxRows={8}
+        maxLength={16_000}
+        value={wanted.body}
+        onChange={(event) => setWanted({ ...wanted, body: event.currentTarget.value })}
+        error={refused('body')}
+      />
+      <Checkbox
+        label="Mark a new pull request as a draft"
+        checked={wanted.draft}
+        onChange={(event) => setWanted({ ...wanted, draft: event.currentTarget.checked })}
+      />
+    </>
   )
 }
 

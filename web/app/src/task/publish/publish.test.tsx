@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { Code, FoundryError, topics } from '@foundry/client'
-import { PublicationSchema } from '@foundry/client/gen/foundry/common/v1/work_pb'
+import { ChecksState, PublicationSchema, PullRequestReview, PullRequestState } from '@foundry/client/gen/foundry/common/v1/work_pb'
 import { FoundryProvider } from '@foundry/client/react'
 import { JobBranchState, JobItemSchema, JobState, type JobItem, type JobSchema } from '@foundry/client/gen/foundry/repo/v1/job_pb'
 import { MantineProvider } from '@mantine/core'
@@ -22,19 +22,20 @@ function aJob(rest: MessageInitShape<typeof JobSchema>): [string, JobItem] {
   return [`job/${job.jobId}`, create(JobItemSchema, { item: { case: 'job', value: job } })]
 }
 
-function open(answer: () => unknown = () => ({})) {
-  const world = new FakeTask({ repo: { publishBranch: answer, cancelJob: () => ({}) } })
+function open(answer: () => unknown = () => ({}), pullRequest = false) {
+  const world = new FakeTask({ repo: { publishBranch: answer, publishPullRequest: answer, cancelJob: () => ({}) } })
   world.fake.show(topics.appShell(), shellItems([{ id: 'org_1', name: 'acme', role: 2 }]))
   const show = (...jobs: [string, JobItem][]) => act(() => world.fake.show(topics.jobs('org_1', 'repo_1'), jobs))
   world.fake.show(topics.jobs('org_1', 'repo_1'), [])
   render(
     <MantineProvider env="test">
       <FoundryProvider client={world.client}>
-        <PublishForm task={task} opened onClose={vi.fn()} />
+        <PublishForm task={task} pullRequest={pullRequest} opened onClose={vi.fn()} />
       </FoundryProvider>
     </MantineProvider>,
   )
-  const asked = () => world.fake.made.filter((it) => it.method === 'publishBranch').map((it) => it.request as Record<string, unknown>)
+  const method = pullRequest ? 'publishPullRequest' : 'publishBranch'
+  const asked = () => world.fake.made.filter((it) => it.method === method).map((it) => it.request as Record<string, unknown>)
   return { world, show, asked }
 }
 
@@ -57,6 +58,34 @@ describe('publishing a branch', () => {
       agent: 'demo',
     })
     expect(localStorage.getItem('foundry-author-email')).toBe('ada@example.com')
+  })
+
+  it('opens a pull request with what was given, and shows its address and how it stands', async () => {
+    const { asked, show } = open(() => ({}), true)
+    fireEvent.change(screen.getByLabelText('Title of the pull request'), { target: { value: 'Parse it' } })
+    fireEvent.click(screen.getByRole('checkbox', { name: /draft/ }))
+    press('Publish')
+    await waitFor(() => expect(asked()).toHaveLength(1))
+    expect(asked()[0]).toMatchObject({ taskId: 'task_1', message: 'Add a parser', title: 'Parse it', body: '', draft: true })
+    const pullRequest = {
+      number: 7n,
+      url: 'https://git.example.org/team/app/pull/7',
+      title: 'Parse \u202E it',
+      state: PullRequestState.OPEN,
+      draft: true,
+      review: PullRequestReview.CHANGES_REQUESTED,
+      checks: { state: ChecksState.FAILED, passed: 2, failed: 1, failing: ['lint'] },
+    }
+    const branches = [{ branch: 'feat/x', state: JobBranchState.PUSHED, newCommit: commit('b'), pullRequest }]
+    show(aJob({ state: JobState.DONE, branches }))
+    const link = screen.getByRole('link', { name: 'Pull request #7' })
+    expect(link.getAttribute('href')).toBe('https://git.example.org/team/app/pull/7')
+    const said = screen.getByText('draft, 1 of 3 checks failed, changes requested')
+    expect(said.parentElement?.title).toBe('Parse ⟦RLO⟧ it; failed: lint')
+    branches[0] = { ...branches[0]!, pullRequest: { ...pullRequest, url: 'javascript:alert(1)', state: PullRequestState.MERGED } }
+    show(aJob({ state: JobState.DONE, branches }))
+    expect(screen.queryByRole('link')).toBeNull()
+    expect(screen.getByText('merged')).toBeTruthy()
   })
 
   it('names another branch, and shows the plan without pushing', async () => {

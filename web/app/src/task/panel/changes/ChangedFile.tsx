@@ -38,7 +38,10 @@ const kinds: Readonly<Record<string, { letter: string; word: string }>> = {
 /** A changed file; its diff is loaded and rendered when it is opened. */
 export const ChangedFile = memo(function ChangedFile({ taskId, file, version, compared, choice, startsOpen }: Props) {
   const review = useReviewHere()
-  const viewed = review.isViewed(file)
+  const known = review.isViewed(file)
+  /** What was pressed and is not answered yet. */
+  const [asked, setAsked] = useState<boolean>()
+  const viewed = asked ?? known
   const [open, setOpen] = useState(startsOpen && !viewed)
   const kind = kinds[file.kind] ?? { letter: '?', word: file.kind }
   const head = useRef<HTMLDivElement>(null)
@@ -46,8 +49,9 @@ export const ChangedFile = memo(function ChangedFile({ taskId, file, version, co
   const mark = useCommand('The file was not marked', async (_: string, on: boolean) => await review.mark(file, on), true)
   useWanted(file.path, setOpen, head)
   const choose = (on: boolean) => {
-    void mark.run(on)
+    setAsked(on)
     setOpen(!on)
+    void mark.run(on).then(() => setAsked(undefined))
   }
   const comment = () => {
     setOpen(true)

@@ -1,6 +1,6 @@
 import { ActionIcon, Button, Checkbox, SegmentedControl, Tooltip } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import { IconCloudUpload, IconDownload, IconFileDiff, IconRefresh } from '@tabler/icons-react'
+import { IconCloudUpload, IconDownload, IconFileDiff, IconGitPullRequest, IconRefresh } from '@tabler/icons-react'
 import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import type { FileChange, Session, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import type { ListFileChangesResponse } from '@foundry/client/gen/foundry/task/v1/task_service_pb'
@@ -184,7 +184,7 @@ function Toolbar({ task, whole, choice, choose, loading, onReload }: ToolbarProp
   const patch = usePatchDownload(task, whole)
   const { changes } = task
   const canPublish = roleIn(useShell(), task.organizationId) >= Role.MEMBER
-  const [publishing, setPublishing] = useState(false)
+  const [publishing, setPublishing] = useState<'branch' | 'pull request' | undefined>(undefined)
   return (
     <div className={classes.toolbar}>
       <span className={classes.summary}>
@@ -220,13 +220,25 @@ function Toolbar({ task, whole, choice, choose, loading, onReload }: ToolbarProp
         </ActionIcon>
       </Tooltip>
       {canPublish && (
-        <Tooltip label="Publish branch">
-          <ActionIcon aria-label="Publish branch" disabled={!patch.possible} onClick={() => setPublishing(true)}>
-            <IconCloudUpload size={16} />
-          </ActionIcon>
-        </Tooltip>
+        <>
+          <Tooltip label="Publish branch">
+            <ActionIcon aria-label="Publish branch" disabled={!patch.possible} onClick={() => setPublishing('branch')}>
+              <IconCloudUpload size={16} />
+            </ActionIcon>
+          </Tooltip>
+          <Tooltip label="Publish pull request">
+            <ActionIcon aria-label="Publish pull request" disabled={!patch.possible} onClick={() => setPublishing('pull request')}>
+              <IconGitPullRequest size={16} />
+            </ActionIcon>
+          </Tooltip>
+        </>
       )}
-      <PublishDialog task={task} opened={publishing} onClose={() => setPublishing(false)} />
+      <PublishDialog
+        task={task}
+        pullRequest={publishing === 'pull request'}
+        opened={publishing !== undefined}
+        onClose={() => setPublishing(undefined)}
+      />
     </div>
   )
 }

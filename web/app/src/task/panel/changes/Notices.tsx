@@ -1,7 +1,8 @@
-import { IconAlertTriangle, IconCloudCheck, IconGitMerge, IconInfoCircle } from '@tabler/icons-react'
+import { IconAlertTriangle, IconCloudCheck, IconGitMerge, IconGitPullRequest, IconInfoCircle } from '@tabler/icons-react'
 import { WorkNoticeKind, type WorkNotice } from '@foundry/client/gen/foundry/common/v1/work_pb'
 import type { Changes } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { sentence } from '../../../ui'
+import { PullRequestLink } from '../../../ui/PullRequestLink'
 import { InertLine } from '../../../ui/text/Inert'
 import { ConditionLine } from '../../header/ConditionLine'
 import { publicationText } from '../../publish/words'
@@ -9,7 +10,12 @@ import { mergedText, noticeText } from './notices'
 import classes from './notices.module.css'
 
 /** Kinds that leave nothing out. */
-const harmless = new Set([WorkNoticeKind.NESTED_REPOSITORY, WorkNoticeKind.LINE_ENDINGS, WorkNoticeKind.HISTORY_REWRITTEN])
+const harmless = new Set([
+  WorkNoticeKind.LFS_POINTERS,
+  WorkNoticeKind.NESTED_REPOSITORY,
+  WorkNoticeKind.LINE_ENDINGS,
+  WorkNoticeKind.HISTORY_REWRITTEN,
+])
 
 /** What there is to know about a work besides its files: where it is published, why newer work is not saved, what it left out, what it merged. */
 export function Notices({ changes }: { changes: Changes | undefined }) {
@@ -28,6 +34,12 @@ export function Notices({ changes }: { changes: Changes | undefined }) {
             <li className={classes.notice}>
               <IconCloudCheck size={14} aria-hidden />
               <InertLine text={`${sentence(publicationText(publication))}`} />
+            </li>
+          )}
+          {publication?.pullRequest !== undefined && (
+            <li className={classes.notice}>
+              <IconGitPullRequest size={14} aria-hidden />
+              <PullRequestLink pullRequest={publication.pullRequest} />
             </li>
           )}
           {mergedFrom.map((merged) => (

@@ -56,6 +56,17 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
     what: `${path} (${sizeText(count)}) is ignored by git and in the sandbox alone`,
     next: keepLarge,
   }),
+  [WorkNoticeKind.LFS_OBJECTS]: ({ path, count }) => ({
+    what:
+      'Git LFS has only pointers in the work; what they stand for is in the sandbox: ' +
+      (count === 1n ? path : `${counted(count, 'file')}, the first is ${path}`),
+    next: 'Ask the agent to store them without LFS, or copy them out of the sandbox.',
+  }),
+  [WorkNoticeKind.LFS_POINTERS]: ({ path, count }) => ({
+    what:
+      'The repository uses Git LFS, whose objects are not fetched: ' +
+      (count === 1n ? `${path} is a pointer` : `${counted(count, 'file')} are pointers, the first is ${path}`),
+  }),
   [WorkNoticeKind.OPERATION]: ({ detail, count }) => ({
     what: `A ${detail} is in progress${count === 0n ? '' : `, ${counted(count, 'file')} in conflict`}`,
     next: 'Ask the agent to finish or abort it; until then the work is the tree as it is.',
@@ -95,6 +106,7 @@ export function mergedText(merged: MergedFrom): string {
 /** Kinds of notices about what was taken; all others name what is in the sandbox alone. */
 const taken = new Set([
   WorkNoticeKind.SUBMODULE_ABSENT,
+  WorkNoticeKind.LFS_POINTERS,
   WorkNoticeKind.NESTED_REPOSITORY,
   WorkNoticeKind.HISTORY_REWRITTEN,
   WorkNoticeKind.LINE_ENDINGS,

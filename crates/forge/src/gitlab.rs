@@ -1,0 +1,193 @@
+//! GitLab.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::channel::{Channel, accepting};
+use crate::{
+    Budget, Changed, Checks, Facts, Forge, ForgeErrorKind, Known, NewPullRequest, PAGE, Page, PullRequest,
+    Result, Review, State,
+};
+
+/// What marks a merge request as not ready, at the beginning of its title.
+const DRAFT: &str = "Draft: ";
+
+/// The merge requests of a project at GitLab.
+pub(crate) struct GitLab {
+    channel: Channel,
+    path: String,
+}
+
+#[derive(Deserialize)]
+struct MergeRequest {
+    iid: u64,
+    web_url: String,
+    title: String,
+    #[serde(default)]
+    description: Option<String>,
+    state: String,
+    #[serde(default)]
+    draft: bool,
+    source_branch: String,
+    target_branch: String,
+    #[serde(default)]
+    sha: Option<String>,
+    source_project_id: Option<i64>,
+    target_project_id: Option<i64>,
+    #[serde(default)]
+    reviewers: Vec<serde_json::Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CommitStatus {
+    name: String,
+    status: String,
+    #[serde(default)]
+    allow_failure: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Reviewer {
+    state: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Approvals {
+    #[serde(default)]
+    approved_by: Vec<serde_json::Value>,
+    #[serde(default)]
+    approvals_left: Option<u32>,
+}
+
+impl GitLab {
+    pub(crate) fn new(channel: Channel, path: &str) -> Self {
+        Self { channel, path: format!("/projects/{}", encoded(path)) }
+    }
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+fn shown(m: MergeRequest) -> PullRequest {
+    let title = m.title.strip_prefix(DRAFT).unwrap_or(&m.title).to_owned();
+    PullRequest {
+        number: m.iid,
+        head: m.source_branch,
+        head_commit: m.sha.unwrap_or_default(),
+        is_own: m.source_project_id.is_some() && m.source_project_id == m.target_project_id,
+        base: m.target_branch,
+        draft: m.draft || title.len() < m.title.len(),
+        title,
+        body: m.description.unwrap_or_default(),
+        url: m.web_url,
+        state: match m.state.as_str() {
+            "merged" => State::Merged,
+            "closed" => State::Closed,
+            _ => State::Open,
+        },
+        review_requested: !m.reviewers.is_empty(),
+    }
+}
+
+fn title(title: &str, draft: bool) -> String {
+    if draft { format!("{DRAFT}{title}") } else { title.to_owned() }
+}
+
+#[async_trait]
+impl Forge for GitLab {
+    async fn find(&self, branch: &str) -> Result<Option<PullRequest>> {
+        let path = format!(
+            "{}/merge_requests?state=opened&source_branch={}&per_page={PAGE}",
+            self.path,
+            encoded(branch)
+        );
+        let found: Vec<MergeRequest> = self.channel.json(Method::GET, &path, None).await?;
+        let found = found.into_iter().map(shown).filter(|p| p.is_own && p.head == branch);
+        Ok(found.max_by_key(|p| p.number))
+    }
+
+    async fn create(&self, new: &NewPullRequest) -> Result<PullRequest> {
+        let body = json!({
+            "source_branch": new.head, "target_branch": new.base,
+            "title": title(&new.title, new.draft), "description": new.body,
+        });
+        let path = format!("{}/merge_requests", self.path);
+        self.channel.json(Method::POST, &path, Some(&body)).await.map(shown)
+    }
+
+    async fn update(&self, number: u64, new: &NewPullRequest) -> Result<PullRequest> {
+        let mut body = json!({ "target_branch": new.base });
+        if !new.title.is_empty() {
+            let draft = self.read(number).await?.draft;
+            body["title"] = title(&new.title, draft).into();
+        }
+        if !new.body.is_empty() {
+            body["description"] = new.body.as_str().into();
+        }
+        let path = format!("{}/merge_requests/{number}", self.path);
+        self.channel.json(Method::PUT, &path, Some(&body)).await.map(shown)
+    }
+
+    async fn read(&self, number: u64) -> Result<PullRequest> {
+        let path = format!("{}/merge_requests/{number}", self.path);
+        self.channel.json(Method::GET, &path, None).await.map(shown)
+    }
+
+    async fn facts(&self, p: &PullRequest, known: &Known) -> Result<Facts> {
+        let mut now_known = Known::default();
+        let commit = encoded(&p.head_commit);
+        let path = format!("{}/repository/commits/{commit}/statuses?per_page={PAGE}", self.path);
+        let statuses: Vec<CommitStatus> = match self.channel.remembered(&path, known, &mut now_known).await {
+            Err(e) if e.kind() == ForgeErrorKind::NotFound => Vec::new(),
+            statuses => statuses?,
+        };
+        let checks = Checks::of(statuses.into_iter().map(|s| {
+            let passed = match s.status.as_str() {
+                "success" | "skipped" | "manual" => Some(true),
+                "failed" | "canceled" => Some(s.allow_failure),
+                _ => None,
+            };
+            (s.name, passed)
+        }));
+        let path = format!("{}/merge_requests/{}/reviewers", self.path, p.number);
+        let reviewers: Vec<Reviewer> = self.channel.remembered(&path, known, &mut now_known).await?;
+        let path = format!("{}/merge_requests/{}/approvals", self.path, p.number);
+        let approvals: Approvals = self.channel.remembered(&path, known, &mut now_known).await?;
+        let review = if reviewers.iter().any(|r| r.state == "requested_changes") {
+            Review::ChangesRequested
+        } else if !approvals.approved_by.is_empty() && approvals.approvals_left.unwrap_or(0) == 0 {
+            Review::Approved
+        } else if p.review_requested || approvals.approvals_left.unwrap_or(0) > 0 {
+            Review::Required
+        } else {
+            Review::None
+        };
+        Ok(Facts { checks, review, known: now_known })
+    }
+
+    async fn changed(&self, _: &str) -> Result<Changed> {
+        // A conditional call costs GitLab, and the caller, as much as any other.
+        Ok(Changed { changed: true, mark: String::new() })
+    }
+
+    async fn list_open(&self, page: u32) -> Result<Page> {
+        let path = format!(
+            "{}/merge_requests?state=opened&order_by=updated_at&sort=desc&per_page={PAGE}&page={page}",
+            self.path
+        );
+        let answer = self.channel.call(Method::GET, &path, accepting(), Bytes::new()).await?;
+        let items: Vec<MergeRequest> = self.channel.decoded(&answer)?;
+        let next = answer.headers().get("x-next-page").and_then(|v| v.to_str().ok());
+        let more = next.map_or(items.len() >= PAGE, |next| !next.is_empty());
+        Ok(Page { items: items.into_iter().map(shown).collect(), more })
+    }
+
+    fn budget(&self) -> Budget {
+        self.channel.budget()
+    }
+}

@@ -1,0 +1,101 @@
+//! Pull requests at the hosts of repositories: GitHub, GitLab, and Gitea or Forgejo behind one small trait.
+//!
+//! Every call goes through [`Forges`]: one client with the operator's proxy and certificates, no redirects, bounded in
+//! time and size. A host that is built in is reached only at public addresses; one that the operator names, wherever it
+//! is. The credential is in one header of each call, and is taken out of every text that a host sends back.
+
+mod channel;
+mod error;
+mod gitea;
+mod github;
+mod gitlab;
+mod host;
+mod pull_request;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use foundry_core::Clock;
+use foundry_secrets::Secret;
+
+use channel::Channel;
+pub use channel::{Budget, Forges};
+pub use error::{ForgeError, ForgeErrorKind};
+pub use host::{ForgeHost, ForgeHosts, ForgeKind, HostError, Place};
+pub use pull_request::{
+    Changed, Checks, ChecksState, Facts, Known, NewPullRequest, Page, PullRequest, Review, State,
+};
+
+/// A result with this crate's error.
+pub type Result<T, E = ForgeError> = std::result::Result<T, E>;
+
+/// Pull requests on one page of a list.
+pub const PAGE: usize = 100;
+
+/// The pull requests of one repository at its host.
+#[async_trait]
+pub trait Forge: Send + Sync {
+    /// The newest open pull request of a branch of the repository.
+    async fn find(&self, branch: &str) -> Result<Option<PullRequest>>;
+
+    /// Creates a pull request. A host refuses a second open one for the same branch and base.
+    async fn create(&self, new: &NewPullRequest) -> Result<PullRequest>;
+
+    /// Gives a pull request this title, text and base; an empty title or text leaves what it has.
+    async fn update(&self, number: u64, new: &NewPullRequest) -> Result<PullRequest>;
+
+    /// Reads one pull request.
+    async fn read(&self, number: u64) -> Result<PullRequest>;
+
+    /// Its checks and reviews. `known` is what the last call has returned, if it was for the same pull request.
+    async fn facts(&self, pull_request: &PullRequest, known: &Known) -> Result<Facts>;
+
+    /// Whether any pull request has changed since a call that returned `mark`. The answer may be yes although nothing
+    /// has; checks and reviews do not count.
+    async fn changed(&self, mark: &str) -> Result<Changed>;
+
+    /// A page of the open pull requests, from 1, the last changed first.
+    async fn list_open(&self, page: u32) -> Result<Page>;
+
+    /// What the host has said about how many more calls it answers.
+    fn budget(&self) -> Budget;
+}
+
+/// The pull request of a branch: the open one, brought up to date, or a new one. May be called again after a call whose
+/// end is not known: there is one pull request then, too.
+///
+/// # Errors
+/// What the host says.
+pub async fn find_or_create(forge: &dyn Forge, new: &NewPullRequest) -> Result<(PullRequest, bool)> {
+    if let Some(found) = forge.find(&new.head).await? {
+        return Ok((adopt(forge, found, new).await?, false));
+    }
+    match forge.create(new).await {
+        Ok(created) => Ok((created, true)),
+        // Somebody else may have been faster.
+        Err(e) if e.kind() == ForgeErrorKind::Rejected => match forge.find(&new.head).await? {
+            Some(found) => Ok((adopt(forge, found, new).await?, false)),
+            None => Err(e),
+        },
+        Err(e) => Err(e),
+    }
+}
+
+async fn adopt(forge: &dyn Forge, found: PullRequest, new: &NewPullRequest) -> Result<PullRequest> {
+    let same = (new.title.is_empty() || new.title == found.title)
+        && (new.body.is_empty() || new.body == found.body)
+        && new.base == found.base;
+    if same { Ok(found) } else { forge.update(found.number, new).await }
+}
+
+impl Forges {
+    /// The forge of a repository, with the credential for it.
+    pub fn open(self: &Arc<Self>, place: &Place, token: Secret, clock: Arc<dyn Clock>) -> Box<dyn Forge> {
+        let channel = Channel::new(Arc::clone(self), place, token, clock);
+        match place.kind {
+            ForgeKind::GitHub => Box::new(github::GitHub::new(channel, &place.path)),
+            ForgeKind::GitLab => Box::new(gitlab::GitLab::new(channel, &place.path)),
+            ForgeKind::Gitea => Box::new(gitea::Gitea::new(channel, &place.path)),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What every forge does alike, and what a host can answer.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use foundry_core::Timestamp;
+use foundry_forge::{
+    ChecksState, Forge, ForgeErrorKind, ForgeHost as Host, ForgeHosts, ForgeKind, Forges, Known,
+    NewPullRequest, Review, State, find_or_create,
+};
+use foundry_http_client::NetworkSettings;
+use foundry_secrets::Secret;
+use foundry_testkit::{ForgeHost, test_env};
+
+const TOKEN: &str = "canary-token-1234";
+const KINDS: [(ForgeKind, &str); 3] =
+    [(ForgeKind::GitHub, "v3"), (ForgeKind::GitLab, "v4"), (ForgeKind::Gitea, "v1")];
+
+fn git(dir: &Path, args: &[&str]) {
+    let out = Command::new("git")
+        .args(["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "init.defaultBranch=main"])
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// A host with the repository `team/app`, whose branches `feat/x` and `feat/y` are ahead of `main`.
+fn host() -> (ForgeHost, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let repository = dir.path().join("team/app.git");
+    std::fs::create_dir_all(&repository).unwrap();
+    git(&repository, &["init", "-q", "--bare"]);
+    let work = dir.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    git(&work, &["init", "-q"]);
+    git(&work, &["commit", "-q", "--allow-empty", "-m", "first"]);
+    git(&work, &["push", "-q", repository.to_str().unwrap(), "HEAD:main"]);
+    for branch in ["feat/x", "feat/y"] {
+        git(&work, &["commit", "-q", "--allow-empty", "-m", branch]);
+        git(&work, &["push", "-q", repository.to_str().unwrap(), &format!("HEAD:{branch}")]);
+    }
+    let host = ForgeHost::start(dir.path());
+    host.accept(TOKEN);
+    (host, dir)
+}
+
+fn forge(host: &ForgeHost, kind: ForgeKind, version: &str, token: &str) -> Box<dyn Forge> {
+    let setting = Host { host: host.host(), kind, api: host.api(version) };
+    let place = ForgeHosts::new(&[setting]).unwrap().place(&host.host(), "/team/app.git").unwrap();
+    let forges = Arc::new(Forges::new(&NetworkSettings::default()).unwrap());
+    forges.open(&place, Secret::new(token), test_env().env.clock)
+}
+
+fn new(head: &str) -> NewPullRequest {
+    NewPullRequest {
+        head: head.to_owned(),
+        base: "main".to_owned(),
+        title: "Add a parser".to_owned(),
+        body: "In Rust.".to_owned(),
+        draft: true,
+    }
+}
+
+#[tokio::test]
+async fn a_pull_request_is_made_once_adopted_and_brought_up_to_date() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        assert_eq!(forge.find("feat/x").await.unwrap(), None, "{kind:?}");
+        // What a fork has under the same name is another one.
+        host.open("team/app", "feat/x", "from a fork", true);
+        let (first, created) = find_or_create(&*forge, &new("feat/x")).await.unwrap();
+        assert!(created && first.draft && first.is_own, "{kind:?} {first:?}");
+        assert_eq!(
+            (first.title.as_str(), first.body.as_str(), first.base.as_str()),
+            ("Add a parser", "In Rust.", "main")
+        );
+        assert_eq!((first.state, first.head.as_str(), first.head_commit.len()), (State::Open, "feat/x", 40));
+        assert!(first.url.starts_with(&host.git().origin()), "{}", first.url);
+        let (again, created) = find_or_create(&*forge, &new("feat/x")).await.unwrap();
+        assert_eq!((&again, created), (&first, false), "{kind:?}");
+        let other = NewPullRequest { title: "Add a lexer".to_owned(), body: String::new(), ..new("feat/x") };
+        let (changed, created) = find_or_create(&*forge, &other).await.unwrap();
+        assert!(!created && changed.draft, "{kind:?} {changed:?}");
+        assert_eq!(
+            (changed.number, changed.title.as_str(), changed.body.as_str()),
+            (first.number, "Add a lexer", "In Rust.")
+        );
+        assert_eq!(host.pull_requests("team/app").len(), 2);
+        host.merge("team/app", first.number);
+        assert_eq!(forge.read(first.number).await.unwrap().state, State::Merged, "{kind:?}");
+        assert_eq!(forge.find("feat/x").await.unwrap(), None);
+        assert_eq!(forge.read(99).await.unwrap_err().kind(), ForgeErrorKind::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn a_creation_whose_end_is_not_known_leaves_one_pull_request() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        host.break_off_creation();
+        let cut = find_or_create(&*forge, &new("feat/x")).await.unwrap_err();
+        assert_eq!(cut.kind(), ForgeErrorKind::Unreachable, "{kind:?} {cut}");
+        let (found, created) = find_or_create(&*forge, &new("feat/x")).await.unwrap();
+        assert_eq!((found.number, created, host.pull_requests("team/app").len()), (1, false, 1), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn checks_and_reviews_are_read_as_they_stand() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        let (p, _) = find_or_create(&*forge, &new("feat/x")).await.unwrap();
+        let none = forge.facts(&p, &Known::default()).await.unwrap();
+        assert_eq!((none.checks.state, none.review), (ChecksState::None, Review::None), "{kind:?}");
+        host.check("team/app", "feat/x", "build", Some(true));
+        host.check("team/app", "feat/x", "test", None);
+        host.ask("team/app", 1, "ann");
+        let p = forge.read(1).await.unwrap();
+        let waits = forge.facts(&p, &none.known).await.unwrap();
+        assert_eq!((waits.checks.state, waits.review), (ChecksState::Pending, Review::Required), "{kind:?}");
+        host.check("team/app", "feat/x", "test", Some(false));
+        host.review("team/app", 1, "ann", "CHANGES_REQUESTED");
+        let failed = forge.facts(&forge.read(1).await.unwrap(), &waits.known).await.unwrap();
+        assert_eq!(
+            (failed.checks.state, failed.review),
+            (ChecksState::Failed, Review::ChangesRequested),
+            "{kind:?}"
+        );
+        assert_eq!(
+            (failed.checks.passed, failed.checks.failed, failed.checks.failing),
+            (1, 1, vec!["test".to_owned()])
+        );
+        host.check("team/app", "feat/x", "test", Some(true));
+        let passed = forge.facts(&p, &failed.known).await.unwrap();
+        assert_eq!(passed.checks.state, ChecksState::Passed, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn open_ones_are_listed_by_pages_and_what_has_not_changed_costs_github_nothing() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        for n in 0..120 {
+            host.open("team/app", &format!("branch-{n}"), "one of many", true);
+        }
+        host.close("team/app", 7);
+        let (mut numbers, mut page) = (Vec::new(), 1);
+        loop {
+            let found = forge.list_open(page).await.unwrap();
+            numbers.extend(found.items.iter().map(|p| p.number));
+            if !found.more {
+                break;
+            }
+            page += 1;
+        }
+        assert_eq!((numbers.len(), numbers[0], numbers.contains(&7)), (119, 120, false), "{kind:?}");
+        let first = forge.changed("").await.unwrap();
+        assert!(first.changed);
+        let (before, calls) = (forge.budget(), host.calls().len());
+        let second = forge.changed(&first.mark).await.unwrap();
+        if kind == ForgeKind::GitHub {
+            assert_eq!((second.changed, forge.budget(), host.calls().len()), (false, before, calls));
+            host.close("team/app", 8);
+            assert!(forge.changed(&first.mark).await.unwrap().changed);
+        }
+        assert_eq!((before.limit, before.reset), (5_000, 1_767_229_200), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_github_says_again_is_not_paid_for_again() {
+    let (host, _dir) = host();
+    let forge = forge(&host, ForgeKind::GitHub, "v3", TOKEN);
+    let (p, _) = find_or_create(&*forge, &new("feat/x")).await.unwrap();
+    host.check("team/app", "feat/x", "build", Some(true));
+    let first = forge.facts(&p, &Known::default()).await.unwrap();
+    let before = forge.budget();
+    let second = forge.facts(&p, &first.known).await.unwrap();
+    assert_eq!((&second, forge.budget()), (&first, before));
+    assert_eq!(second.checks.state, ChecksState::Passed);
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_kind_and_the_words_of_the_host_but_not_the_credential() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let refused = forge(&host, kind, version, "another-canary").find("feat/x").await.unwrap_err();
+        assert_eq!(refused.kind(), ForgeErrorKind::CredentialsRefused, "{kind:?}");
+        // The stand-in repeats what it was sent.
+        assert!(refused.message().contains("Bad credentials: ***"), "{refused}");
+        let forge = forge(&host, kind, version, TOKEN);
+        for (status, expected) in [
+            (403, ForgeErrorKind::Forbidden),
+            (404, ForgeErrorKind::NotFound),
+            (301, ForgeErrorKind::NotFound),
+            (422, ForgeErrorKind::Rejected),
+            (502, ForgeErrorKind::Unreachable),
+        ] {
+            host.refuse(status, "because\nof a rule");
+            let e = forge.find("feat/x").await.unwrap_err();
+            assert_eq!(e.kind(), expected, "{kind:?} {status} {e}");
+            assert!(e.message().ends_with("because of a rule"), "{kind:?} {status} {e}");
+        }
+        let same = NewPullRequest { head: "main".to_owned(), ..new("main") };
+        let rejected = forge.create(&same).await.unwrap_err();
+        assert_eq!(rejected.kind(), ForgeErrorKind::Rejected, "{kind:?} {rejected}");
+        assert!(rejected.message().contains("No commits between main and main"), "{rejected}");
+    }
+}
+
+#[tokio::test]
+async fn a_spent_budget_is_waited_for_until_the_time_that_the_host_says() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        host.leave_calls(1);
+        forge.find("feat/x").await.unwrap();
+        assert!(forge.budget().is_below(10));
+        let spent = forge.find("feat/x").await.unwrap_err();
+        let until = Timestamp::from_micros(1_767_229_200_000_000);
+        assert_eq!(spent.kind(), ForgeErrorKind::RateLimited(until), "{kind:?} {spent}");
+        host.leave_calls(100);
+        host.refuse(403, "You have exceeded a secondary rate limit");
+        let second = forge.find("feat/x").await.unwrap_err();
+        assert!(matches!(second.kind(), ForgeErrorKind::RateLimited(_)), "{kind:?} {second}");
+    }
+}
+
+#[tokio::test]
+async fn the_credential_goes_to_the_host_alone_and_in_no_address() {
+    let (host, _dir) = host();
+    let other = ForgeHost::start(tempfile::tempdir().unwrap().path());
+    let forge = forge(&host, ForgeKind::GitHub, "v3", TOKEN);
+    host.git().redirect(&other.git().origin());
+    let moved = forge.find("feat/x").await.unwrap_err();
+    assert_eq!(moved.kind(), ForgeErrorKind::NotFound, "{moved}");
+    assert_eq!(other.git().requests(), []);
+    for (path, authorization) in host.git().requests() {
+        assert!(!path.contains(TOKEN));
+        assert_eq!(authorization, Some(format!("Bearer {TOKEN}")));
+    }
+}
+
+#[tokio::test]
+async fn a_built_in_host_is_reached_at_public_addresses_alone() {
+    let (host, _dir) = host();
+    let setting = Host { host: host.host(), kind: ForgeKind::GitHub, api: host.api("v3") };
+    let mut place = ForgeHosts::new(&[setting]).unwrap().place(&host.host(), "/team/app.git").unwrap();
+    place.is_configured = false;
+    let forges = Arc::new(Forges::new(&NetworkSettings::default()).unwrap());
+    let forge = forges.open(&place, Secret::new(TOKEN), test_env().env.clock);
+    let refused = forge.find("feat/x").await.unwrap_err();
+    assert_eq!((refused.kind(), host.git().requests().len()), (ForgeErrorKind::Unreachable, 0), "{refused}");
+}

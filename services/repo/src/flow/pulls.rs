@@ -1,0 +1,280 @@
+//! Reads the pull requests of repositories: in the background, after one was published, and when a host reports a change.
+
+mod gather;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use foundry_core::{FlowId, RepositoryId, Result, Timestamp};
+use foundry_flow::{Flow, NewFlow, Outcome, Retry, Stage, StageContext, stage};
+use foundry_forge::{Budget, ForgeErrorKind};
+use foundry_proto::common::v1::Condition;
+use foundry_proto::repo::v1::{PullRequestSync, PullRequestSyncStatus};
+use foundry_store::{CommitError, Guard, Scope, Value, WriteSet};
+
+use super::background;
+use crate::broker;
+use crate::context::Context;
+use crate::domain::pull_request::{next_action, show_budget, source};
+use crate::domain::repository::{Repository, State};
+use crate::domain::sync::{FailingHost, chosen, is_active};
+use crate::store::remote_hosts;
+use crate::store::repositories::{self, REPOSITORIES};
+
+/// Key and subject are the repository's id.
+pub static PULLS: Flow<Context> = Flow::new(
+    "pull_request_sync",
+    &[Stage::new(
+        "reading",
+        Duration::from_secs(5 * 60),
+        Retry { initial: Duration::from_secs(2), factor: 4, max_delay: Duration::from_secs(60), budget: 3 },
+        |cx, flow| stage(read(cx, flow)),
+    )],
+)
+// They wait for hosts.
+.concurrency(8);
+
+/// Most due repositories that are looked at.
+const READ_AT_ONCE: u32 = 200;
+/// Below this part of the host's calls nothing is read by itself until there are new ones.
+const KEPT_SHARE: u32 = 20;
+
+/// What the breaker of the API of a host is called; the host itself may answer git.
+fn breaker(host: &str) -> String {
+    format!("api/{host}")
+}
+
+/// Has the pull requests of a repository read soon.
+pub fn want(cx: &Context, ws: &mut WriteSet, id: &RepositoryId, source: &'static str) {
+    let soon = [("pull_next_time", cx.env.clock.now().into()), ("pull_source", source.into())];
+    ws.update_where(&REPOSITORIES, &[("repository_id", id.as_str().into())], &soon);
+    background::wake(cx, ws);
+}
+
+/// Starts reading where it is due and there is room, organizations in turns; whether others may be due behind them.
+pub async fn start_due(cx: &Context, now: Timestamp) -> Result<bool> {
+    let running = running(cx).await?;
+    let each = u32::try_from(cx.pace.of_one_organization()).unwrap_or(u32::MAX);
+    let due = repositories::pulls_due(&cx.store, now, each, READ_AT_ONCE).await?;
+    if due.is_empty() {
+        return Ok(false);
+    }
+    let hosts = remote_hosts::all(&cx.store).await?;
+    let (mut ready, mut put_off) = (Vec::new(), false);
+    for r in due {
+        let host = broker::place(cx, &r).map(|place| breaker(&place.host)).unwrap_or_default();
+        match hosts.get(&host).filter(|failing| failing.asked_next > now) {
+            Some(failing) => {
+                hold(cx, &r, failing).await?;
+                put_off = true;
+            }
+            None => ready.push((r.organization_id.to_string(), r)),
+        }
+    }
+    for r in chosen(ready, &running, &cx.pace).0 {
+        start(cx, &r).await?;
+    }
+    Ok(put_off)
+}
+
+/// How many are being read, by organization; frees the places of those that have ended without doing so.
+async fn running(cx: &Context) -> Result<HashMap<String, usize>> {
+    let mut running: HashMap<String, usize> = HashMap::new();
+    for (id, organization) in repositories::pulls_polled(&cx.store).await? {
+        if foundry_flow::unfinished(&cx.store, &PULLS, &id).await?.is_empty() {
+            let mut ws = WriteSet::new();
+            let next = cx.env.clock.now().plus(cx.pace.active);
+            let key = [("repository_id", id.as_str().into()), ("pull_polling", 1.into())];
+            ws.update_where(
+                &REPOSITORIES,
+                &key,
+                &[("pull_polling", 0.into()), ("pull_next_time", next.into())],
+            );
+            cx.store.commit(ws).await?;
+        } else {
+            *running.entry(organization).or_default() += 1;
+        }
+    }
+    Ok(running)
+}
+
+/// Puts a repository off whose host is left alone for a while, and says so.
+async fn hold(cx: &Context, r: &Repository, failing: &FailingHost) -> Result<()> {
+    let spread = Duration::from_secs(30).mul_f64(cx.env.random.fraction());
+    let next = failing.asked_next.plus(spread);
+    let mut ws = WriteSet::new();
+    let mut sync = r.pulls.sync.clone().unwrap_or_default();
+    if let Some(stale) = &mut sync.stale {
+        stale.next_attempt_time = Some(next.to_proto());
+    }
+    show(&mut ws, r, sync, next, &[]);
+    match cx.store.commit(ws).await {
+        Ok(_) => Ok(()),
+        Err(e) if e.is_concurrent_change() => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+async fn start(cx: &Context, r: &Repository) -> Result<()> {
+    let id = r.repository_id.as_str();
+    let mut ws = WriteSet::new();
+    let guards = [
+        ("pull_polling", 0.into()),
+        ("pull_next_time", r.pulls.next.into()),
+        ("state", r.state.as_str().into()),
+    ];
+    // What wants it from here on makes it due again.
+    let set = [("pull_polling", 1.into()), ("pull_source", "".into()), ("pull_next_time", 0.into())];
+    ws.update(&REPOSITORIES, &[id.into()], &set, &guards);
+    let flow = NewFlow::new(&PULLS, FlowId::generate(&cx.env), id, id)
+        .organization(&r.organization_id)
+        .input(&r.pulls.source)?;
+    foundry_flow::enqueue(&mut ws, flow);
+    match cx.store.commit(ws).await {
+        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
+        Err(e) if e.is_concurrent_change() => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Shows how new the pull requests are, and when they are read next.
+fn show(
+    ws: &mut WriteSet,
+    r: &Repository,
+    sync: PullRequestSync,
+    next: Timestamp,
+    more: &[(&'static str, Value)],
+) {
+    // Its deletion may have come between.
+    ws.guard(Guard::exists(&REPOSITORIES, &[("repository_id", r.repository_id.as_str().into())]));
+    let rev = ws.scope(Scope::organization(&r.organization_id));
+    let sync = PullRequestSync { next_refresh_time: Some(next.to_proto()), ..sync };
+    let mut set = vec![("rev", rev.into()), ("pull_sync", prost::Message::encode_to_vec(&sync).into())];
+    set.extend_from_slice(more);
+    let key = [("repository_id", r.repository_id.as_str().into())];
+    ws.update_where(&REPOSITORIES, &key, &set);
+    // What wants it read in between is not put off.
+    for unset in [r.pulls.next, Timestamp::default()] {
+        let is = [key[0].clone(), ("pull_next_time", unset.into())];
+        ws.update_where(&REPOSITORIES, &is, &[("pull_next_time", next.into())]);
+    }
+}
+
+/// Reads the pull requests of one repository.
+async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
+    let id: RepositoryId = flow.subject_id().parse()?;
+    let found = repositories::find(&cx.store, &id).await?.filter(|r| r.state != State::Deleting);
+    let Some(repository) = found else { return Ok(Outcome::done()) };
+    let begin = cx.env.clock.now();
+    let Ok(place) = broker::place(cx, &repository) else {
+        return Ok(Outcome::done().recording(off(&repository)));
+    };
+    let forge = match broker::forge(cx, &repository).await {
+        Ok(forge) => forge,
+        Err(e) if !e.reason().is_empty() && e.code() != foundry_core::Code::Internal => {
+            let why = (e.reason(), e.message(), cx.env.clock.now().plus(cx.pace.idle));
+            return Ok(Outcome::done().recording(stale(
+                cx,
+                &repository,
+                &place.host,
+                why,
+                Budget::default(),
+            )));
+        }
+        Err(e) => return Err(e),
+    };
+    let gathered = tokio::select! {
+        gathered = gather::gather(cx, &repository, &*forge) => gathered,
+        () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the reading was stopped")),
+    };
+    let now = cx.env.clock.now();
+    let gathered = match gathered {
+        Ok(gathered) => gathered,
+        Err(gather::Failure::Other(e)) => return Err(e),
+        Err(gather::Failure::Forge(e)) => {
+            tracing::warn!(repository = %id, reason = e.reason(), "pull requests were not read: {e}");
+            let next = match e.kind() {
+                ForgeErrorKind::RateLimited(until) => until,
+                _ => now.plus(delay(cx, &repository, repository.pulls.failures.saturating_add(1), now)),
+            };
+            let why = (e.reason(), e.message(), next);
+            let mut ws = stale(cx, &repository, &place.host, why, forge.budget());
+            if e.kind() == ForgeErrorKind::Unreachable {
+                let key = breaker(&place.host);
+                let before = remote_hosts::all(&cx.store).await?.remove(&key);
+                remote_hosts::put(&mut ws, &key, &FailingHost::failed(before.as_ref(), now));
+            }
+            return Ok(Outcome::done().recording(ws));
+        }
+    };
+    let mut sync = PullRequestSync {
+        status: PullRequestSyncStatus::Current.into(),
+        as_of: Some(begin.to_proto()),
+        source: source(flow.flow().input.as_str().unwrap_or_default()).into(),
+        host: place.host.clone(),
+        open_count: i32::try_from(gathered.open).unwrap_or(i32::MAX),
+        truncated: gathered.truncated,
+        ..PullRequestSync::default()
+    };
+    show_budget(&mut sync, forge.budget());
+    let mut next =
+        now.plus(if gathered.unfinished { Duration::ZERO } else { delay(cx, &repository, 0, now) });
+    if forge.budget().is_below(KEPT_SHARE) {
+        next = next.max(Timestamp::from_micros(forge.budget().reset.saturating_mul(1_000_000)));
+    }
+    let mut ws = gathered.writes(&repository)?;
+    let more = [("pull_polling", 0.into()), ("pull_failures", 0.into()), ("pull_mark", gathered.mark.into())];
+    show(&mut ws, &repository, sync, next, &more);
+    remote_hosts::answered(&mut ws, &breaker(&place.host));
+    background::wake(cx, &mut ws);
+    Ok(Outcome::done().recording(ws))
+}
+
+fn delay(cx: &Context, r: &Repository, failures: u32, now: Timestamp) -> Duration {
+    cx.pace.delay(is_active(&r.sync, now), failures, cx.env.random.fraction())
+}
+
+/// The host is no known forge any more.
+fn off(r: &Repository) -> WriteSet {
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&r.organization_id));
+    let set = [
+        ("rev", rev.into()),
+        ("pull_polling", 0.into()),
+        ("pull_sync", prost::Message::encode_to_vec(&PullRequestSync::default()).into()),
+    ];
+    ws.update_where(&REPOSITORIES, &[("repository_id", r.repository_id.as_str().into())], &set);
+    ws
+}
+
+/// Says why nothing newer is known; what is known stays.
+fn stale(
+    cx: &Context,
+    r: &Repository,
+    host: &str,
+    (reason, message, next): (&str, &str, Timestamp),
+    budget: Budget,
+) -> WriteSet {
+    let now = cx.env.clock.now();
+    let mut sync = r.pulls.sync.clone().unwrap_or_default();
+    let since = sync.stale.as_ref().filter(|s| s.reason == reason).and_then(|s| s.since_time);
+    sync.stale = Some(Condition {
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        since_time: since.or_else(|| Some(now.to_proto())),
+        next_action: next_action(reason).unwrap_or("none needed: it is read again by itself").to_owned(),
+        next_attempt_time: Some(next.to_proto()),
+        retryable: true,
+        ..Condition::default()
+    });
+    sync.status = PullRequestSyncStatus::Stale.into();
+    host.clone_into(&mut sync.host);
+    show_budget(&mut sync, budget);
+    let mut ws = WriteSet::new();
+    let failures = r.pulls.failures.saturating_add(1);
+    show(&mut ws, r, sync, next, &[("pull_polling", 0.into()), ("pull_failures", failures.into())]);
+    background::wake(cx, &mut ws);
+    ws
+}

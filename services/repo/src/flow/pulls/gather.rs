@@ -1,0 +1,241 @@
+//! What a host knows of the pull requests of a repository, beside what is known here.
+
+use std::collections::{BTreeMap, HashSet};
+
+use foundry_core::{Error, OrganizationId, RepositoryId, Result};
+use foundry_forge::{Checks, Facts, Forge, ForgeError, ForgeErrorKind, Known, PullRequest, Review, State};
+use foundry_proto::common::v1::{self, PullRequestState};
+use foundry_store::{Scope, WriteSet};
+
+use crate::context::Context;
+use crate::domain::pull_request::{Kept, shown};
+use crate::domain::repository::Repository;
+use crate::domain::work::Work;
+use crate::store::pull_requests::{self, PullRow};
+use crate::store::works;
+
+/// Most open pull requests of a repository that are read.
+const MAX_OPEN: usize = 500;
+/// Most pull requests whose checks and reviews are read at a time: those of tasks first, then the last changed.
+const MAX_FACTS: usize = 50;
+/// Most pull requests that are read one by one, since they are not in the list of open ones any more.
+const MAX_ENDED: usize = 20;
+/// Below this part of the host's calls no more checks and reviews are read.
+const KEPT_SHARE: u32 = 10;
+
+/// Why a reading failed.
+pub enum Failure {
+    Forge(ForgeError),
+    Other(Error),
+}
+
+impl From<ForgeError> for Failure {
+    fn from(e: ForgeError) -> Self {
+        Self::Forge(e)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Self::Other(e)
+    }
+}
+
+/// What was found, as changes.
+#[derive(Default)]
+pub struct Gathered {
+    pub mark: String,
+    pub open: usize,
+    /// Whether there are more open ones than are read.
+    pub truncated: bool,
+    /// Whether another reading is to follow at once.
+    pub unfinished: bool,
+    put: Vec<PullRow>,
+    removed: Vec<String>,
+    works: Vec<Work>,
+}
+
+impl Gathered {
+    /// The rows that have changed.
+    pub fn writes(&self, r: &Repository) -> Result<WriteSet> {
+        let mut ws = WriteSet::new();
+        let rev = ws.scope(Scope::organization(&r.organization_id));
+        let of: (&OrganizationId, &RepositoryId) = (&r.organization_id, &r.repository_id);
+        for row in &self.put {
+            pull_requests::put(&mut ws, rev, of, row)?;
+        }
+        for branch in &self.removed {
+            pull_requests::remove(&mut ws, rev, &r.repository_id, branch);
+        }
+        for work in &self.works {
+            works::save(&mut ws, rev, work);
+        }
+        Ok(ws)
+    }
+}
+
+/// Reads what has changed at the host.
+pub async fn gather(cx: &Context, r: &Repository, forge: &dyn Forge) -> Result<Gathered, Failure> {
+    let known: BTreeMap<String, PullRow> = pull_requests::all(&cx.store, &r.repository_id)
+        .await?
+        .into_iter()
+        .map(|row| (row.pull_request.branch.clone(), row))
+        .collect();
+    let published = works::published(&cx.store, &r.repository_id).await?;
+    let of_tasks: HashSet<&str> =
+        published.iter().filter_map(|w| w.publication.as_ref()).map(|p| p.branch.as_str()).collect();
+    let changed = forge.changed(&r.pulls.mark).await?;
+    let mut gathered = Gathered { mark: changed.mark, ..Gathered::default() };
+    let (open, ended) = if changed.changed {
+        let open = listed(forge, &mut gathered).await?;
+        let ended = ended(forge, &known, &open, &mut gathered).await?;
+        (open, ended)
+    } else {
+        let still = known.values().filter(|row| row.pull_request.state() == PullRequestState::Open);
+        gathered.truncated = r.pulls.sync.as_ref().is_some_and(|sync| sync.truncated);
+        (still.map(remembered).collect(), Vec::new())
+    };
+    gathered.open = open.len();
+    let mut rows: BTreeMap<String, PullRow> = BTreeMap::new();
+    // The sort is stable: of tasks first, then as the host lists them.
+    let mut in_turn: Vec<&PullRequest> = open.iter().collect();
+    in_turn.sort_by_key(|p| !of_tasks.contains(p.head.as_str()));
+    for (n, p) in in_turn.into_iter().enumerate() {
+        let before = known.get(&p.head).filter(|row| row.pull_request.number.unsigned_abs() == p.number);
+        let may = n < MAX_FACTS && !forge.budget().is_below(KEPT_SHARE);
+        let row = if may { with_facts(forge, p, before).await? } else { without_facts(p, before) };
+        rows.insert(p.head.clone(), row);
+    }
+    for p in ended {
+        if of_tasks.contains(p.head.as_str()) {
+            let before = known.get(&p.head);
+            rows.insert(p.head.clone(), without_facts(&p, before));
+        } else {
+            gathered.removed.push(p.head);
+        }
+    }
+    publish(published, &rows, &mut gathered);
+    gathered.put =
+        rows.into_values().filter(|row| known.get(&row.pull_request.branch) != Some(row)).collect();
+    Ok(gathered)
+}
+
+/// The open ones of branches of the repository: of each branch the newest.
+async fn listed(forge: &dyn Forge, gathered: &mut Gathered) -> Result<Vec<PullRequest>, Failure> {
+    let (mut open, mut seen, mut read) = (Vec::new(), BTreeMap::new(), 0);
+    for page in 1.. {
+        let found = forge.list_open(page).await?;
+        read += found.items.len();
+        for p in found.items.into_iter().filter(|p| p.is_own) {
+            match seen.get(&p.head) {
+                Some(&at) => {
+                    let other: &mut PullRequest = &mut open[at];
+                    if p.number > other.number {
+                        *other = p;
+                    }
+                }
+                None => {
+                    seen.insert(p.head.clone(), open.len());
+                    open.push(p);
+                }
+            }
+        }
+        if !found.more {
+            break;
+        }
+        if read >= MAX_OPEN {
+            gathered.truncated = true;
+            break;
+        }
+    }
+    Ok(open)
+}
+
+/// What has become of those that were open.
+async fn ended(
+    forge: &dyn Forge,
+    known: &BTreeMap<String, PullRow>,
+    open: &[PullRequest],
+    gathered: &mut Gathered,
+) -> Result<Vec<PullRequest>, Failure> {
+    let listed: HashSet<&str> = open.iter().map(|p| p.head.as_str()).collect();
+    let gone = known.values().filter(|row| {
+        let p = &row.pull_request;
+        p.state() == PullRequestState::Open && !listed.contains(p.branch.as_str())
+    });
+    let mut ended = Vec::new();
+    for (n, row) in gone.enumerate() {
+        if n >= MAX_ENDED {
+            // Otherwise the host would say that nothing has changed.
+            (gathered.unfinished, gathered.mark) = (!gathered.truncated, String::new());
+            break;
+        }
+        match forge.read(row.pull_request.number.unsigned_abs()).await {
+            Ok(p) if p.state == State::Open => {}
+            Ok(p) => ended.push(PullRequest { head: row.pull_request.branch.clone(), ..p }),
+            Err(e) if e.kind() == ForgeErrorKind::NotFound => {
+                gathered.removed.push(row.pull_request.branch.clone());
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(ended)
+}
+
+async fn with_facts(
+    forge: &dyn Forge,
+    p: &PullRequest,
+    before: Option<&PullRow>,
+) -> Result<PullRow, Failure> {
+    let nothing = Known::default();
+    let facts = forge.facts(p, before.map_or(&nothing, |row| &row.kept.known)).await?;
+    let kept = Kept { known: facts.known.clone(), asked: p.review_requested };
+    Ok(PullRow { pull_request: shown(p, &facts), kept })
+}
+
+/// With the checks and reviews that were read last, if they are of the same commit.
+fn without_facts(p: &PullRequest, before: Option<&PullRow>) -> PullRow {
+    let nothing = Facts { checks: Checks::default(), review: Review::Unknown, known: Known::default() };
+    let mut new = shown(p, &nothing);
+    let mut kept = Kept { asked: p.review_requested, ..Kept::default() };
+    if let Some(before) = before {
+        new.review = before.pull_request.review;
+        if before.pull_request.commit == new.commit || p.state != State::Open {
+            new.checks.clone_from(&before.pull_request.checks);
+        }
+        if p.state == State::Open {
+            kept.known = before.kept.known.clone();
+        }
+    }
+    PullRow { pull_request: new, kept }
+}
+
+/// One that is known, as the host has shown it.
+fn remembered(row: &PullRow) -> PullRequest {
+    let p: &v1::PullRequest = &row.pull_request;
+    PullRequest {
+        number: p.number.unsigned_abs(),
+        head: p.branch.clone(),
+        head_commit: p.commit.clone(),
+        is_own: true,
+        base: p.base.clone(),
+        title: p.title.clone(),
+        body: String::new(),
+        url: p.url.clone(),
+        state: State::Open,
+        draft: p.draft,
+        review_requested: row.kept.asked,
+    }
+}
+
+/// The works of tasks show the pull requests of their branches.
+fn publish(published: Vec<Work>, rows: &BTreeMap<String, PullRow>, gathered: &mut Gathered) {
+    for mut work in published {
+        let Some(publication) = work.publication.as_mut() else { continue };
+        let Some(row) = rows.get(&publication.branch) else { continue };
+        if publication.pull_request.as_ref() != Some(&row.pull_request) {
+            publication.pull_request = Some(row.pull_request.clone());
+            gathered.works.push(work);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! How pull requests are followed: what it costs, what it says when the host does not answer, and how much is read.
+
+use foundry_proto::common::v1::PullRequestState;
+use foundry_proto::repo::v1::{PullRequestSyncSource, PullRequestSyncStatus};
+
+use crate::flow::pull_request::tests::AtForge;
+use crate::store::pull_requests;
+
+async fn known(p: &AtForge) -> usize {
+    let id = p.repository.repository_id.parse().unwrap();
+    pull_requests::all(&p.f.cx.store, &id).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn pull_requests_of_others_are_read_in_the_background_and_cost_nothing_while_nothing_changes() {
+    let p = AtForge::new().await;
+    crate::testing::git(&p.f.path().join("team/app.git"), &["branch", "theirs", "main"]);
+    p.host.open("team/app", "theirs", "of somebody", false);
+    p.host.open("team/app", "theirs-too", "of a fork", true);
+    p.after(1_100).await;
+    assert_eq!((known(&p).await, p.sync().await.open_count), (1, 1));
+    p.after(1_100).await;
+    let (calls, before) = (p.host.calls().len(), p.sync().await);
+    p.after(1_100).await;
+    let after = p.sync().await;
+    assert_eq!((p.host.calls().len(), after.api_remaining), (calls, before.api_remaining));
+    assert_ne!(after.as_of, before.as_of);
+    assert_eq!(
+        (after.status(), after.source()),
+        (PullRequestSyncStatus::Current, PullRequestSyncSource::Poll)
+    );
+    p.host.close("team/app", 1);
+    p.after(1_100).await;
+    assert_eq!((known(&p).await, p.sync().await.open_count), (0, 0));
+}
+
+#[tokio::test]
+async fn a_host_that_fails_is_said_to_and_asked_less_often_and_what_is_known_stays() {
+    let p = AtForge::new().await;
+    p.publish(p.request()).await;
+    p.after(90).await;
+    let current = p.sync().await;
+    assert_eq!(
+        (current.status(), current.source()),
+        (PullRequestSyncStatus::Current, PullRequestSyncSource::Poll)
+    );
+    for _ in 0..12 {
+        p.host.refuse(503, "down for maintenance");
+    }
+    p.after(1_100).await;
+    let stale = p.sync().await;
+    assert_eq!((stale.status(), stale.as_of), (PullRequestSyncStatus::Stale, current.as_of));
+    let why = stale.stale.unwrap();
+    assert_eq!(why.reason, "FORGE_UNREACHABLE");
+    assert!(why.message.contains("down for maintenance") && why.next_attempt_time.is_some(), "{why:?}");
+    let before = p.host.calls().len();
+    for _ in 0..10 {
+        p.after(60).await;
+    }
+    assert!(p.host.calls().len() - before <= 4, "{}", p.host.calls().len() - before);
+    let still = p.work().await.publication.unwrap().pull_request.unwrap();
+    assert_eq!(still.state(), PullRequestState::Open);
+    for _ in 0..60 {
+        p.after(3_700).await;
+        if p.sync().await.status() == PullRequestSyncStatus::Current {
+            return;
+        }
+    }
+    panic!("the host answers again, but is not asked");
+}
+
+#[tokio::test]
+async fn a_spent_budget_is_kept_to() {
+    let p = AtForge::new().await;
+    p.publish(p.request()).await;
+    p.host.leave_calls(0);
+    p.after(120).await;
+    let stale = p.sync().await;
+    assert_eq!(
+        (stale.status(), stale.stale.unwrap().reason),
+        (PullRequestSyncStatus::Stale, "FORGE_RATE_LIMITED".to_owned())
+    );
+    let before = p.host.git().requests().iter().filter(|(path, _)| path.starts_with("/api/")).count();
+    p.after(120).await;
+    let after = p.host.git().requests().iter().filter(|(path, _)| path.starts_with("/api/")).count();
+    assert_eq!((after, stale.api_remaining), (before, 0));
+}
+
+#[tokio::test]
+async fn of_many_open_ones_five_hundred_are_read_and_that_is_said() {
+    let p = AtForge::new().await;
+    for n in 0..620 {
+        p.host.open("team/app", &format!("many/{n}"), "one of many", false);
+    }
+    p.after(1_100).await;
+    let sync = p.sync().await;
+    assert_eq!((sync.open_count, sync.truncated, known(&p).await), (500, true, 500));
+    let checked = p.host.calls().iter().filter(|call| call.contains("/check-runs")).count();
+    assert_eq!(checked, 50);
+}
