@@ -70,6 +70,8 @@ pub enum NoticeKind {
     Unreadable,
     /// A file is over [`MAX_WORK_FILE`].
     TooLarge,
+    /// A file over [`MAX_WORK_FILE`] is ignored, and no rule of the base ignores a directory above it.
+    LargeIgnored,
     /// Files of Git LFS are in the sandbox alone, the work has their pointers.
     LfsObjects,
     /// Files of Git LFS are pointers in the sandbox.
@@ -102,6 +104,7 @@ impl NoticeKind {
             "stash" => Self::Stash,
             "unreadable" => Self::Unreadable,
             "too_large" => Self::TooLarge,
+            "large_ignored" => Self::LargeIgnored,
             "lfs_objects" => Self::LfsObjects,
             "lfs_pointers" => Self::LfsPointers,
             "operation" => Self::Operation,

@@ -62,7 +62,7 @@ at_most() { awk -v most="$1" -v notices="$own/notices" 'NR > most { print "more"
 # What is lost comes first: a reader takes a limited number.
 print_notices() {
     awk -F '\t' '
-        BEGIN { kinds = split("repository_lost history_left_out too_large lfs_objects many_files unreadable operation " \
+        BEGIN { kinds = split("repository_lost history_left_out too_large large_ignored lfs_objects many_files unreadable operation " \
                 "history_rewritten submodule_changed linked_worktree other_branch stash nested_repository " \
                 "submodule_absent lfs_pointers line_endings", order, " ") }
         $0 == "more" { more++; next }
@@ -227,10 +227,27 @@ without_large() {
     xargs -0 -n 1 sh -c '
         set -u
         path=${1#./}
-        # Ignored for another reason: as little a part of the work as any ignored file.
-        GIT_LITERAL_PATHSPECS=0 git -c core.excludesFile="$common/info/exclude" check-ignore -q --no-index -- "./$path" &&
-            ! git ls-files --error-unmatch -- "$path" >/dev/null 2>&1 && exit 0
         eval "$FOUNDRY_NOTE"
+        ignored() {
+            GIT_LITERAL_PATHSPECS=0 git -c core.excludesFile="$common/info/exclude" check-ignore --no-index "$@" 2>/dev/null
+        }
+        # Whether a directory above is ignored by a rule that the base has: what it is for is known to its authors.
+        is_output() {
+            above=$path
+            while [ "$above" != "${above%/*}" ]; do
+                above=${above%/*}
+                printf "./%s\000" "$above" | ignored -v -z --stdin | tr "\n\000" "\001\n" >"$own/rule"
+                { IFS= read -r from && read -r line && IFS= read -r pattern; } <"$own/rule" || continue
+                case $pattern in !*) continue ;; esac
+                git cat-file blob "$FOUNDRY_BASE:$from" 2>/dev/null | tr -d "\r" | grep -Fxq -e "$pattern" && return 0
+            done
+            return 1
+        }
+        # Ignored for another reason: no part of the work, but perhaps in no other place.
+        if ignored -q -- "./$path" && ! git ls-files --error-unmatch -- "$path" >/dev/null 2>&1; then
+            is_output || note large_ignored "$(wc -c <"$path")" "" "$path" ""
+            exit 0
+        fi
         entry=$(git ls-tree "$parent" -- "$path" 2>/dev/null | cut -f 1)
         staged=$(git ls-files --stage -- "$path" | cut -d " " -f 2)
         [ -z "$staged" ] || [ "$staged" != "${entry##* }" ] || exit 0

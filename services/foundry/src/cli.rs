@@ -322,18 +322,25 @@ pub struct PublishTask {
     /// Branch of the remote; default: the task's branch. One that exists already must be named.
     #[arg(long, default_value = "", value_name = "BRANCH")]
     pub to: String,
-    /// Publish one commit in place of the agent's own.
+    /// Publish one commit in place of the agent's own; the next publication to this branch does so too.
     #[arg(long)]
     pub squash: bool,
+    /// Publish the agent's own commits, although the last publication to this branch was one commit.
+    #[arg(long, conflicts_with = "squash")]
+    pub keep_commits: bool,
     /// Message of the commit for what the agent has not committed, or of all with --squash; default: the task's title.
     #[arg(long, short = 'm', default_value = "", value_name = "TEXT")]
     pub message: String,
     /// Only show what would be pushed.
     #[arg(long)]
     pub plan: bool,
-    /// Replace commits of the branch at the remote. Makes a plan first, and pushes if the branch is still where that saw it.
+    /// Replace commits of the branch at the remote, or make a branch again that was deleted there. Makes a plan first, asks if
+    /// commits are replaced, and pushes if the branch is still where the plan saw it.
     #[arg(long)]
     pub force: bool,
+    /// With --force: replace what the plan shows without asking.
+    #[arg(long)]
+    pub yes: bool,
     /// Open a pull request for the branch, or update the one that it has; prints its address.
     #[arg(long, conflicts_with = "plan")]
     pub pull_request: bool,

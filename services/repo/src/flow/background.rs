@@ -91,6 +91,7 @@ pub fn used(cx: &Context, ws: &mut WriteSet, id: &RepositoryId) {
 /// Begins what is due, then rests.
 async fn look(cx: &Context, _: &StageContext) -> Result<Outcome> {
     let mut again = overview::start_wanted(cx).await?;
+    start_wanted(cx).await?;
     let now = cx.env.clock.now();
     let mut next = now.plus(LONGEST_REST);
     if cx.pace.at_once > 0 {
@@ -107,6 +108,28 @@ async fn look(cx: &Context, _: &StageContext) -> Result<Outcome> {
         next = now;
     }
     Ok(Outcome::wait(KEY, "nothing is due").because("RESTING").until(next))
+}
+
+/// Starts the synchronizations that were requested while another one ran, which ended without following them: the engine
+/// ended it, or it never reached the remote.
+async fn start_wanted(cx: &Context) -> Result<()> {
+    for r in repositories::refresh_wanted(&cx.store, PLANNED_AT_ONCE).await? {
+        let id = r.repository_id.as_str();
+        if !foundry_flow::unfinished(&cx.store, &sync::SYNC, id).await?.is_empty() {
+            continue;
+        }
+        let mut ws = WriteSet::new();
+        let rev = ws.scope(Scope::organization(&r.organization_id));
+        repositories::update(&mut ws, rev, &r, vec![("refresh_wanted", false.into())]);
+        sync::enqueue(cx, &mut ws, &r, ("", ""), r.sync.wanted_source)?;
+        match cx.store.commit(ws).await {
+            // Somebody else was faster, and has signalled.
+            Ok(_) | Err(CommitError::Conflict { .. }) => {}
+            Err(e) if e.is_concurrent_change() => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Frees the places of synchronizations that have ended without doing so, as those of an older version of the service do.
@@ -132,7 +155,10 @@ async fn plan_next(cx: &Context, now: Timestamp) -> Result<bool> {
     let mut ws = WriteSet::new();
     for r in &unplanned {
         let failures = after_end(&mut ws, &mut hosts, r, now);
-        let often = is_active(&r.sync, now) && !is_announced(&r.sync, now);
+        // Somebody may have looked at it for long.
+        let view = crate::view::repositories::of_repository(&r.organization_id, &r.repository_id);
+        let is_used = cx.hub.is_watched(&view) || is_active(&r.sync, now);
+        let often = is_used && !is_announced(&r.sync, now);
         let delay = cx.pace.delay(often, failures, cx.env.random.fraction());
         // Counted from the last success, so that each use does not put it off.
         let from = if failures > 0 { now } else { r.sync_time.unwrap_or(now) };
@@ -143,7 +169,11 @@ async fn plan_next(cx: &Context, now: Timestamp) -> Result<bool> {
             ("polling", 0.into()),
             ("next_sync_time", r.sync.next.into()),
         ];
-        let set = [("rev", rev.into()), ("next_sync_time", next.into()), ("sync_failures", failures.into())];
+        let mut set: Vec<(&'static str, Value)> =
+            vec![("rev", rev.into()), ("next_sync_time", next.into()), ("sync_failures", failures.into())];
+        if is_watched {
+            set.push(("use_time", now.into()));
+        }
         ws.update_where(&REPOSITORIES, &unchanged, &set);
     }
     cx.store.commit(ws).await?;

@@ -17,10 +17,14 @@ pub mod sync;
 pub mod turn;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use foundry_flow::Binding;
 
 use crate::context::Context;
+
+/// How long ended flows are kept that run by themselves for every repository.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// All flows of the service.
 pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {

@@ -28,7 +28,8 @@ pub static SYNC: Flow<Context> = Flow::new(
     )],
 )
 // Most of them wait for a remote.
-.concurrency(16);
+.concurrency(16)
+.kept_for(super::KEPT);
 
 const MIRRORING: &str = "mirroring";
 /// A synchronization in the background is shown when it takes longer.

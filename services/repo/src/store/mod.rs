@@ -123,6 +123,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0017_branch_parents"),
         step!("0018_pull_requests"),
         step!("0019_webhooks"),
+        step!("0022_unfinished_jobs"),
     ],
 };
 

@@ -153,6 +153,12 @@ pub async fn list(
     Ok(page.cut(found, |r| r.name.to_lowercase()))
 }
 
+/// Repositories of which a synchronization is wanted that is to follow another one.
+pub async fn refresh_wanted(store: &Store, limit: u32) -> Result<Vec<Repository>> {
+    let sql = select!("WHERE refresh_wanted = 1 AND state <> 'deleting' ORDER BY repository_id LIMIT $1");
+    store.query(sql, &[limit.into()]).await?.iter().map(read).collect()
+}
+
 /// Repositories whose next synchronization in the background is to be planned.
 pub async fn unplanned(store: &Store, limit: u32) -> Result<Vec<Repository>> {
     let sql = select!(
