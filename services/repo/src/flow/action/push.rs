@@ -110,14 +110,19 @@ async fn pushed(
     let done = match all.as_slice() {
         [one] => {
             match mirror.push_branch(remote, &one.branch, &one.commit, one.expected.as_ref()).await? {
-                Pushed::Accepted => PushedAll::Accepted,
+                Pushed::Accepted(words) => PushedAll::Accepted(words),
                 Pushed::Refused(refusal) => PushedAll::Refused { nth: Some(0), refusal },
             }
         }
         all => mirror.push_all(remote, all).await?,
     };
     match done {
-        PushedAll::Accepted => todo.iter().for_each(|(nth, _)| arrived(&mut branches[*nth])),
+        PushedAll::Accepted(words) => {
+            todo.iter().for_each(|(nth, _)| arrived(&mut branches[*nth]));
+            if let Some((nth, _)) = todo.first() {
+                branches[*nth].remote_message = words;
+            }
+        }
         PushedAll::NotAtomic => {}
         PushedAll::Refused { nth, refusal } => {
             // Which one, and where it is now.
