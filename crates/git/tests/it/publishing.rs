@@ -119,8 +119,12 @@ async fn newer_work_on_a_restacked_branch_keeps_the_ancestry_of_what_it_has_merg
     sandbox.sh("echo a > a; git add a; git commit -qm 'agent: a'");
     let before = sandbox.import().await.head;
     // The branch was brought onto another commit, and the work has merged a third one.
-    sandbox.sh("git checkout -q -b restacked; echo r > r; git add r; git commit -qm restacked; git checkout -q -");
-    sandbox.sh("git checkout -q -b other HEAD~1; echo o > o; git add o; git commit -qm other; git checkout -q -");
+    sandbox.sh(
+        "git checkout -q -b restacked; echo r > r; git add r; git commit -qm restacked; git checkout -q -",
+    );
+    sandbox.sh(
+        "git checkout -q -b other HEAD~1; echo o > o; git add o; git commit -qm other; git checkout -q -",
+    );
     sandbox.sh("git merge -q --no-edit other; git merge -q --no-edit -s ours restacked; echo b > b; git add b; git commit -qm 'agent: b'");
     let head = sandbox.import().await.head;
     let [tip, merged] = ["restacked", "other"].map(|name| lab.rev(&sandbox.tree, name));

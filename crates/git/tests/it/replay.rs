@@ -164,8 +164,7 @@ async fn a_change_that_is_made_twice_is_there_twice_or_not_at_all() {
     )
     .await;
     let real = lab.real();
-    let [root, once, twice, main] =
-        ["main~4", "feat~1", "feat", "main"].map(|name| lab.rev(&real, name));
+    let [root, once, twice, main] = ["main~4", "feat~1", "feat", "main"].map(|name| lab.rev(&real, name));
     let all = mirror.absorbed(&root, &twice, &main).await.unwrap();
     assert_eq!(all, Absorbed::UpTo(once.clone()));
     // Nor does another branch have what the one below it has brought there.

@@ -9,6 +9,8 @@ mod stack;
 #[cfg(test)]
 mod tests;
 
+pub use stack::MAX_BRANCHES;
+
 use std::time::Duration;
 
 use foundry_core::{Env, Error, JobId, Result};
@@ -196,9 +198,7 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
         State::Cancelled => {
             "CANCELLED".clone_into(&mut condition.reason);
             let (message, next) = match flow.stage.as_str() {
-                PUSHING | RECORDING => {
-                    (CANCELLED_DURING, REFRESH)
-                }
+                PUSHING | RECORDING => (CANCELLED_DURING, REFRESH),
                 _ => ("cancelled before anything was pushed", ""),
             };
             message.clone_into(&mut condition.message);

@@ -52,12 +52,8 @@ async fn decide(
     if !undone.state.is_finished() {
         return Err(not_undoable(&undone, "it has not ended").next_action("wait for its end, or cancel it"));
     }
-    let pushed: Vec<&str> = undone
-        .branches
-        .iter()
-        .filter(|b| may_have_pushed(b))
-        .map(|b| b.branch.as_str())
-        .collect();
+    let pushed: Vec<&str> =
+        undone.branches.iter().filter(|b| may_have_pushed(b)).map(|b| b.branch.as_str()).collect();
     if pushed.is_empty() {
         return Err(not_undoable(&undone, "it has changed no branch at the remote"));
     }

@@ -108,12 +108,10 @@ async fn pushed(
     let todo = intents(branches)?;
     let all: Vec<BranchPush> = todo.iter().map(|(_, push)| push.clone()).collect();
     let done = match all.as_slice() {
-        [one] => {
-            match mirror.push_branch(remote, &one.branch, &one.commit, one.expected.as_ref()).await? {
-                Pushed::Accepted(words) => PushedAll::Accepted(words),
-                Pushed::Refused(refusal) => PushedAll::Refused { nth: Some(0), refusal },
-            }
-        }
+        [one] => match mirror.push_branch(remote, &one.branch, &one.commit, one.expected.as_ref()).await? {
+            Pushed::Accepted(words) => PushedAll::Accepted(words),
+            Pushed::Refused(refusal) => PushedAll::Refused { nth: Some(0), refusal },
+        },
         all => mirror.push_all(remote, all).await?,
     };
     match done {

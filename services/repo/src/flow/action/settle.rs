@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use foundry_core::{Env, FlowId, Result, counted};
+use foundry_core::{Env, FlowId, Result};
 use foundry_flow::{Flow, FlowStatus, NewFlow, Outcome, Retry, Stage, StageContext, enqueue, stage};
 use foundry_git::CommitId;
 use foundry_proto::repo::v1::JobBranchState;
@@ -15,15 +15,22 @@ use crate::context::Context;
 use crate::store::jobs;
 
 /// Key and subject are the job's id.
-pub static SETTLE: Flow<Context> =
-    Flow::new("repository_action_outcome", &[Stage::new(
+pub static SETTLE: Flow<Context> = Flow::new(
+    "repository_action_outcome",
+    &[Stage::new(
         "asking",
         Duration::from_secs(15 * 60),
         // A remote that was away for days is asked once it is back.
-        Retry { initial: Duration::from_secs(10), factor: 3, max_delay: Duration::from_secs(3600), budget: 170 },
+        Retry {
+            initial: Duration::from_secs(10),
+            factor: 3,
+            max_delay: Duration::from_secs(3600),
+            budget: 170,
+        },
         |cx, flow| stage(settle(cx, flow)),
-    )])
-    .concurrency(2);
+    )],
+)
+.concurrency(2);
 
 /// A push that was cut off may still arrive while a hook of the remote runs: so many times it is asked.
 const ASKED: u32 = 4;
@@ -32,10 +39,13 @@ const ASKED: u32 = 4;
 pub fn schedule(ws: &mut WriteSet, env: &Env, ended: &FlowStatus) {
     let new = NewFlow::new(&SETTLE, FlowId::generate(env), &ended.subject_id, &ended.subject_id);
     let new = new.on_behalf_of(&ended.user_id).traced(&ended.traceparent);
-    enqueue(ws, match &ended.organization_id {
-        Some(organization) => new.organization(organization),
-        None => new,
-    });
+    enqueue(
+        ws,
+        match &ended.organization_id {
+            Some(organization) => new.organization(organization),
+            None => new,
+        },
+    );
 }
 
 async fn settle(cx: &Context, flow: &StageContext) -> Result<Outcome> {
@@ -81,8 +91,7 @@ async fn settle(cx: &Context, flow: &StageContext) -> Result<Outcome> {
 async fn asked(loaded: &mut Loaded, remote: &broker::Remote) -> Result<bool, Failed> {
     loaded.mirror.fetch(&remote.url).await?;
     let listed = loaded.mirror.branches().await?.items;
-    let at: HashMap<String, CommitId> =
-        listed.into_iter().map(|b| (b.name.to_string(), b.commit)).collect();
+    let at: HashMap<String, CommitId> = listed.into_iter().map(|b| (b.name.to_string(), b.commit)).collect();
     let todo = push::intents(&loaded.job.branches)?;
     let found: Vec<Option<CommitId>> =
         todo.iter().map(|(_, push)| at.get(push.branch.as_str()).cloned()).collect();
@@ -93,12 +102,13 @@ async fn asked(loaded: &mut Loaded, remote: &broker::Remote) -> Result<bool, Fai
 /// What the job says of its end is true from now on.
 fn explained(loaded: &Loaded, ws: &mut WriteSet, pushed: usize) {
     let job = &loaded.job;
-    let pushed = counted(i64::try_from(pushed).unwrap_or(i64::MAX), "branch");
+    let pushed = if pushed == 1 { "1 branch".to_owned() } else { format!("{pushed} branches") };
     let mut condition = job.condition.clone();
     if !condition.message.contains(MAY_HAVE) {
         return;
     }
-    condition.message = condition.message.replace(MAY_HAVE, &format!("; the remote has the new commits of {pushed}"));
+    condition.message =
+        condition.message.replace(MAY_HAVE, &format!("; the remote has the new commits of {pushed}"));
     "undo the job to bring the branches back".clone_into(&mut condition.next_action);
     let rev = ws.scope(Scope::organization(&job.organization_id));
     let end = job.end_time.map_or(Value::Null, Value::from);
