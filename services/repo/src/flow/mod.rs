@@ -35,6 +35,7 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         delete::DELETE.bind(cx),
         collect::COLLECT.bind(cx),
         publish::PUBLISH.bind(cx).projection(publish::Shown(cx.env.clone())),
+        publish::settle::SETTLE.bind(cx),
         action::ACTION.bind(cx).projection(action::Shown(cx.env.clone())),
         action::settle::SETTLE.bind(cx),
         overview::OVERVIEW.bind(cx).projection(overview::Shown(cx.env.clone())),
