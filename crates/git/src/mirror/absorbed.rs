@@ -1,6 +1,6 @@
 //! Which commits of a branch another one has already, perhaps as other commits: merged, rebased or squashed.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
@@ -76,10 +76,11 @@ impl Mirror {
                 there.push((CommitId::parse(parent)?, CommitId::parse(commit)?));
             }
         }
-        let there: HashSet<Change> = self.changes_between(&there).await?.into_iter().flatten().collect();
+        let mut there = self.changes_that_stay(&there).await?;
         if there.is_empty() {
             return Ok(None);
         }
+        self.without_those_below((base, from), target, &mut there).await?;
         let begin = own.len().saturating_sub(1).saturating_sub(MAX_PREFIXES);
         let (mut prefixes, mut single) = (Vec::new(), Vec::new());
         for (at, commit) in own.iter().enumerate() {
@@ -89,11 +90,49 @@ impl Mirror {
                 prefixes.push((base.clone(), commit.clone()));
             }
         }
-        let has = |change: &Option<Change>| change.is_some_and(|c| there.contains(&c));
+        let has = |change: &Option<Change>| change.is_some_and(|c| there.contains_key(&c));
         let whole = self.changes_between(&prefixes).await?;
         let whole = whole.chunks(2).rposition(|pair| pair.iter().any(has)).map(|nth| begin + nth);
-        let one_by_one = self.changes_between(&single).await?.iter().take_while(|c| has(c)).count();
+        // Each of them is there for one commit of the branch.
+        let single = self.changes_between(&single).await?;
+        let one_by_one = single.iter().take_while(|c| c.is_some_and(|c| take(&mut there, &c))).count();
         Ok(whole.max(one_by_one.checked_sub(1)))
+    }
+
+    /// How often the commits, the newest first, make each change without a later one that takes it back.
+    async fn changes_that_stay(&self, commits: &[(CommitId, CommitId)]) -> Result<HashMap<Change, usize>> {
+        let made = self.changes_between(commits).await?;
+        let back: Vec<_> = commits.iter().map(|(from, to)| (to.clone(), from.clone())).collect();
+        let taken_back = self.changes_between(&back).await?;
+        let mut stay = HashMap::new();
+        for (made, taken_back) in made.into_iter().zip(taken_back).rev() {
+            if let Some(change) = taken_back {
+                take(&mut stay, &change);
+            }
+            if let Some(change) = made {
+                *stay.entry(change).or_insert(0) += 1;
+            }
+        }
+        Ok(stay)
+    }
+
+    /// Takes out what is there for the commits that the branch stands on, one by one or as one.
+    async fn without_those_below(
+        &self,
+        (base, from): (&CommitId, &CommitId),
+        target: &CommitId,
+        there: &mut HashMap<Change, usize>,
+    ) -> Result<()> {
+        let below = self.first_parents(from, &[base, target]).await?;
+        let before = std::iter::once(base).chain(&below);
+        let mut pairs: Vec<_> = before.zip(&below).map(|(from, to)| (from.clone(), to.clone())).collect();
+        if below.len() > 1 {
+            pairs.push((base.clone(), from.clone()));
+        }
+        for change in self.changes_between(&pairs).await?.into_iter().flatten() {
+            take(there, &change);
+        }
+        Ok(())
     }
 
     /// The change from one commit to another, for each pair; none where nothing differs.
@@ -111,6 +150,16 @@ impl Mirror {
             .await?;
         Ok(digests(&out.stdout, pairs))
     }
+}
+
+/// Takes one change out, and returns whether it was there.
+fn take(there: &mut HashMap<Change, usize>, change: &Change) -> bool {
+    let Some(count) = there.get_mut(change) else { return false };
+    *count -= 1;
+    if *count == 0 {
+        there.remove(change);
+    }
+    true
 }
 
 /// The digests of the patches; each begins with a line that is the second commit of its pair.

@@ -1,9 +1,14 @@
 //! The refs of jobs in a mirror: where each branch was, and where it shall be. They keep the commits whatever becomes of the
 //! branches.
 
+use std::collections::BTreeSet;
+
 use super::fetch::{LISTED, remove_if_there};
 use super::{Mirror, Revision};
 use crate::{BranchName, CommitId, GitErrorKind, Result, WorkName};
+
+/// Prefix of all of them.
+const JOBS: &str = "refs/foundry/jobs/";
 
 impl Mirror {
     /// Keeps where branches were and where they shall be, by their numbers in the job. What an earlier attempt kept and
@@ -40,18 +45,27 @@ impl Mirror {
         self.command("update-ref").args(["--no-deref", "--stdin"]).stdin(script).run().await.map(drop)
     }
 
-    /// Drops what was kept for jobs of which nothing is known any more.
+    /// The jobs for which something is kept.
     ///
     /// # Errors
     /// When git fails.
-    pub async fn forget_jobs(&self, is_known: impl Fn(&str) -> bool) -> Result<()> {
+    pub async fn kept_jobs(&self) -> Result<BTreeSet<String>> {
+        let listed = self.command("for-each-ref").args(["--format=%(refname:lstrip=3)", JOBS]).run().await?;
+        let listed = String::from_utf8_lossy(&listed.stdout);
+        Ok(listed.lines().filter_map(|name| name.split('/').next()).map(str::to_owned).collect())
+    }
+
+    /// Drops what was kept for these jobs.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub async fn forget_jobs(&self, jobs: &BTreeSet<String>) -> Result<()> {
         let _lock = self.lock().await?;
-        let listed = self.command("for-each-ref").args(["--format=%(refname)", "refs/foundry/jobs/"]);
-        let listed = listed.run().await?;
+        let listed = self.command("for-each-ref").args(["--format=%(refname)", JOBS]).run().await?;
         let mut script = String::new();
         for name in String::from_utf8_lossy(&listed.stdout).lines() {
-            let job = name.strip_prefix("refs/foundry/jobs/").and_then(|rest| rest.split('/').next());
-            if job.is_some_and(|job| !is_known(job)) {
+            let job = name.strip_prefix(JOBS).and_then(|rest| rest.split('/').next());
+            if job.is_some_and(|job| jobs.contains(job)) {
                 script.push_str(&format!("delete {name}\n"));
             }
         }

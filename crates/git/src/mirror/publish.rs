@@ -211,7 +211,15 @@ impl Mirror {
         let (now, there) = (self.stand_in(&head.tree, before).await?, self.tree_of(tip).await?);
         match self.apply(&now, before, &there).await? {
             Ok(tree) if tree == there => Ok(tip.clone()),
-            Ok(tree) => self.make_commit(spec, &Commit { tree, ..head.clone() }, &[tip]).await,
+            Ok(tree) => {
+                // What the work has merged since stays its ancestor.
+                let merged = match &spec.merged {
+                    Some(merged) if !self.is_ancestor(merged, tip).await? => Some(merged),
+                    _ => None,
+                };
+                let parents: Vec<&CommitId> = std::iter::once(tip).chain(merged).collect();
+                self.make_commit(spec, &Commit { tree, ..head.clone() }, &parents).await
+            }
             Err((count, files)) => {
                 let files: Vec<String> = files.iter().map(ToString::to_string).collect();
                 let text = format!(

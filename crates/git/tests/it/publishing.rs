@@ -113,6 +113,33 @@ async fn later_work_continues_what_was_published_and_a_rewritten_history_needs_f
 }
 
 #[tokio::test]
+async fn newer_work_on_a_restacked_branch_keeps_the_ancestry_of_what_it_has_merged() {
+    let lab = Lab::new().await;
+    let sandbox = lab.sandbox().await;
+    sandbox.sh("echo a > a; git add a; git commit -qm 'agent: a'");
+    let before = sandbox.import().await.head;
+    // The branch was brought onto another commit, and the work has merged a third one.
+    sandbox.sh(
+        "git checkout -q -b restacked; echo r > r; git add r; git commit -qm restacked; git checkout -q -",
+    );
+    sandbox.sh(
+        "git checkout -q -b other HEAD~1; echo o > o; git add o; git commit -qm other; git checkout -q -",
+    );
+    sandbox.sh("git merge -q --no-edit other; git merge -q --no-edit -s ours restacked; echo b > b; git add b; git commit -qm 'agent: b'");
+    let head = sandbox.import().await.head;
+    let [tip, merged] = ["restacked", "other"].map(|name| lab.rev(&sandbox.tree, name));
+    let spec = PublishSpec {
+        tip: Some(tip.clone()),
+        tip_of: Some(before),
+        merged: Some(merged.clone()),
+        ..spec(&sandbox, &head)
+    };
+    // Another history, so that the tip is no ancestor of it.
+    let made = made(&sandbox, &PublishSpec { squash: true, ..spec }).await.unwrap();
+    assert_eq!(show(&sandbox, &made.commit, "%P"), format!("{tip} {merged}"));
+}
+
+#[tokio::test]
 async fn pushes_by_a_lease_on_the_expected_tip_and_nothing_else() {
     let lab = Lab::new().await;
     let sandbox = lab.sandbox().await;

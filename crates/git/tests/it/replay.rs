@@ -121,7 +121,17 @@ async fn what_another_branch_has_is_found_however_it_came_there() {
         (format!("git merge -q --squash feat; git commit -q -m squashed; {later}").as_str(), "all"),
         (format!("git cherry-pick feat^ feat >/dev/null; {later}").as_str(), "all"),
         (format!("git cherry-pick feat^ >/dev/null; {later}").as_str(), "a"),
-        (MAIN, "nothing"),
+        ("true", "nothing"),
+        // A later commit takes it back, and another one brings it again.
+        ("git merge -q --squash feat; git commit -q -m squashed; git revert --no-edit HEAD", "nothing"),
+        (
+            format!(
+                "git merge -q --squash feat; git commit -q -m squashed; git revert --no-edit HEAD; \
+                 git revert --no-edit HEAD; {later}"
+            )
+            .as_str(),
+            "all",
+        ),
         (
             format!("echo a > a; echo other > o; git add .; git commit -q -m 'not the same'; {later}")
                 .as_str(),
@@ -142,4 +152,21 @@ async fn what_another_branch_has_is_found_however_it_came_there() {
     let (lab, mirror) = moved("git commit -q --allow-empty -m begin", MAIN).await;
     let spec = spec(&lab, "main~1");
     assert_eq!(mirror.absorbed(&spec.from, &spec.tip, &spec.onto).await.unwrap(), Absorbed::Nothing);
+}
+
+#[tokio::test]
+async fn a_change_that_is_made_twice_is_there_twice_or_not_at_all() {
+    let feat = "printf 'x\\nx\\nx\\n' > n; git add n; git commit -q -m begin
+        echo x >> n; git commit -q -a -m once; echo x >> n; git commit -q -a -m twice";
+    let (lab, mirror) = moved(
+        feat,
+        &format!("{MAIN}; git cherry-pick feat~2 feat~1 >/dev/null; echo z > n; git commit -q -a -m later"),
+    )
+    .await;
+    let real = lab.real();
+    let [root, once, twice, main] = ["main~4", "feat~1", "feat", "main"].map(|name| lab.rev(&real, name));
+    let all = mirror.absorbed(&root, &twice, &main).await.unwrap();
+    assert_eq!(all, Absorbed::UpTo(once.clone()));
+    // Nor does another branch have what the one below it has brought there.
+    assert_eq!(mirror.absorbed(&once, &twice, &main).await.unwrap(), Absorbed::Nothing);
 }

@@ -145,7 +145,7 @@ pub fn describe(branch: &JobBranch) -> String {
     let name = &branch.branch;
     let note = if branch.note.is_empty() { String::new() } else { format!("; {}", branch.note) };
     match branch.state() {
-        JobBranchState::Planned | JobBranchState::Pushed => {
+        JobBranchState::Planned | JobBranchState::Pushing | JobBranchState::Pushed => {
             let onto =
                 if branch.parent.is_empty() { String::new() } else { format!(" on {}", branch.parent) };
             let made = match branch.commit_count {

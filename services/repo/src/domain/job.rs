@@ -163,6 +163,11 @@ pub struct Job {
     pub end_time: Option<Timestamp>,
 }
 
+/// Whether the remote has the new commit of a branch, or may have it.
+pub fn may_have_pushed(branch: &JobBranch) -> bool {
+    matches!(branch.state(), JobBranchState::Pushed | JobBranchState::Pushing)
+}
+
 impl Job {
     /// Its task, as callers see it: empty = none.
     pub fn task(&self) -> &str {

@@ -107,14 +107,20 @@ pub fn refused(branch: Branch<'_>) -> Option<Refused> {
 
 /// The branch is not where it was expected.
 pub fn moved(name: &str, expected: Option<&str>, found: Option<&str>) -> Refused {
+    Refused {
+        reason: "BRANCH_MOVED",
+        message: format!("{}; nothing was pushed", elsewhere(name, expected, found)),
+    }
+}
+
+/// That a branch is not where it was expected.
+pub fn elsewhere(name: &str, expected: Option<&str>, found: Option<&str>) -> String {
     let place = |commit: Option<&str>| commit.map_or("absent".to_owned(), |commit| format!("at {commit}"));
-    let message = format!(
-        "the branch {name} was {} when the repository was last synchronized, and is {} at the remote now; nothing was \
-         pushed",
+    format!(
+        "the branch {name} was {} when the repository was last synchronized, and is {} at the remote now",
         place(expected),
         place(found)
-    );
-    Refused { reason: "BRANCH_MOVED", message }
+    )
 }
 
 /// The branch is not where the requester has seen it; a background synchronization may know it already.

@@ -4,9 +4,12 @@
 mod plan;
 mod push;
 mod record;
+pub mod settle;
 mod stack;
 #[cfg(test)]
 mod tests;
+
+pub use stack::MAX_BRANCHES;
 
 use std::time::Duration;
 
@@ -65,6 +68,11 @@ impl Loaded {
     /// Whether the action changes nothing at the remote, by its kind or because it was asked to stop.
     fn only_reads(&self) -> bool {
         self.settings.plan_only || matches!(self.action, Action::SyncRepo | Action::RegisterExistingBranch)
+    }
+
+    /// Whether nobody else has the commits that it pushes.
+    fn makes_commits(&self) -> bool {
+        self.action != Action::Undo
     }
 
     /// A write set with the job's branches as they are now.
@@ -166,6 +174,10 @@ impl Projection for Shown {
         if state.is_finished() || flow.transition == Some(Transition::Retrying) {
             foundry_flow::signal(&mut ws, &self.0, &job::turn_of_organization(organization.as_str()));
         }
+        let has_pushed = [PUSHING, RECORDING].contains(&flow.stage.as_str());
+        if has_pushed && matches!(state, State::Failed | State::Cancelled) {
+            settle::schedule(&mut ws, &self.0, flow);
+        }
         ws
     }
 }
@@ -179,16 +191,14 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
                 .clone_into(&mut condition.next_action);
             let is_refused = next.is_some() || publishing::is_refusal(&flow.reason);
             if flow.stage == RECORDING || (flow.stage == PUSHING && !is_refused) {
-                condition.message.push_str("; the remote may have the new commits");
+                condition.message.push_str(MAY_HAVE);
                 REFRESH.clone_into(&mut condition.next_action);
             }
         }
         State::Cancelled => {
             "CANCELLED".clone_into(&mut condition.reason);
             let (message, next) = match flow.stage.as_str() {
-                PUSHING | RECORDING => {
-                    ("cancelled during the push: the remote may have the new commits", REFRESH)
-                }
+                PUSHING | RECORDING => (CANCELLED_DURING, REFRESH),
                 _ => ("cancelled before anything was pushed", ""),
             };
             message.clone_into(&mut condition.message);
@@ -205,7 +215,10 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
 }
 
 /// What a user can do when a push may have arrived.
-const REFRESH: &str = "refresh the repository, and look at where the branches are";
+const REFRESH: &str = "refresh the repository and look at where the branches are, or undo the job";
+/// How a condition says that it is not known whether a push has arrived.
+const MAY_HAVE: &str = "; the remote may have the new commits";
+const CANCELLED_DURING: &str = "cancelled during the push; the remote may have the new commits";
 
 /// What can be done about the refusals of actions; none for those of publications.
 fn next_action(reason: &str) -> Option<&'static str> {

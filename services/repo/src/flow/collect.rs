@@ -45,10 +45,17 @@ async fn collect(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let versions = work_versions::commits_of(&cx.store, &id).await?;
     let keep =
         bases.iter().chain(&versions).map(|commit| CommitId::parse(commit)).collect::<Result<Vec<_>, _>>()?;
-    let known = jobs::ids_of_repository(&cx.store, &id).await?;
     let collected = async {
         let mirror = Mirror::open(&cx.git, cx.mirror_path(&id), MirrorLimits::default()).await?;
-        mirror.forget_jobs(|job| known.contains(job)).await?;
+        // What is kept is listed first: a job that begins since has its row, and nothing to forget.
+        let kept = mirror.kept_jobs().await?;
+        let known = jobs::ids_of_repository(&cx.store, &id).await;
+        let gone = known.map(|known| kept.difference(&known).cloned().collect());
+        match gone {
+            Ok(gone) => mirror.forget_jobs(&gone).await?,
+            // They are forgotten the next time.
+            Err(e) => tracing::warn!(repository = %id, reason = e.reason(), "the jobs are not known"),
+        }
         mirror.collect_garbage(&keep).await
     };
     let collected = tokio::select! {

@@ -265,12 +265,17 @@ fn show_plan(branch: &mut JobBranch, new: Publishable) {
 
 /// Pushes, unless the remote has the commit already: then an earlier attempt has arrived.
 async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
-    let loaded = match load(cx, flow).await? {
+    let mut loaded = match load(cx, flow).await? {
         Ok(loaded) => loaded,
         Err(ended) => return Ok(ended),
     };
     if loaded.publish.plan_only {
         return Ok(Outcome::done());
+    }
+    if loaded.planned.state() == JobBranchState::Planned {
+        // Recorded first: a push of unknown end is never taken for none.
+        loaded.planned.state = JobBranchState::Pushing.into();
+        return Ok(Outcome::goto(PUSHING).recording(with_branch(&loaded.job, &loaded.planned)));
     }
     if let Some(waits) = turn::again(cx, flow.flow().failures, &loaded.job).await? {
         return Ok(waits);
@@ -287,12 +292,7 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             branch.state = JobBranchState::Pushed.into();
             branch.remote_message = words;
             let mut ws = with_branch(&job, &branch);
-            let record =
-                audit_as(&flow.flow().user_id, &job.organization_id, "branch.push", job.job_id.as_str(), "");
-            let detail = serde_json::json!({
-                "branch": branch.branch, "old": branch.old_commit, "new": branch.new_commit,
-            });
-            ws.audit(with_detail(record, detail));
+            audited(&mut ws, flow, &job, &branch);
             remote.learned(cx, &mut ws, Ok(())).await?;
             return Ok(Outcome::done().recording(ws));
         }
@@ -315,6 +315,14 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     branch.state = JobBranchState::Refused.into();
     branch.found_commit = found.unwrap_or_default();
     Ok(Outcome::fail(refused.reason, refused.message).recording(with_branch(&job, &branch)))
+}
+
+fn audited(ws: &mut WriteSet, flow: &StageContext, job: &Job, branch: &JobBranch) {
+    let record = audit_as(&flow.flow().user_id, &job.organization_id, "branch.push", job.job_id.as_str(), "");
+    let detail = serde_json::json!({
+        "branch": branch.branch, "old": branch.old_commit, "new": branch.new_commit,
+    });
+    ws.audit(with_detail(record, detail));
 }
 
 /// What the remote has after a push.
@@ -363,10 +371,14 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         Ok(loaded) => loaded,
         Err(ended) => return Ok(ended),
     };
-    let Loaded { job, publish, task, planned, mut work, repository, branch, mirror } = loaded;
-    if publish.plan_only {
+    if loaded.publish.plan_only {
         return Ok(Outcome::done());
     }
+    recorded(cx, flow, loaded, WriteSet::new()).await
+}
+
+async fn recorded(cx: &Context, flow: &StageContext, loaded: Loaded, mut ws: WriteSet) -> Result<Outcome> {
+    let Loaded { job, publish, task, planned, mut work, repository, branch, mirror } = loaded;
     let (commit, made_of) = (CommitId::parse(&planned.new_commit)?, CommitId::parse(&planned.work_commit)?);
     let name = WorkName::from(&task);
     if let Err(e) = mirror.record_published(&branch, &commit, (&name, &made_of)).await {
@@ -398,7 +410,6 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         }
     };
     work.publication = Some(publication);
-    let mut ws = WriteSet::new();
     let rev = ws.scope(Scope::organization(&job.organization_id));
     works::save(&mut ws, rev, &work);
     let subject = planned.commits.first().map(|c| c.subject.clone()).unwrap_or_default();
@@ -484,6 +495,10 @@ impl Projection for Shown {
             foundry_flow::signal(&mut ws, &self.0, &job::turn(&input.repository_id, &input.branch));
         }
         if state.is_finished() {
+            let has_pushed = [PUSHING, RECORDING].contains(&flow.stage.as_str());
+            if has_pushed && state != State::Done {
+                settle::schedule(&mut ws, &self.0, flow);
+            }
             foundry_flow::signal(&mut ws, &self.0, &job::ended(&flow.subject_id));
         }
         if state.is_finished() || flow.transition == Some(Transition::Retrying) {
@@ -533,5 +548,6 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
     condition
 }
 
+pub mod settle;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use crate::domain::job::{Action, Kind, requested, unplanned};
 use crate::domain::publishing::default_branch;
 use crate::domain::repository::Repository;
 use crate::domain::restack;
-use crate::flow::action::ACTION;
+use crate::flow::action::{ACTION, MAX_BRANCHES};
 use crate::ops::new_job::{NewJob, begin};
 use crate::store::branch_overviews;
 
@@ -68,6 +68,11 @@ async fn decide(
         }
     }
     let others = touched(cx, &repository, action, (&settings.branch, &settings.parent)).await?;
+    if others.len() > MAX_BRANCHES {
+        let text = format!("the action is about {} branches; at most {MAX_BRANCHES} can be", others.len());
+        return Err(Error::precondition("TOO_MANY_BRANCHES", repository.repository_id.as_str(), text)
+            .next_action("run the action on one stack after another"));
+    }
     let branches = (!settings.branch.is_empty()).then(|| unplanned(&settings.branch)).into_iter().collect();
     let detail = serde_json::json!({
         "action": action.as_str(), "branch": settings.branch, "parent": settings.parent,

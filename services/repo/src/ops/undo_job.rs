@@ -3,17 +3,17 @@
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};
 use foundry_proto::common::v1::Role;
-use foundry_proto::repo::v1::{ActionSettings, JobBranchState, UndoJobRequest, UndoJobResponse};
+use foundry_proto::repo::v1::{ActionSettings, UndoJobRequest, UndoJobResponse};
 use foundry_service::{RequestKey, audit, with_detail};
 use foundry_store::{Scope, WriteSet};
 
 use crate::context::Context;
-use crate::domain::job::{Action, Job, Kind, State, unplanned};
+use crate::domain::job::{Action, Job, Kind, State, may_have_pushed, unplanned};
 use crate::flow::action::ACTION;
 use crate::ops::new_job::{NewJob, begin};
 use crate::store::repositories;
 
-/// Writes the job; whether somebody has pushed since is decided when it runs.
+/// Writes the job; what of a push of unknown outcome has arrived, and whether somebody has pushed since, is decided when it runs.
 ///
 /// # Errors
 /// `NOT_FOUND`; `FAILED_PRECONDITION` `JOB_NOT_UNDOABLE` for a job that runs, is no action, or has changed nothing.
@@ -52,12 +52,8 @@ async fn decide(
     if !undone.state.is_finished() {
         return Err(not_undoable(&undone, "it has not ended").next_action("wait for its end, or cancel it"));
     }
-    let pushed: Vec<&str> = undone
-        .branches
-        .iter()
-        .filter(|b| b.state() == JobBranchState::Pushed)
-        .map(|b| b.branch.as_str())
-        .collect();
+    let pushed: Vec<&str> =
+        undone.branches.iter().filter(|b| may_have_pushed(b)).map(|b| b.branch.as_str()).collect();
     if pushed.is_empty() {
         return Err(not_undoable(&undone, "it has changed no branch at the remote"));
     }

@@ -43,3 +43,8 @@ pub fn put(ws: &mut WriteSet, repository: &RepositoryId, branch: &str, parent: &
     };
     ws.upsert(&BRANCH_PARENTS, vec![repository.as_str().into(), branch.into(), parent.into(), source.into()]);
 }
+
+/// Takes the parent of a branch back.
+pub fn remove(ws: &mut WriteSet, repository: &RepositoryId, branch: &str) {
+    ws.remove(&BRANCH_PARENTS, &[repository.as_str().into(), branch.into()]);
+}

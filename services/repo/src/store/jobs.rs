@@ -155,9 +155,10 @@ pub async fn may_change(from: &impl Reader, job: &JobId) -> Result<std::collecti
 }
 
 /// On how many branches jobs of the organization are unfinished that were created before this one, without those that wait
-/// for their next attempt. Jobs that begin at the same moment have different numbers of them.
+/// for their next attempt; one about no branch by its name counts as one. Jobs that begin at the same moment have different numbers of them.
 pub async fn heads_before(from: &impl Reader, job: &Job) -> Result<i64> {
-    let sql = "SELECT COUNT(*) AS heads FROM (SELECT DISTINCT repository_id, branch FROM jobs \
+    let sql = "SELECT COUNT(*) AS heads FROM (SELECT DISTINCT repository_id, \
+               CASE branch WHEN '' THEN job_id ELSE branch END AS head FROM jobs \
                WHERE organization_id = $1 AND created_rev < $2 AND state IN ('queued', 'running') \
                AND NOT EXISTS (SELECT 1 FROM flows f WHERE f.flow_id = jobs.flow_id AND f.status = 'ready' \
                AND f.failures > 0)) AS earlier";

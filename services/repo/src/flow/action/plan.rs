@@ -4,16 +4,17 @@ use std::collections::{BTreeSet, HashMap};
 
 use foundry_core::{Result, counted};
 use foundry_flow::{Outcome, StageContext};
-use foundry_git::{CommitId, RemoteUrl, ReplaySpec, Replayed, WorkName};
+use foundry_git::{CommitId, GitErrorKind, RemoteUrl, ReplaySpec, Replayed, WorkName};
 use foundry_proto::repo::v1::{JobBranch, JobBranchState};
 use foundry_store::WriteSet;
 
+use super::push::named;
 use super::stack::{self, Stack};
 use super::{Failed, Loaded, failed, load, refused, stopped};
 use crate::broker;
 use crate::context::Context;
-use crate::domain::job::{Action, Job, unplanned};
-use crate::domain::publishing::moved;
+use crate::domain::job::{Action, Job, Kind, State, may_have_pushed, unplanned};
+use crate::domain::publishing::elsewhere;
 use crate::domain::restack::{self, Act, Impossible, Selection, Step};
 use crate::flow::overview;
 use crate::store::branch_parents::{self, Source};
@@ -21,6 +22,9 @@ use crate::store::jobs;
 
 /// Most parents that are taken over from git-spice.
 const MAX_IMPORTED: usize = 5_000;
+
+/// Longest path of a conflict in bytes.
+const MAX_PATH: usize = 250;
 
 /// The stage: fetches, plans, makes the commits, and keeps all old and new tips.
 pub async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
@@ -66,9 +70,12 @@ async fn planned(
         if loaded.action == Action::RegisterExistingBranch {
             return register(loaded, &stack).map(|()| WriteSet::new());
         }
-        seen(cx, loaded, &stack).await?;
+        let before = seen(cx, loaded, &stack).await?;
         let steps = steps(loaded, &stack)?;
         make(flow, loaded, &stack, steps).await?;
+        if let Some(before) = before {
+            same(loaded, &before).await?;
+        }
     }
     let parse = |text: &str| (!text.is_empty()).then(|| CommitId::parse(text)).transpose();
     let tips: Vec<_> = loaded
@@ -87,8 +94,17 @@ async fn import(cx: &Context, loaded: &Loaded, remote: &RemoteUrl) -> Result<Wri
     let found = loaded.mirror.spice_parents(remote).await?;
     let given = branch_parents::given_by_users(&cx.store, id).await?;
     let known = branch_parents::all(&cx.store, id).await?;
+    let there = loaded.mirror.branches().await?.items;
+    let there: BTreeSet<String> = there.into_iter().map(|b| b.name.to_string()).collect();
+    let found: Vec<_> = found.iter().filter(|(branch, _)| there.contains(branch.as_str())).collect();
     let mut ws = WriteSet::new();
-    for (branch, parent) in found.iter().take(MAX_IMPORTED) {
+    // What git-spice says no more, or of a branch that is gone, was imported before.
+    for branch in known.keys().filter(|name| !given.contains(name)) {
+        if !found.iter().any(|(name, _)| name.as_str() == branch) {
+            branch_parents::remove(&mut ws, id, branch);
+        }
+    }
+    for (branch, parent) in found.into_iter().take(MAX_IMPORTED) {
         let is_given = given.iter().any(|name| name == branch.as_str());
         if !is_given && known.get(branch.as_str()).map(String::as_str) != Some(parent.as_str()) {
             branch_parents::put(&mut ws, id, branch.as_str(), parent.as_str(), Source::Spice);
@@ -98,20 +114,55 @@ async fn import(cx: &Context, loaded: &Loaded, remote: &RemoteUrl) -> Result<Wri
     Ok(ws)
 }
 
-/// The branches must be where the plan that the requester has seen found them.
-async fn seen(cx: &Context, loaded: &Loaded, stack: &Stack) -> Result<(), Failed> {
+/// The plan that the requester has seen, if one is named: it must be of the same request, and the branches must be where it
+/// found them.
+async fn seen(cx: &Context, loaded: &Loaded, stack: &Stack) -> Result<Option<Vec<JobBranch>>, Failed> {
     if loaded.settings.plan_job_id.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let id = loaded.settings.plan_job_id.parse()?;
-    let planned = jobs::find(&cx.store, &id).await?.map(|job| job.branches).unwrap_or_default();
+    let Some(plan) = jobs::find(&cx.store, &id).await? else {
+        return Err(refused("PLAN_OUTDATED", "the plan was removed since"));
+    };
+    let now = &loaded.settings;
+    let is_same = matches!(&plan.kind, Kind::Action(action, then) if *action == loaded.action
+        && then.plan_only
+        && (&then.branch, &then.parent, then.drop_signatures) == (&now.branch, &now.parent, now.drop_signatures));
+    if !is_same || plan.state != State::Done {
+        return Err(refused("PLAN_OUTDATED", format!("the job {id} is no plan of this action")));
+    }
     let is_elsewhere =
         |b: &&JobBranch| stack.tip(&b.branch).map_or("", CommitId::as_str) != b.old_commit.as_str();
-    let moved: Vec<&str> = planned.iter().filter(is_elsewhere).map(|b| b.branch.as_str()).collect();
+    let moved: Vec<&str> = plan.branches.iter().filter(is_elsewhere).map(|b| b.branch.as_str()).collect();
     if moved.is_empty() {
-        return Ok(());
+        return Ok(Some(plan.branches));
     }
     let text = format!("somebody has pushed since the plan was made, to {}", moved.join(", "));
+    Err(refused("PLAN_OUTDATED", text))
+}
+
+/// What is going to be pushed must be what the requester has seen: the same branches on the same parents with the same files.
+async fn same(loaded: &Loaded, before: &[JobBranch]) -> Result<(), Failed> {
+    let shape = |b: &JobBranch| {
+        (b.branch.clone(), b.old_commit.clone(), b.parent.clone(), b.state, b.commit_count, b.note.clone())
+    };
+    let now = &loaded.job.branches;
+    let mut is_same = now.iter().map(shape).eq(before.iter().map(shape));
+    for (now, before) in now.iter().zip(before).filter(|(now, _)| !now.new_commit.is_empty()) {
+        let before = CommitId::parse(&before.new_commit);
+        is_same = is_same
+            && match before {
+                Ok(before) if loaded.mirror.has_commit(&before).await? => {
+                    let now = CommitId::parse(&now.new_commit)?;
+                    loaded.mirror.tree_of(&now).await? == loaded.mirror.tree_of(&before).await?
+                }
+                _ => false,
+            };
+    }
+    if is_same {
+        return Ok(());
+    }
+    let text = "the branches that they stand on have changed since the plan was made";
     Err(refused("PLAN_OUTDATED", text))
 }
 
@@ -168,8 +219,14 @@ async fn make(
             time: loaded.job.create_time.as_micros() / 1_000_000,
             drop_signatures: loaded.settings.drop_signatures,
         };
-        let replayed = loaded.mirror.replay(&spec).await?;
         let Some(branch) = loaded.job.branches.get_mut(nth) else { continue };
+        let replayed = match loaded.mirror.replay(&spec).await {
+            Err(e) if e.kind() == GitErrorKind::TooLarge => {
+                branch.state = JobBranchState::Refused.into();
+                return Err(refused(e.reason(), format!("{}: {}", branch.branch, e.message())));
+            }
+            replayed => replayed?,
+        };
         branch.parent.clone_from(&parent);
         match show(branch, replayed, (&step.tip, &onto))? {
             Some(head) => drop(heads.insert(step.branch, head)),
@@ -209,14 +266,14 @@ fn show(
             Ok(Some(tip))
         }
         Replayed::Conflict { commit, count: number, files } => {
-            let files: Vec<String> = files.iter().map(ToString::to_string).collect();
+            let files: Vec<String> = files.iter().map(|file| cut(&file.to_string())).collect();
             let text = format!(
                 "{}: the commit {} does not apply to {}; {} in conflict: {}; nothing was pushed",
                 branch.branch,
                 short(commit.as_str()),
                 branch.parent,
                 counted(count(number), "file"),
-                files.join(", ")
+                named(&files)
             );
             branch.state = JobBranchState::Conflict.into();
             branch.conflict_commit = commit.to_string();
@@ -233,6 +290,15 @@ fn show(
             Err(refused("COMMITS_SIGNED", text))
         }
     }
+}
+
+/// The end of a path that is too long for a watch.
+fn cut(path: &str) -> String {
+    let mut from = path.len().saturating_sub(MAX_PATH);
+    while !path.is_char_boundary(from) {
+        from += 1;
+    }
+    if from == 0 { path.to_owned() } else { format!("…{}", &path[from..]) }
 }
 
 fn short(commit: &str) -> &str {
@@ -297,7 +363,7 @@ async fn undone(cx: &Context, loaded: &mut Loaded) -> Result<(), Failed> {
         .collect();
     let mut refusals = Vec::new();
     let mut branches = Vec::new();
-    for b in before.into_iter().filter(|b| b.state() == JobBranchState::Pushed) {
+    for b in before.into_iter().filter(may_have_pushed) {
         let found = at.get(&b.branch).cloned().unwrap_or_default();
         let mut branch = JobBranch {
             state: JobBranchState::Planned.into(),
@@ -308,12 +374,16 @@ async fn undone(cx: &Context, loaded: &mut Loaded) -> Result<(), Failed> {
             rewrites: true,
             ..unplanned(&b.branch)
         };
-        if found != b.new_commit {
+        if found == b.old_commit {
+            branch.state = JobBranchState::Skipped.into();
+            branch.old_commit.clone_from(&found);
+            "it is where it was before the job".clone_into(&mut branch.note);
+        } else if found != b.new_commit {
             branch.state = JobBranchState::Refused.into();
             branch.found_commit.clone_from(&found);
             let place = |commit: &'_ str| Some(commit.to_owned()).filter(|c| !c.is_empty());
             let (expected, found) = (place(&b.new_commit), place(&found));
-            refusals.push(moved(&b.branch, expected.as_deref(), found.as_deref()).message);
+            refusals.push(elsewhere(&b.branch, expected.as_deref(), found.as_deref()));
         } else if !loaded.mirror.has_commit(&CommitId::parse(&b.old_commit)?).await? {
             let text = format!("the mirror does not have {} of {} any more", short(&b.old_commit), b.branch);
             return Err(refused("TIP_NOT_KEPT", text));
@@ -324,5 +394,6 @@ async fn undone(cx: &Context, loaded: &mut Loaded) -> Result<(), Failed> {
     if refusals.is_empty() {
         return Ok(());
     }
-    Err(refused("BRANCH_MOVED", format!("somebody has pushed since the job: {}", refusals.join("; "))))
+    let text = format!("somebody has pushed since the job: {}; nothing was changed", named(&refusals));
+    Err(refused("BRANCH_MOVED", text))
 }

@@ -1,4 +1,5 @@
-//! Pushes all branches of a plan at once, each with a lease on where the plan found it.
+//! Pushes all branches of a plan at once, each with a lease on where the plan found it. That they are going to be pushed is
+//! recorded before, so that a push of unknown outcome is never taken for none.
 
 use foundry_core::Result;
 use foundry_flow::{Outcome, StageContext};
@@ -7,92 +8,124 @@ use foundry_git::{
 };
 use foundry_proto::repo::v1::{JobBranch, JobBranchState};
 use foundry_service::{audit_as, with_detail};
+use foundry_store::WriteSet;
 
-use super::{Failed, Loaded, failed, load, refused, stopped};
+use super::{Failed, Loaded, PUSHING, failed, load, refused, stopped};
 use crate::broker;
 use crate::context::Context;
-use crate::domain::publishing::moved;
+use crate::domain::publishing::elsewhere;
 
 /// Most characters of the remote's words in a condition.
 const MAX_SAID: usize = 300;
+/// Most branches that a message names.
+const MAX_NAMED: usize = 3;
 
-/// The stage. What the remote has already, an earlier attempt has brought there.
+/// The stage. What the remote has already, an earlier attempt has brought there. It runs once more for each branch if the
+/// remote cannot do all or nothing.
 pub async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let mut loaded = match load(cx, flow).await? {
         Ok(loaded) => loaded,
         Err(ended) => return Ok(ended),
     };
-    let planned = loaded.job.branches.iter().any(|b| b.state() == JobBranchState::Planned);
-    if loaded.only_reads() || !planned {
+    if loaded.only_reads() {
         return Ok(Outcome::done());
     }
+    if count(&loaded, JobBranchState::Pushing) == 0 {
+        if count(&loaded, JobBranchState::Planned) == 0 {
+            return Ok(Outcome::done());
+        }
+        // Of what has been pushed at once, nothing is left to push.
+        let most = if count(&loaded, JobBranchState::Pushed) > 0 { 1 } else { usize::MAX };
+        intended(&mut loaded.job.branches, most);
+        return Ok(Outcome::goto(PUSHING).recording(loaded.recorded()));
+    }
     flow.progress("pushing the branches").await;
+    let before = loaded.job.branches.clone();
     let remote = broker::remote(cx, &loaded.repository).await?;
-    let mirror = loaded.mirror.clone();
+    let (mirror, only_ours) = (loaded.mirror.clone(), loaded.makes_commits());
     let pushed = tokio::select! {
-        pushed = pushed(&mirror, &remote.url, &mut loaded.job.branches) => pushed,
+        pushed = pushed(&mirror, &remote.url, &mut loaded.job.branches, only_ours) => pushed,
         () = flow.cancellation().cancelled() => return Ok(stopped()),
     };
+    if matches!(pushed, Ok(()) | Err(Failed::Refused(..))) {
+        // What is not there now was refused together with another one, or is not pushed yet.
+        for branch in &mut loaded.job.branches {
+            if branch.state() == JobBranchState::Pushing {
+                branch.state = JobBranchState::Planned.into();
+            }
+        }
+    }
+    if pushed.is_ok() && count(&loaded, JobBranchState::Planned) > 0 {
+        intended(&mut loaded.job.branches, 1);
+    }
     let mut ws = loaded.recorded();
-    for branch in loaded.job.branches.iter().filter(|b| b.state() == JobBranchState::Pushed) {
-        let job = &loaded.job;
-        let record =
-            audit_as(&flow.flow().user_id, &job.organization_id, "branch.push", job.job_id.as_str(), "");
+    audited(&mut ws, &loaded, &flow.flow().user_id, &before);
+    if let Err(e) = pushed {
+        return failed(cx, &remote, e, ws).await;
+    }
+    if count(&loaded, JobBranchState::Pushing) > 0 {
+        return Ok(Outcome::goto(PUSHING).recording(ws));
+    }
+    remote.learned(cx, &mut ws, Ok(())).await?;
+    Ok(Outcome::done().recording(ws))
+}
+
+fn count(loaded: &Loaded, state: JobBranchState) -> usize {
+    loaded.job.branches.iter().filter(|b| b.state() == state).count()
+}
+
+/// Marks planned branches, parents first, as those of the next push.
+fn intended(branches: &mut [JobBranch], most: usize) {
+    let planned = branches.iter_mut().filter(|b| b.state() == JobBranchState::Planned);
+    planned.take(most).for_each(|b| b.state = JobBranchState::Pushing.into());
+}
+
+/// Adds a record for each branch that has arrived since.
+pub fn audited(ws: &mut WriteSet, loaded: &Loaded, user: &str, before: &[JobBranch]) {
+    let job = &loaded.job;
+    for (branch, before) in job.branches.iter().zip(before) {
+        if branch.state() != JobBranchState::Pushed || before.state() == JobBranchState::Pushed {
+            continue;
+        }
+        let record = audit_as(user, &job.organization_id, "branch.push", job.job_id.as_str(), "");
         let detail = serde_json::json!({
             "branch": branch.branch, "old": branch.old_commit, "new": branch.new_commit,
         });
         ws.audit(with_detail(record, detail));
     }
-    match pushed {
-        Ok(()) => {
-            remote.learned(cx, &mut ws, Ok(())).await?;
-            Ok(Outcome::done().recording(ws))
-        }
-        Err(Failed::Refused(reason, text)) if any_pushed(&loaded) => {
-            // What has arrived is recorded although the job fails.
-            super::record::arrived(cx, flow, &loaded, &mut ws).await?;
-            Ok(Outcome::fail(reason, text).recording(ws))
-        }
-        Err(e) => failed(cx, &remote, e, ws).await,
-    }
 }
 
-fn any_pushed(loaded: &Loaded) -> bool {
-    loaded.job.branches.iter().any(|b| b.state() == JobBranchState::Pushed)
-}
-
-async fn pushed(mirror: &Mirror, remote: &RemoteUrl, branches: &mut [JobBranch]) -> Result<(), Failed> {
-    let mut todo: Vec<(usize, BranchPush)> = Vec::new();
-    for (nth, branch) in branches.iter().enumerate() {
-        if branch.state() == JobBranchState::Planned {
-            let push = BranchPush {
-                branch: BranchName::parse(&branch.branch).map_err(foundry_core::Error::internal)?,
-                commit: CommitId::parse(&branch.new_commit)?,
-                expected: Some(CommitId::parse(&branch.old_commit)?),
-            };
-            todo.push((nth, push));
-        }
-    }
-    compare(mirror, remote, branches, &mut todo).await?;
-    if todo.is_empty() {
+/// Pushes the branches that are marked for it; those that are still marked afterwards are not at the remote.
+async fn pushed(
+    mirror: &Mirror,
+    remote: &RemoteUrl,
+    branches: &mut [JobBranch],
+    only_ours: bool,
+) -> Result<(), Failed> {
+    if compare(mirror, remote, branches, only_ours).await? {
         return Ok(());
     }
+    let todo = intents(branches)?;
     let all: Vec<BranchPush> = todo.iter().map(|(_, push)| push.clone()).collect();
-    match mirror.push_all(remote, &all).await? {
+    let done = match all.as_slice() {
+        [one] => match mirror.push_branch(remote, &one.branch, &one.commit, one.expected.as_ref()).await? {
+            Pushed::Accepted(words) => PushedAll::Accepted(words),
+            Pushed::Refused(refusal) => PushedAll::Refused { nth: Some(0), refusal },
+        },
+        all => mirror.push_all(remote, all).await?,
+    };
+    match done {
         PushedAll::Accepted(words) => {
             todo.iter().for_each(|(nth, _)| arrived(&mut branches[*nth]));
             if let Some((nth, _)) = todo.first() {
                 branches[*nth].remote_message = words;
             }
         }
-        PushedAll::NotAtomic => one_by_one(mirror, remote, branches, &mut todo).await?,
+        PushedAll::NotAtomic => {}
         PushedAll::Refused { nth, refusal } => {
-            if refusal.reason == "BRANCH_MOVED" {
-                // Which one, and where it is now.
-                compare(mirror, remote, branches, &mut todo).await?;
-                if todo.is_empty() {
-                    return Ok(());
-                }
+            // Which one, and where it is now.
+            if refusal.reason == "BRANCH_MOVED" && compare(mirror, remote, branches, only_ours).await? {
+                return Ok(());
             }
             let nth = nth.and_then(|nth| todo.get(nth)).or_else(|| todo.first()).map(|(nth, _)| *nth);
             return Err(declined(nth.map(|nth| &mut branches[nth]), refusal));
@@ -101,64 +134,128 @@ async fn pushed(mirror: &Mirror, remote: &RemoteUrl, branches: &mut [JobBranch])
     Ok(())
 }
 
-/// Marks what has arrived, and leaves in the list what is where it is expected.
+/// What is to be pushed at once, with its numbers in the job.
 ///
 /// # Errors
-/// `BRANCH_MOVED` for a branch that is elsewhere, `DEFAULT_BRANCH_REFUSED` for one that has become the default branch.
+/// When what is stored is no branch or commit.
+pub fn intents(branches: &[JobBranch]) -> Result<Vec<(usize, BranchPush)>, Failed> {
+    let mut todo = Vec::new();
+    for (nth, branch) in branches.iter().enumerate() {
+        if branch.state() == JobBranchState::Pushing {
+            let push = BranchPush {
+                branch: BranchName::parse(&branch.branch).map_err(foundry_core::Error::internal)?,
+                commit: CommitId::parse(&branch.new_commit)?,
+                expected: Some(CommitId::parse(&branch.old_commit)?),
+            };
+            todo.push((nth, push));
+        }
+    }
+    Ok(todo)
+}
+
+/// Whether an earlier push of the branches that are marked for it has arrived, of all of them.
+///
+/// # Errors
+/// `BRANCH_MOVED` for branches that are elsewhere, `DEFAULT_BRANCH_REFUSED` for one that has become the default branch.
 async fn compare(
     mirror: &Mirror,
     remote: &RemoteUrl,
     branches: &mut [JobBranch],
-    todo: &mut Vec<(usize, BranchPush)>,
-) -> Result<(), Failed> {
+    only_ours: bool,
+) -> Result<bool, Failed> {
+    let todo = intents(branches)?;
     let names: Vec<BranchName> = todo.iter().map(|(_, push)| push.branch.clone()).collect();
     let tips = mirror.remote_tips(remote, &names).await?;
-    let (mut left, mut elsewhere) = (Vec::new(), Vec::new());
-    for ((nth, push), RemoteTip { commit, is_default }) in todo.drain(..).zip(tips) {
-        let branch = &mut branches[nth];
-        if commit.as_ref() == Some(&push.commit) {
-            arrived(branch);
-        } else if is_default {
-            let text = format!("{} has become the default branch, which is never changed", branch.branch);
+    let is_moved = |(_, push): &(usize, BranchPush), tip: &RemoteTip| {
+        tip.commit != push.expected && tip.commit.as_ref() != Some(&push.commit)
+    };
+    if todo.iter().zip(&tips).any(|(push, tip)| is_moved(push, tip)) {
+        // Somebody may have pushed onto what an earlier attempt has brought there.
+        mirror.fetch(remote).await?;
+    }
+    let found: Vec<Option<CommitId>> = tips.iter().map(|tip| tip.commit.clone()).collect();
+    if have_arrived(mirror, branches, (&todo, only_ours), &found).await? {
+        return Ok(true);
+    }
+    let (mut moved, mut default) = (Vec::new(), None);
+    for (at, tip) in todo.iter().zip(&tips) {
+        let (nth, push) = at;
+        let branch = &mut branches[*nth];
+        if tip.is_default {
             branch.state = JobBranchState::Refused.into();
-            return Err(refused("DEFAULT_BRANCH_REFUSED", text));
-        } else if commit == push.expected {
-            left.push((nth, push));
-        } else {
+            default = Some(branch.branch.clone());
+        } else if is_moved(at, tip) {
             branch.state = JobBranchState::Refused.into();
-            branch.found_commit = commit.as_ref().map(CommitId::to_string).unwrap_or_default();
-            let (expected, found) = (push.expected.as_ref(), commit.as_ref());
-            elsewhere.push(
-                moved(&branch.branch, expected.map(CommitId::as_str), found.map(CommitId::as_str)).message,
-            );
+            branch.found_commit = tip.commit.as_ref().map(CommitId::to_string).unwrap_or_default();
+            let (expected, found) = (push.expected.as_ref(), tip.commit.as_ref());
+            moved.push(elsewhere(
+                &branch.branch,
+                expected.map(CommitId::as_str),
+                found.map(CommitId::as_str),
+            ));
         }
     }
-    *todo = left;
-    if elsewhere.is_empty() { Ok(()) } else { Err(refused("BRANCH_MOVED", elsewhere.join("; "))) }
+    if let Some(name) = default {
+        let text = format!("{name} has become the default branch, which is never changed");
+        return Err(refused("DEFAULT_BRANCH_REFUSED", text));
+    }
+    if moved.is_empty() {
+        return Ok(false);
+    }
+    let pushed = branches.iter().filter(|b| b.state() == JobBranchState::Pushed).count();
+    let rest = if pushed == 0 { "nothing was pushed" } else { "no further branch was pushed" };
+    Err(refused("BRANCH_MOVED", format!("{}; {rest}", named(&moved))))
+}
+
+/// The first of some texts, and how many there are besides.
+pub fn named(texts: &[String]) -> String {
+    let mut text = texts.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join("; ");
+    if let Some(more @ 1..) = texts.len().checked_sub(MAX_NAMED) {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
+}
+
+/// Marks the branches that have arrived, by where they were found, and returns whether all have. If the commits are new
+/// (`only_ours`), a single branch that has one shows that the push has arrived, whatever became of the others since.
+///
+/// # Errors
+/// When git fails.
+pub async fn have_arrived(
+    mirror: &Mirror,
+    branches: &mut [JobBranch],
+    (todo, only_ours): (&[(usize, BranchPush)], bool),
+    found: &[Option<CommitId>],
+) -> Result<bool, Failed> {
+    let mut is_there = false;
+    for ((_, push), found) in todo.iter().zip(found) {
+        is_there = is_there
+            || match found {
+                Some(found) if *found == push.commit => true,
+                Some(found) if Some(found) != push.expected.as_ref() => {
+                    mirror.has_commit(found).await? && mirror.is_ancestor(&push.commit, found).await?
+                }
+                _ => false,
+            };
+    }
+    let mut all = true;
+    for ((nth, push), found) in todo.iter().zip(found) {
+        let branch = &mut branches[*nth];
+        if found.as_ref() == Some(&push.commit) {
+            arrived(branch);
+        } else if is_there && only_ours {
+            arrived(branch);
+            branch.found_commit = found.as_ref().map(CommitId::to_string).unwrap_or_default();
+            "somebody has pushed to it since".clone_into(&mut branch.note);
+        } else {
+            all = false;
+        }
+    }
+    Ok(all)
 }
 
 fn arrived(branch: &mut JobBranch) {
     branch.state = JobBranchState::Pushed.into();
-}
-
-/// For a remote that cannot do all or nothing: parents first, up to the first refusal.
-async fn one_by_one(
-    mirror: &Mirror,
-    remote: &RemoteUrl,
-    branches: &mut [JobBranch],
-    todo: &mut [(usize, BranchPush)],
-) -> Result<(), Failed> {
-    for (nth, push) in todo {
-        let branch = &mut branches[*nth];
-        match mirror.push_branch(remote, &push.branch, &push.commit, push.expected.as_ref()).await? {
-            Pushed::Accepted(words) => {
-                arrived(branch);
-                branch.remote_message = words;
-            }
-            Pushed::Refused(refusal) => return Err(declined(Some(branch), refusal)),
-        }
-    }
-    Ok(())
 }
 
 fn declined(branch: Option<&mut JobBranch>, refusal: Refusal) -> Failed {

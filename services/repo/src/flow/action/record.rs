@@ -38,6 +38,8 @@ pub async fn arrived(cx: &Context, flow: &StageContext, loaded: &Loaded, ws: &mu
     let mut moved = Vec::new();
     for branch in &job.branches {
         let commit = match (branch.state(), loaded.action) {
+            // What somebody has pushed to since is synchronized.
+            (JobBranchState::Pushed, _) if !branch.found_commit.is_empty() => continue,
             (JobBranchState::Pushed, _) => &branch.new_commit,
             (_, Action::RegisterExistingBranch) => &branch.old_commit,
             _ => continue,
@@ -59,15 +61,24 @@ pub async fn arrived(cx: &Context, flow: &StageContext, loaded: &Loaded, ws: &mu
     sync::schedule(cx, ws, repository, on_behalf).await
 }
 
-/// The parent that the request gives to its branch; and for branches that have been given one, the new one.
+/// The parent that the request gives to its branch, also where nothing was to be pushed for it; and for branches that have been
+/// given one, the new one, by the same source.
 async fn parents(cx: &Context, loaded: &Loaded, ws: &mut WriteSet) -> Result<()> {
     let id = &loaded.repository.repository_id;
     let given = branch_parents::all(&cx.store, id).await?;
-    let is_requested = |name: &str| name == loaded.settings.branch && !loaded.settings.parent.is_empty();
-    for branch in loaded.job.branches.iter().filter(|b| !b.parent.is_empty()) {
-        let is_known = given.get(&branch.branch).is_some_and(|parent| *parent != branch.parent);
-        if is_requested(&branch.branch) || (is_known && branch.state() == JobBranchState::Pushed) {
-            branch_parents::put(ws, id, &branch.branch, &branch.parent, Source::User);
+    let by_users = branch_parents::given_by_users(&cx.store, id).await?;
+    for branch in &loaded.job.branches {
+        let is_pushed = branch.state() == JobBranchState::Pushed;
+        let is_there = is_pushed || branch.state() == JobBranchState::Skipped;
+        let requested = &loaded.settings.parent;
+        if branch.branch == loaded.settings.branch && !requested.is_empty() && is_there {
+            branch_parents::put(ws, id, &branch.branch, requested, Source::User);
+            continue;
+        }
+        let is_other = given.get(&branch.branch).is_some_and(|parent| *parent != branch.parent);
+        if is_pushed && is_other && !branch.parent.is_empty() {
+            let source = if by_users.contains(&branch.branch) { Source::User } else { Source::Spice };
+            branch_parents::put(ws, id, &branch.branch, &branch.parent, source);
         }
     }
     Ok(())

@@ -95,21 +95,30 @@ async fn merged(
     let Some(stands) = &branch.stands else { return Ok(()) };
     if let Some(parent) = parent
         && stands.from != branch.tip
-        && mirror.absorbed(&stands.from, &branch.tip, &parent.head).await? == Absorbed::All
+        && known_absorbed(mirror, (&stands.from, &branch.tip), &parent.head).await? == Absorbed::All
     {
         branch.merged_into.clone_from(&parent.name);
         return Ok(());
     }
-    let absorbed = match mirror.absorbed(&stands.from, &branch.tip, base_head).await {
-        Err(e) if matches!(e.kind(), GitErrorKind::TooLarge | GitErrorKind::Timeout) => Absorbed::Nothing,
-        absorbed => absorbed?,
-    };
+    let absorbed = known_absorbed(mirror, (&stands.from, &branch.tip), base_head).await?;
     match absorbed {
         Absorbed::All => base.clone_into(&mut branch.merged_into),
         Absorbed::UpTo(commit) => branch.absorbed = Some(commit),
         Absorbed::Nothing => {}
     }
     Ok(())
+}
+
+/// What of a branch is in another one; nothing if it is too large for finding that out.
+async fn known_absorbed(
+    mirror: &Mirror,
+    (from, tip): (&CommitId, &CommitId),
+    target: &CommitId,
+) -> Result<Absorbed, Failed> {
+    match mirror.absorbed(from, tip, target).await {
+        Err(e) if matches!(e.kind(), GitErrorKind::TooLarge | GitErrorKind::Timeout) => Ok(Absorbed::Nothing),
+        absorbed => Ok(absorbed?),
+    }
 }
 
 /// The branches of the mirror, the default branch first.

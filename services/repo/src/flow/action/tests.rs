@@ -5,6 +5,7 @@ mod parents;
 mod proofs;
 mod tasks;
 mod turns;
+mod unknown;
 
 use std::path::PathBuf;
 

@@ -20,7 +20,7 @@ export function ActionJob({ job, label }: { job: Job; label: string }) {
         <Mark job={job} />
         <InertLine text={`${actionText(job)}: ${stateText(job)}`} />
         {isOpen(job) && <Cancel job={job} />}
-        {!isOpen(job) && inState(job, JobBranchState.PUSHED) > 0 && <Undo job={job} />}
+        {!isOpen(job) && inState(job, JobBranchState.PUSHED) + inState(job, JobBranchState.PUSHING) > 0 && <Undo job={job} />}
       </p>
       {saysSomething(job.condition) && <ConditionLine condition={job.condition} />}
       {job.branches.length > 0 && (
@@ -47,17 +47,19 @@ function Mark({ job }: { job: Job }) {
 function stateText(job: Job): string {
   const pushed = inState(job, JobBranchState.PUSHED)
   const planned = inState(job, JobBranchState.PLANNED)
+  const pushing = inState(job, JobBranchState.PUSHING)
   switch (job.state) {
     case JobState.QUEUED:
       return 'queued'
     case JobState.RUNNING:
-      return planned > 0 ? 'pushing' : 'planning'
+      return planned + pushing > 0 ? 'pushing' : 'planning'
     case JobState.DONE:
       if (pushed > 0) return `${counted(pushed, 'branch', 'branches')} pushed`
       return planned > 0 ? `a plan for ${counted(planned, 'branch', 'branches')}` : 'nothing to do'
     case JobState.CANCELLED:
-      return 'cancelled'
+      return pushing > 0 ? 'cancelled, perhaps pushed' : 'cancelled'
     default:
+      if (pushing > 0) return `failed, ${counted(pushing, 'branch', 'branches')} perhaps pushed`
       return pushed > 0 ? `failed after ${counted(pushed, 'branch', 'branches')}` : 'nothing was changed'
   }
 }

@@ -26,6 +26,7 @@ export function branchText(branch: JobBranch): string {
   const note = branch.note === '' ? '' : `; ${branch.note}`
   switch (branch.state) {
     case JobBranchState.PLANNED:
+    case JobBranchState.PUSHING:
     case JobBranchState.PUSHED: {
       const made = branch.commitCount === 0n ? '' : `, ${counted(Number(branch.commitCount), 'commit')} made again`
       const on = branch.parent === '' ? '' : `, on ${branch.parent}`

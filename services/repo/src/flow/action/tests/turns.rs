@@ -6,7 +6,7 @@ use super::*;
 use crate::store::repositories::REPOSITORIES;
 
 /// Has the remote at another URL.
-async fn at(s: &Stacked, url: &str) {
+pub async fn at(s: &Stacked, url: &str) {
     let mut ws = WriteSet::new();
     let is = [("repository_id", s.repository.as_str().into())];
     ws.update_where(&REPOSITORIES, &is, &[("url", url.into())]);
