@@ -24,8 +24,11 @@ pub const REVIEW_COMMENTS: Table = Table::new(
         "end_line",
         "version",
         "since_version",
+        "whole",
         "content",
         "quote",
+        "lines_before",
+        "lines_after",
         "text",
         "create_time",
         "update_time",
@@ -42,7 +45,8 @@ pub const VIEWED_FILES: Table = Table::new(
 macro_rules! comments {
     ($rest:literal) => {
         concat!(
-            "SELECT comment_id, task_id, rev, path, side, start_line, end_line, version, since_version, content, quote, text, ",
+            "SELECT comment_id, task_id, rev, path, side, start_line, end_line, version, since_version, whole, content, quote, ",
+            "lines_before, lines_after, text, ",
             "create_time, update_time FROM review_comments WHERE organization_id = $1 AND user_id = $2 AND ",
             $rest
         )
@@ -93,8 +97,11 @@ pub fn read_comment(row: &Row) -> Result<At<ReviewComment>> {
         end_line: line("end_line")?,
         version: row.int("version")?,
         since_version: row.int("since_version")?,
+        whole: row.bool("whole")?,
         content: row.text("content")?.to_owned(),
         quote: row.text("quote")?.to_owned(),
+        before: row.text("lines_before")?.to_owned(),
+        after: row.text("lines_after")?.to_owned(),
         text: row.text("text")?.to_owned(),
         create_time: Some(row.time("create_time")?.to_proto()),
         update_time: Some(row.time("update_time")?.to_proto()),
@@ -174,8 +181,11 @@ pub fn add_comment(ws: &mut WriteSet, rev: RevRef, owner: &Owner, c: &ReviewComm
         i64::from(c.end_line).into(),
         c.version.into(),
         c.since_version.into(),
+        c.whole.into(),
         c.content.as_str().into(),
         c.quote.as_str().into(),
+        c.before.as_str().into(),
+        c.after.as_str().into(),
         c.text.as_str().into(),
         now.into(),
         now.into(),

@@ -16,8 +16,8 @@ use crate::ops::{
     delete_review_comment, get_queued_message, kill_task, list_review_comments, mark_file_viewed,
     put_review_comment, submit_review, update_draft,
 };
-use crate::store::reviews;
 use crate::store::user_state::Owner;
+use crate::store::{reviews, user_state};
 use crate::testing::{Running, Tenant, World};
 use crate::view;
 
@@ -173,6 +173,12 @@ async fn what_cannot_be_commented_on_is_refused_with_its_reason_and_writes_nothi
         (r.on("unchanged.txt", ReviewSide::New, 1, "x"), Code::FailedPrecondition, "REVIEW_WITHOUT_LINES"),
         (new(0), Code::InvalidArgument, "INVALID_FIELD"),
         (PutReviewCommentRequest { end_line: 1, ..new(2) }, Code::InvalidArgument, "INVALID_FIELD"),
+        (PutReviewCommentRequest { end_line: 502, ..new(2) }, Code::InvalidArgument, "INVALID_FIELD"),
+        (
+            PutReviewCommentRequest { end_line: 501, ..new(2) },
+            Code::FailedPrecondition,
+            "REVIEW_LINES_NOT_SHOWN",
+        ),
         (r.on("a.txt", ReviewSide::File, 1, "x"), Code::InvalidArgument, "INVALID_FIELD"),
         (r.on("a.txt", ReviewSide::Unspecified, 1, "x"), Code::InvalidArgument, "INVALID_FIELD"),
         (r.on("", ReviewSide::File, 0, "x"), Code::InvalidArgument, "INVALID_FIELD"),
@@ -275,13 +281,74 @@ async fn comments_are_placed_in_newer_changes_and_say_when_their_lines_are_gone(
     let (same, moved, outdated) = (ReviewPlace::Same, ReviewPlace::Moved, ReviewPlace::Outdated);
     assert_eq!(places, [(same, 0), (outdated, 0), (moved, 4), (same, 3)]);
     r.world.repo.down.store(true, std::sync::atomic::Ordering::SeqCst);
-    let e = r.send("1", "").await.unwrap_err();
-    assert_eq!(e.reason(), "REPO_UNAVAILABLE", "it is not sent with places that may be wrong");
+    let places: Vec<_> = r.listed(&r.tenant.caller).await.iter().map(|p| (p.place(), p.start_line)).collect();
+    let unknown = ReviewPlace::Unknown;
+    assert_eq!(places, [(same, 0), (unknown, 0), (unknown, 0), (unknown, 0)]);
     r.world.repo.down.store(false, std::sync::atomic::Ordering::SeqCst);
     let sent = r.send("1", "").await.unwrap().message.unwrap();
     let text = r.text_of(&sent.message_id).await;
-    assert!(text.contains("2. `a.txt`, line 2 as of version 1, changed since\n> 2\n"), "{text}");
+    assert!(
+        text.contains("2. `a.txt`, line 2 as of version 1, not among the changes any more\n> 2\n"),
+        "{text}"
+    );
     assert!(text.contains("3. `a.txt`, line 4 (line 3 when the comment was made)\n> three\n"), "{text}");
+    r.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_review_is_sent_with_the_versions_of_its_comments_while_their_places_cannot_be_looked_up() {
+    let r = Reviewed::new().await;
+    r.put(r.on("a.txt", ReviewSide::New, 2, "x")).await.unwrap();
+    r.import(2).await;
+    r.world.repo.down.store(true, std::sync::atomic::Ordering::SeqCst);
+    let sent = r.send("1", "").await.unwrap().message.unwrap();
+    let text = r.text_of(&sent.message_id).await;
+    assert!(text.contains("1. `a.txt`, line 2 as of version 1\n> 2\n"), "{text}");
+    r.running.stop().await;
+}
+
+#[tokio::test]
+async fn lines_before_the_change_are_looked_for_in_the_comparison_in_which_they_were_shown() {
+    let r = Reviewed::new().await;
+    let whole = PutReviewCommentRequest { whole: true, ..r.on("a.txt", ReviewSide::Old, 2, "x") };
+    let kept = r.put(whole).await.unwrap().comment.unwrap();
+    assert!(kept.whole && r.listed(&r.tenant.caller).await[0].comment.as_ref().unwrap().whole);
+    let since = PutReviewCommentRequest { since_version: 1, ..r.on("a.txt", ReviewSide::Old, 1, "y") };
+    r.put(since).await.unwrap();
+    r.import(2).await;
+    r.world.repo.asked.lock().unwrap().clear();
+    r.listed(&r.tenant.caller).await;
+    let mut asked = r.world.repo.asked.lock().unwrap().clone();
+    asked.sort();
+    assert_eq!(asked, [(0, true), (1, false)]);
+    r.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_of_a_comment_that_is_gone_makes_no_other_one() {
+    let r = Reviewed::new().await;
+    let gone =
+        PutReviewCommentRequest { existing: true, ..r.on("a.txt", ReviewSide::New, 2, "changed too late") };
+    assert_eq!(r.put(gone).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(r.listed(&r.tenant.caller).await, []);
+    r.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_summary_that_was_written_elsewhere_stays_when_a_review_is_sent() {
+    let r = Reviewed::new().await;
+    let subject = format!("review/{}", r.task);
+    let draft = async || user_state::draft(&r.running.cx.store, &r.owner(&r.tenant.caller), &subject).await;
+    for (sent, left) in [("other words", true), ("mine", false)] {
+        let request = UpdateDraftRequest {
+            organization_id: r.tenant.organization.to_string(),
+            subject: subject.clone(),
+            text: "mine".into(),
+        };
+        update_draft::update_draft(&r.running.cx, &r.tenant.caller, request).await.unwrap();
+        r.send(sent, sent).await.unwrap();
+        assert_eq!(draft().await.unwrap().is_some(), left, "{sent}");
+    }
     r.running.stop().await;
 }
 
@@ -373,6 +440,8 @@ fn the_largest_comment_fits_a_watch() {
         path: "x".repeat(1024),
         content: "x".repeat(100),
         quote: "x".repeat(3072),
+        before: "x".repeat(603),
+        after: "x".repeat(603),
         text: "x".repeat(8192),
         ..ReviewComment::default()
     };
