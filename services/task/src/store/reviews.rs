@@ -1,13 +1,13 @@
 //! Tables `review_comments` and `viewed_files`: the review of the changes of a task by one user.
 //!
-//! Comments are removed when they are sent and when their task ends, as nothing can be sent to it any more; viewed files stay
-//! with the transcript of their task. Both go with its repository.
+//! Comments are removed when they are sent and when their task ends, as nothing can be sent to it any more, and with them the
+//! draft of a summary; viewed files stay with the transcript of their task. All go with its repository.
 
 use foundry_core::{Result, ReviewCommentId, TaskId, Timestamp, UserId};
 use foundry_proto::task::v1::{ReviewComment, ReviewSide, ViewedFile};
 use foundry_store::{Reader, RevRef, Row, Store, Table, Value, WriteSet};
 
-use super::user_state::{At, Owner};
+use super::user_state::{self, At, Owner};
 
 /// Comments that are not sent, by id.
 pub const REVIEW_COMMENTS: Table = Table::new(
@@ -235,37 +235,66 @@ pub fn remove_viewed(ws: &mut WriteSet, rev: RevRef, owner: &Owner, task: &str, 
     ws.tombstone(rev, &viewed_kind(task), path);
 }
 
-/// The tasks that have ended and still have comments.
+/// The tasks that have ended and still have comments, or the draft of a summary.
 pub async fn ended_with_comments(store: &Store, limit: u32) -> Result<Vec<TaskId>> {
-    const SQL: &str = "SELECT DISTINCT c.task_id FROM review_comments c JOIN tasks t ON t.task_id = c.task_id \
-         WHERE t.lifecycle IN ('archived', 'killed') LIMIT $1";
+    const SQL: &str = "SELECT t.task_id FROM tasks t WHERE t.lifecycle IN ('archived', 'killed') AND \
+         (t.task_id IN (SELECT task_id FROM review_comments) OR \
+         'review/' || t.task_id IN (SELECT subject FROM drafts WHERE subject LIKE 'review/%')) LIMIT $1";
     store.query(SQL, &[limit.into()]).await?.iter().map(|r| r.text("task_id")?.parse()).collect()
 }
 
-/// Removes the comments of all users on a task, and what they have viewed of it if that goes `too`.
+/// Rows that one commit removes.
+const REMOVED_AT_ONCE: u32 = 500;
+
+/// Removes the comments of all users on a task and the drafts of their summaries, and what they have viewed of it if that goes
+/// `too`: step by step, so that a crash leaves the rest to the next time.
 ///
 /// # Errors
-/// When the rows cannot be read.
-pub async fn remove_all(store: &Store, ws: &mut WriteSet, task: &TaskId, viewed_too: bool) -> Result<()> {
-    const COMMENTS: &str =
-        "SELECT organization_id, user_id, comment_id AS gone FROM review_comments WHERE task_id = $1";
-    const VIEWED: &str = "SELECT organization_id, user_id, path AS gone FROM viewed_files WHERE task_id = $1";
-    let owner = |row: &Row| {
-        let user: UserId = row.text("user_id")?.parse()?;
-        Ok::<_, foundry_core::Error>(Owner { organization: row.text("organization_id")?.parse()?, user })
-    };
-    for row in &store.query(COMMENTS, &[task.into()]).await? {
-        let (owner, id) = (owner(row)?, row.text("gone")?);
+/// When the rows cannot be read or removed.
+pub async fn remove_all(store: &Store, task: &TaskId, viewed_too: bool) -> Result<()> {
+    const COMMENTS: &str = "SELECT organization_id, user_id, comment_id AS gone FROM review_comments WHERE task_id = $1 LIMIT $2";
+    const DRAFTS: &str =
+        "SELECT organization_id, user_id, subject AS gone FROM drafts WHERE subject = $1 LIMIT $2";
+    const VIEWED: &str =
+        "SELECT organization_id, user_id, path AS gone FROM viewed_files WHERE task_id = $1 LIMIT $2";
+    let subject = format!("review/{task}");
+    let comment = |ws: &mut WriteSet, owner: &Owner, id: &str| {
         let rev = ws.scope(owner.scope());
-        ws.remove(&REVIEW_COMMENTS, &owned(&owner, id));
+        ws.remove(&REVIEW_COMMENTS, &owned(owner, id));
         ws.tombstone(rev, &comment_kind(task.as_str()), id);
-    }
+    };
+    let draft = |ws: &mut WriteSet, owner: &Owner, subject: &str| {
+        user_state::remove_draft(ws, owner, subject);
+    };
+    let viewed = |ws: &mut WriteSet, owner: &Owner, path: &str| {
+        let rev = ws.scope(owner.scope());
+        remove_viewed(ws, rev, owner, task.as_str(), path);
+    };
+    remove_rows(store, COMMENTS, task.as_str(), comment).await?;
+    remove_rows(store, DRAFTS, &subject, draft).await?;
     if viewed_too {
-        for row in &store.query(VIEWED, &[task.into()]).await? {
-            let owner = owner(row)?;
-            let rev = ws.scope(owner.scope());
-            remove_viewed(ws, rev, &owner, task.as_str(), row.text("gone")?);
-        }
+        remove_rows(store, VIEWED, task.as_str(), viewed).await?;
     }
     Ok(())
+}
+
+async fn remove_rows(
+    store: &Store,
+    sql: &'static str,
+    of: &str,
+    remove: impl Fn(&mut WriteSet, &Owner, &str) + Send,
+) -> Result<()> {
+    loop {
+        let rows = store.query(sql, &[of.into(), REMOVED_AT_ONCE.into()]).await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut ws = WriteSet::new();
+        for row in &rows {
+            let user: UserId = row.text("user_id")?.parse()?;
+            let owner = Owner { organization: row.text("organization_id")?.parse()?, user };
+            remove(&mut ws, &owner, row.text("gone")?);
+        }
+        store.commit(ws).await?;
+    }
 }

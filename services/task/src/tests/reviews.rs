@@ -416,12 +416,17 @@ async fn reviews_go_with_their_repository_and_comments_with_the_end_of_their_tas
         let comments = reviews::comments(store, &owner, &task).await.unwrap().len();
         (comments, reviews::viewed(store, &owner, &task, "a.txt").await.unwrap().is_some())
     };
-    assert_eq!(left().await, (1, true));
+    let subject = format!("review/{}", r.task);
+    let organization_id = r.tenant.organization.to_string();
+    let draft = UpdateDraftRequest { organization_id, subject: subject.clone(), text: "Almost".into() };
+    update_draft::update_draft(&r.running.cx, &colleague, draft).await.unwrap();
+    let drafted = async || user_state::draft(&r.running.cx.store, &owner, &subject).await.unwrap().is_some();
+    assert_eq!((left().await, drafted().await), ((1, true), true));
     let kill = KillTaskRequest { request_id: String::new(), task_id: r.task.clone() };
     kill_task::kill_task(&r.running.cx, &r.tenant.caller, kill).await.unwrap();
     r.running.until(&r.tenant, &r.task, |t| t.task.as_ref().unwrap().state() == TaskState::Killed).await;
     forget_comments(&r.running.cx).await.unwrap();
-    assert_eq!(left().await, (0, true), "what was viewed can still be seen");
+    assert_eq!((left().await, drafted().await), ((0, true), false), "what was viewed can still be seen");
     let e = r.put(r.on("a.txt", ReviewSide::New, 2, "x")).await.unwrap_err();
     assert_eq!(e.reason(), "TASK_KILLED");
     r.world.repo.remove(&r.tenant.organization, &r.tenant.repository).await;
