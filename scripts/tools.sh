@@ -79,7 +79,7 @@ need_apt /usr/sbin/sshd openssh-server
 if [ -z "${CHROMIUM:-}" ]; then need_apt chromium chromium; fi
 
 mkdir -p .cache
-if [ ! -x tools/node_modules/.bin/buf ]; then
+if [ ! -x tools/node_modules/.bin/buf ] || [ ! -e tools/node_modules/@octokit/webhooks-examples ]; then
   # The version is exact, and so are those of its platform packages; a lock file would name one platform only.
   (cd tools && npm install --no-package-lock --no-audit --no-fund --loglevel=error >&2)
 fi

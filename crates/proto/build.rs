@@ -22,6 +22,7 @@ const FILES: &[&str] = &[
     "foundry/repo/v1/credential.proto",
     "foundry/repo/v1/job.proto",
     "foundry/repo/v1/repo.proto",
+    "foundry/repo/v1/webhook.proto",
     "foundry/repo/v1/repo_service.proto",
     "foundry/provisioner/v1/provisioner.proto",
     "foundry/provisioner/v1/provisioner_service.proto",

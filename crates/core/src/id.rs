@@ -92,6 +92,8 @@ ids! {
     RepositoryId = "repo", "repository_id";
     /// A stored credential for a repository or for all at a host.
     RepositoryCredentialId = "rcr", "repository_credential_id";
+    /// A place to which a host of repositories announces changes.
+    RepositoryWebhookId = "rwh", "repository_webhook_id";
     /// A coding task.
     TaskId = "task", "task_id";
     /// A session (tab) of a task.

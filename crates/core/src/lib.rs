@@ -16,8 +16,8 @@ pub use clock::{Clock, SystemClock, Timestamp, proto_duration, sleep_until};
 pub use error::{Code, Error, FieldViolation, Result};
 pub use id::{
     AccessTokenId, AgentSessionId, AttachmentId, CredentialId, FlowId, JobId, MessageId, ModelProviderId,
-    OrganizationId, ProfileId, RepositoryCredentialId, RepositoryId, ReviewCommentId, SandboxId, SessionId,
-    TaskId, UserId,
+    OrganizationId, ProfileId, RepositoryCredentialId, RepositoryId, RepositoryWebhookId, ReviewCommentId,
+    SandboxId, SessionId, TaskId, UserId,
 };
 pub use lock::lock;
 pub use on_wake::OnWake;

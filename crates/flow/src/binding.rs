@@ -71,6 +71,7 @@ pub struct Binding {
     pub(crate) kind: &'static str,
     pub(crate) concurrency: usize,
     pub(crate) brief: bool,
+    pub(crate) kept: Option<Duration>,
     pub(crate) stages: Vec<BoundStage>,
     projection: Arc<dyn Projection>,
 }
@@ -114,6 +115,7 @@ impl Binding {
         Self {
             kind: flow.kind,
             concurrency: flow.concurrency,
+            kept: flow.kept,
             brief: flow.brief,
             stages: flow.stages.iter().map(bound).collect(),
             projection: Arc::new(NoProjection),

@@ -22,6 +22,8 @@ pub struct Flow<C: 'static> {
     pub concurrency: usize,
     /// Whether its stages are expected to end at once: that one begins is then projected only if it lasts.
     pub brief: bool,
+    /// How long ended flows of this kind are kept, if shorter than those of others.
+    pub kept: Option<Duration>,
 }
 
 /// The function of a stage. It may run more than once: effects are create-or-get by [`StageContext::effect_name`], and
@@ -61,13 +63,20 @@ impl<C> Flow<C> {
 
     /// A flow of these stages.
     pub const fn new(kind: &'static str, stages: &'static [Stage<C>]) -> Self {
-        Self { kind, stages, concurrency: Self::DEFAULT_CONCURRENCY, brief: false }
+        Self { kind, stages, concurrency: Self::DEFAULT_CONCURRENCY, brief: false, kept: None }
     }
 
     /// The same flow with another limit of concurrent flows per worker.
     #[must_use]
     pub const fn concurrency(mut self, flows: usize) -> Self {
         self.concurrency = flows;
+        self
+    }
+
+    /// The same flow, whose rows are deleted so long after its end: for kinds that run often and by themselves.
+    #[must_use]
+    pub const fn kept_for(mut self, time: Duration) -> Self {
+        self.kept = Some(time);
         self
     }
 

@@ -198,6 +198,12 @@ pub(crate) const DELETE_FINISHED: DialectSql = same(
      AND status IN ('done', 'failed', 'cancelled') LIMIT $2) RETURNING flow_id",
 );
 
+/// The same for the flows of kind $3.
+pub(crate) const DELETE_FINISHED_OF: DialectSql = same(
+    "DELETE FROM flows WHERE flow_id IN (SELECT flow_id FROM flows WHERE finished_time < $1 AND kind = $3 \
+     AND status IN ('done', 'failed', 'cancelled') LIMIT $2) RETURNING flow_id",
+);
+
 /// Deletes at most $2 signals older than $1.
 pub(crate) const DELETE_SIGNALS: DialectSql = same(
     "DELETE FROM flow_signals WHERE wait_key IN (SELECT wait_key FROM flow_signals \

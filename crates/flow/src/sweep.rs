@@ -59,5 +59,10 @@ pub(crate) async fn forget(inner: &Inner) -> Result<(), Error> {
     for (sql, retention) in sweeps {
         while inner.store.write(sql, &[now.minus(retention).into(), BATCH.into()]).await?.len() == 500 {}
     }
+    for (kind, bound) in &inner.bounds {
+        let Some(kept) = bound.kept.filter(|kept| *kept < inner.options.retention) else { continue };
+        let params = [now.minus(kept).into(), BATCH.into(), (*kind).into()];
+        while inner.store.write(statements::DELETE_FINISHED_OF, &params).await?.len() == 500 {}
+    }
     Ok(())
 }

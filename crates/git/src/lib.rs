@@ -9,6 +9,7 @@
 
 mod access;
 mod address;
+mod adopt_published;
 mod clone;
 mod command;
 mod error;
@@ -23,15 +24,16 @@ mod ssh_url;
 mod work_bundle;
 
 pub use access::Access;
+pub use adopt_published::{ADOPT_PUBLISHED_SCRIPT, AdoptPublished};
 pub use clone::{AGENT_EMAIL, CloneSpec};
 pub use command::{Git, GitCommand, GitVersion};
 pub use error::{GitError, GitErrorKind};
 pub use mirror::{
     Absorbed, Branch, BranchPush, Branches, ChangeKind, ChangeTotals, CommitSummary, EntryKind,
     FetchProtocol, FetchReport, FileChange, FileContent, History, ImportLimits, ImportedWork, Merged,
-    MergedBase, Mirror, MirrorLimits, Object, ObjectKind, Patch, PublishSpec, Publishable, Pushed, PushedAll,
-    Refusal, RemoteTip, ReplaySpec, Replayed, Revision, ServedRefs, ServedWork, TreeEntry, TreePage,
-    TrialMerge,
+    MergedBase, Mirror, MirrorLimits, Object, ObjectKind, Patch, PublishSpec, Publishable, PublishedWork,
+    Pushed, PushedAll, Refusal, RemoteTip, ReplaySpec, Replayed, Revision, ServedRefs, ServedWork, TreeEntry,
+    TreePage, TrialMerge,
 };
 pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
 pub use network::Network;

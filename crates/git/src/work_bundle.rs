@@ -10,7 +10,8 @@ use crate::{CommitId, WorkName};
 /// The POSIX shell script; run it as `sh -c "$script"` in the sandbox with [`WorkBundle::env`].
 /// It prints the head commit, then notices ([`WorkBundleOutput`]). A head equal to the base means that nothing changed
 /// and no bundle exists.
-pub const WORK_BUNDLE_SCRIPT: &str = include_str!("work_bundle.sh");
+pub const WORK_BUNDLE_SCRIPT: &str =
+    concat!(include_str!("work_bundle_lfs.sh"), include_str!("work_bundle.sh"));
 
 /// The parameters of the script, as paths inside the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub enum NoticeKind {
     Unreadable,
     /// A file is over [`MAX_WORK_FILE`].
     TooLarge,
+    /// A file over [`MAX_WORK_FILE`] is ignored, and no rule of the base ignores a directory above it.
+    LargeIgnored,
     /// Files of Git LFS are in the sandbox alone, the work has their pointers.
     LfsObjects,
     /// Files of Git LFS are pointers in the sandbox.
@@ -101,6 +104,7 @@ impl NoticeKind {
             "stash" => Self::Stash,
             "unreadable" => Self::Unreadable,
             "too_large" => Self::TooLarge,
+            "large_ignored" => Self::LargeIgnored,
             "lfs_objects" => Self::LfsObjects,
             "lfs_pointers" => Self::LfsPointers,
             "operation" => Self::Operation,

@@ -62,7 +62,7 @@ at_most() { awk -v most="$1" -v notices="$own/notices" 'NR > most { print "more"
 # What is lost comes first: a reader takes a limited number.
 print_notices() {
     awk -F '\t' '
-        BEGIN { kinds = split("repository_lost history_left_out too_large lfs_objects many_files unreadable operation " \
+        BEGIN { kinds = split("repository_lost history_left_out too_large large_ignored lfs_objects many_files unreadable operation " \
                 "history_rewritten submodule_changed linked_worktree other_branch stash nested_repository " \
                 "submodule_absent lfs_pointers line_endings", order, " ") }
         $0 == "more" { more++; next }
@@ -227,10 +227,27 @@ without_large() {
     xargs -0 -n 1 sh -c '
         set -u
         path=${1#./}
-        # Ignored for another reason: as little a part of the work as any ignored file.
-        GIT_LITERAL_PATHSPECS=0 git -c core.excludesFile="$common/info/exclude" check-ignore -q --no-index -- "./$path" &&
-            ! git ls-files --error-unmatch -- "$path" >/dev/null 2>&1 && exit 0
         eval "$FOUNDRY_NOTE"
+        ignored() {
+            GIT_LITERAL_PATHSPECS=0 git -c core.excludesFile="$common/info/exclude" check-ignore --no-index "$@" 2>/dev/null
+        }
+        # Whether a directory above is ignored by a rule that the base has: what it is for is known to its authors.
+        is_output() {
+            above=$path
+            while [ "$above" != "${above%/*}" ]; do
+                above=${above%/*}
+                printf "./%s\000" "$above" | ignored -v -z --stdin | tr "\n\000" "\001\n" >"$own/rule"
+                { IFS= read -r from && read -r line && IFS= read -r pattern; } <"$own/rule" || continue
+                case $pattern in !*) continue ;; esac
+                git cat-file blob "$FOUNDRY_BASE:$from" 2>/dev/null | tr -d "\r" | grep -Fxq -e "$pattern" && return 0
+            done
+            return 1
+        }
+        # Ignored for another reason: no part of the work, but perhaps in no other place.
+        if ignored -q -- "./$path" && ! git ls-files --error-unmatch -- "$path" >/dev/null 2>&1; then
+            is_output || note large_ignored "$(wc -c <"$path")" "" "$path" ""
+            exit 0
+        fi
         entry=$(git ls-tree "$parent" -- "$path" 2>/dev/null | cut -f 1)
         staged=$(git ls-files --stage -- "$path" | cut -d " " -f 2)
         [ -z "$staged" ] || [ "$staged" != "${entry##* }" ] || exit 0
@@ -345,7 +362,8 @@ nested_repositories() {
             check-ignore -q --no-index -- "./$nested" && exit 0
         git update-index --force-remove -- "$nested"
         git -c core.excludesFile="$FOUNDRY_EXCLUDES" rm -r -q --cached --ignore-unmatch -- "$nested" >/dev/null
-        ! is_worktree "$nested" || exit 0
+        # Of a repository in place of the lost one, nothing else names them.
+        ! is_worktree "$nested" || { [ -z "$lost" ] || note linked_worktree 0 "" "$nested" ""; exit 0; }
         note nested_repository 0 "" "$nested" ""
         rm -f "$own/sub"
         excludes "./$nested" >"$own/sub.excludes"
@@ -501,42 +519,6 @@ unreadable() {
         s/^error: invalid path '\(.*\)'\$/= \1/p; s/^error: unable to add '\(.*\)' to index\$/= \1/p" |
         awk 'sub(/^below: /, "") { below = $0 "/"; next } sub(/^= /, "") { print below $0 }' | sort -u | at_most 200 |
         while IFS= read -r path; do note unreadable 0 '' "$path" ''; done
-}
-
-# Files of Git LFS that only the sandbox has: of pointers that are new since the base. What a branch of the remote has
-# was fetched with it.
-lfs_objects() {
-    [ -d "$common/lfs/objects" ] || return 0
-    g diff-tree -r -z --raw --no-renames --diff-filter=AMT "$FOUNDRY_BASE" "$tree" | lines |
-        awk '/^:/ { split($0, of, " "); next } of[2] ~ /^100/ { print of[4], $0 }' >"$own/changed"
-    cut -d ' ' -f 1 "$own/changed" | sort -u | g cat-file --batch-check='%(objectname) %(objectsize)' |
-        awk '$2 < 1024 { print $1 }' | g cat-file --batch 2>/dev/null | awk '
-            /^[0-9a-f]+ blob [0-9]+$/ { id = $1; is = 0; next }
-            $0 == "version https://git-lfs.github.com/spec/v1" { is = 1; next }
-            is && /^oid sha256:[0-9a-f]+$/ && length($2) == 71 { print id, substr($2, 8); is = 0 }' >"$own/pointers"
-    : >"$own/held"
-    while read -r id object; do
-        rest=${object#??}
-        [ ! -f "$common/lfs/objects/${object%"$rest"}/$(printf %.2s "$rest")/$object" ] || printf '%s\n' "$id" >>"$own/held"
-    done <"$own/pointers"
-    [ -s "$own/held" ] || return 0
-    of_agent rev-list --objects --no-object-names --remotes --not "$FOUNDRY_BASE" | grep -Fx -f "$own/held" >"$own/fetched"
-    grep -Fvx -f "$own/fetched" "$own/held" >"$own/new" || return 0
-    first=$(grep -F -f "$own/new" "$own/changed" | head -n 1 | cut -d ' ' -f 2-)
-    note lfs_objects $(($(wc -l <"$own/new"))) '' "$first" ''
-}
-
-# Files of Git LFS that are pointers in the tree: nothing fetches what they stand for unless the agent does.
-lfs_pointers() {
-    g ls-files -z >"$own/files.z"
-    lines <"$own/files.z" | grep -E '(^|/)\.gitattributes$' | head -n 500 | sed 's|^|./|' | unlines |
-        xargs -0 grep -l -s -F 'filter=lfs' >"$own/lfs" 2>/dev/null
-    [ -s "$own/lfs" ] || return 0
-    g check-attr -z --stdin filter <"$own/files.z" 2>/dev/null | lines |
-        awk 'NR % 3 == 1 { path = $0 } NR % 3 == 0 && $0 == "lfs" { print "./" path }' | unlines |
-        xargs -0 sh -c '[ $# = 0 ] || find "$@" -maxdepth 0 -type f -size -3 -exec \
-            grep -l -F "version https://git-lfs.github.com/spec/v1" {} + 2>/dev/null' sh >"$own/lfs"
-    [ ! -s "$own/lfs" ] || note lfs_pointers $(($(wc -l <"$own/lfs"))) '' "$(head -n 1 "$own/lfs" | cut -c 3-)" ''
 }
 
 # Renamed into place, so that nobody reads a half-written bundle.

@@ -9,6 +9,10 @@ use foundry_proto::common::v1::{
 /// Largest file of a work in bytes (`foundry_git::MAX_WORK_FILE`); a test compares them.
 pub const MAX_FILE: i64 = 64 << 20;
 
+/// What saves a file that no hand-over takes. An ignored one is lost with the sandbox too, so that is no advice.
+const KEEP_LARGE: &str =
+    "ask the agent to make it smaller, or to copy it to where it is kept; it ends with the sandbox";
+
 /// What a notice says, and what to do about it; nothing to do is empty. Both contain texts of the agent, so they are
 /// made inert before they are printed.
 pub fn notice_words(notice: &WorkNotice) -> (String, String) {
@@ -46,7 +50,11 @@ pub fn notice_words(notice: &WorkNotice) -> (String, String) {
         ),
         WorkNoticeKind::TooLarge => (
             format!("`{path}` is too large ({}, the limit is {}) and not part of the work", size(count), size(MAX_FILE)),
-            "ignore it in `.gitignore`, or ask the agent to make it smaller".to_owned(),
+            KEEP_LARGE.to_owned(),
+        ),
+        WorkNoticeKind::LargeIgnored => (
+            format!("`{path}` ({}) is ignored by git and in the sandbox alone", size(count)),
+            KEEP_LARGE.to_owned(),
         ),
         WorkNoticeKind::LfsObjects | WorkNoticeKind::LfsPointers => lfs_words(notice),
         WorkNoticeKind::Operation => {
@@ -74,7 +82,9 @@ pub fn notice_words(notice: &WorkNotice) -> (String, String) {
             let left_out = if detail.is_empty() { "" } else { ", which are not part of the work" };
             let files = counted(count, "new file");
             let text = format!("the directory `{path}` contains {files}{left_out}");
-            (text, format!("if it is build output, ignore it with the line `/{path}/` in `.gitignore`"))
+            let rule = format!("if it can be built again, ignore it with the line `/{path}/` in `.gitignore`");
+            let kept = "otherwise ask the agent to pack it into fewer files, or to copy it to where it is kept";
+            (text, if detail.is_empty() { rule } else { format!("{rule}; {kept}") })
         }
         WorkNoticeKind::LineEndings if count == 1 => {
             (format!("`{path}` differs in line endings alone"), String::new())
@@ -98,6 +108,7 @@ pub fn is_only_in_sandbox(notice: &WorkNotice) -> bool {
         | WorkNoticeKind::Stash
         | WorkNoticeKind::Unreadable
         | WorkNoticeKind::TooLarge
+        | WorkNoticeKind::LargeIgnored
         | WorkNoticeKind::LfsObjects
         | WorkNoticeKind::Operation
         | WorkNoticeKind::RepositoryLost
@@ -283,7 +294,18 @@ mod tests {
             is_only_in_sandbox(&WorkNotice { kind: kind.into(), detail, ..WorkNotice::default() })
         };
         assert!(only(WorkNoticeKind::Stash, "") && only(WorkNoticeKind::ManyFiles, "left out"));
+        assert!(only(WorkNoticeKind::TooLarge, "") && only(WorkNoticeKind::LargeIgnored, ""));
         assert!(!only(WorkNoticeKind::ManyFiles, "") && !only(WorkNoticeKind::LineEndings, ""));
+    }
+
+    #[test]
+    fn nothing_that_only_the_sandbox_has_is_to_be_ignored_unless_it_can_be_built_again() {
+        for kind in (1..).map_while(|n| WorkNoticeKind::try_from(n).ok()) {
+            let notice = WorkNotice { kind: kind.into(), detail: "left out".into(), ..WorkNotice::default() };
+            let next = notice_words(&notice).1;
+            let is_safe = !next.contains("ignore") || next.contains("if it can be built again");
+            assert!(!is_only_in_sandbox(&notice) || is_safe, "{kind:?}: {next}");
+        }
     }
 
     #[test]

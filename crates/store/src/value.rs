@@ -191,6 +191,6 @@ macro_rules! from_ids {
 
 from_ids! {
     AccessTokenId AgentSessionId AttachmentId CredentialId FlowId JobId MessageId ModelProviderId OrganizationId ProfileId
-    RepositoryCredentialId RepositoryId ReviewCommentId
+    RepositoryCredentialId RepositoryId RepositoryWebhookId ReviewCommentId
     SandboxId SessionId TaskId UserId
 }

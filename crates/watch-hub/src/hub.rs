@@ -88,6 +88,12 @@ impl Hub {
         self.inner.drain.open_streams()
     }
 
+    /// Whether somebody watches this view at this process, or did until a moment ago.
+    pub fn is_watched(&self, view: &dyn View) -> bool {
+        let key = (view.scope().clone(), view.fingerprint());
+        lock(&self.inner.feeds).contains_key(&key)
+    }
+
     /// The views of a scope whose watchers have got nothing new for 10 s, since their feeds cannot read them: the name of
     /// each, and why. Of views that are the same but for their filters, the one that has failed for longest.
     pub fn stalled(

@@ -4,6 +4,7 @@ pub mod action;
 pub mod credential;
 pub mod models;
 pub mod review;
+pub mod webhook;
 
 use std::path::PathBuf;
 
@@ -185,6 +186,9 @@ pub enum Repo {
     /// Manage credentials for private repositories.
     #[command(subcommand)]
     Credential(credential::Credential),
+    /// Manage webhooks, by which hosts announce changes.
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     /// Remove a repository and its mirror, which also frees its name. The remote is not touched; tasks on it keep
     /// their transcripts, but their stored changes are removed: asks first if there are any. Refused while tasks on it have
     /// a sandbox.
@@ -318,18 +322,25 @@ pub struct PublishTask {
     /// Branch of the remote; default: the task's branch. One that exists already must be named.
     #[arg(long, default_value = "", value_name = "BRANCH")]
     pub to: String,
-    /// Publish one commit in place of the agent's own.
+    /// Publish one commit in place of the agent's own; the next publication to this branch does so too.
     #[arg(long)]
     pub squash: bool,
+    /// Publish the agent's own commits, although the last publication to this branch was one commit.
+    #[arg(long, conflicts_with = "squash")]
+    pub keep_commits: bool,
     /// Message of the commit for what the agent has not committed, or of all with --squash; default: the task's title.
     #[arg(long, short = 'm', default_value = "", value_name = "TEXT")]
     pub message: String,
     /// Only show what would be pushed.
     #[arg(long)]
     pub plan: bool,
-    /// Replace commits of the branch at the remote. Makes a plan first, and pushes if the branch is still where that saw it.
+    /// Replace commits of the branch at the remote, or make a branch again that was deleted there. Makes a plan first, asks if
+    /// commits are replaced, and pushes if the branch is still where the plan saw it.
     #[arg(long)]
     pub force: bool,
+    /// With --force: replace what the plan shows without asking.
+    #[arg(long)]
+    pub yes: bool,
     /// Open a pull request for the branch, or update the one that it has; prints its address.
     #[arg(long, conflicts_with = "plan")]
     pub pull_request: bool,

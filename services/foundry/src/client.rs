@@ -122,7 +122,12 @@ impl Gateway {
 
     /// The address from which git fetches a repository.
     pub fn git_url(&self, organization_id: &str, repository_id: &str) -> String {
-        format!("{}/git/{organization_id}/{repository_id}", self.address.trim_end_matches('/'))
+        self.address_of(&format!("/git/{organization_id}/{repository_id}"))
+    }
+
+    /// The address of a path of the gateway.
+    pub fn address_of(&self, path: &str) -> String {
+        format!("{}{path}", self.address.trim_end_matches('/'))
     }
 
     /// Id of the chosen organization, or of the caller's only one.

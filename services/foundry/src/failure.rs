@@ -72,6 +72,23 @@ fn never_sent(status: &Status) -> bool {
     false
 }
 
+/// Fields of requests that are called something else on the command line.
+const OPTIONS: [(&str, &str); 4] = [
+    ("to_branch", "--to"),
+    ("keep_commits", "--keep-commits"),
+    ("author_name", "the author's name (GIT_AUTHOR_NAME, or user.name of git)"),
+    ("author_email", "the author's address (GIT_AUTHOR_EMAIL, or user.email of git)"),
+];
+
+/// A message about a field of the request, as a user of the command line knows it.
+fn in_options(message: &str) -> String {
+    let (field, rest) = message.split_once(' ').unwrap_or((message, ""));
+    match OPTIONS.iter().find(|(name, _)| *name == field) {
+        Some((_, option)) => format!("{option} {rest}"),
+        None => message.to_owned(),
+    }
+}
+
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
@@ -89,7 +106,12 @@ impl From<Status> for Failure {
             "sign in with `foundry login`".clone_into(&mut next);
         }
         let unreached = status.code() == Code::Unavailable && never_sent(&status);
-        Self { message: format!("{}{reason}", status.message()), next_action: next, code, unreached }
+        Self {
+            message: format!("{}{reason}", in_options(status.message())),
+            next_action: next,
+            code,
+            unreached,
+        }
     }
 }
 
@@ -108,6 +130,15 @@ impl From<std::io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_has_the_name_that_it_has_on_the_command_line() {
+        let of =
+            |field: &str| Failure::from(foundry_core::Error::invalid_field(field, "must be short")).message;
+        assert_eq!(of("to_branch"), "--to must be short (INVALID_FIELD)");
+        assert!(of("author_email").starts_with("the author's address (GIT_AUTHOR_EMAIL, "));
+        assert_eq!(of("title"), "title must be short (INVALID_FIELD)");
+    }
 
     #[test]
     fn shows_the_reason_and_the_next_action_of_a_typed_error() {

@@ -21,6 +21,8 @@ pub(crate) enum Account {
     User(Arc<str>),
     /// An IP address; of IPv6, the network of one customer; one for all of this machine's loopback addresses.
     Address(IpAddr),
+    /// A webhook, by the id in the address of a delivery.
+    Webhook(Arc<str>),
     /// A caller in this process.
     Local,
 }
@@ -42,6 +44,7 @@ impl Account {
         match self {
             Self::User(_) => "user",
             Self::Address(_) => "address",
+            Self::Webhook(_) => "webhook",
             Self::Local => "process",
         }
     }
@@ -55,6 +58,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     caller: CallerLimits,
     anonymous: CallerLimits,
+    webhook: CallerLimits,
     usage: Mutex<HashMap<Account, Usage>>,
 }
 
@@ -93,6 +97,7 @@ impl CallerBook {
             clock: env.clock.clone(),
             caller: config.caller.clone(),
             anonymous: config.anonymous.clone(),
+            webhook: config.webhook.clone(),
             usage: Mutex::default(),
         }))
     }
@@ -133,6 +138,7 @@ impl Inner {
         match account {
             Account::User(_) | Account::Local => &self.caller,
             Account::Address(_) => &self.anonymous,
+            Account::Webhook(_) => &self.webhook,
         }
     }
 

@@ -21,6 +21,8 @@ pub struct Config {
     pub watches_per_user: usize,
     /// Limits of one address, for requests without a valid credential.
     pub anonymous: CallerLimits,
+    /// Limits of one webhook, for the deliveries of a host.
+    pub webhook: CallerLimits,
     /// Time between two health checks of a service.
     #[serde(with = "foundry_server::config::duration")]
     pub health_interval: Duration,
@@ -34,6 +36,7 @@ impl Default for Config {
             caller: CallerLimits { requests_per_second: 2_000, burst: 4_000, unary_calls: 256, streams: 512 },
             watches_per_user: 512,
             anonymous: CallerLimits { requests_per_second: 100, burst: 1_000, unary_calls: 64, streams: 16 },
+            webhook: CallerLimits { requests_per_second: 50, burst: 5_000, unary_calls: 256, streams: 1 },
             health_interval: Duration::from_secs(2),
         }
     }

@@ -20,6 +20,7 @@ mod page;
 mod routes;
 mod session;
 mod web;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -86,6 +87,10 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     })?;
     let cut = Cut::default();
     let callers = CallerBook::new(config, &deps.env);
+    let webhooks = match deps.upstreams.get("repo") {
+        Some(repo) => webhooks::routes(repo, deps.identity.clone(), callers.clone())?,
+        None => axum::Router::new(),
+    };
     let sessions = Sessions::new(config, &deps.identity, &deps.env)?;
     let edge = Edge::new(edge::Parts {
         admission: Admission::new(deps.authenticator, exchange, deps.identity),
@@ -106,7 +111,7 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     Ok(service
         .takes_seats()
         .grpc_web()
-        .plain_routes(web::plain_routes(health, Page::embedded(&deps.env)).merge(git))
+        .plain_routes(web::plain_routes(health, Page::embedded(&deps.env)).merge(git).merge(webhooks))
         .edge_layer(web::edge_layer(&config.allowed_origins)?)
         .phases(Phases::default().drain_watches(move |spread| async move {
             tokio::join!(cut.all(spread, &*clock), watch.drain(spread));

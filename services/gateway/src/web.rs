@@ -178,7 +178,8 @@ fn plain(status: StatusCode, reason: &'static str, message: &str) -> Box<Respons
     Box::new(response.into_response().map(Body::new))
 }
 
-fn problem(reason: &str, message: &str) -> serde_json::Value {
+/// An error over plain HTTP.
+pub(crate) fn problem(reason: &str, message: &str) -> serde_json::Value {
     serde_json::json!({ "reason": reason, "message": message, "domain": Error::DOMAIN })
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_authn::{Authenticator, Caller};
-use foundry_core::{Env, Error, JobId, RepositoryCredentialId, RepositoryId, Result, TaskId};
+use foundry_core::{
+    Env, Error, JobId, RepositoryCredentialId, RepositoryId, RepositoryWebhookId, Result, TaskId,
+};
 use foundry_forge::{ForgeHosts, Forges};
 use foundry_git::{Git, Mirror, MirrorLimits, UrlPolicy};
 use foundry_proto::common::v1::Role;
@@ -19,9 +21,10 @@ use crate::domain::credential::Credential;
 use crate::domain::job::Job;
 use crate::domain::repository::Repository;
 use crate::domain::sync::Pace;
+use crate::domain::webhook::Webhook;
 use crate::domain::work::Work;
 use crate::serving::Serving;
-use crate::store::{credentials, jobs, repositories, works};
+use crate::store::{credentials, jobs, repositories, webhooks, works};
 
 /// Concurrent reads of mirrors on behalf of requests.
 pub const CONCURRENT_READS: usize = 8;
@@ -125,6 +128,18 @@ impl Context {
         let found = credentials::find(&self.store, &id).await?;
         let found = found.ok_or_else(|| Error::not_found("repository credential", id.as_str()))?;
         caller.require_for(&found.organization_id, role, "repository credential", id.as_str())?;
+        Ok(found)
+    }
+
+    /// The webhook, for a caller with at least `role` in its organization.
+    ///
+    /// # Errors
+    /// As [`Context::repository`].
+    pub async fn webhook(&self, caller: &Caller, id: &str, role: Role) -> Result<Webhook> {
+        let id: RepositoryWebhookId = id.parse()?;
+        let found = webhooks::find(&self.store, &id).await?;
+        let found = found.ok_or_else(|| Error::not_found("repository webhook", id.as_str()))?;
+        caller.require_for(&found.organization_id, role, "repository webhook", id.as_str())?;
         Ok(found)
     }
 

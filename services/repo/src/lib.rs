@@ -17,6 +17,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 mod view;
+mod webhooks;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,10 +78,11 @@ pub struct Config {
     /// How often the remote of a repository is asked for changes that was used in the last half hour.
     #[serde(with = "duration")]
     pub poll_active: Duration,
-    /// How often the remotes of all other repositories are asked.
+    /// How often the remotes of all other repositories are asked, and of those whose changes a webhook announces.
     #[serde(with = "duration")]
     pub poll_idle: Duration,
-    /// How many remotes are asked in the background at the same time, of one organization at most all but one; 0 = none.
+    /// How many remotes are asked in the background at the same time, of one organization at most all but one; 0 = none,
+    /// whatever webhooks announce.
     pub polls_at_once: usize,
     /// Hosts that are forges, besides github.com, gitlab.com and codeberg.org, as `HOST KIND` or `HOST KIND API`: the host
     /// in the URLs of its repositories, with its port; `github`, `gitlab` or `gitea`; and the URL of the API if it is not
@@ -185,12 +187,12 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         authenticator: deps.authenticator.clone(),
     });
     let (store, keys) = (cx.store.clone(), cx.broker.keys.clone());
-    let reencrypted =
-        reencrypt_at_start(store, keys, &store::credentials::SECRETS, cx.env.clone(), deps.tasks.clone());
-    deps.tasks.spawn("credentials under older keys", reencrypted);
+    let reencrypted = reencrypt_at_start(store, keys, &store::SECRETS, cx.env.clone(), deps.tasks.clone());
+    deps.tasks.spawn("secrets under older keys", reencrypted);
     sweep_incoming(&cx).await?;
     flow::import::enqueue_waiting(&cx).await?;
     flow::background::ensure(&cx).await?;
+    flow::forget_deliveries::ensure(&cx).await?;
     let options = Options { hooks: deps.flow_hooks.clone(), ..Options::default() };
     let owned = OwnedDataDirectory::held_by(deps.data);
     let engine = database.start_engine(&deps.env, &deps.tasks, flow::bindings(&cx), options, &owned).await?;

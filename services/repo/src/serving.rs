@@ -18,6 +18,8 @@ use tonic::Status;
 const PLACES: usize = 4;
 /// Of those, for one organization: it alone leaves one to the others, who may have to wait for it.
 const PLACES_OF_ONE: usize = 3;
+/// Of all places, for sandboxes: whatever the number of organizations, users have one that no agent takes.
+const PLACES_OF_ALL_SANDBOXES: usize = 3;
 /// Of those of an organization, for all its sandboxes, and for one of them: agents leave one to their users.
 const PLACES_OF_SANDBOXES: usize = 2;
 const PLACES_OF_SANDBOX: usize = 1;
@@ -25,9 +27,11 @@ const PLACES_OF_SANDBOX: usize = 1;
 const WAITING: usize = 32;
 const WAITING_OF_ONE: usize = 8;
 const WAITING_OF_SANDBOX: usize = 4;
+const WAITING_OF_ALL_SANDBOXES: usize = 24;
 const WAIT: Duration = Duration::from_secs(10);
-/// Fetches of sandboxes that wait for the remote to be read; one for each sandbox.
+/// Fetches of sandboxes that wait for the remote to be read, and those of one organization; one for each sandbox.
 const REFRESHING: usize = 16;
+const REFRESHING_OF_ONE: usize = 8;
 /// How long one answer may take.
 const WALL: Duration = Duration::from_secs(10 * 60);
 /// How long a reader may leave a piece before the answer ends.
@@ -58,8 +62,10 @@ pub struct Serving {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Sharer {
     Organization(OrganizationId),
+    AllSandboxes,
     SandboxesOf(OrganizationId),
     SandboxOf(TaskId),
+    RefreshesOf(OrganizationId),
     RefreshOf(TaskId),
 }
 
@@ -67,7 +73,9 @@ impl Sharer {
     fn places(&self) -> usize {
         match self {
             Self::Organization(_) => PLACES_OF_ONE,
+            Self::AllSandboxes => PLACES_OF_ALL_SANDBOXES,
             Self::SandboxesOf(_) => PLACES_OF_SANDBOXES,
+            Self::RefreshesOf(_) => REFRESHING_OF_ONE,
             Self::SandboxOf(_) | Self::RefreshOf(_) => PLACES_OF_SANDBOX,
         }
     }
@@ -75,7 +83,10 @@ impl Sharer {
     fn waiting(&self) -> usize {
         match self {
             Self::Organization(_) => WAITING_OF_ONE,
-            Self::SandboxesOf(_) | Self::SandboxOf(_) | Self::RefreshOf(_) => WAITING_OF_SANDBOX,
+            Self::AllSandboxes => WAITING_OF_ALL_SANDBOXES,
+            Self::SandboxesOf(_) | Self::SandboxOf(_) | Self::RefreshesOf(_) | Self::RefreshOf(_) => {
+                WAITING_OF_SANDBOX
+            }
         }
     }
 }
@@ -120,10 +131,12 @@ impl Serving {
     /// # Errors
     /// `UNAVAILABLE` when too many wait already, or none became free in time.
     pub async fn place(&self, organization: &OrganizationId, sandbox_of: Option<&TaskId>) -> Result<Place> {
-        let of_sandboxes = sandbox_of
-            .map(|task| [Sharer::SandboxOf(task.clone()), Sharer::SandboxesOf(organization.clone())]);
-        let sharers = of_sandboxes.into_iter().flatten().chain([Sharer::Organization(organization.clone())]);
-        let shares: Vec<Shares> = sharers.map(|sharer| self.shares(sharer)).collect();
+        let mut sharers = vec![Sharer::Organization(organization.clone())];
+        if let Some(task) = sandbox_of {
+            let of_sandboxes = [Sharer::SandboxOf(task.clone()), Sharer::SandboxesOf(organization.clone())];
+            sharers = of_sandboxes.into_iter().chain(sharers).chain([Sharer::AllSandboxes]).collect();
+        }
+        let shares: Vec<Shares> = sharers.into_iter().map(|sharer| self.shares(sharer)).collect();
         let waiting = shares.iter().map(|share| &share.waiting).chain([&self.waiting]);
         let permits = waiting.map(|all| Arc::clone(all).try_acquire_owned().map_err(|_| busy()));
         let _waiting = permits.collect::<Result<Vec<_>>>()?;
@@ -139,10 +152,12 @@ impl Serving {
         tokio::time::timeout(self.wait, held).await.map_err(|_| busy())?
     }
 
-    /// A place for a fetch that waits for the remote to be read; none when its sandbox, or all together, have theirs.
-    pub fn refresh(&self, task: &TaskId) -> Option<Place> {
-        let own = self.shares(Sharer::RefreshOf(task.clone())).places;
-        let permits = [own, Arc::clone(&self.refreshing)].map(|all| all.try_acquire_owned().ok());
+    /// A place for a fetch that waits for the remote to be read; none when its sandbox, those of its organization, or all
+    /// together have theirs.
+    pub fn refresh(&self, organization: &OrganizationId, task: &TaskId) -> Option<Place> {
+        let sharers = [Sharer::RefreshOf(task.clone()), Sharer::RefreshesOf(organization.clone())];
+        let [own, theirs] = sharers.map(|sharer| self.shares(sharer).places);
+        let permits = [own, theirs, Arc::clone(&self.refreshing)].map(|all| all.try_acquire_owned().ok());
         permits.into_iter().collect::<Option<Vec<_>>>().map(Place)
     }
 
@@ -263,16 +278,35 @@ mod tests {
         assert!(serving.place(&one, Some(&tasks[2])).await.is_ok());
     }
 
+    #[tokio::test]
+    async fn sandboxes_of_many_organizations_leave_a_place_to_the_users_of_all() {
+        let (serving, [one, other, third]) = (serving(), organizations());
+        let test = foundry_testkit::test_env();
+        let tasks: [TaskId; 5] = std::array::from_fn(|_| TaskId::generate(&test.env));
+        let mut held = Vec::new();
+        for (organization, task) in [&one, &one, &other].into_iter().zip(&tasks) {
+            held.push(serving.place(organization, Some(task)).await.unwrap());
+        }
+        assert!(serving.place(&other, Some(&tasks[3])).await.is_err(), "all sandboxes have three");
+        let _user = serving.place(&third, None).await.unwrap();
+        held.pop();
+        assert!(serving.place(&third, Some(&tasks[4])).await.is_ok());
+    }
+
     #[test]
-    fn one_fetch_of_a_sandbox_waits_for_the_remote_and_few_of_all_do() {
-        let (serving, test) = (serving(), foundry_testkit::test_env());
+    fn one_fetch_of_a_sandbox_waits_for_the_remote_and_few_of_an_organization_and_of_all_do() {
+        let (serving, [one, other, third]) = (serving(), organizations());
+        let test = foundry_testkit::test_env();
         let tasks: Vec<TaskId> = (0..=REFRESHING).map(|_| TaskId::generate(&test.env)).collect();
-        let mut held = vec![serving.refresh(&tasks[0]).unwrap()];
-        assert!(serving.refresh(&tasks[0]).is_none(), "a second fetch of the sandbox");
-        held.extend(tasks[1..REFRESHING].iter().map(|task| serving.refresh(task).unwrap()));
-        assert!(serving.refresh(&tasks[REFRESHING]).is_none(), "one more than all may");
+        let mut held = vec![serving.refresh(&one, &tasks[0]).unwrap()];
+        assert!(serving.refresh(&one, &tasks[0]).is_none(), "a second fetch of the sandbox");
+        let (ours, theirs) = tasks.split_at(REFRESHING_OF_ONE);
+        held.extend(ours[1..].iter().map(|task| serving.refresh(&one, task).unwrap()));
+        assert!(serving.refresh(&one, &theirs[0]).is_none(), "one more than those of an organization may");
+        held.extend(theirs[1..].iter().map(|task| serving.refresh(&other, task).unwrap()));
+        assert!(serving.refresh(&third, &theirs[0]).is_none(), "one more than all may");
         held.clear();
-        assert!(serving.refresh(&tasks[0]).is_some());
+        assert!(serving.refresh(&one, &tasks[0]).is_some());
     }
 
     #[tokio::test]

@@ -137,7 +137,8 @@ pub async fn creates(bed: &Bed, report: &mut Report) {
     store.close().await;
 }
 
-fn echo<'a>(bed: &'a Bed, figure: &'static str) -> Lane<'a> {
+/// The bare echo as a floor.
+pub fn echo<'a>(bed: &'a Bed, figure: &'static str) -> Lane<'a> {
     let raw = &bed.raw;
     Lane::new(figure, Role::Floor, "raw tonic echo, 518 B", vec![raw.pid()], async move |clients: usize| {
         let mut operations = Vec::new();
@@ -149,7 +150,8 @@ fn echo<'a>(bed: &'a Bed, figure: &'static str) -> Lane<'a> {
     })
 }
 
-fn bare_commits<'a>(figure: &'static str, store: &Store) -> Lane<'a> {
+/// Bare commits as a floor.
+pub fn bare_commits<'a>(figure: &'static str, store: &Store) -> Lane<'a> {
     let (store, next) = (store.clone(), Arc::new(AtomicU64::new(0)));
     let own = vec![std::process::id()];
     Lane::new(figure, Role::Floor, "raw store commit (row + event)", own, async move |clients: usize| {

@@ -18,8 +18,10 @@ mod peers;
 mod raw;
 mod reconnect;
 mod report;
+mod repositories;
 mod rest;
 mod result;
+mod webhooks;
 mod world;
 
 use std::process::ExitCode;
@@ -54,6 +56,8 @@ pub struct Plan {
     pub living: usize,
     /// Streams that come back at once.
     pub streams: usize,
+    /// Branches of the repositories whose overviews are read.
+    pub branches: &'static [usize],
 }
 
 /// What is measured, running.
@@ -169,6 +173,15 @@ async fn measure(mut bed: Bed, builds: &[Build], options: &RunOptions, report: &
             end(world);
         }
     }
+    if options.wants(Part::Overview) {
+        Box::pin(repositories::overviews(&bed, builds, report)).await;
+    }
+    if options.wants(Part::Sync) {
+        Box::pin(repositories::synchronizations(&bed, builds, report)).await;
+    }
+    if options.wants(Part::Fetch) {
+        Box::pin(repositories::fetches(&bed, builds, report)).await;
+    }
 }
 
 /// The figures of a mesh with as many tasks as there are clients.
@@ -203,6 +216,9 @@ async fn few_tasks(bed: &mut Bed, builds: &[Build], options: &RunOptions, report
     }
     if options.wants(Part::FanOut) {
         Box::pin(fan_out::deliveries(bed, report)).await;
+    }
+    if options.wants(Part::Webhook) {
+        Box::pin(webhooks::deliveries(bed, report)).await;
     }
     // Last, since it leaves thousands of tasks behind.
     if options.wants(Part::CreateTask) {

@@ -67,6 +67,8 @@ pub enum Part {
     Flow,
     /// Change to watchers
     FanOut,
+    /// Deliveries of webhooks
+    Webhook,
     /// `CreateTask`
     CreateTask,
     /// At rest and memory per idle watch with 1,000 tasks
@@ -75,12 +77,26 @@ pub enum Part {
     Living,
     /// 5,000 streams that come back at once after a kill
     Reconnect,
+    /// `GetRepositoryOverview` by number of branches, while the remote hangs
+    Overview,
+    /// Synchronization of one commit, beside `git fetch`
+    Sync,
+    /// Fetch of a task's branch, beside `git clone`
+    Fetch,
 }
 
 impl Part {
     /// The parts that share one mesh.
-    pub const ON_FEW_TASKS: [Self; 7] =
-        [Self::AtRest, Self::Restart, Self::Memory, Self::Rename, Self::Flow, Self::FanOut, Self::CreateTask];
+    pub const ON_FEW_TASKS: [Self; 8] = [
+        Self::AtRest,
+        Self::Restart,
+        Self::Memory,
+        Self::Rename,
+        Self::Flow,
+        Self::FanOut,
+        Self::Webhook,
+        Self::CreateTask,
+    ];
 }
 
 /// A database.
@@ -127,10 +143,19 @@ impl RunOptions {
         if self.quick {
             let short = Duration::from_millis(200);
             let idle = Duration::from_secs(2);
-            return Plan { pairs: 2, slice: short, idle, many: 100, living: 2, streams: 300 };
+            return Plan {
+                pairs: 2,
+                slice: short,
+                idle,
+                many: 100,
+                living: 2,
+                streams: 300,
+                branches: &[10, 200],
+            };
         }
         let slice = Duration::from_secs_f64((self.seconds / 10.0).clamp(0.1, 4.0));
-        Plan { pairs: 5, slice, idle: slice * 10, many: 1_000, living: 50, streams: 5_000 }
+        let branches = &[10, 1_000, 10_000];
+        Plan { pairs: 5, slice, idle: slice * 10, many: 1_000, living: 50, streams: 5_000, branches }
     }
 
     /// Whether to measure a part.

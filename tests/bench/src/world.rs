@@ -57,6 +57,16 @@ pub struct World {
 impl World {
     /// Starts the mesh and signs in the owner.
     pub async fn start(build: &Build, databases: &Databases, provider: Provider) -> Self {
+        Self::start_with(build, databases, provider, &[]).await
+    }
+
+    /// The same with further settings.
+    pub async fn start_with(
+        build: &Build,
+        databases: &Databases,
+        provider: Provider,
+        further: &[&str],
+    ) -> Self {
         let dir = tempfile::tempdir().expect("directory");
         let faults = Faults::none(dir.path());
         if provider == Provider::Hangs {
@@ -68,7 +78,11 @@ impl World {
             "telemetry.log_filter=warn",
         ];
         let places = databases.settings();
-        let settings: Vec<_> = settings.into_iter().chain(places.iter().map(String::as_str)).collect();
+        let settings: Vec<_> = settings
+            .into_iter()
+            .chain(places.iter().map(String::as_str))
+            .chain(further.iter().copied())
+            .collect();
         let mesh = Mesh::start_faulty_build(&build.foundry, Shape::Embedded, dir.path(), &settings);
         let owner = mesh.sign_in("ada").await;
         let (tasks, people) = (Vec::new(), Vec::new());

@@ -26,4 +26,5 @@ mod start;
 mod story;
 mod tenants;
 mod watches;
+mod webhooks;
 mod work;

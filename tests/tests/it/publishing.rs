@@ -107,6 +107,31 @@ async fn a_task_is_published_by_the_command_line_and_again_after_more_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_merges_what_others_push_to_the_branch_of_its_work() {
+    let mesh = Mesh::start(Shape::Embedded, &[]);
+    let caller = mesh.sign_in("ada").await;
+    mesh.cli_ok(&["login", "--login", "ada"]);
+    let origin = Origin::create(mesh.dir());
+    let path = bare(&origin);
+    let repository = register(&caller, &origin).await;
+    let (task, session) = create_task(&caller, &repository, "write docs/hello.md: Hello.").await;
+    let task = idle(&caller, &task.task_id, 1).await;
+    mesh.cli_ok(&["task", "publish", &task.task_id]);
+    let colleague = mesh.dir().join("colleague");
+    git(&path, &["clone", "-q", "-b", &task.branch, ".", colleague.to_str().unwrap()]);
+    std::fs::write(colleague.join("docs/hello.md"), "Hello, you.\n").unwrap();
+    git(&colleague, &["commit", "-q", "-a", "-m", "Say to whom"]);
+    git(&colleague, &["push", "-q", "origin", &task.branch]);
+    let pull = format!("run git pull -q --no-rebase origin {}\nwrite docs/more.md: More.", task.branch);
+    send(&caller, &session.session_id, &pull).await;
+    idle(&caller, &task.task_id, 2).await;
+    mesh.cli_ok(&["task", "publish", &task.task_id]);
+    let published = |file: &str| git(&path, &["show", &format!("{}:docs/{file}", task.branch)]);
+    assert_eq!((published("hello.md"), published("more.md")), ("Hello, you.".into(), "More.".into()));
+    assert_eq!(git(&path, &["log", "-1", "--format=%s", &format!("{}^", task.branch)]), "Say to whom");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_publication_survives_a_kill_of_the_mesh_during_the_push() {
     let mut mesh = Mesh::start(Shape::Embedded, &[]);
     let caller = mesh.sign_in("ada").await;

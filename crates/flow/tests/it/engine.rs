@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::common::{Bench, ENTITIES, JOB, SEVEN, TWO, code, job, project, seven, two_stages};
+use crate::common::{Bench, Code, ENTITIES, JOB, SEVEN, TWO, code, job, project, seven, two_stages};
 use foundry_flow::{
     Flow, NOT_RETRYABLE, NewFlow, Outcome, Retry, Stage, Status, Woken, enqueue, find, request_cancel, retry,
     signal,
@@ -33,6 +33,7 @@ on_both_databases! {
     parks_a_stage_it_does_not_know_and_a_newer_worker_goes_on,
     persists_progress_at_most_once_a_second_and_the_last_word_always,
     forgets_finished_flows_and_old_signals_after_their_retention,
+    forgets_flows_of_a_kind_that_runs_often_sooner,
 }
 
 /// Counts its calls, and hands each its number from 1.
@@ -421,6 +422,23 @@ async fn forgets_finished_flows_and_old_signals_after_their_retention(bench: Ben
     bench.advance(Duration::from_secs(2 * 24 * 3600));
     engine.sweep_once().await.unwrap();
     assert!(find(&bench.store, &id).await.unwrap().is_none());
+}
+
+async fn forgets_flows_of_a_kind_that_runs_often_sooner(bench: Bench) {
+    const LIMIT: Duration = Duration::from_secs(60);
+    static OFTEN: Flow<Code> =
+        Flow::new("often", &[Stage::new("work", LIMIT, Retry::DEFAULT, |code: &Arc<Code>, ctx| code(ctx))])
+            .kept_for(Duration::from_secs(3600));
+    let often = OFTEN.bind(&Arc::new(code(|_| Box::pin(async { Outcome::done() })))).projection(project);
+    let engine = bench.engine(vec![job(|_| Box::pin(async { Outcome::done() })), often]);
+    let (id, other) = (bench.start(&OFTEN, "e1").await, bench.start(&JOB, "e2").await);
+    engine.run_until_idle().await.unwrap();
+    for (minutes, there) in [(50, true), (20, false)] {
+        bench.advance(Duration::from_secs(minutes * 60));
+        engine.sweep_once().await.unwrap();
+        assert_eq!(find(&bench.store, &id).await.unwrap().is_some(), there);
+    }
+    assert!(find(&bench.store, &other).await.unwrap().is_some());
 }
 
 #[tokio::test]

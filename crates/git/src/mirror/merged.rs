@@ -25,6 +25,15 @@ pub struct Merged {
     pub files: u64,
 }
 
+/// Where a work was last published. Its own commits there were made by Foundry with the user's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedWork {
+    /// The branch.
+    pub branch: BranchName,
+    /// The commit that the branch was brought to.
+    pub commit: CommitId,
+}
+
 /// The base of a work together with everything that was merged into the work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergedBase {
@@ -38,15 +47,16 @@ impl Mirror {
     /// The base with what the work has merged from the mirror's branches, and from those that it had at an earlier
     /// import (`known`, branch and commit), whatever became of them; none when that is nothing, or when it cannot be
     /// separated because base and branch are in conflict. Commits made in sandboxes are the work's own, also once a
-    /// branch contains them.
+    /// branch contains them; so is what was published of the work, and what others add to the branch that has it.
     pub async fn merged_base(
         &self,
         base: &CommitId,
         head: &CommitId,
         known: &[(BranchName, CommitId)],
+        published: Option<&PublishedWork>,
     ) -> Result<Option<MergedBase>> {
         let known = self.present(known).await?;
-        let points = self.merged_points(base, head, &known).await?;
+        let points = self.merged_points(base, head, &known, published).await?;
         if points.is_empty() || points.len() > MAX_POINTS {
             return Ok(None);
         }
@@ -111,10 +121,20 @@ impl Mirror {
         base: &CommitId,
         head: &CommitId,
         known: &[(BranchName, CommitId)],
+        published: Option<&PublishedWork>,
     ) -> Result<Vec<CommitId>> {
+        let mut of_work = Vec::new();
+        if let Some(published) = published
+            && let Ok(tip) = self.resolve(&Revision::Branch(published.branch.clone())).await
+            && self.is_ancestor(&published.commit, &tip).await?
+        {
+            of_work.push(format!("--exclude={}", published.branch));
+        }
         let listed = self
             .command("rev-list")
-            .args(["--boundary", head.as_str(), "--not", base.as_str(), "--branches"])
+            .args(["--boundary", head.as_str(), "--not", base.as_str()])
+            .args(of_work)
+            .args(["--branches"])
             .args(known.iter().map(|(_, commit)| commit.as_str()))
             .limits(self.local(64 << 20))
             .run()
@@ -125,6 +145,9 @@ impl Mirror {
             meets.insert(head.as_str());
         }
         meets.remove(base.as_str());
+        if let Some(published) = published {
+            meets.remove(published.commit.as_str());
+        }
         if meets.is_empty() || meets.len() > MAX_BOUNDARIES {
             return Ok(Vec::new());
         }

@@ -37,7 +37,7 @@ pub use diff::{ChangeKind, FileChange, Patch};
 pub use fetch::FetchReport;
 pub use history::History;
 pub use import::{ImportLimits, ImportedWork};
-pub use merged::{Merged, MergedBase};
+pub use merged::{Merged, MergedBase, PublishedWork};
 pub use publish::{PublishSpec, Publishable};
 pub use push::{BranchPush, Pushed, PushedAll, Refusal, RemoteTip};
 pub use refs::{Branch, Branches, Revision};

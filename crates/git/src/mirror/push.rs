@@ -21,8 +21,9 @@ pub struct RemoteTip {
 /// How a push ended at the remote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// The branch is at the new commit.
-    Accepted,
+    /// The branch is at the new commit. With the remote's own words, such as where to open a pull request: at most 2,000 bytes
+    /// without control characters other than line breaks.
+    Accepted(String),
     /// The remote has refused it; nothing has changed there.
     Refused(Refusal),
 }
@@ -41,8 +42,8 @@ pub struct BranchPush {
 /// How a push of several branches ended at the remote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PushedAll {
-    /// All branches are at their new commits.
-    Accepted,
+    /// All branches are at their new commits. With the remote's own words, as for one branch.
+    Accepted(String),
     /// The remote has refused one, and nothing has changed there.
     Refused {
         /// Which one, if that is known.
@@ -124,7 +125,8 @@ impl Mirror {
         let push = BranchPush { branch: branch.clone(), commit: commit.clone(), expected: expected.cloned() };
         match self.push(remote, std::slice::from_ref(&push), false).await? {
             PushedAll::Refused { refusal, .. } => Ok(Pushed::Refused(refusal)),
-            PushedAll::Accepted | PushedAll::NotAtomic => Ok(Pushed::Accepted),
+            PushedAll::Accepted(words) => Ok(Pushed::Accepted(words)),
+            PushedAll::NotAtomic => Ok(Pushed::Accepted(String::new())),
         }
     }
 
@@ -157,7 +159,7 @@ impl Mirror {
             .await
             .map_err(|e| endpoint.explain(e))?;
         if pushed.code == 0 {
-            return Ok(PushedAll::Accepted);
+            return Ok(PushedAll::Accepted(own_words(&endpoint.redact(&pushed.stderr))));
         }
         let report = endpoint.redact(&String::from_utf8_lossy(&pushed.stdout));
         let failed = GitError::from_exit("push", &format!("exit {}", pushed.code), pushed.stderr);

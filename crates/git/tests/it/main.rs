@@ -23,6 +23,7 @@
 // Clippy's exception for tests does not reach the functions that the tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adopting;
 mod bundles;
 mod clones;
 mod diffs;

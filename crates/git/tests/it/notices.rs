@@ -224,6 +224,49 @@ async fn files_over_the_limit_are_left_out_and_everything_else_arrives() {
 }
 
 #[tokio::test]
+async fn a_large_file_that_somebody_ignored_is_named_until_it_is_gone() {
+    let lab = Lab::new().await;
+    lab.sh(
+        &lab.real(),
+        "printf 'target/\\n*.bin\\nout/*\\n!out/sub/\\n' >> .gitignore; mkdir web; echo dist/ > web/.gitignore
+         git add web; git commit -q -am rules",
+    );
+    let s = lab.sandbox().await;
+    let limit = [("FOUNDRY_MAX_FILE", "1024".to_owned())];
+    let named = || -> Vec<String> {
+        let notices = s.output(&limit).notices;
+        notices.iter().map(|n| format!("{:?} {} {}", n.kind, n.count, n.path)).collect()
+    };
+    s.sh("mkdir -p data target/debug web/dist 'new dir' out/sub
+          head -c 2000 /dev/zero | tee 'data/a b' result.bin target/debug/app web/dist/js 'new dir/c' \\
+              out/direct out/sub/below > excluded");
+    // What the base ignores as a directory is output; one file of a kind may be what was asked for.
+    let ignored = ["LargeIgnored 2000 out/direct", "LargeIgnored 2000 result.bin"];
+    let open = [
+        "TooLarge 2000 data/a b",
+        "TooLarge 2000 excluded",
+        "TooLarge 2000 new dir/c",
+        "TooLarge 2000 out/sub/below",
+    ];
+    let sorted = |mut found: Vec<String>| {
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(sorted(named()), [&ignored[..], &open[..]].concat());
+    // As advice once said: the work is as before, and so is what only the sandbox has.
+    s.sh("echo '/data/' >> .gitignore; printf '/*\\n' > 'new dir/.gitignore'; mkdir -p .git/info
+          echo /excluded >> .git/info/exclude; echo below > out/sub/.gitignore");
+    let all = ["LargeIgnored 2000 data/a b", "LargeIgnored 2000 excluded", "LargeIgnored 2000 new dir/c"];
+    assert_eq!(
+        sorted(named()),
+        [&all[..], &ignored[..1], &["LargeIgnored 2000 out/sub/below"], &ignored[1..]].concat()
+    );
+    assert_eq!(paths(&s.try_import().await.unwrap()), [".gitignore", "out/sub/.gitignore"]);
+    s.sh("rm -r data excluded result.bin out 'new dir'");
+    assert!(named().is_empty());
+}
+
+#[tokio::test]
 async fn an_attribute_that_git_cannot_obey_costs_no_file() {
     let lab = Lab::new().await;
     let s = lab.sandbox().await;

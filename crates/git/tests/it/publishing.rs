@@ -128,10 +128,10 @@ async fn pushes_by_a_lease_on_the_expected_tip_and_nothing_else() {
     let Pushed::Refused(moved) = push(Some(&sandbox.base)).await.unwrap() else { panic!("accepted") };
     assert_eq!(moved.reason, "BRANCH_MOVED");
     assert_eq!(lab.sh(&origin, "git for-each-ref"), refs);
-    assert_eq!(push(None).await.unwrap(), Pushed::Accepted);
+    assert_eq!(push(None).await.unwrap(), Pushed::Accepted(String::new()));
     assert_eq!(lab.rev(&origin, "refs/heads/feat/x"), commit);
     // Once it is there, there is nothing to push.
-    assert_eq!(push(None).await.unwrap(), Pushed::Accepted);
+    assert_eq!(push(None).await.unwrap(), Pushed::Accepted(String::new()));
     let tip = sandbox.mirror.remote_tip(&url, &x).await.unwrap();
     assert_eq!((tip.commit, tip.is_default), (Some(commit.clone()), false));
     let main = sandbox.mirror.remote_tip(&url, &branch("main")).await.unwrap();
@@ -201,7 +201,7 @@ async fn a_hostile_branch_name_is_data_and_other_refusals_are_typed() {
     let head = sandbox.import().await.head;
     for name in ["$(id)", "a;b", "é/日本", "'\"", "x,y=z"] {
         let pushed = sandbox.mirror.push_branch(&url, &branch(name), &head, None).await.unwrap();
-        assert_eq!(pushed, Pushed::Accepted, "{name}");
+        assert_eq!(pushed, Pushed::Accepted(String::new()), "{name}");
         let tip = sandbox.mirror.remote_tip(&url, &branch(name)).await.unwrap();
         assert_eq!(tip.commit, Some(head.clone()), "{name}");
     }

@@ -1,5 +1,6 @@
 //! `foundry repo credential`: credentials for private repositories.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -79,6 +80,9 @@ async fn aim(
         CredentialKind::Basic => RepositoryCredentialKind::Basic,
         CredentialKind::SshKey => RepositoryCredentialKind::SshKey,
     });
+    if is_open(repository.as_ref().map_or(&target, |r| &r.url)) {
+        eprintln!("warning: http sends the secret unencrypted; use https where the host offers it");
+    }
     request.target = Some(match repository {
         Some(repository) => Target::RepositoryId(repository.repository_id),
         None => Target::Host(target),
@@ -87,8 +91,14 @@ async fn aim(
 }
 
 /// Whether a word can be a host; a repository of that name goes first.
-fn looks_like_a_host(word: &str) -> bool {
+pub fn looks_like_a_host(word: &str) -> bool {
     !word.starts_with("repo_") && (word.contains(['.', ':']) || word == "localhost")
+}
+
+/// Whether everybody on the way can read what is sent there; on this host nobody can.
+fn is_open(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    !["localhost", "127.", "[::1]"].iter().any(|local| rest.starts_with(local))
 }
 
 fn is_by_ssh(repository: &Repository) -> bool {
@@ -101,7 +111,7 @@ fn read(path: &Path) -> Result<String, Failure> {
         .map_err(|e| Failure::new(format!("cannot read {}: {e}", path.display())).exit(2))
 }
 
-/// A key is all of the input, anything else its first line.
+/// A key is all of the input, anything else its only line.
 fn the_secret(kind: RepositoryCredentialKind, file: Option<&Path>) -> Result<SecretText, Failure> {
     let is_key = kind == RepositoryCredentialKind::SshKey;
     let what = match kind {
@@ -109,16 +119,17 @@ fn the_secret(kind: RepositoryCredentialKind, file: Option<&Path>) -> Result<Sec
         RepositoryCredentialKind::Basic => "password",
         _ => "token",
     };
+    let ways = "pipe it in, or name a file with --file";
     let value = match file {
         Some(path) => read(path)?,
         None if is_key => secret::whole("private key")?,
-        None => return secret::read_from(what, "pipe it in, or name a file with --file"),
+        None => return secret::read_from(what, ways),
     };
-    let value = if is_key { value } else { value.lines().next().unwrap_or_default().trim().to_owned() };
+    if !is_key {
+        return secret::line(what, &value, ways);
+    }
     if value.trim().is_empty() {
-        return Err(Failure::new(format!("no {what} given"))
-            .next("pipe it in, or name a file with --file")
-            .exit(2));
+        return Err(Failure::new(format!("no {what} given")).next(ways).exit(2));
     }
     Ok(SecretText { value })
 }
@@ -163,8 +174,11 @@ async fn list(gateway: &Gateway, output: Output) -> Result<ExitCode, Failure> {
         all.iter().try_for_each(|c| output::json(c).map(|text| output::line(&text)))?;
         return Ok(ExitCode::SUCCESS);
     }
+    let names: HashMap<_, _> =
+        repo::all(gateway).await?.into_iter().map(|r| (r.repository_id, r.name)).collect();
     let rows = all.iter().map(|c| {
-        let target = if c.repository_id.is_empty() { "all there" } else { &c.repository_id };
+        let named = names.get(&c.repository_id).unwrap_or(&c.repository_id);
+        let target = if c.repository_id.is_empty() { "all there" } else { named };
         vec![
             c.repository_credential_id.clone(),
             c.origin.clone(),
@@ -236,6 +250,16 @@ mod tests {
             ("repo_0190", false),
         ] {
             assert_eq!(looks_like_a_host(word), is_host, "{word}");
+        }
+    }
+
+    #[test]
+    fn only_http_to_another_host_is_open_to_others() {
+        assert!(is_open("http://git.example.org") && is_open("http://10.0.0.1:3000/a"));
+        for url in
+            ["https://git.example.org", "http://127.0.0.1:3000", "http://localhost/a", "git@h:a", "demo"]
+        {
+            assert!(!is_open(url), "{url}");
         }
     }
 

@@ -29,7 +29,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Jobs) -> Result<(),
 
 fn show(job: &Job) {
     output::line(&format!("{}  {}", job.job_id, state(job)));
-    output::line(&format!("  kind    {}", output::state(job.kind().as_str_name(), "JOB_KIND_")));
+    output::line(&format!("  kind    {}", kind(job)));
     output::line(&format!("  task    {}", job.task_id));
     output::line(&format!("  by      {} at {}", job.created_by, output::time(job.create_time.as_ref())));
     follow::print_condition(job.condition.as_ref());
@@ -46,6 +46,13 @@ fn show(job: &Job) {
             .lines()
             .for_each(|said| output::line(&format!("  remote  {}", output::inert(said))));
     }
+}
+
+/// A plan looks like what it plans in everything else.
+fn kind(job: &Job) -> String {
+    let kind = output::state(job.kind().as_str_name(), "JOB_KIND_");
+    let is_plan = job.publish.as_ref().is_some_and(|publish| publish.plan_only);
+    if is_plan { format!("{kind} (plan)") } else { kind }
 }
 
 fn state(job: &Job) -> String {
@@ -76,7 +83,7 @@ async fn list(gateway: &Gateway, output: Output, repository: Option<&str>) -> Re
         let branches: Vec<&str> = job.branches.iter().map(|b| b.branch.as_str()).collect();
         vec![
             job.job_id.clone(),
-            output::state(job.kind().as_str_name(), "JOB_KIND_"),
+            kind(job),
             state(job),
             output::inert(&branches.join(" ")),
             job.task_id.clone(),

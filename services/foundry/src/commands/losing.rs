@@ -35,6 +35,15 @@ fn only_in_sandbox(changes: &Changes) -> Vec<String> {
     lines
 }
 
+/// Prints what a push replaces, and asks whether to go on. Without a terminal there is nobody to ask, and `--force` is the
+/// consent: the push takes place only where the plan saw the branch.
+///
+/// # Errors
+/// When the answer is not yes.
+pub fn replacing(lines: &[String], why: &str, yes: bool) -> Result<(), Failure> {
+    consent(lines, why, yes || !std::io::stdin().is_terminal())
+}
+
 /// Prints what is lost, and asks whether to go on; nothing to lose is consent.
 ///
 /// # Errors

@@ -26,6 +26,7 @@ mod session;
 mod task;
 mod token;
 mod verify;
+mod webhook;
 
 use std::io::Read as _;
 use std::process::ExitCode;

@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use crate::cli::{Output, PublishTask};
 use crate::client::{Gateway, request_id};
-use crate::commands::follow;
+use crate::commands::{follow, losing};
 use crate::failure::Failure;
 use crate::output;
 
@@ -48,9 +48,10 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
         author_email,
         agent: task.agent,
         expected_commit: String::new(),
+        keep_commits: args.keep_commits,
     };
     if request.force && !request.plan_only {
-        request.expected_commit = expected(gateway, &request).await?;
+        request.expected_commit = expected(gateway, &request, args.yes).await?;
     }
     let begun = match pull_request {
         Some(wanted) => {
@@ -70,10 +71,7 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
     output::one(output, &job, |job| {
         for branch in &job.branches {
             plan(branch).iter().for_each(|text| output::line(&output::inert(text)));
-            if branch.state() == JobBranchState::Pushed {
-                let text = format!("{} is at {} on {remote}", branch.branch, branch.new_commit);
-                output::line(&output::inert(&text));
-            }
+            pushed(branch, &remote).iter().for_each(|text| output::line(&output::inert(text)));
             if let Some(pull_request) = &branch.pull_request {
                 output::line(&output::inert(&pull_request_line(pull_request)));
             }
@@ -97,6 +95,7 @@ fn with_pull_request(branch: PublishBranchRequest, wanted: PullRequestSettings) 
         author_email: branch.author_email,
         agent: branch.agent,
         expected_commit: branch.expected_commit,
+        keep_commits: branch.keep_commits,
         title: wanted.title,
         body: wanted.body,
         draft: wanted.draft,
@@ -123,7 +122,8 @@ fn left_out(task: &Task) -> Vec<String> {
 }
 
 /// Where the branch is by a plan, which is printed: what `--force` replaces must be what the user is shown.
-async fn expected(gateway: &Gateway, request: &PublishBranchRequest) -> Result<String, Failure> {
+/// Commits are replaced only with consent.
+async fn expected(gateway: &Gateway, request: &PublishBranchRequest, yes: bool) -> Result<String, Failure> {
     let request = PublishBranchRequest { request_id: request_id(), plan_only: true, ..request.clone() };
     let begun = gateway.repo().publish_branch(request).await?.into_inner().job.unwrap_or_default();
     let job = follow::job(gateway, &begun).await?;
@@ -134,8 +134,23 @@ async fn expected(gateway: &Gateway, request: &PublishBranchRequest) -> Result<S
     if planned.new_commit.is_empty() {
         return Err(Failure::new("detached from the plan: nothing was pushed"));
     }
-    plan(&planned).iter().for_each(|text| eprintln!("{}", output::inert(text)));
+    let lines = plan(&planned);
+    if planned.rewrites {
+        losing::replacing(&lines, "the push replaces commits at the remote", yes)?;
+    } else {
+        lines.iter().for_each(|text| eprintln!("{}", output::inert(text)));
+    }
     Ok(planned.old_commit)
+}
+
+/// Where a branch is after a push, and what the remote said about it.
+fn pushed(branch: &JobBranch, remote: &str) -> Vec<String> {
+    if branch.state() != JobBranchState::Pushed {
+        return Vec::new();
+    }
+    let mut lines = vec![format!("{} is at {} on {remote}", branch.branch, branch.new_commit)];
+    lines.extend(branch.remote_message.lines().map(|said| format!("remote: {said}")));
+    lines
 }
 
 /// Why a job has no effect; none while it runs, or when it is done.
@@ -177,21 +192,38 @@ pub fn plan(branch: &JobBranch) -> Vec<String> {
     lines.extend(branch.commits.iter().map(|c| format!("  {} {}", short(&c.commit), c.subject)));
     let more = branch.commit_count - i64::try_from(branch.commits.len()).unwrap_or(i64::MAX);
     lines.extend((more > 0).then(|| format!("  and {} more", counted(more, "commit"))));
+    lines.extend((!branch.note.is_empty()).then(|| format!("  {}", branch.note)));
     lines
 }
 
-/// Name and address for the commits: as the person's own git has them, or of the account.
+/// Name and address for the commits: as the person's own git has them, from its variables before its settings, or of the
+/// account.
 ///
 /// # Errors
 /// When the account cannot be read.
 pub async fn author(gateway: &Gateway) -> Result<(String, String), Failure> {
-    let (name, email) = (configured("user.name").await, configured("user.email").await);
+    let name = own(std::env::var("GIT_AUTHOR_NAME").ok(), &["author.name", "user.name"]).await;
+    let email = own(std::env::var("GIT_AUTHOR_EMAIL").ok(), &["author.email", "user.email"]).await;
     if let (Some(name), Some(email)) = (&name, &email) {
         return Ok((name.clone(), email.clone()));
     }
     let user = gateway.auth().get_user(GetUserRequest {}).await?.into_inner().user.unwrap_or_default();
     let address = if user.login.contains('@') { user.login } else { format!("{}@localhost", user.login) };
     Ok((name.unwrap_or(user.display_name), email.unwrap_or(address)))
+}
+
+/// What a variable says, or else the first of these settings that is set.
+async fn own(variable: Option<String>, settings: &[&str]) -> Option<String> {
+    let given = variable.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    if given.is_some() {
+        return given;
+    }
+    for key in settings {
+        if let Some(text) = configured(key).await {
+            return Some(text);
+        }
+    }
+    None
 }
 
 /// A setting of the person's git; none if it is not set, or there is no git.
@@ -206,6 +238,14 @@ mod tests {
     use foundry_proto::common::v1::Condition;
 
     use super::*;
+
+    #[tokio::test]
+    async fn the_variables_of_git_go_before_its_settings() {
+        let unset = ["foundry.no-such-setting"];
+        assert_eq!(own(Some(" Ada ".into()), &unset).await.as_deref(), Some("Ada"));
+        assert_eq!(own(Some(" ".into()), &unset).await, None);
+        assert_eq!(own(None, &unset).await, None);
+    }
 
     #[test]
     fn a_plan_says_what_becomes_of_the_branch() {
@@ -224,6 +264,20 @@ mod tests {
         let same = JobBranch { old_commit: branch.new_commit.clone(), ..branch };
         assert!(plan(&same)[0].contains("has it already"));
         assert!(plan(&JobBranch::default()).is_empty());
+    }
+
+    #[test]
+    fn what_the_remote_says_about_a_push_is_printed() {
+        let branch = JobBranch {
+            branch: "feat/x".into(),
+            state: JobBranchState::Pushed.into(),
+            new_commit: "b".into(),
+            remote_message: "Create a pull request:\nhttps://git.example/new".into(),
+            ..JobBranch::default()
+        };
+        let printed = pushed(&branch, "https://git.example/x");
+        assert_eq!(printed[1..], ["remote: Create a pull request:", "remote: https://git.example/new"]);
+        assert!(pushed(&JobBranch::default(), "x").is_empty());
     }
 
     #[test]

@@ -9,11 +9,11 @@ use foundry_proto::repo::v1::{
     CreateRepositoryRequest, DeleteRepositoryRequest, GetRepositoryRequest, ListRepositoriesRequest,
     Repository, RepositoryState, RequestRepositoryRefreshRequest, RequestRepositoryRefreshResponse,
 };
-use foundry_proto::task::v1::ListTasksRequest;
+use foundry_proto::task::v1::{ListTasksRequest, TaskState, TaskSummary};
 
 use crate::cli::{Output, Repo};
 use crate::client::{Gateway, request_id};
-use crate::commands::{action, credential, follow, jobs, losing};
+use crate::commands::{action, credential, follow, jobs, losing, webhook};
 use crate::failure::Failure;
 use crate::output;
 
@@ -22,6 +22,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Repo) -> Result<Exi
     match command {
         Repo::Add { url, name, no_wait } => add(gateway, output, url, name, no_wait).await?,
         Repo::Credential(command) => return credential::run(gateway, output, command).await,
+        Repo::Webhook(command) => return webhook::run(gateway, output, command).await,
         Repo::List => list(gateway, output).await?,
         Repo::Overview { repository, watch } => {
             return overview::run(gateway, output, repository.as_deref(), watch).await;
@@ -132,8 +133,9 @@ async fn remove(
     no_wait: bool,
 ) -> Result<(), Failure> {
     let repository = resolve(gateway, Some(wanted)).await?;
-    let stored = stored_work(gateway, &repository).await?;
-    losing::consent(&stored, "removing the repository destroys the stored changes of these tasks", force)?;
+    let stored = stored_work(gateway, &repository, force).await?;
+    let why = "removing the repository ends the work of these tasks on it, or destroys their stored changes";
+    losing::consent(&stored, why, force)?;
     let repository_id = repository.repository_id;
     let request =
         DeleteRepositoryRequest { request_id: request_id(), repository_id: repository_id.clone(), force };
@@ -148,8 +150,27 @@ async fn remove(
 /// Most tasks that are named before their work is destroyed.
 const NAMED_TASKS: usize = 20;
 
-/// A line for each task, ended ones too, whose changes are stored with the repository.
-async fn stored_work(gateway: &Gateway, repository: &Repository) -> Result<Vec<String>, Failure> {
+/// What a task loses with its repository; none = nothing. Without force, a repository is not removed while tasks work on it.
+fn lost_with(task: &TaskSummary, force: bool) -> Option<String> {
+    let lives = force && !matches!(task.state(), TaskState::Archived | TaskState::Killed);
+    let now_on = "it has not ended, and what its agent does from now on is not saved";
+    let files = foundry_core::counted(task.files_changed, "file");
+    let saves = format!("`foundry task fetch {}` saves it", task.task_id);
+    let lost = match (task.files_changed > 0, lives) {
+        (false, false) => return None,
+        (false, true) => now_on.to_owned(),
+        (true, false) => format!("{files}; {saves}"),
+        (true, true) => format!("{files}; {saves}; {now_on}"),
+    };
+    Some(format!("{} {}: {lost}", task.task_id, task.title))
+}
+
+/// A line for each task that loses something: those with living sandboxes, and ended ones whose changes are stored.
+async fn stored_work(
+    gateway: &Gateway,
+    repository: &Repository,
+    force: bool,
+) -> Result<Vec<String>, Failure> {
     let (mut lines, mut page_token) = (Vec::new(), String::new());
     loop {
         let request = ListTasksRequest {
@@ -160,11 +181,7 @@ async fn stored_work(gateway: &Gateway, repository: &Repository) -> Result<Vec<S
             page_token,
         };
         let page = gateway.task().list_tasks(request).await?.into_inner();
-        for task in page.tasks.iter().filter(|task| task.files_changed > 0) {
-            let files = foundry_core::counted(task.files_changed, "file");
-            lines
-                .push(format!("{} {}: {files}; `foundry task fetch {0}` saves it", task.task_id, task.title));
-        }
+        lines.extend(page.tasks.iter().filter_map(|task| lost_with(task, force)));
         page_token = page.next_page_token;
         if page_token.is_empty() {
             break;
@@ -213,7 +230,11 @@ fn state_of(r: &Repository) -> String {
     output::state(r.state().as_str_name(), "REPOSITORY_STATE_")
 }
 
-async fn all(gateway: &Gateway) -> Result<Vec<Repository>, Failure> {
+/// All repositories of the organization.
+///
+/// # Errors
+/// When they cannot be listed.
+pub async fn all(gateway: &Gateway) -> Result<Vec<Repository>, Failure> {
     let organization_id = gateway.organization().await?;
     let mut repositories = Vec::new();
     let mut page_token = String::new();
@@ -244,7 +265,10 @@ pub async fn resolve(gateway: &Gateway, wanted: Option<&str>) -> Result<Reposito
         (Some(one), None) => Ok(one.clone()),
         (None, _) => Err(absent(wanted, &all)),
         (Some(_), Some(_)) => {
-            Err(Failure::new("several repositories match").next("choose one with --repo").exit(2))
+            let names: Vec<_> = all.iter().take(NAMED).map(|r| r.name.as_str()).collect();
+            let more = if all.len() > NAMED { ", …" } else { "" };
+            let next = format!("name one of them: {}{more}", names.join(", "));
+            Err(Failure::new("there are several repositories").next(next).exit(2))
         }
     }
 }

@@ -44,13 +44,28 @@ pub fn read_from(what: &str, ways: &str) -> Result<SecretText, Failure> {
     } else {
         let mut text = String::new();
         std::io::stdin().take(MAX_SECRET).read_to_string(&mut text)?;
-        text.lines().next().unwrap_or_default().to_owned()
+        text
     };
-    let value = text.trim().to_owned();
+    line(what, &text, ways)
+}
+
+/// The secret in a text of one line.
+///
+/// # Errors
+/// When it is empty, or has further lines: they would be left out without a word.
+pub fn line(what: &str, text: &str, ways: &str) -> Result<SecretText, Failure> {
+    let value = text.trim();
     if value.is_empty() {
         return Err(Failure::new(format!("no {what} given")).next(ways).exit(2));
     }
-    Ok(SecretText { value })
+    if let more @ 1.. = value.lines().count() - 1 {
+        let lines = foundry_core::counted(i64::try_from(more).unwrap_or(i64::MAX), "further line");
+        let next = format!("give the {what} alone");
+        return Err(Failure::new(format!("the {what} must be one line, and the input has {lines}"))
+            .next(next)
+            .exit(2));
+    }
+    Ok(SecretText { value: value.to_owned() })
 }
 
 /// Reads a secret from an environment variable.
@@ -172,6 +187,14 @@ mod tests {
         assert_eq!(read(b"sk-x\x7fy\rrest"), Some("sk-y".to_owned()));
         assert_eq!(read(b"sk-\x03"), None);
         assert_eq!(read(b"sk"), Some("sk".to_owned()));
+    }
+
+    #[test]
+    fn a_secret_of_more_than_one_line_is_refused_and_not_repeated() {
+        assert_eq!(line("token", " abc\r\n\n", "").unwrap().value, "abc");
+        let refused = line("token", "canary\nother\n", "").unwrap_err();
+        assert_eq!(refused.message, "the token must be one line, and the input has 1 further line");
+        assert_eq!(line("token", "\n", "pipe it in").unwrap_err().next_action, "pipe it in");
     }
 
     #[test]

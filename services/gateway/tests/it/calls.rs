@@ -6,8 +6,8 @@ use foundry_core::Code;
 use foundry_gateway::{CallerLimits, Config};
 use foundry_proto::auth::v1::CompleteSignInRequest;
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
-use foundry_proto::repo::v1::ListRepositoriesRequest;
-use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
+use foundry_proto::provisioner::v1::ListSandboxesRequest;
+use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::task::v1::{GetTaskRequest, WatchTaskRequest};
 use foundry_server::Exit;
 use futures::StreamExt as _;
@@ -92,8 +92,8 @@ async fn a_caller_that_goes_away_ends_its_call_and_its_stream_at_the_service() {
 #[tokio::test]
 async fn what_is_not_served_is_unimplemented_and_typed() {
     let mesh = Mesh::start(Reached::Locally).await;
-    let mut repo = RepoServiceClient::new(mesh.gateway.remote().unwrap());
-    let status = bounded(repo.list_repositories(ListRepositoriesRequest::default())).await.unwrap_err();
+    let mut absent = ProvisionerServiceClient::new(mesh.gateway.remote().unwrap());
+    let status = bounded(absent.list_sandboxes(ListSandboxesRequest::default())).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "SERVICE_UNKNOWN"));
 }
 

@@ -21,3 +21,4 @@ mod story;
 mod tokens;
 mod troubled;
 mod web;
+mod webhooks;

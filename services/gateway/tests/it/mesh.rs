@@ -15,6 +15,7 @@ use foundry_authn::{
 use foundry_core::{Code, Env, Error, OrganizationId, Tasks, UserId};
 use foundry_gateway::{Config, Dependencies, build};
 use foundry_proto::auth::v1::{ExchangeTokenRequest, ExchangeTokenResponse, SigningKey};
+use foundry_proto::repo::v1::ReceiveWebhookRequest;
 use foundry_proto::task::v1::task_service_client::TaskServiceClient;
 use foundry_proto::task::v1::{GetTaskRequest, GetTaskResponse, Task};
 use foundry_server::config::{DrainConfig, Limits, ServerConfig};
@@ -46,6 +47,8 @@ pub async fn bounded<F: Future>(future: F) -> F::Output {
 /// What the services behind the gateway have received, and what they do.
 pub struct Behind {
     pub seen: Mutex<Vec<(String, HeaderMap)>>,
+    /// The deliveries of webhooks, as messages.
+    pub bodies: Mutex<Vec<Bytes>>,
     pub exchanges: AtomicUsize,
     pub refused: Mutex<HashSet<String>>,
     /// A permit for each call or stream that has begun to hang.
@@ -160,6 +163,15 @@ impl Behind {
                     std::future::pending::<()>().await;
                 }
                 streaming(opened)
+            }
+            "ReceiveWebhook" => {
+                self.bodies.lock().unwrap().push(bytes.slice(5..));
+                let refused = |code| Error::new(code, "WEBHOOK_REFUSED", "refused").into_status().into_http();
+                match ReceiveWebhookRequest::decode(message).unwrap().repository_webhook_id.as_str() {
+                    "absent" => refused(Code::NotFound),
+                    "forged" => refused(Code::Unauthenticated),
+                    _ => unary(&[]),
+                }
             }
             "AuthorizeWatch" => match self.owner.authorize(&headers, message).await {
                 Ok(answer) => unary(&answer.encode_to_vec()),
@@ -345,6 +357,7 @@ impl Mesh {
         let (user, organization) = (UserId::generate(&env), OrganizationId::generate(&env));
         let behind = Arc::new(Behind {
             seen: Mutex::default(),
+            bodies: Mutex::default(),
             exchanges: AtomicUsize::new(0),
             refused: Mutex::default(),
             entered: Semaphore::new(0),
@@ -369,7 +382,10 @@ impl Mesh {
             Reached::Locally => server.local.clone(),
             Reached::Remotely => server.remote().unwrap(),
         };
-        let upstreams = BTreeMap::from([("task", upstream(&task)), ("auth", upstream(&auth))]);
+        let repo =
+            TestServer::start(service_of(&behind, "repo", "foundry.repo.v1.RepoService")).await.unwrap();
+        let upstreams =
+            BTreeMap::from([("task", upstream(&task)), ("auth", upstream(&auth)), ("repo", upstream(&repo))]);
         let (tasks, _) = Tasks::new();
         let authenticator = Arc::new(authenticator);
         let watch_observer = Arc::new(Fused(Arc::clone(&behind)));
@@ -386,9 +402,9 @@ impl Mesh {
         let server = ServerConfig { limits, ..ServerConfig::default() };
         let gateway = TestServer::start_with(gateway, server, drain).await.unwrap();
         let mesh = Self { gateway, behind, revocations, task: Some(task), clock, service, tasks };
-        // Keeps the listener of auth until the test ends.
-        mesh.tasks.spawn("auth", async move {
-            auth.ended().await;
+        // Keeps their listeners until the test ends.
+        mesh.tasks.spawn("auth and repo", async move {
+            tokio::join!(auth.ended(), repo.ended());
         });
         mesh
     }

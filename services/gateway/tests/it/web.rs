@@ -210,5 +210,5 @@ async fn reflection_lists_the_services_behind_it() {
     let names: Vec<_> = list.service.iter().map(|s| s.name.as_str()).collect();
     assert!(names.contains(&"foundry.task.v1.TaskService") && names.contains(&"foundry.auth.v1.AuthService"));
     assert!(names.contains(&"foundry.edge.v1.EdgeService"), "the gateway's own");
-    assert!(!names.contains(&"foundry.repo.v1.RepoService"), "it is not behind this gateway");
+    assert!(!names.contains(&"foundry.provisioner.v1.ProvisionerService"), "it is not behind this gateway");
 }

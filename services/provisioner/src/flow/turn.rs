@@ -6,6 +6,7 @@
 //!
 //! The request's id is the message id, and the runtime passes each id on once, so a repetition is harmless.
 
+mod adopt;
 mod recall;
 
 use std::sync::Arc;
@@ -155,6 +156,7 @@ async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, St
     let client = shared.client(&sandbox)?;
     let PromptContent { blocks, notices } =
         prompt_content(shared, &client, &sandbox, &session, &turn, prompt).await?;
+    adopt::published(shared, &sandbox, &session).await;
     // The runtime has recorded the prompt when this returns; the turn's outcome is read from the log.
     client.prompt_with(&acp, &id, &session.acp_session, &blocks).await?;
     if !notices.is_empty() {

@@ -309,6 +309,7 @@ fn kind_to_proto(kind: NoticeKind) -> WorkNoticeKind {
         NoticeKind::Stash => WorkNoticeKind::Stash,
         NoticeKind::Unreadable => WorkNoticeKind::Unreadable,
         NoticeKind::TooLarge => WorkNoticeKind::TooLarge,
+        NoticeKind::LargeIgnored => WorkNoticeKind::LargeIgnored,
         NoticeKind::LfsObjects => WorkNoticeKind::LfsObjects,
         NoticeKind::LfsPointers => WorkNoticeKind::LfsPointers,
         NoticeKind::Operation => WorkNoticeKind::Operation,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use foundry_core::Error;
 use foundry_proto::Frame;
-use foundry_proto::common::v1::{Base, Condition};
+use foundry_proto::common::v1::{Base, Condition, Publication};
 use foundry_proto::repo::v1 as p;
 use foundry_proto::repo::v1::import_work_request::Part;
 use foundry_proto::repo::v1::repo_service_server::{RepoService, RepoServiceServer};
@@ -49,6 +49,8 @@ pub struct FakeRepo {
     pub down: Arc<Mutex<bool>>,
     /// Whether it says that it has refused the newest work.
     pub refused: Arc<Mutex<bool>>,
+    /// Where it says that the work is published.
+    pub publication: Arc<Mutex<Option<Publication>>>,
 }
 
 impl FakeRepo {
@@ -72,6 +74,7 @@ impl FakeRepo {
             clones: Arc::default(),
             down: Arc::default(),
             refused: Arc::default(),
+            publication: Arc::default(),
         }
     }
 
@@ -155,6 +158,34 @@ impl RepoService for FakeRepo {
         &self,
         _: Request<p::DeleteRepositoryCredentialRequest>,
     ) -> Result<Response<p::DeleteRepositoryCredentialResponse>, Status> {
+        absent()
+    }
+
+    async fn create_repository_webhook(
+        &self,
+        _: Request<p::CreateRepositoryWebhookRequest>,
+    ) -> Result<Response<p::CreateRepositoryWebhookResponse>, Status> {
+        absent()
+    }
+
+    async fn list_repository_webhooks(
+        &self,
+        _: Request<p::ListRepositoryWebhooksRequest>,
+    ) -> Result<Response<p::ListRepositoryWebhooksResponse>, Status> {
+        absent()
+    }
+
+    async fn delete_repository_webhook(
+        &self,
+        _: Request<p::DeleteRepositoryWebhookRequest>,
+    ) -> Result<Response<p::DeleteRepositoryWebhookResponse>, Status> {
+        absent()
+    }
+
+    async fn receive_webhook(
+        &self,
+        _: Request<p::ReceiveWebhookRequest>,
+    ) -> Result<Response<p::ReceiveWebhookResponse>, Status> {
         absent()
     }
 
@@ -334,7 +365,8 @@ impl RepoService for FakeRepo {
 
     async fn get_work(&self, _: Request<p::GetWorkRequest>) -> Result<Response<p::GetWorkResponse>, Status> {
         let state = if *self.refused.lock().unwrap() { p::WorkState::Error } else { p::WorkState::Ready };
-        let work = p::Work { state: state.into(), ..p::Work::default() };
+        let publication = self.publication.lock().unwrap().clone();
+        let work = p::Work { state: state.into(), publication, ..p::Work::default() };
         Ok(Response::new(p::GetWorkResponse { work: Some(work) }))
     }
 

@@ -235,8 +235,12 @@ pub fn settings(request: &PublishBranchRequest, branch: &str) -> Result<PublishS
         author_email: or(&request.author_email, "foundry@localhost"),
         agent: or(&request.agent, "Foundry agent"),
         expected_commit: request.expected_commit.clone(),
+        keep_commits: request.keep_commits,
         pull_request: None,
     };
+    if settings.squash && settings.keep_commits {
+        return Err(Error::invalid_field("keep_commits", "must not be set together with squash"));
+    }
     if !settings.expected_commit.is_empty() && CommitId::parse(&settings.expected_commit).is_err() {
         return Err(Error::invalid_field("expected_commit", "must be the full id of a commit"));
     }

@@ -10,4 +10,5 @@ pub mod repository;
 pub mod restack;
 pub mod stack;
 pub mod sync;
+pub mod webhook;
 pub mod work;

@@ -1,7 +1,8 @@
 //! When the work of a task may be pushed to a branch, and what to do about a refusal.
 
 use foundry_core::Error;
-use foundry_proto::common::v1::{WorkNotice, WorkNoticeKind};
+use foundry_proto::common::v1::{Publication, WorkNotice, WorkNoticeKind};
+use foundry_proto::repo::v1::{JobBranch, PublishSettings};
 
 /// What is known of a branch before a push.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,8 @@ pub struct Branch<'a> {
     pub is_owned: bool,
     /// Whether the tip is a commit that was made of the work of the task.
     pub is_ours: bool,
+    /// Whether the request makes a branch again that was deleted.
+    pub remakes: bool,
     /// Whether the request names it.
     pub is_named: bool,
     /// Where the requester has seen it.
@@ -79,7 +82,16 @@ pub fn refused(branch: Branch<'_>) -> Option<Refused> {
     if branch.is_default {
         return Some(is_default(branch.name));
     }
-    if branch.tip != branch.recorded && !branch.is_ours {
+    let is_gone = branch.tip.is_none() && branch.is_owned;
+    if is_gone && !branch.remakes {
+        let message = format!(
+            "the task has published to the branch {}, and the remote does not have it any more: it was merged or deleted \
+             there",
+            branch.name
+        );
+        return Some(Refused { reason: "BRANCH_DELETED", message });
+    }
+    if branch.tip != branch.recorded && !branch.is_ours && !is_gone {
         return Some(moved(branch.name, branch.recorded, branch.tip));
     }
     let must_be_seen = branch.seen.is_some() || (branch.replaces && branch.tip.is_some());
@@ -113,12 +125,31 @@ fn unseen(name: &str, seen: Option<&str>, found: Option<&str>) -> Refused {
     Refused { reason: "BRANCH_MOVED", message }
 }
 
+/// Whether the work is published as a single commit: as asked, or as it last was on this branch.
+pub fn squashes(settings: &PublishSettings, before: Option<&Publication>) -> bool {
+    settings.squash || (!settings.keep_commits && before.is_some_and(|before| before.squash))
+}
+
+/// What is to be known about a plan besides its figures; empty = nothing.
+pub fn note(settings: &PublishSettings, publication: Option<&Publication>, planned: &JobBranch) -> String {
+    let before = publication.filter(|p| p.branch == planned.branch);
+    let was_single = before.is_some_and(|p| p.squash);
+    if settings.squash && !was_single && planned.old_commit == planned.new_commit {
+        return "the remote has the work already, so its commits stay as they are; with force they become one".to_owned();
+    }
+    if squashes(settings, before) && !settings.squash {
+        return "as a single commit, as it was published before".to_owned();
+    }
+    String::new()
+}
+
 /// What a user can do about a publication that failed.
 pub fn next_action(reason: &str) -> &'static str {
     match reason {
         "BRANCH_MOVED" => "refresh the repository, look at what was pushed, then publish again",
         "BRANCH_NOT_OWNED" => "name the branch explicitly to push to it, or choose another one",
         "BRANCH_CONFLICT" => "choose another branch",
+        "BRANCH_DELETED" => "publish to another branch, or with force to make the branch again",
         "BRANCH_PROTECTED" => "publish to another branch, or have its rules changed at the host",
         "DEFAULT_BRANCH_REFUSED" => "publish to another branch, and merge it at the host",
         "NOTHING_TO_PUBLISH" => "let the agent change something first",
@@ -201,6 +232,7 @@ mod tests {
         is_default: false,
         is_owned: false,
         is_ours: false,
+        remakes: false,
         is_named: false,
         seen: None,
         replaces: false,
@@ -221,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_branch_that_has_moved_is_refused_even_if_named_unless_we_have_moved_it() {
-        let both = Branch { is_owned: true, is_named: true, ..OWN };
+        let both = Branch { is_named: true, ..OWN };
         for (tip, recorded) in [(Some("b"), Some("a")), (Some("b"), None), (None, Some("a"))] {
             let moved = Branch { tip, recorded, ..both };
             assert_eq!(reason(moved), "BRANCH_MOVED", "{moved:?}");
@@ -234,6 +266,16 @@ mod tests {
             }
         }
         assert_eq!(reason(Branch { tip: Some("b"), is_ours: true, ..both }), "");
+    }
+
+    #[test]
+    fn a_published_branch_that_is_gone_is_made_again_only_when_asked() {
+        for recorded in [None, Some("a")] {
+            let gone = Branch { recorded, is_owned: true, is_named: true, ..OWN };
+            assert_eq!(reason(gone), "BRANCH_DELETED");
+            assert!(refused(gone).unwrap().message.contains("merged or deleted"));
+            assert_eq!(reason(Branch { remakes: true, replaces: true, ..gone }), "");
+        }
     }
 
     #[test]

@@ -12,6 +12,15 @@ use super::repository::{Repository, State};
 
 /// After its last use a repository counts as active for this long.
 const ACTIVE_FOR: Duration = Duration::from_secs(30 * 60);
+/// For this long after the last announcement, changes are expected to be announced.
+const ANNOUNCED_FOR: Duration = Duration::from_secs(24 * 3600);
+/// From the beginning of one synchronization to that of the next one that an announcement brings forward: what is announced
+/// in between is read by one of them.
+const BETWEEN_ANNOUNCED: Duration = Duration::from_secs(2);
+/// The same after a failure.
+const AFTER_FAILURE: Duration = Duration::from_secs(30);
+/// An announcement this long before a poll may be that of what the poll has found.
+const CROSSING: Duration = Duration::from_secs(60);
 /// At most this long passes between two attempts on a remote that fails, unless the idle pace is slower.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// After this many failures in a row, of any of its repositories, a host is left alone for a while.
@@ -32,6 +41,8 @@ pub enum Source {
     Task,
     /// It was due in the background.
     Poll,
+    /// A webhook announced a change.
+    Webhook,
 }
 
 impl Source {
@@ -40,6 +51,7 @@ impl Source {
             Self::Request => "request",
             Self::Task => "task",
             Self::Poll => "poll",
+            Self::Webhook => "webhook",
         }
     }
 
@@ -48,6 +60,7 @@ impl Source {
         match text {
             "task" => Self::Task,
             "poll" => Self::Poll,
+            "webhook" => Self::Webhook,
             _ => Self::Request,
         }
     }
@@ -57,7 +70,13 @@ impl Source {
             Self::Request => v1::BranchSyncSource::Request,
             Self::Task => v1::BranchSyncSource::Task,
             Self::Poll => v1::BranchSyncSource::Poll,
+            Self::Webhook => v1::BranchSyncSource::Webhook,
         }
+    }
+
+    /// Whether nobody waits for it: it is shown only if it takes long or fails.
+    pub fn is_quiet(self) -> bool {
+        matches!(self, Self::Poll | Self::Webhook)
     }
 }
 
@@ -78,6 +97,10 @@ pub struct SyncFacts {
     pub held: Option<(String, Timestamp)>,
     /// When the repository was last used.
     pub used: Timestamp,
+    /// Whether a webhook has announced a change that no synchronization since then has read.
+    pub announced: bool,
+    /// When one last did; the epoch = none whose announcements can be relied on.
+    pub announce_time: Timestamp,
 }
 
 /// The next time of a repository whose synchronization has ended.
@@ -114,6 +137,28 @@ impl Pace {
 /// Whether the repository was used lately.
 pub fn is_active(facts: &SyncFacts, now: Timestamp) -> bool {
     facts.used.as_micros() > 0 && now.since(facts.used) < ACTIVE_FOR
+}
+
+/// Whether a webhook announces the changes of the repository, so that it need not be asked often. A day without an
+/// announcement, or a change that a poll found first, ends that.
+pub fn is_announced(facts: &SyncFacts, now: Timestamp) -> bool {
+    facts.announce_time.as_micros() > 0 && now.since(facts.announce_time) < ANNOUNCED_FOR
+}
+
+/// Whether a change that a poll found from `begin` on should have been announced before: the announcement may have crossed it.
+pub fn is_missed(facts: &SyncFacts, begin: Timestamp) -> bool {
+    facts.announce_time.as_micros() > 0 && facts.announce_time.plus(CROSSING) < begin
+}
+
+/// When an announced change is read: now, or soon after the last attempt, so that those of a burst are read together.
+pub fn due_by_announcement(r: &Repository, now: Timestamp) -> Timestamp {
+    let failed = r.condition.since_time.as_ref().map(Timestamp::from_proto);
+    let earliest = match (r.state, failed) {
+        (State::Error, Some(failed)) => failed.plus(AFTER_FAILURE),
+        _ => r.listed_time.plus(BETWEEN_ANNOUNCED),
+    };
+    // A clock that was set back must not put it off.
+    if earliest > now.plus(AFTER_FAILURE) { now } else { earliest.max(now) }
 }
 
 /// A host that has failed since it last answered.
@@ -206,6 +251,7 @@ pub fn branch_sync(r: &Repository) -> v1::BranchSync {
         stale,
         next_refresh_time: (r.sync.next.as_micros() > 0).then(|| r.sync.next.to_proto()),
         host: host_of(&r.url).to_owned(),
+        announce_time: (r.sync.announce_time.as_micros() > 0).then(|| r.sync.announce_time.to_proto()),
     }
 }
 

@@ -162,6 +162,8 @@ impl Projection for Shown {
         jobs::set_state(&mut ws, rev, &flow.subject_id, state, &condition(state, flow), end);
         if state.is_finished() {
             foundry_flow::signal(&mut ws, &self.0, &job::ended(&flow.subject_id));
+        }
+        if state.is_finished() || flow.transition == Some(Transition::Retrying) {
             foundry_flow::signal(&mut ws, &self.0, &job::turn_of_organization(organization.as_str()));
         }
         ws

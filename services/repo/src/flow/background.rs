@@ -16,7 +16,10 @@ use foundry_store::{CommitError, Scope, Value, WriteSet};
 use super::{overview, pulls, sync};
 use crate::context::Context;
 use crate::domain::repository::{Repository, State};
-use crate::domain::sync::{ENDED, FailingHost, Source, chosen, host_of, is_active, is_fault_of_host};
+use crate::domain::sync::{
+    ENDED, FailingHost, Source, chosen, due_by_announcement, host_of, is_active, is_announced,
+    is_fault_of_host,
+};
 use crate::store::remote_hosts;
 use crate::store::repositories::{self, REPOSITORIES};
 
@@ -88,11 +91,13 @@ pub fn used(cx: &Context, ws: &mut WriteSet, id: &RepositoryId) {
 /// Begins what is due, then rests.
 async fn look(cx: &Context, _: &StageContext) -> Result<Outcome> {
     let mut again = overview::start_wanted(cx).await?;
+    start_wanted(cx).await?;
     let now = cx.env.clock.now();
     let mut next = now.plus(LONGEST_REST);
     if cx.pace.at_once > 0 {
         free_lost(cx).await?;
         again |= plan_next(cx, now).await?;
+        again |= hasten_announced(cx, now).await?;
         again |= start_due(cx, now).await?;
         // What is due already waits for the end of another one, which signals.
         next = repositories::next_due(&cx.store, now).await?.map_or(next, |due| next.min(due));
@@ -103,6 +108,28 @@ async fn look(cx: &Context, _: &StageContext) -> Result<Outcome> {
         next = now;
     }
     Ok(Outcome::wait(KEY, "nothing is due").because("RESTING").until(next))
+}
+
+/// Starts the synchronizations that were requested while another one ran, which ended without following them: the engine
+/// ended it, or it never reached the remote.
+async fn start_wanted(cx: &Context) -> Result<()> {
+    for r in repositories::refresh_wanted(&cx.store, PLANNED_AT_ONCE).await? {
+        let id = r.repository_id.as_str();
+        if !foundry_flow::unfinished(&cx.store, &sync::SYNC, id).await?.is_empty() {
+            continue;
+        }
+        let mut ws = WriteSet::new();
+        let rev = ws.scope(Scope::organization(&r.organization_id));
+        repositories::update(&mut ws, rev, &r, vec![("refresh_wanted", false.into())]);
+        sync::enqueue(cx, &mut ws, &r, ("", ""), r.sync.wanted_source)?;
+        match cx.store.commit(ws).await {
+            // Somebody else was faster, and has signalled.
+            Ok(_) | Err(CommitError::Conflict { .. }) => {}
+            Err(e) if e.is_concurrent_change() => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Frees the places of synchronizations that have ended without doing so, as those of an older version of the service do.
@@ -128,7 +155,11 @@ async fn plan_next(cx: &Context, now: Timestamp) -> Result<bool> {
     let mut ws = WriteSet::new();
     for r in &unplanned {
         let failures = after_end(&mut ws, &mut hosts, r, now);
-        let delay = cx.pace.delay(is_active(&r.sync, now), failures, cx.env.random.fraction());
+        // Somebody may have looked at it for long.
+        let view = crate::view::repositories::of_repository(&r.organization_id, &r.repository_id);
+        let is_used = cx.hub.is_watched(&view) || is_active(&r.sync, now);
+        let often = is_used && !is_announced(&r.sync, now);
+        let delay = cx.pace.delay(often, failures, cx.env.random.fraction());
         // Counted from the last success, so that each use does not put it off.
         let from = if failures > 0 { now } else { r.sync_time.unwrap_or(now) };
         let next = from.plus(delay).max(now.plus(Duration::from_millis(1)));
@@ -138,11 +169,35 @@ async fn plan_next(cx: &Context, now: Timestamp) -> Result<bool> {
             ("polling", 0.into()),
             ("next_sync_time", r.sync.next.into()),
         ];
-        let set = [("rev", rev.into()), ("next_sync_time", next.into()), ("sync_failures", failures.into())];
+        let mut set: Vec<(&'static str, Value)> =
+            vec![("rev", rev.into()), ("next_sync_time", next.into()), ("sync_failures", failures.into())];
+        if is_watched {
+            set.push(("use_time", now.into()));
+        }
         ws.update_where(&REPOSITORIES, &unchanged, &set);
     }
     cx.store.commit(ws).await?;
     Ok(unplanned.len() == PLANNED_AT_ONCE as usize)
+}
+
+/// Brings forward what webhooks have announced; whether there is more. One that runs, or that is to be planned, is found after
+/// its end, which signals.
+async fn hasten_announced(cx: &Context, now: Timestamp) -> Result<bool> {
+    let announced = repositories::announced_but_not_due(&cx.store, now, PLANNED_AT_ONCE).await?;
+    let mut ws = WriteSet::new();
+    for r in &announced {
+        let due = due_by_announcement(r, now);
+        // The end of one that is about to run signals.
+        let id = r.repository_id.as_str();
+        if due < r.sync.next && foundry_flow::unfinished(&cx.store, &sync::SYNC, id).await?.is_empty() {
+            ws.update_where(&REPOSITORIES, &unchanged(r), &[("next_sync_time", due.into())]);
+        }
+    }
+    let some = !ws.is_empty();
+    if some {
+        cx.store.commit(ws).await?;
+    }
+    Ok(some && announced.len() == PLANNED_AT_ONCE as usize)
 }
 
 /// Counts the end of a synchronization for its host, and returns the failures of the repository in a row.
@@ -242,14 +297,15 @@ async fn start(cx: &Context, r: &Repository, probed: Option<&FailingHost>) -> Re
     }
     let [key, guards @ ..] = unchanged(r);
     // Its end plans the next one; until then there is none to show.
-    let set = [("polling", 1.into()), ("next_sync_time", 0.into())];
+    // It reads what was announced before this commit; what is announced later has another one follow.
+    let set = [("polling", 1.into()), ("next_sync_time", 0.into()), ("announced", false.into())];
     ws.update(&REPOSITORIES, &[key.1], &set, &guards);
     if let Some(probed) = probed {
         remote_hosts::put(&mut ws, host_of(&r.url), probed);
     }
     let flow = NewFlow::new(&sync::SYNC, FlowId::generate(&cx.env), id, id)
         .organization(&r.organization_id)
-        .input(&Source::Poll)?;
+        .input(if r.sync.announced { &Source::Webhook } else { &Source::Poll })?;
     foundry_flow::enqueue(&mut ws, flow);
     match cx.store.commit(ws).await {
         // It was used, synchronized or deleted in between, which has signalled.

@@ -18,6 +18,7 @@ use crate::store::credentials::{self, CREDENTIALS};
 use crate::store::jobs;
 use crate::store::pull_requests::PULL_REQUESTS;
 use crate::store::repositories::{self, REPOSITORIES};
+use crate::store::webhooks::{self, WEBHOOKS};
 use crate::store::work_versions;
 use crate::store::works::WORKS;
 use crate::view::repositories::{REPOSITORY, WORK};
@@ -58,6 +59,9 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
         let own = own.credential_id.as_str();
         ws.remove(&CREDENTIALS, &[own.into()]);
         ws.tombstone(rev, credentials::KIND, own);
+    }
+    for webhook in webhooks::of_repository(&cx.store, &id).await? {
+        ws.remove(&WEBHOOKS, &[webhook.into()]);
     }
     ws.delete_where(&PULL_REQUESTS, &[("repository_id", id.as_str().into())]);
     ws.delete_where(&CLONES, &[("repository_id", id.as_str().into())]);

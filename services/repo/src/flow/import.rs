@@ -9,9 +9,10 @@ use foundry_flow::{
     Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage,
 };
 use foundry_git::{
-    BranchName, CommitId, GitError, GitErrorKind, ImportLimits, Merged, Mirror, MirrorLimits, WorkName,
+    BranchName, CommitId, GitError, GitErrorKind, ImportLimits, Merged, Mirror, MirrorLimits, PublishedWork,
+    WorkName,
 };
-use foundry_proto::common::v1::{Condition, MergedFrom};
+use foundry_proto::common::v1::{Condition, MergedFrom, Publication};
 use foundry_proto::repo::v1;
 use foundry_store::{CommitError, Scope, WriteSet};
 
@@ -139,7 +140,8 @@ async fn examine(cx: &Context, work: &Work, bundle: &Path) -> std::result::Resul
     let imported = mirror.import_bundle(&name, bundle, &base, &limits).await?;
     // What an earlier import found stays merged, whatever became of its branch.
     let known: Vec<_> = work.merged_from.iter().filter_map(known).collect();
-    let merged = match mirror.merged_base(&base, &imported.head, &known).await {
+    let published = work.publication.as_ref().and_then(published);
+    let merged = match mirror.merged_base(&base, &imported.head, &known, published.as_ref()).await {
         Ok(merged) => merged,
         Err(e) if e.retryable() => return Err(e),
         Err(e) => {
@@ -168,6 +170,11 @@ async fn examine(cx: &Context, work: &Work, bundle: &Path) -> std::result::Resul
 
 fn known(merged: &MergedFrom) -> Option<(BranchName, CommitId)> {
     Some((BranchName::parse(&merged.branch).ok()?, CommitId::parse(&merged.commit).ok()?))
+}
+
+fn published(publication: &Publication) -> Option<PublishedWork> {
+    let branch = BranchName::parse(&publication.branch).ok()?;
+    Some(PublishedWork { branch, commit: CommitId::parse(&publication.commit).ok()? })
 }
 
 /// Stores the changes in bounded commits. They become visible when the work's row names their version.

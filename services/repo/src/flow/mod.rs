@@ -7,6 +7,7 @@ pub mod background;
 pub mod check;
 pub mod collect;
 pub mod delete;
+pub mod forget_deliveries;
 pub mod import;
 pub mod overview;
 pub mod publish;
@@ -16,10 +17,14 @@ pub mod sync;
 pub mod turn;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use foundry_flow::Binding;
 
 use crate::context::Context;
+
+/// How long ended flows are kept that run by themselves for every repository.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// All flows of the service.
 pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
@@ -34,5 +39,6 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         overview::OVERVIEW.bind(cx).projection(overview::Shown(cx.env.clone())),
         pulls::PULLS.bind(cx),
         background::BACKGROUND.bind(cx),
+        forget_deliveries::FORGET.bind(cx),
     ]
 }

@@ -38,7 +38,8 @@ pub static OVERVIEW: Flow<Context> = Flow::new(
     )],
 )
 // It keeps a processor busy; the others must not wait for the end of a large one.
-.concurrency(2);
+.concurrency(2)
+.kept_for(super::KEPT);
 
 /// Overviews that wait or run at the same time; organizations take turns when these are chosen.
 const STARTED_AT_ONCE: u32 = 8;
@@ -175,7 +176,7 @@ impl Projection for Shown {
         let mut set: Vec<(&'static str, Value)> = Vec::new();
         match flow.transition {
             Some(Transition::Done | Transition::Cancelled) => set.push(("overview_owner", "".into())),
-            Some(Transition::Failed) => set.extend([
+            Some(Transition::Failed | Transition::Parked) => set.extend([
                 ("overview_owner", "".into()),
                 ("overview_reason", flow.reason.as_str().into()),
                 ("overview_message", format!("it could not be computed: {}", flow.message).into()),

@@ -125,8 +125,8 @@ async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<L
     Ok(Ok(Loaded { job, publish, task, planned, work, repository, branch, mirror }))
 }
 
-/// Waits for earlier jobs on the branch, for those of the organization if they are many, and for a while for an import
-/// of newer work that is under way.
+/// Waits for earlier jobs on the branch, unless it is only a plan; for those of the organization, if they are many; and for
+/// a while for an import of newer work that is under way.
 async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let id: JobId = flow.subject_id().parse()?;
     let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
@@ -151,6 +151,9 @@ async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         Ok(loaded) => loaded,
         Err(ended) => return Ok(ended),
     };
+    if let Some(waits) = turn::again(cx, flow.flow().failures, &loaded.job).await? {
+        return Ok(waits);
+    }
     flow.progress("asking the remote where the branch is").await;
     let remote = broker::remote(cx, &loaded.repository).await?;
     let planned = tokio::select! {
@@ -159,10 +162,11 @@ async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     };
     match planned {
         Ok(Ok((tip, new))) => {
-            let Loaded { job, mut planned, work, .. } = loaded;
+            let Loaded { job, publish, mut planned, work, .. } = loaded;
             planned.state = JobBranchState::Planned.into();
             planned.old_commit = tip.unwrap_or_default();
             show_plan(&mut planned, new);
+            planned.note = publishing::note(&publish, work.publication.as_ref(), &planned);
             planned.work_commit = work.head_commit;
             let mut ws = with_branch(&job, &planned);
             remote.learned(cx, &mut ws, Ok(())).await?;
@@ -203,6 +207,7 @@ async fn planned(
         is_default: remote_tip.is_default || name == repository.default_branch,
         is_owned: before.is_some() || tip_of.is_some(),
         is_ours: tip_of.is_some(),
+        remakes: publish.force,
         is_named: !publish.to_branch.is_empty(),
         seen: Some(publish.expected_commit.as_str()).filter(|c| !c.is_empty()),
         // A plan is how the requester sees it.
@@ -230,7 +235,7 @@ async fn planned(
         tip_of: tip_of.map(|c| CommitId::parse(&c)).transpose()?,
         author: (publish.author_name.clone(), publish.author_email.clone()),
         message: job::commit_message(publish),
-        squash: publish.squash,
+        squash: publishing::squashes(publish, before),
         force: publish.force,
     };
     let new = match mirror.publishable(&spec).await {
@@ -267,6 +272,9 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     if loaded.publish.plan_only {
         return Ok(Outcome::done());
     }
+    if let Some(waits) = turn::again(cx, flow.flow().failures, &loaded.job).await? {
+        return Ok(waits);
+    }
     flow.progress(format!("pushing to {}", loaded.branch)).await;
     let remote = broker::remote(cx, &loaded.repository).await?;
     let pushed = tokio::select! {
@@ -275,8 +283,9 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     };
     let Loaded { job, planned: mut branch, .. } = loaded;
     let (refused, found) = match pushed {
-        Ok(Arrival::There) => {
+        Ok(Arrival::There(words)) => {
             branch.state = JobBranchState::Pushed.into();
+            branch.remote_message = words;
             let mut ws = with_branch(&job, &branch);
             let record =
                 audit_as(&flow.flow().user_id, &job.organization_id, "branch.push", job.job_id.as_str(), "");
@@ -310,7 +319,8 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
 
 /// What the remote has after a push.
 enum Arrival {
-    There,
+    /// With what the remote has said.
+    There(String),
     Moved(Option<String>),
     Default,
     Refused(foundry_git::Refusal),
@@ -322,7 +332,7 @@ async fn pushed(loaded: &Loaded, remote: &RemoteUrl) -> std::result::Result<Arri
     let old = Some(&planned.old_commit).filter(|c| !c.is_empty()).map(|c| CommitId::parse(c)).transpose()?;
     let tip = mirror.remote_tip(remote, branch).await?;
     if tip.commit.as_ref() == Some(&new) {
-        return Ok(Arrival::There);
+        return Ok(Arrival::There(String::new()));
     }
     if tip.is_default {
         return Ok(Arrival::Default);
@@ -331,11 +341,11 @@ async fn pushed(loaded: &Loaded, remote: &RemoteUrl) -> std::result::Result<Arri
         return Ok(Arrival::Moved(tip.commit.map(String::from)));
     }
     match mirror.push_branch(remote, branch, &new, old.as_ref()).await? {
-        Pushed::Accepted => Ok(Arrival::There),
+        Pushed::Accepted(words) => Ok(Arrival::There(words)),
         Pushed::Refused(refusal) if refusal.reason == "BRANCH_MOVED" => {
             let now = mirror.remote_tip(remote, branch).await?.commit;
             if now.as_ref() == Some(&new) {
-                return Ok(Arrival::There);
+                return Ok(Arrival::There(String::new()));
             }
             if now == old {
                 // Whatever the remote has said: the branch is where it was.
@@ -367,6 +377,7 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         tracing::warn!(job = %job.job_id, reason = e.reason(), stderr = e.stderr(), "the mirror does not have the branch yet");
     }
     let now = cx.env.clock.now();
+    let before = work.publication.as_ref().filter(|p| p.branch == branch.as_str());
     let mut publication = Publication {
         branch: branch.to_string(),
         commit: commit.to_string(),
@@ -374,11 +385,8 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         publish_time: Some(now.to_proto()),
         commits_since: 0,
         job_id: job.job_id.to_string(),
-        pull_request: work
-            .publication
-            .as_ref()
-            .filter(|p| p.branch == branch.as_str())
-            .and_then(|p| p.pull_request.clone()),
+        squash: publishing::squashes(&publish, before),
+        pull_request: before.and_then(|p| p.pull_request.clone()),
     };
     let head = work.readable_commit()?;
     publication.commits_since = match commits_since(&mirror, Some(&publication), &head).await {
@@ -477,6 +485,8 @@ impl Projection for Shown {
         }
         if state.is_finished() {
             foundry_flow::signal(&mut ws, &self.0, &job::ended(&flow.subject_id));
+        }
+        if state.is_finished() || flow.transition == Some(Transition::Retrying) {
             foundry_flow::signal(&mut ws, &self.0, &job::turn_of_organization(organization.as_str()));
         }
         ws

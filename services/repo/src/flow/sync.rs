@@ -13,7 +13,7 @@ use foundry_store::{Scope, Value, WriteSet};
 use crate::broker::{self, Remote};
 use crate::context::Context;
 use crate::domain::repository::{Repository, State};
-use crate::domain::sync::{ENDED, Source};
+use crate::domain::sync::{ENDED, Source, is_missed};
 use crate::store::branches::{self, BranchRow};
 use crate::store::repositories::{self, REPOSITORIES};
 
@@ -28,7 +28,8 @@ pub static SYNC: Flow<Context> = Flow::new(
     )],
 )
 // Most of them wait for a remote.
-.concurrency(16);
+.concurrency(16)
+.kept_for(super::KEPT);
 
 const MIRRORING: &str = "mirroring";
 /// A synchronization in the background is shown when it takes longer.
@@ -145,7 +146,7 @@ fn source(flow: &FlowStatus) -> Source {
 
 /// Whether it was due in the background: it is shown only if it takes long or fails.
 fn is_quiet(flow: &FlowStatus) -> bool {
-    source(flow) == Source::Poll
+    source(flow).is_quiet()
 }
 
 async fn load(cx: &Context, id: &str) -> Result<Option<Repository>> {
@@ -227,6 +228,13 @@ async fn record(
     ];
     if found.mirror.is_some() || repository.branches_time == Timestamp::default() {
         set.push(("branches_time", cx.env.clock.now().into()));
+    }
+    let missed = source(flow.flow()) == Source::Poll && is_missed(&repository.sync, begin);
+    if found.mirror.is_some() && missed {
+        // Announcements cannot be relied on, until the next one.
+        let known = ("announce_time", repository.sync.announce_time.into());
+        let key = ("repository_id", repository.repository_id.as_str().into());
+        ws.update_where(&REPOSITORIES, &[key, known], &[("announce_time", 0.into())]);
     }
     if repository.pulls.sync.is_none()
         && repository.pulls.next.as_micros() == 0

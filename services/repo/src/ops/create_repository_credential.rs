@@ -338,7 +338,7 @@ mod tests {
     }
 
     async fn reencrypted(cx: &Context) -> foundry_core::Result<Reencrypted> {
-        foundry_service::reencrypt(&cx.store, &cx.broker.keys, &credentials::SECRETS).await
+        foundry_service::reencrypt(&cx.store, &cx.broker.keys, &crate::store::SECRETS).await
     }
 
     #[tokio::test]

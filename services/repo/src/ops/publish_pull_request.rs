@@ -56,5 +56,6 @@ fn branch_request(request: &PublishPullRequestRequest) -> PublishBranchRequest {
         author_email: request.author_email.clone(),
         agent: request.agent.clone(),
         expected_commit: request.expected_commit.clone(),
+        keep_commits: request.keep_commits,
     }
 }

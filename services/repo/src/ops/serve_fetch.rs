@@ -40,7 +40,7 @@ pub async fn serve_fetch(
     };
     // Without a place to wait, the fetch shows the mirror as it is.
     if let Some(task) = task.as_ref().filter(|_| request.advertise)
-        && let Some(_waits) = cx.serving.refresh(task)
+        && let Some(_waits) = cx.serving.refresh(&repository.organization_id, task)
     {
         refreshed(cx, caller, &repository).await;
     }

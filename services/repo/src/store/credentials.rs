@@ -53,14 +53,14 @@ macro_rules! select {
 pub const BY_REV: &str = select!("WHERE organization_id = $1 AND rev > $2 ORDER BY rev LIMIT $3");
 
 /// The secrets, to encrypt them with another key.
-pub static SECRETS: [SecretColumn; 1] = [SecretColumn {
+pub const SECRETS: SecretColumn = SecretColumn {
     service: "repo",
     table: &CREDENTIALS,
     key: "credential_id",
     column: "secret",
     rows: select!("WHERE credential_id > $1 ORDER BY credential_id LIMIT $2"),
     bound_to: |row| read(row).map(|credential| credential.binding()),
-}];
+};
 
 /// Reads a row.
 pub fn read(row: &Row) -> Result<Credential> {

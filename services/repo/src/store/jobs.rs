@@ -154,13 +154,23 @@ pub async fn may_change(from: &impl Reader, job: &JobId) -> Result<std::collecti
     rows.iter().map(|row| Ok(row.text("branch")?.to_owned())).collect()
 }
 
-/// On how many branches jobs of the organization are unfinished that were created before this one. Jobs that begin at the same
-/// moment have different numbers of them.
+/// On how many branches jobs of the organization are unfinished that were created before this one, without those that wait
+/// for their next attempt. Jobs that begin at the same moment have different numbers of them.
 pub async fn heads_before(from: &impl Reader, job: &Job) -> Result<i64> {
     let sql = "SELECT COUNT(*) AS heads FROM (SELECT DISTINCT repository_id, branch FROM jobs \
-               WHERE organization_id = $1 AND created_rev < $2 AND state IN ('queued', 'running')) AS earlier";
+               WHERE organization_id = $1 AND created_rev < $2 AND state IN ('queued', 'running') \
+               AND NOT EXISTS (SELECT 1 FROM flows f WHERE f.flow_id = jobs.flow_id AND f.status = 'ready' \
+               AND f.failures > 0)) AS earlier";
     let rows = from.query(sql, &[job.organization_id.as_str().into(), job.created_rev.into()]).await?;
     rows.first().map_or(Ok(0), |row| row.int("heads"))
+}
+
+/// How many other jobs of the organization work on a remote at this moment.
+pub async fn at_work(from: &impl Reader, job: &Job) -> Result<i64> {
+    let sql = "SELECT COUNT(*) AS jobs FROM jobs JOIN flows f ON f.flow_id = jobs.flow_id \
+               WHERE jobs.organization_id = $1 AND jobs.state = 'running' AND jobs.job_id <> $2 AND f.status = 'running'";
+    let rows = from.query(sql, &[job.organization_id.as_str().into(), job.job_id.as_str().into()]).await?;
+    rows.first().map_or(Ok(0), |row| row.int("jobs"))
 }
 
 /// Unfinished jobs of a repository.

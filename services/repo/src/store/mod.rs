@@ -11,18 +11,23 @@ pub mod jobs;
 pub mod pull_requests;
 pub mod remote_hosts;
 pub mod repositories;
+pub mod webhooks;
 pub mod work_versions;
 pub mod works;
 
 use foundry_proto::common::v1::{Condition, MergedParts, Publication, PullRequest, WorkNotices};
 use foundry_proto::repo::v1::{JobBranches, PublishSettings, PullRequestSync};
+use foundry_service::SecretColumn;
 use foundry_store::{Encoded, Migrations, Reference, step};
 
 use crate::domain::credential::HostKey;
 use crate::domain::pull_request::Kept;
 
+/// All columns with secrets, to encrypt them with another key.
+pub static SECRETS: [SecretColumn; 2] = [credentials::SECRETS, webhooks::SECRETS];
+
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 18] = [
+pub static ENCODED: [Encoded; 20] = [
     Encoded::message::<Condition>(&repositories::REPOSITORIES, "condition"),
     Encoded::message::<PullRequestSync>(&repositories::REPOSITORIES, "pull_sync"),
     Encoded::message::<PullRequest>(&pull_requests::PULL_REQUESTS, "pull_request"),
@@ -30,6 +35,8 @@ pub static ENCODED: [Encoded; 18] = [
     Encoded::message::<Condition>(&credentials::CREDENTIALS, "condition"),
     Encoded::json::<Vec<HostKey>>(&credentials::CREDENTIALS, "host_keys"),
     Encoded::entity(&credentials::CREDENTIALS, "secret", credentials::is_sealed),
+    Encoded::message::<Condition>(&webhooks::WEBHOOKS, "notice"),
+    Encoded::entity(&webhooks::WEBHOOKS, "secret", credentials::is_sealed),
     Encoded::message::<Condition>(&works::WORKS, "condition"),
     Encoded::message::<WorkNotices>(&works::WORKS, "notices"),
     Encoded::message::<MergedParts>(&works::WORKS, "merged_from"),
@@ -46,7 +53,7 @@ pub static ENCODED: [Encoded; 18] = [
 ];
 
 /// Rows that others of this service name.
-pub static REFERENCES: [Reference; 8] = [
+pub static REFERENCES: [Reference; 9] = [
     Reference {
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has works' AS why FROM works w \
@@ -67,6 +74,12 @@ pub static REFERENCES: [Reference; 8] = [
         sql: "SELECT DISTINCT repository_id AS id, 'it has a credential' AS why FROM repository_credentials c \
               WHERE repository_id <> '' AND NOT EXISTS \
               (SELECT 1 FROM repositories r WHERE r.repository_id = c.repository_id)",
+    },
+    Reference {
+        table: "repositories",
+        sql: "SELECT DISTINCT repository_id AS id, 'it has a webhook' AS why FROM repository_webhooks w \
+              WHERE repository_id <> '' AND NOT EXISTS \
+              (SELECT 1 FROM repositories r WHERE r.repository_id = w.repository_id)",
     },
     Reference {
         table: "branches",
@@ -109,6 +122,8 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0016_work_versions"),
         step!("0017_branch_parents"),
         step!("0018_pull_requests"),
+        step!("0019_webhooks"),
+        step!("0022_unfinished_jobs"),
     ],
 };
 

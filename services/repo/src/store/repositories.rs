@@ -44,7 +44,7 @@ macro_rules! select {
             "sync_time, create_time, refresh_wanted, listed_time, listing, empty_commit, sync_source, wanted_source, ",
             "next_sync_time, sync_failures, stale_since, stale_reason, stale_message, held_host, held_since, use_time, overview_owner, ",
             "overview_done, overview_total, overview_time, overview_reason, overview_message, branches_time, pull_sync, pull_next_time, pull_failures, ",
-            "pull_mark, pull_source FROM repositories ",
+            "pull_mark, pull_source, announced, announce_time FROM repositories ",
             $rest
         )
     };
@@ -109,6 +109,8 @@ fn sync_facts(row: &Row) -> Result<SyncFacts> {
             .transpose()?,
         held: (!host.is_empty()).then(|| (host.to_owned(), since)),
         used: row.time("use_time")?,
+        announced: row.bool("announced")?,
+        announce_time: row.time("announce_time")?,
     })
 }
 
@@ -151,6 +153,12 @@ pub async fn list(
     Ok(page.cut(found, |r| r.name.to_lowercase()))
 }
 
+/// Repositories of which a synchronization is wanted that is to follow another one.
+pub async fn refresh_wanted(store: &Store, limit: u32) -> Result<Vec<Repository>> {
+    let sql = select!("WHERE refresh_wanted = 1 AND state <> 'deleting' ORDER BY repository_id LIMIT $1");
+    store.query(sql, &[limit.into()]).await?.iter().map(read).collect()
+}
+
 /// Repositories whose next synchronization in the background is to be planned.
 pub async fn unplanned(store: &Store, limit: u32) -> Result<Vec<Repository>> {
     let sql = select!(
@@ -159,15 +167,41 @@ pub async fn unplanned(store: &Store, limit: u32) -> Result<Vec<Repository>> {
     store.query(sql, &[limit.into()]).await?.iter().map(read).collect()
 }
 
-/// Repositories whose synchronization in the background is due, the first `each` of every organization: first the
-/// longest due of each, then the second of each.
+/// Repositories whose synchronization in the background is due, the first `each` of every organization: first those of each
+/// whose changes were announced, then the longest due; of all organizations the first, then the second of each.
 pub async fn due(store: &Store, now: Timestamp, each: u32, limit: u32) -> Result<Vec<Repository>> {
     let sql = select!(
-        "JOIN (SELECT repository_id AS due_id, ROW_NUMBER() OVER (PARTITION BY organization_id ORDER BY next_sync_time) AS turn \
+        "JOIN (SELECT repository_id AS due_id, ROW_NUMBER() OVER (PARTITION BY organization_id ORDER BY announced DESC, next_sync_time) AS turn \
          FROM repositories WHERE polling = 0 AND next_sync_time > 0 AND next_sync_time <= $1 AND state IN ('ready', 'error')) d \
-         ON due_id = repository_id WHERE turn <= $2 ORDER BY turn, next_sync_time LIMIT $3"
+         ON due_id = repository_id WHERE turn <= $2 ORDER BY turn, announced DESC, next_sync_time LIMIT $3"
     );
     store.query(sql, &[now.into(), each.into(), limit.into()]).await?.iter().map(read).collect()
+}
+
+/// Repositories with an announced change whose next synchronization is planned for later, at most `limit`, the earliest last.
+pub async fn announced_but_not_due(store: &Store, now: Timestamp, limit: u32) -> Result<Vec<Repository>> {
+    let sql = select!(
+        "WHERE announced = 1 AND polling = 0 AND next_sync_time > $1 AND state IN ('ready', 'error') \
+         ORDER BY next_sync_time DESC LIMIT $2"
+    );
+    store.query(sql, &[now.into(), limit.into()]).await?.iter().map(read).collect()
+}
+
+/// The registered repositories of an organization with their remotes, without any that is being deleted.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn remotes(store: &Store, organization: &OrganizationId) -> Result<Vec<(RepositoryId, String)>> {
+    let sql =
+        "SELECT repository_id, url FROM repositories WHERE organization_id = $1 AND state <> 'deleting'";
+    let rows = store.query(sql, &[organization.as_str().into()]).await?;
+    rows.iter().map(|row| Ok((row.text("repository_id")?.parse()?, row.text("url")?.to_owned()))).collect()
+}
+
+/// Records that a webhook announced a change of branches. An unchanged revision: the synchronization that follows shows it.
+pub fn announce(ws: &mut WriteSet, id: &RepositoryId, now: Timestamp) {
+    let set = [("announced", true.into()), ("announce_time", now.into())];
+    ws.update_where(&REPOSITORIES, &[("repository_id", id.as_str().into())], &set);
 }
 
 /// When the next synchronization in the background is due.

@@ -47,12 +47,6 @@ macro_rules! select {
 /// Rows of an organization by revision, for watches.
 pub const BY_REV: &str = select!("WHERE organization_id = $1 AND rev > $2 ORDER BY rev LIMIT $3");
 
-/// The works that were published to branches of a repository.
-pub async fn published(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<Work>> {
-    let sql = select!("WHERE repository_id = $1 AND length(publication) > 0");
-    from.query(sql, &[repository.as_str().into()]).await?.iter().map(read).collect()
-}
-
 /// Reads a row.
 pub fn read(row: &Row) -> Result<Work> {
     Ok(Work {

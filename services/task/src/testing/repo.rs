@@ -232,6 +232,10 @@ impl RepoService for FakeRepo {
         list_repository_credentials: ListRepositoryCredentialsRequest => ListRepositoryCredentialsResponse;
         delete_repository_credential: DeleteRepositoryCredentialRequest => DeleteRepositoryCredentialResponse;
         test_repository_credential: TestRepositoryCredentialRequest => TestRepositoryCredentialResponse;
+        create_repository_webhook: CreateRepositoryWebhookRequest => CreateRepositoryWebhookResponse;
+        list_repository_webhooks: ListRepositoryWebhooksRequest => ListRepositoryWebhooksResponse;
+        delete_repository_webhook: DeleteRepositoryWebhookRequest => DeleteRepositoryWebhookResponse;
+        receive_webhook: ReceiveWebhookRequest => ReceiveWebhookResponse;
         get_repository_overview: GetRepositoryOverviewRequest => GetRepositoryOverviewResponse;
         request_repository_refresh: RequestRepositoryRefreshRequest => RequestRepositoryRefreshResponse;
         watch_repository: WatchRepositoryRequest => FrameStream;

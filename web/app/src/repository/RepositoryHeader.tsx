@@ -95,6 +95,7 @@ const SOURCES: Partial<Record<BranchSyncSource, string>> = {
   [BranchSyncSource.POLL]: 'polled',
   [BranchSyncSource.TASK]: 'for a task',
   [BranchSyncSource.REQUEST]: 'on request',
+  [BranchSyncSource.WEBHOOK]: 'announced by a webhook',
 }
 
 /** How many pull requests are open, how new that is, and how many more calls the host answers. */

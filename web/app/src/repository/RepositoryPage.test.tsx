@@ -112,6 +112,14 @@ test('the tree shows conflicts, what is merged, and the task of a branch as a li
   expect(screen.getByText('3 branches')).toBeTruthy()
 })
 
+test('a branch that is very far ahead says that not all commits were counted', () => {
+  open(repository(), [
+    branch('main', '', { isDefault: true }),
+    branch('x', 'main', { fromParent: { ahead: 20_000, behind: 3 }, fromBase: { ahead: 20_000, behind: 3 } }),
+  ])
+  expect(screen.getAllByText(/↑20,000\+ ↓3/).length).toBeGreaterThan(0)
+})
+
 test('it shows how new the branches are, and since when and why they are not newer', () => {
   const fake = open(repository())
   expect(screen.getByText(/, polled/)).toBeTruthy()

@@ -14,6 +14,7 @@ import { RepositoryHeader } from './RepositoryHeader'
 import classes from './RepositoryPage.module.css'
 import { RepositoryTasks } from './RepositoryTasks'
 import { StackTree } from './StackTree'
+import { WebhookSection } from './WebhookSection'
 
 /** A repository: its mirror, how fresh it is, its branches and its tasks. */
 export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
@@ -46,6 +47,7 @@ export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
       )}
       <RepositoryHeader repository={repository} taskCount={own.length} />
       <CredentialSection repository={repository} rev={state.rev} />
+      <WebhookSection repository={repository} rev={state.rev} />
       <Tabs defaultValue="branches" keepMounted={false} className={classes.tabs}>
         <Tabs.List>
           <Tabs.Tab value="branches" leftSection={<IconGitBranch size={15} />}>

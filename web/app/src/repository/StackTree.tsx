@@ -195,12 +195,20 @@ function same(a: Divergence | undefined, b: Divergence): boolean {
   return a?.ahead === b.ahead && a.behind === b.behind
 }
 
+/** So many commits are counted; it stands for that many or more. */
+const counted = 20_000
+
+function commits(count: number): string {
+  return count >= counted ? `${counted.toLocaleString('en')}+` : String(count)
+}
+
 function Apart({ from, what }: { from: Divergence | undefined; what: string }) {
   if (from === undefined) return null
-  const label = `${from.ahead} ahead of ${what}, ${from.behind} behind`
+  const [ahead, behind] = [commits(from.ahead), commits(from.behind)]
+  const label = `${ahead} ahead of ${what}, ${behind} behind`
   return (
     <span role="img" aria-label={label} title={label}>
-      ↑{from.ahead} ↓{from.behind}
+      ↑{ahead} ↓{behind}
     </span>
   )
 }

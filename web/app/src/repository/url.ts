@@ -22,3 +22,10 @@ export function originOf(url: string): string | undefined {
   const host = (long ?? short)?.toLowerCase().replace(/:22$/, '')
   return host === undefined ? undefined : `ssh://${host}`
 }
+
+/** The host of a remote, without a port; undefined for a local path. */
+export function hostOf(url: string): string | undefined {
+  const origin = originOf(url)
+  if (origin === undefined) return undefined
+  return origin.slice(origin.indexOf('://') + 3).replace(/:\d+$/, '')
+}

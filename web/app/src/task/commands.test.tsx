@@ -55,6 +55,7 @@ describe('a repeated command', () => {
     const notices = [
       { kind: WorkNoticeKind.STASH, count: 2n },
       { kind: WorkNoticeKind.LINE_ENDINGS, count: 1n, path: 'a.txt' },
+      { kind: WorkNoticeKind.LARGE_IGNORED, count: 70n << 20n, path: 'model.bin' },
     ]
     openTask({ task: aTask({ state: TaskState.IDLE, changes: { notices } }) })
     for (const [what, title] of [
@@ -65,7 +66,10 @@ describe('a repeated command', () => {
       fireEvent.click(await screen.findByRole('menuitem', { name: what }))
       const dialog = within(await screen.findByRole('dialog', { name: title }))
       const lost = within(dialog.getByRole('list', { name: 'What is lost' })).getAllByRole('listitem')
-      expect(lost.map((it) => it.textContent)).toEqual(['2 stashes are not part of the work.Ask the agent to apply what it has stashed.'])
+      expect(lost.map((it) => it.textContent)).toEqual([
+        '2 stashes are not part of the work.Ask the agent to apply what it has stashed.',
+        'model.bin (70.0 MiB) is ignored by git and in the sandbox alone.Ask the agent to make it smaller, or to copy it to where it is kept; it ends with the sandbox.',
+      ])
       fireEvent.click(dialog.getByRole('button', { name: 'Cancel' }))
     }
   })

@@ -68,7 +68,8 @@ fn in_words(job: &Job) -> String {
             Some(next) => format!("{} ({}); {next}", condition.message, condition.reason),
             None if condition.message.is_empty() => {
                 let planned = job.branches.iter().any(|b| b.state() != JobBranchState::Pending);
-                if planned { "pushing" } else { "planning" }.to_owned()
+                let is_plan = job.publish.as_ref().is_some_and(|publish| publish.plan_only);
+                if planned && !is_plan { "pushing" } else { "planning" }.to_owned()
             }
             None => condition.message,
         },

@@ -132,6 +132,7 @@ fn head(r: &Repository) -> Vec<String> {
                 BranchSyncSource::Poll => ", polled",
                 BranchSyncSource::Task => ", for a task",
                 BranchSyncSource::Request => ", on request",
+                BranchSyncSource::Webhook => ", announced by a webhook",
                 BranchSyncSource::Unspecified => "",
             };
             format!("{}  as of {} UTC{source}", r.name, output::time(Some(at)))
@@ -203,8 +204,15 @@ fn tree<'a>(branches: &[&'a BranchOverview]) -> Vec<(usize, &'a BranchOverview)>
     placed
 }
 
+/// So many commits are counted; it stands for that many or more.
+const COUNTED: i32 = 20_000;
+
+fn commits(count: i32) -> String {
+    if count >= COUNTED { format!("{count}+") } else { count.to_string() }
+}
+
 fn line(depth: usize, b: &BranchOverview, titles: &HashMap<String, String>) -> String {
-    let apart = |d: &Divergence| format!("+{} -{}", d.ahead, d.behind);
+    let apart = |d: &Divergence| format!("+{} -{}", commits(d.ahead), commits(d.behind));
     let mut parts = vec![output::inert(&b.name)];
     if let Some(parent) = &b.from_parent {
         parts.push(apart(parent));

@@ -79,7 +79,12 @@ async fn pushed(mirror: &Mirror, remote: &RemoteUrl, branches: &mut [JobBranch])
     }
     let all: Vec<BranchPush> = todo.iter().map(|(_, push)| push.clone()).collect();
     match mirror.push_all(remote, &all).await? {
-        PushedAll::Accepted => todo.iter().for_each(|(nth, _)| arrived(&mut branches[*nth])),
+        PushedAll::Accepted(words) => {
+            todo.iter().for_each(|(nth, _)| arrived(&mut branches[*nth]));
+            if let Some((nth, _)) = todo.first() {
+                branches[*nth].remote_message = words;
+            }
+        }
         PushedAll::NotAtomic => one_by_one(mirror, remote, branches, &mut todo).await?,
         PushedAll::Refused { nth, refusal } => {
             if refusal.reason == "BRANCH_MOVED" {
@@ -146,7 +151,10 @@ async fn one_by_one(
     for (nth, push) in todo {
         let branch = &mut branches[*nth];
         match mirror.push_branch(remote, &push.branch, &push.commit, push.expected.as_ref()).await? {
-            Pushed::Accepted => arrived(branch),
+            Pushed::Accepted(words) => {
+                arrived(branch);
+                branch.remote_message = words;
+            }
             Pushed::Refused(refusal) => return Err(declined(Some(branch), refusal)),
         }
     }

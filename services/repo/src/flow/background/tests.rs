@@ -220,3 +220,39 @@ async fn a_synchronization_that_ended_without_freeing_its_place_does_not_keep_it
     assert!(repositories::polled(&f.cx.store).await.unwrap().is_empty());
     assert!(sync_of(&f, &id).await.next_refresh_time.is_some());
 }
+
+#[tokio::test]
+async fn a_repository_that_somebody_has_looked_at_for_an_hour_is_still_asked_often() {
+    let (f, id) = started().await;
+    let mut request = WatchRepositoryRequest { repository_id: id.to_string(), options: None };
+    let granted = crate::ops::watch_repository::grant(&f.cx, &f.member, &mut request).await.unwrap();
+    let open = f.cx.hub.watch(granted.view, None, foundry_watch::Unrestricted).unwrap();
+    for _ in 0..60 {
+        after(&f, 75).await;
+    }
+    assert!(wait(&f, &sync_of(&f, &id).await) <= 72);
+    drop(open);
+}
+
+#[tokio::test]
+async fn a_refresh_that_is_wanted_when_the_engine_ends_a_synchronization_is_made_after_it() {
+    let (f, id) = started().await;
+    let running = foundry_flow::list_by_subject(&f.cx.store, id.as_str()).await.unwrap().remove(0);
+    let mut ws = WriteSet::new();
+    let key = [("repository_id", id.as_str().into())];
+    let set = [("refresh_wanted", true.into()), ("wanted_source", Source::Request.as_str().into())];
+    ws.update_where(&REPOSITORIES, &key, &set);
+    f.cx.store.commit(ws).await.unwrap();
+    let before = syncs(&f).await;
+    // As the engine shows the end of one whose time was up.
+    let failed = foundry_flow::FlowStatus {
+        transition: Some(foundry_flow::Transition::Failed),
+        reason: "STAGE_TIMED_OUT".into(),
+        ..running
+    };
+    let shown = foundry_flow::Projection::project(&sync::Shown(f.env.env.clone()), &failed);
+    f.cx.store.commit(shown).await.unwrap();
+    f.engine.run_until_idle().await.unwrap();
+    let row = repositories::find(&f.cx.store, &id).await.unwrap().unwrap();
+    assert_eq!((syncs(&f).await, row.refresh_wanted, row.state), (before + 1, false, State::Ready));
+}

@@ -349,7 +349,10 @@ async fn row(read: &Read, at: usize, basis: Basis, behind: &mut Behind) -> Resul
             Ok((count, common)) => {
                 let apart = Divergence { ahead: int(*ahead), behind: int(count) };
                 overview.from_base = Some(apart);
-                overview.merged = *ahead == 0;
+                // The branch of a task that has done nothing yet is merged nowhere.
+                let is_unchanged =
+                    shown.work_only && shown.known.started_from.as_ref() == Some(&shown.known.head);
+                overview.merged = *ahead == 0 && !is_unchanged;
                 is_tried = *ahead > 0 && count > 0 && common.is_some();
                 overview.unrelated = common.is_none();
                 if matches!(read.places.get(at), Some(Place::OnBase { .. })) {

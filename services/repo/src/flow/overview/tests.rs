@@ -213,6 +213,7 @@ async fn the_work_of_a_task_is_a_branch_until_the_remote_has_one_of_its_name() {
     let branches = read(&f, &id).await.1;
     let undone = branches.iter().find(|b| b.name == second).unwrap();
     assert_eq!((&undone.commit, undone.from_base.map(|d| d.ahead)), (&base, Some(0)));
+    assert!(!undone.merged, "there is nothing that could be");
     stack(&f, "feat/work", "main");
     refresh(&f, &id).await;
     let branches = read(&f, &id).await.1;
@@ -406,4 +407,19 @@ async fn a_branch_on_a_very_long_one_is_as_far_ahead_of_it_as_git_counts() {
     let branches = read(&f, &id).await.1;
     let top = branches.iter().find(|b| b.name == "top").unwrap();
     assert_eq!((top.parent.as_str(), top.from_parent.map(|d| (d.ahead, d.behind))), ("long", Some((1, 0))));
+}
+
+#[tokio::test]
+async fn an_overview_that_is_parked_does_not_keep_the_next_one_from_beginning() {
+    let (f, id) = started().await;
+    let flows = foundry_flow::list_by_subject(&f.cx.store, &id).await.unwrap();
+    let flow = flows.into_iter().find(|flow| flow.kind == OVERVIEW.kind).unwrap();
+    let mut ws = WriteSet::new();
+    let key = [("repository_id", id.as_str().into())];
+    ws.update_where(&REPOSITORIES, &key, &[("overview_owner", "an older run".into())]);
+    f.cx.store.commit(ws).await.unwrap();
+    let parked = FlowStatus { transition: Some(Transition::Parked), ..flow };
+    f.cx.store.commit(Shown(f.env.env.clone()).project(&parked)).await.unwrap();
+    let row = repositories::find(&f.cx.store, &id.parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(row.overview.owner, "");
 }

@@ -282,15 +282,54 @@ async fn a_push_between_plan_and_push_is_found_by_the_lease() {
 }
 
 #[tokio::test]
-async fn a_branch_that_was_deleted_at_the_remote_is_published_again_once_that_is_known() {
+async fn a_published_branch_that_was_deleted_at_the_remote_is_made_again_only_with_force() {
     let p = Published::new().await;
     p.publish(|_| {}).await;
     git(&p.remote, &["update-ref", "-d", "refs/heads/feat/work"]);
+    for known in [false, true] {
+        if known {
+            p.refresh().await;
+        }
+        let job = p.publish(|_| {}).await;
+        assert_eq!(state(&job), (JobState::Failed, "BRANCH_DELETED"));
+        let condition = job.condition.unwrap();
+        assert!(condition.message.contains("merged or deleted"), "{condition:?}");
+        assert!(condition.next_action.contains("another branch, or with force"), "{condition:?}");
+    }
+    assert_eq!(state(&p.publish(|r| r.force = true).await), (JobState::Done, ""));
+    git(&p.remote, &["update-ref", "-d", "refs/heads/feat/work"]);
+    assert_eq!(state(&p.publish(|r| r.to_branch = "feat/again".into()).await), (JobState::Done, ""));
+}
+
+#[tokio::test]
+async fn a_publication_as_a_single_commit_is_remembered_until_the_commits_are_asked_for() {
+    let p = Published::new().await;
+    let commits = |range: &str| git(&p.remote, &["rev-list", "--count", "--no-merges", range]);
+    p.publish(|r| r.squash = true).await;
+    assert!(p.work().await.publication.unwrap().squash);
+    p.hand_over(&[("a.txt", "a\n"), ("b.txt", "b\n")]).await;
+    let again = p.publish(|_| {}).await;
+    assert!(again.branches[0].note.contains("as a single commit"), "{again:?}");
+    assert_eq!(commits("main..feat/work"), "2");
+    assert!(p.work().await.publication.unwrap().squash);
+    let both = p.request(|r| (r.squash, r.keep_commits) = (true, true));
+    assert!(publish_branch(&p.f.cx, &p.f.member, both).await.is_err());
+    p.hand_over(&[("a.txt", "a\n"), ("b.txt", "b\n"), ("c.txt", "c\n")]).await;
+    let kept = p.publish(|r| (r.keep_commits, r.force) = (true, true)).await;
+    assert_eq!((state(&kept), kept.branches[0].note.as_str()), ((JobState::Done, ""), ""));
+    assert!(!p.work().await.publication.unwrap().squash);
+    // What is there already is not made one.
+    let late = p.publish(|r| r.squash = true).await;
+    assert!(late.branches[0].note.contains("stay as they are"), "{late:?}");
+    assert_eq!(late.branches[0].old_commit, late.branches[0].new_commit);
+}
+
+#[tokio::test]
+async fn what_the_remote_says_about_a_push_is_kept() {
+    let p = Published::new().await;
+    p.hook("post-receive", "printf 'Create a pull request:\\n\\033[1m  https://git.example/new?x\\n'");
     let job = p.publish(|_| {}).await;
-    assert_eq!(state(&job), (JobState::Failed, "BRANCH_MOVED"));
-    assert!(job.condition.unwrap().message.contains("is absent"));
-    p.refresh().await;
-    assert_eq!(state(&p.publish(|_| {}).await), (JobState::Done, ""));
+    assert_eq!(job.branches[0].remote_message, "Create a pull request:\nhttps://git.example/new?x");
 }
 
 #[tokio::test]
@@ -367,34 +406,6 @@ async fn a_queued_job_names_the_one_that_it_waits_for() {
     p.f.engine.run_until_idle().await.unwrap();
     assert_eq!(p.job(&second).await.state(), JobState::Done);
     assert_eq!(p.pushes(), 1);
-}
-
-#[tokio::test]
-async fn no_more_than_three_jobs_of_an_organization_are_under_way_and_the_next_follows() {
-    let p = Published::new().await;
-    let mut ws = WriteSet::new();
-    let is = [("repository_id", p.repository.repository_id.as_str().into())];
-    let url = p.repository.url.clone();
-    ws.update_where(
-        &repositories::REPOSITORIES,
-        &is,
-        &[("url", "https://foundry-no-such-host.invalid/x".into())],
-    );
-    p.f.cx.store.commit(ws).await.unwrap();
-    let mut ids = Vec::new();
-    for branch in ["a", "b", "c", "d"] {
-        ids.push(p.started(|r| r.to_branch = branch.into()).await);
-    }
-    p.f.engine.run_until_idle().await.unwrap();
-    assert_eq!(state(&p.job(&ids[2]).await), (JobState::Running, "GIT_REMOTE_UNREACHABLE"));
-    assert_eq!(state(&p.job(&ids[3]).await), (JobState::Queued, "JOB_QUEUED"));
-    let mut ws = WriteSet::new();
-    ws.update_where(&repositories::REPOSITORIES, &is, &[("url", url.into())]);
-    p.f.cx.store.commit(ws).await.unwrap();
-    let cancel = CancelJobRequest { job_id: ids[0].clone(), ..CancelJobRequest::default() };
-    cancel_job(&p.f.cx, &p.f.member, cancel).await.unwrap();
-    p.f.engine.run_until_idle().await.unwrap();
-    assert_eq!(state(&p.job(&ids[3]).await), (JobState::Done, ""));
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ function stateText(job: Job): string {
     case JobState.QUEUED:
       return `Queued: ${name}`
     case JobState.RUNNING:
-      return branch?.state === JobBranchState.PENDING ? `Planning ${name}` : `Pushing to ${name}`
+      return branch?.state === JobBranchState.PENDING || job.publish?.planOnly === true ? `Planning ${name}` : `Pushing to ${name}`
     case JobState.DONE:
       return branch?.state === JobBranchState.PUSHED
         ? `${name} is at ${short(branch.newCommit)} at the remote`
@@ -76,6 +76,11 @@ function Branch({ branch }: { branch: JobBranch }) {
       {branch.newCommit !== '' && (
         <div className={classes.plan}>
           <p>{planText(branch)}</p>
+          {branch.note !== '' && (
+            <p className="fd-muted">
+              <InertLine text={branch.note} />
+            </p>
+          )}
           <ul aria-label="Commits">
             {branch.commits.map(({ commit, subject }) => (
               <li key={commit}>

@@ -136,9 +136,13 @@ describe('publishing a branch', () => {
     expect(screen.getByRole('button', { name: 'Show plan' })).toHaveProperty('disabled', true)
     press('Cancel job')
     await waitFor(() => expect(world.fake.made.some((it) => it.method === 'cancelJob')).toBe(true))
-    const pushed = [{ branch: 'feat/x', state: JobBranchState.PUSHED, newCommit: commit('c') }]
+    const remoteMessage = 'Create a pull request:\nhttps://git.example/new'
+    const note = 'as a single commit, as it was published before'
+    const pushed = [{ branch: 'feat/x', state: JobBranchState.PUSHED, newCommit: commit('c'), remoteMessage, note }]
     show(aJob({ state: JobState.DONE, branches: pushed }))
     expect(screen.getByRole('status').textContent).toContain('feat/x is at cccccccccccc at the remote')
+    expect(screen.getByText(/https:\/\/git\.example\/new/)).toBeTruthy()
+    expect(screen.getByText(note)).toBeTruthy()
   })
 
   it("shows a refusal in the host's words, inert", () => {

@@ -13,6 +13,9 @@ const lost: Readonly<Record<string, string>> = {
   replaced: 'The repository (.git) was replaced by one without the base commit',
 }
 
+/** What saves a file that no hand-over takes. An ignored one is lost with the sandbox too, so that is no advice. */
+const keepLarge = 'Ask the agent to make it smaller, or to copy it to where it is kept; it ends with the sandbox.'
+
 const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>> = {
   [WorkNoticeKind.UNSPECIFIED]: ({ path, branch }) => ({ what: `A notice about ${path}${branch}` }),
   [WorkNoticeKind.LINKED_WORKTREE]: ({ path, branch }) => ({
@@ -47,7 +50,11 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
   }),
   [WorkNoticeKind.TOO_LARGE]: ({ path, count }) => ({
     what: `${path} is too large (${sizeText(count)}, the limit is 64 MiB) and not part of the work`,
-    next: 'Ignore it in .gitignore, or ask the agent to make it smaller.',
+    next: keepLarge,
+  }),
+  [WorkNoticeKind.LARGE_IGNORED]: ({ path, count }) => ({
+    what: `${path} (${sizeText(count)}) is ignored by git and in the sandbox alone`,
+    next: keepLarge,
   }),
   [WorkNoticeKind.LFS_OBJECTS]: ({ path, count }) => ({
     what:
@@ -76,7 +83,9 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
   }),
   [WorkNoticeKind.MANY_FILES]: ({ path, count, detail }) => ({
     what: `The directory ${path} contains ${counted(count, 'new file')}${detail === '' ? '' : ', which are not part of the work'}`,
-    next: `If it is build output, ignore it with the line /${path}/ in .gitignore.`,
+    next:
+      `If it can be built again, ignore it with the line /${path}/ in .gitignore.` +
+      (detail === '' ? '' : ' Otherwise ask the agent to pack it into fewer files, or to copy it to where it is kept.'),
   }),
   [WorkNoticeKind.LINE_ENDINGS]: ({ path, count }) => ({
     what: count === 1n ? `${path} differs in line endings alone` : `${count} files differ in line endings alone, the first is ${path}`,

@@ -1,0 +1,65 @@
+# Runs inside a sandbox before a turn: moves the agent's branch to what was published of its work, if nothing has
+# changed since that work was handed over. Files that the agent had not committed are committed then, in the very commit
+# that the remote has, so that git can merge what others push there. No file of the tree is written, and `ORIG_HEAD` is
+# the commit that the branch was at.
+#
+# In (environment): FOUNDRY_TREE work tree, FOUNDRY_WORK head of the hand-over that was published, FOUNDRY_PUBLISHED
+# commit that was made of it, FOUNDRY_BRANCH branch of `origin` that has it, FOUNDRY_DATE as in `work_bundle.sh`.
+# Out: `moved`, or `kept` with the reason. Exit: 0.
+set -u
+kept() { printf 'kept %s\n' "$1"; exit 0; }
+unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR \
+    GIT_NAMESPACE GIT_CONFIG_PARAMETERS GIT_PREFIX GIT_TRACE
+export LC_ALL=C GIT_TERMINAL_PROMPT=0 GIT_OPTIONAL_LOCKS=0 GIT_NO_REPLACE_OBJECTS=1
+
+cd "$FOUNDRY_TREE" 2>/dev/null || kept 'the work tree is gone'
+# Never a repository further up.
+GIT_CEILING_DIRECTORIES=$(dirname "$(pwd -P)")
+export GIT_CEILING_DIRECTORIES
+g() {
+    git -c 'safe.directory=*' -c core.hooksPath=/dev/null -c core.fsmonitor=false -c submodule.recurse=false \
+        -c gc.auto=0 -c maintenance.auto=false "$@" 2>/dev/null
+}
+
+git_dir=$(g rev-parse --path-format=absolute --git-dir) || kept 'there is no repository'
+index=$(g rev-parse --path-format=absolute --git-path index) || kept 'there is no repository'
+head=$(g rev-parse --verify --quiet 'HEAD^{commit}') || kept 'there is no commit'
+g symbolic-ref --quiet HEAD >/dev/null || kept 'no branch is checked out'
+[ "$head" != "$FOUNDRY_PUBLISHED" ] || kept 'it is there already'
+for unfinished in rebase-merge rebase-apply MERGE_HEAD CHERRY_PICK_HEAD REVERT_HEAD BISECT_LOG index.lock; do
+    [ ! -e "$git_dir/$unfinished" ] || kept 'an operation is unfinished'
+done
+[ -f "$index" ] || kept 'there is no index'
+
+if ! g cat-file -e "$FOUNDRY_PUBLISHED^{commit}"; then
+    g fetch --quiet --no-tags origin "refs/heads/$FOUNDRY_BRANCH" || kept 'origin cannot be fetched from'
+    g cat-file -e "$FOUNDRY_PUBLISHED^{commit}" || kept 'origin does not have it'
+fi
+
+# What was handed over is the head itself, or the tree as a commit on it.
+if [ "$head" != "$FOUNDRY_WORK" ]; then
+    tree=$(g rev-parse --verify --quiet "$FOUNDRY_PUBLISHED^{tree}") || kept 'origin does not have it'
+    of='Foundry <foundry@localhost>'
+    work=$(printf 'tree %s\nparent %s\nauthor %s %s +0000\ncommitter %s %s +0000\n\nWork in progress\n' \
+        "$tree" "$head" "$of" "$FOUNDRY_DATE" "$of" "$FOUNDRY_DATE" | g hash-object -t commit --stdin)
+    [ "$work" = "$FOUNDRY_WORK" ] || kept 'the branch has moved'
+fi
+
+# The index is replaced, so nothing may be in it alone.
+[ -z "$(g ls-files --unmerged | head -c 1)" ] || kept 'files are in conflict'
+! g ls-files -v | grep -q '^[a-zS]' || kept 'the index hides files'
+own=$(mktemp -d) || kept 'there is no room'
+trap 'rm -rf "$own"' EXIT
+cp -p "$index" "$own/index" 2>/dev/null || kept 'there is no room'
+export GIT_INDEX_FILE="$own/index"
+names() { tr '\n\000' '\001\n' | sort; }
+g update-index -q --refresh >/dev/null
+g diff-index --cached --name-only -z HEAD | names >"$own/staged"
+g diff-files --name-only -z | names >"$own/unstaged"
+[ -z "$(comm -12 "$own/staged" "$own/unstaged" | head -c 1)" ] || kept 'files have changed since they were staged'
+g read-tree -i -m "$FOUNDRY_PUBLISHED" || kept 'the index cannot be read'
+g update-index -q --refresh >/dev/null
+g diff-files --quiet --ignore-submodules=all || kept 'files have changed'
+unset GIT_INDEX_FILE
+g reset --quiet --mixed "$FOUNDRY_PUBLISHED" || kept 'git refuses'
+echo moved

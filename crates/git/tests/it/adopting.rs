@@ -1,0 +1,167 @@
+//! What was published of uncommitted files is committed in the sandbox too, so that git can merge what others push.
+
+use foundry_core::Timestamp;
+use foundry_git::{ADOPT_PUBLISHED_SCRIPT, AdoptPublished, CommitId, PublishSpec, PublishedWork};
+
+use crate::lab::{Lab, Sandbox, branch, work};
+
+struct Published<'a> {
+    sandbox: &'a Sandbox<'a>,
+    commit: CommitId,
+    of: CommitId,
+}
+
+/// Publishes the work as `feat/x`; the mirror is `origin`.
+async fn publish<'a>(sandbox: &'a Sandbox<'a>, squash: bool) -> Published<'a> {
+    let of = sandbox.import().await.head;
+    let spec = PublishSpec {
+        base: sandbox.base.clone(),
+        head: of.clone(),
+        merged: None,
+        tip: None,
+        tip_of: None,
+        author: ("Ada".into(), "ada@example.com".into()),
+        message: "Add a parser\n".into(),
+        squash,
+        force: false,
+    };
+    let commit = sandbox.mirror.publishable(&spec).await.unwrap().commit;
+    sandbox.mirror.record_published(&branch("feat/x"), &commit, (&work(), &of)).await.unwrap();
+    sandbox.sh(&format!(
+        "git remote get-url origin >/dev/null 2>&1 || git remote add origin x
+         git remote set-url origin {}",
+        sandbox.mirror.dir().display()
+    ));
+    Published { sandbox, commit, of }
+}
+
+impl Published<'_> {
+    fn adopt(&self) -> String {
+        let parameters = AdoptPublished {
+            tree: self.sandbox.tree.clone(),
+            work: self.of.clone(),
+            published: self.commit.clone(),
+            branch: branch("feat/x"),
+            time: Timestamp::from_micros(1_700_000_000_000_000),
+        };
+        let lab = self.sandbox.lab;
+        let out = lab.try_sh(&lab.path(""), ADOPT_PUBLISHED_SCRIPT, &parameters.env());
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).trim().to_owned()
+    }
+
+    /// Somebody else's commit on the published branch.
+    fn others_push(&self) {
+        let script = format!(
+            "git clone -q -b feat/x . ../colleague; cd ../colleague; echo review > review; echo more >> new
+             git add -A; git commit -qm review; git push -q {} feat/x",
+            self.sandbox.mirror.dir().display()
+        );
+        self.sandbox.lab.sh(self.sandbox.mirror.dir(), &script);
+    }
+
+    fn head(&self) -> CommitId {
+        self.sandbox.lab.rev(&self.sandbox.tree, "HEAD")
+    }
+}
+
+#[tokio::test]
+async fn the_agent_can_pull_what_others_push_to_the_branch_of_its_uncommitted_files() {
+    for squash in [false, true] {
+        let lab = Lab::new().await;
+        let s = lab.sandbox().await;
+        s.sh(
+            "echo a > a; git add a; git commit -qm 'agent: a'; echo new > new; echo changed >> text; rm gone
+              git init -q inner; echo i > inner/i; echo staged > staged; git add staged",
+        );
+        let published = publish(&s, squash).await;
+        published.others_push();
+        let pull = "git pull -q --no-rebase origin feat/x";
+        assert!(!lab.try_sh(&s.tree, pull, &[]).status.success(), "git has nothing against it any more");
+        let before = crate::lab::snapshot(&s.tree);
+        assert_eq!(published.adopt(), "moved");
+        assert_eq!(crate::lab::snapshot(&s.tree), before);
+        assert_eq!(
+            (published.head(), s.sh("git status --porcelain")),
+            (published.commit.clone(), String::new())
+        );
+        assert_eq!(s.hand_over(), published.commit, "the work is what was published");
+        s.sh(pull);
+        assert_eq!(s.sh("cat review; tail -n 1 new"), "review\nmore");
+        assert_eq!(published.adopt(), "kept the branch has moved");
+    }
+}
+
+#[tokio::test]
+async fn a_sandbox_that_went_on_since_stays_as_it_is() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo a > a; git add a; git commit -qm 'agent: a'; echo new > new");
+    let published = publish(&s, false).await;
+    let head = published.head();
+    let ways = [
+        ("echo more >> new", "kept files have changed", "echo new > new"),
+        (
+            "echo x > new; git add new; echo new > new",
+            "kept files have changed since they were staged",
+            "git reset -q",
+        ),
+        ("git commit -q --allow-empty -m next", "kept the branch has moved", "git reset -q --soft HEAD~1"),
+        (
+            "git commit -q --amend -m other",
+            "kept the branch has moved",
+            "git reset -q --soft ORIG_HEAD@{1} || git reset -q --soft HEAD@{1}",
+        ),
+        ("git checkout -q --detach", "kept no branch is checked out", "git checkout -q -"),
+        ("touch .git/MERGE_HEAD", "kept an operation is unfinished", "rm .git/MERGE_HEAD"),
+        (
+            "git update-index --assume-unchanged text",
+            "kept the index hides files",
+            "git update-index --no-assume-unchanged text",
+        ),
+        (
+            "git remote set-url origin /nowhere; git update-ref -d refs/remotes/origin/feat/x",
+            "kept origin cannot be fetched from",
+            ":",
+        ),
+    ];
+    for (way, said, back) in ways {
+        s.sh(way);
+        let (before, status) = (published.head(), s.sh("git status --porcelain"));
+        if said.contains("fetched") {
+            s.sh("git gc -q --prune=now; git reflog expire --expire=now --all; git prune");
+        }
+        assert_eq!(published.adopt(), said, "{way}");
+        assert_eq!((published.head(), s.sh("git status --porcelain")), (before, status), "{way}");
+        s.sh(back);
+        assert_eq!(published.head(), head, "{way}");
+    }
+    // What a hand-over does not take is no change.
+    s.sh(&format!(
+        "git remote set-url origin {}; mkdir ignored; echo i > ignored/i; echo later > later",
+        s.mirror.dir().display()
+    ));
+    assert_eq!(published.adopt(), "moved");
+    assert_eq!(s.sh("git status --porcelain"), "?? later");
+}
+
+#[tokio::test]
+async fn what_was_published_of_a_work_and_what_others_add_there_is_no_merge() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo new > new");
+    let published = publish(&s, false).await;
+    let at = PublishedWork { branch: branch("feat/x"), commit: published.commit.clone() };
+    assert_eq!(published.adopt(), "moved");
+    let separated =
+        async |head: &CommitId| s.mirror.merged_base(&s.base, head, &[], Some(&at)).await.unwrap();
+    assert_eq!(separated(&published.commit).await, None);
+    s.sh("echo on > on");
+    assert_eq!(separated(&s.import().await.head).await, None);
+    published.others_push();
+    s.sh("git add -A; git commit -qm on; git pull -q --no-rebase --no-edit origin feat/x; echo y > y");
+    assert_eq!(separated(&s.import().await.head).await, None);
+    // Merged upstream, it is still the work's own.
+    lab.sh(s.mirror.dir(), "git update-ref refs/heads/main feat/x~1; git update-ref -d refs/heads/feat/x");
+    assert_eq!(separated(&published.commit).await, None);
+}
