@@ -157,7 +157,8 @@ async fn plan_next(cx: &Context, now: Timestamp) -> Result<bool> {
         let failures = after_end(&mut ws, &mut hosts, r, now);
         // Somebody may have looked at it for long.
         let view = crate::view::repositories::of_repository(&r.organization_id, &r.repository_id);
-        let is_used = cx.hub.is_watched(&view) || is_active(&r.sync, now);
+        let is_watched = cx.hub.is_watched(&view);
+        let is_used = is_watched || is_active(&r.sync, now);
         let often = is_used && !is_announced(&r.sync, now);
         let delay = cx.pace.delay(often, failures, cx.env.random.fraction());
         // Counted from the last success, so that each use does not put it off.
