@@ -134,7 +134,7 @@ impl Running {
             prompt: prompt.into(),
             ..CreateTaskRequest::default()
         };
-        Box::pin(ops::create_task::create_task(&self.cx, &tenant.caller, request)).await.unwrap()
+        ops::create_task::create_task(&self.cx, &tenant.caller, request).await.unwrap()
     }
 
     pub async fn get(&self, tenant: &Tenant, task_id: &str) -> GetTaskResponse {
