@@ -118,7 +118,7 @@ async fn an_upload_outlives_the_deadline_of_unary_calls() {
             parts.send(ImportWorkRequest::default()).await.unwrap();
             drop(parts);
         };
-        let (answer, ()) = bounded(async { tokio::join!(upload, rest) }).await;
+        let (answer, ()) = bounded(Box::pin(async { tokio::join!(upload, rest) })).await;
         assert_eq!(answer.unwrap().into_inner().rev, 2);
     }
 }

@@ -282,6 +282,17 @@ impl RepoService for FakeRepo {
         absent()
     }
 
+    async fn run_repository_action(
+        &self,
+        _: Request<p::RunRepositoryActionRequest>,
+    ) -> Result<Response<p::RunRepositoryActionResponse>, Status> {
+        absent()
+    }
+
+    async fn undo_job(&self, _: Request<p::UndoJobRequest>) -> Result<Response<p::UndoJobResponse>, Status> {
+        absent()
+    }
+
     async fn publish_pull_request(
         &self,
         _: Request<p::PublishPullRequestRequest>,

@@ -192,7 +192,7 @@ fn aggregate_of(
     branch: &str,
     session_id: &SessionId,
     files: &[Attachment],
-) -> (Aggregate, Message) {
+) -> (Box<Aggregate>, Message) {
     let (env, now) = (&cx.env, cx.env.clock.now());
     let (task_id, flow_id) = (TaskId::generate(env), FlowId::generate(env));
     let task = Task::new(task_id, session_id.clone(), flow_id, spec, branch, aggregate::fence(env), now);
@@ -200,7 +200,7 @@ fn aggregate_of(
     let session = Session::new(&task, session_id.clone(), flow_id, "main", &spec.choice, now);
     let message_id = MessageId::generate(env);
     let message = Message::new(&session, message_id, spec.prompt, files, spec.created_by.clone(), now);
-    let mut aggregate = Aggregate::new(task, session, message.clone());
+    let mut aggregate = Box::new(Aggregate::new(task, session, message.clone()));
     aggregate.refresh(now);
     (aggregate, message)
 }

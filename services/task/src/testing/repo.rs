@@ -244,6 +244,8 @@ impl RepoService for FakeRepo {
         import_work: Streaming<ImportWorkRequest> => ImportWorkResponse;
         get_work: GetWorkRequest => GetWorkResponse;
         publish_branch: PublishBranchRequest => PublishBranchResponse;
+        run_repository_action: RunRepositoryActionRequest => RunRepositoryActionResponse;
+        undo_job: UndoJobRequest => UndoJobResponse;
         publish_pull_request: PublishPullRequestRequest => PublishPullRequestResponse;
         get_job: GetJobRequest => GetJobResponse;
         list_jobs: ListJobsRequest => ListJobsResponse;

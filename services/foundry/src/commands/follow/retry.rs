@@ -18,7 +18,8 @@ use crate::failure::Failure;
 pub async fn retry(gateway: &Gateway, output: Output, before: &GetTaskResponse) -> Result<ExitCode, Failure> {
     let task_id = before.task.as_ref().map(|task| task.task_id.as_str()).unwrap_or_default();
     let goes_on = format!("the task continues; see `foundry task show {task_id}`");
-    super::until_interrupted(&goes_on, follow(gateway, output, before)).await
+    // A large future, awaited on a stack that others share.
+    super::until_interrupted(&goes_on, Box::pin(follow(gateway, output, before))).await
 }
 
 async fn follow(gateway: &Gateway, output: Output, before: &GetTaskResponse) -> Result<ExitCode, Failure> {
