@@ -251,8 +251,6 @@ impl RepoService for FakeRepo {
         list_jobs: ListJobsRequest => ListJobsResponse;
         cancel_job: CancelJobRequest => CancelJobResponse;
         watch_jobs: WatchJobsRequest => FrameStream;
-        run_repository_action: RunRepositoryActionRequest => RunRepositoryActionResponse;
-        undo_job: UndoJobRequest => UndoJobResponse;
         serve_fetch: ServeFetchRequest => Empty<ServeFetchResponse>;
         stream_work_patch: StreamWorkPatchRequest => Empty<StreamWorkPatchResponse>;
     }
