@@ -232,7 +232,7 @@ async fn a_review_is_sent_as_one_message_in_one_commit_and_a_repeat_sends_nothin
     r.put(r.on("a.txt", ReviewSide::Old, 2, "Keep it.")).await.unwrap();
     let subject = format!("review/{}", r.task);
     let organization_id = r.tenant.organization.to_string();
-    let draft = UpdateDraftRequest { organization_id, subject: subject.clone(), text: "Almost".into() };
+    let draft = UpdateDraftRequest { organization_id, subject: subject.clone(), text: "Almost done.".into() };
     update_draft::update_draft(&r.running.cx, &r.tenant.caller, draft).await.unwrap();
     let owner = r.owner(&r.tenant.caller);
     let before = r.running.cx.store.head(&owner.scope()).await.unwrap();
@@ -270,12 +270,13 @@ async fn a_review_is_sent_as_one_message_in_one_commit_and_a_repeat_sends_nothin
 async fn comments_are_placed_in_newer_changes_and_say_when_their_lines_are_gone() {
     let r = Reviewed::new().await;
     r.world.repo.set_patch("b.txt", "b1", PATCH, 1);
+    r.world.repo.set_patch("a.txt", "a1", "@@ -1,2 +1,3 @@\n one\n-two\n+2\n+three of them\n", 1);
     for (path, line) in [("a.txt", 2), ("a.txt", 3), ("b.txt", 3)] {
         r.put(r.on(path, ReviewSide::New, line, "x")).await.unwrap();
     }
     r.put(r.on("a.txt", ReviewSide::File, 0, "all")).await.unwrap();
     // Only `a.txt` is another one in version 2.
-    r.world.repo.set_patch("a.txt", "a2", "@@ -1,2 +1,4 @@\n one\n-two\n+new\n+TWO\n+three\n", 2);
+    r.world.repo.set_patch("a.txt", "a2", "@@ -1,2 +1,4 @@\n one\n-two\n+new\n+TWO\n+three of them\n", 2);
     r.import(2).await;
     let places: Vec<_> = r.listed(&r.tenant.caller).await.iter().map(|p| (p.place(), p.start_line)).collect();
     let (same, moved, outdated) = (ReviewPlace::Same, ReviewPlace::Moved, ReviewPlace::Outdated);
@@ -291,7 +292,10 @@ async fn comments_are_placed_in_newer_changes_and_say_when_their_lines_are_gone(
         text.contains("2. `a.txt`, line 2 as of version 1, not among the changes any more\n> 2\n"),
         "{text}"
     );
-    assert!(text.contains("3. `a.txt`, line 4 (line 3 when the comment was made)\n> three\n"), "{text}");
+    assert!(
+        text.contains("3. `a.txt`, line 4 (line 3 when the comment was made)\n> three of them\n"),
+        "{text}"
+    );
     r.running.stop().await;
 }
 
