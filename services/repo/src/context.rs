@@ -16,6 +16,7 @@ use foundry_watch_hub::Hub;
 use tokio::sync::Semaphore;
 
 use crate::broker::Broker;
+use crate::comparison::Comparisons;
 use crate::domain::credential::Credential;
 use crate::domain::job::Job;
 use crate::domain::repository::Repository;
@@ -63,8 +64,8 @@ pub struct Context {
     pub pace: Pace,
     /// Permits for requests that read a mirror; each runs git once or twice, briefly.
     pub reads: Semaphore,
-    /// Permits for comparisons of two versions of a work.
-    pub comparisons: Semaphore,
+    /// The comparisons of two versions of a work.
+    pub comparisons: Comparisons,
     /// Serves long answers from mirrors.
     pub serving: Serving,
     /// Checks whether a watcher may keep watching.

@@ -182,7 +182,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         allow_findings: config.allow_findings.clone(),
         pace: Pace { active: config.poll_active, idle: config.poll_idle, at_once: config.polls_at_once },
         reads: tokio::sync::Semaphore::new(context::CONCURRENT_READS),
-        comparisons: tokio::sync::Semaphore::new(comparison::CONCURRENT),
+        comparisons: comparison::Comparisons::default(),
         serving: Serving::new(scratch, deps.tasks.clone()),
         authenticator: deps.authenticator.clone(),
     });

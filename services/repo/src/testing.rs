@@ -109,7 +109,7 @@ async fn context(
             at_once: 4,
         },
         reads: tokio::sync::Semaphore::new(crate::context::CONCURRENT_READS),
-        comparisons: tokio::sync::Semaphore::new(crate::comparison::CONCURRENT),
+        comparisons: crate::comparison::Comparisons::default(),
         serving: Serving::new(dir.join("data/serving"), serving_tasks.clone()),
         authenticator: Arc::new(authenticator),
     })

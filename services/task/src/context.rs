@@ -146,7 +146,8 @@ impl Context {
             return Ok((!upstream::was_removed(&copy)).then_some((copy.entity, names)));
         }
         let request = GetRepositoryRequest { repository_id: id.to_string() };
-        match self.read_repo(self.repo.clone().get_repository(request)).await {
+        // Boxed, as the future of a call is large and this one is seldom needed.
+        match Box::pin(self.read_repo(self.repo.clone().get_repository(request))).await {
             Ok(answer) => Ok(answer.repository.map(|repository| (repository, None))),
             Err(e) if e.code == tonic::Code::NotFound => Ok(None),
             Err(e) => Err(e.of_repo()),

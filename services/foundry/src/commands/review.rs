@@ -160,13 +160,14 @@ fn place_of(placed: &PlacedReviewComment) -> String {
         return comment.path;
     }
     let (start, end) = match placed.place() {
-        ReviewPlace::Outdated => (comment.start_line, comment.end_line),
+        ReviewPlace::Outdated | ReviewPlace::Unknown => (comment.start_line, comment.end_line),
         _ => (placed.start_line, placed.end_line),
     };
     let lines = if start == end { start.to_string() } else { format!("{start}-{end}") };
     let old = if comment.side() == ReviewSide::Old { " (old side)" } else { "" };
     let outdated = match placed.place() {
         ReviewPlace::Outdated => format!(" (outdated: made on version {})", comment.version),
+        ReviewPlace::Unknown => format!(" (as of version {})", comment.version),
         _ => String::new(),
     };
     format!("{}:{lines}{old}{outdated}", comment.path)

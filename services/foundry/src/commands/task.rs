@@ -230,9 +230,22 @@ pub async fn changed_files(
         files.extend(page.files);
         page_token = page.next_page_token;
         if page_token.is_empty() {
+            compared_notes(since_version, page.since_version, page.with_merged)
+                .iter()
+                .for_each(|text| eprintln!("{text}"));
             return Ok((page.changes.unwrap_or_default(), files));
         }
     }
+}
+
+/// What is to be said of a comparison that is not quite the one that was asked for.
+fn compared_notes(asked: i64, since: i64, with_merged: bool) -> Vec<String> {
+    let older = since < asked;
+    let older = older.then(|| format!("version {asked} is not kept any more: compared with version {since}"));
+    let merged = with_merged.then(|| {
+        "what was merged from other branches since is listed too: it was merged with conflicts".to_owned()
+    });
+    older.into_iter().chain(merged).collect()
 }
 
 async fn diff(

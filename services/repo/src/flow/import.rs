@@ -410,6 +410,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_changed_since_a_version_says_when_what_was_merged_with_conflicts_is_listed_too() {
+        use foundry_proto::repo::v1::ListWorkChangesRequest;
+
+        use crate::ops::list_work_changes::list_work_changes;
+
+        let f = Fixture::new().await;
+        git(&f.origin, &["checkout", "-q", "-b", "develop"]);
+        std::fs::write(f.origin.join("theirs.txt"), "theirs\n").unwrap();
+        git(&f.origin, &["add", "-A"]);
+        git(&f.origin, &["commit", "-q", "-m", "theirs"]);
+        git(&f.origin, &["checkout", "-q", "-"]);
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let list = async |earlier: &[(&str, &str)]| {
+            let service = Caller::service("provisioner");
+            import_work(&f.cx, &service, stream(f.work(&repository, &task, earlier))).await.unwrap();
+            f.engine.run_until_idle().await.unwrap();
+            let since_version = works::find(&f.cx.store, &task).await.unwrap().unwrap().version;
+            let parts = f.work_merging(&repository, &task, Some("develop"), &[("mine.txt", "mine\n")]);
+            import_work(&f.cx, &service, stream(parts)).await.unwrap();
+            f.engine.run_until_idle().await.unwrap();
+            let request =
+                ListWorkChangesRequest { task_id: task.to_string(), since_version, ..Default::default() };
+            let listed = list_work_changes(&f.cx, &f.member, request).await.unwrap();
+            (listed.with_merged, listed.changes.iter().any(|c| c.path == "theirs.txt"))
+        };
+        assert_eq!(list(&[("mine.txt", "m\n")]).await, (false, false));
+        assert_eq!(list(&[("theirs.txt", "other\n")]).await, (true, true));
+    }
+
+    #[tokio::test]
     async fn nothing_is_left_of_an_attempt_that_was_cut_off_after_it_had_stored_other_files() {
         use foundry_proto::repo::v1::ListWorkChangesRequest;
 

@@ -21,18 +21,22 @@ pub async fn list_work_changes(
 ) -> Result<ListWorkChangesResponse> {
     let (work, moment) = cx.work_and_moment(caller, &request.task_id, Role::Viewer).await?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
+    let (mut since_version, mut with_merged) = (0, false);
     let (found, next) = if request.since_version == 0 {
         changes::list(&moment, Against::of(&work, request.whole), &work.task_id, work.version, &page).await?
     } else {
         // Git may take seconds.
         drop(moment);
-        let compared = Comparison::since(cx, &work, request.since_version, request.whole);
-        compared.await?.files(&work, &page).await?
+        let compared = Comparison::since(cx, &work, request.since_version, request.whole).await?;
+        (since_version, with_merged) = (compared.since, compared.with_merged);
+        compared.files(&work, &page).await?
     };
     Ok(ListWorkChangesResponse {
         work: Some(work.to_proto()),
         changes: found,
         next_page_token: PageToken::encode_next(next),
+        since_version,
+        with_merged,
     })
 }
 
@@ -122,10 +126,17 @@ mod tests {
         let nothing = f.handed_over(&repository, &task, &base, &base, Vec::new());
         import_work(&f.cx, &Caller::service("provisioner"), stream(nothing)).await.unwrap();
         let undone = list(2, 50, String::new()).await.unwrap();
+        assert_eq!((undone.since_version, undone.with_merged), (2, false));
         assert_eq!(paths(&undone), ["a.txt", "b.txt", "c.txt"]);
         assert!(undone.changes.iter().all(|c| c.content == "deleted"));
         assert_eq!(list(1, 1, page.next_page_token).await.unwrap_err().reason(), "WORK_CHANGED");
         assert_eq!(list(4, 1, String::new()).await.unwrap_err().code(), Code::InvalidArgument);
+        let mut ws = foundry_store::WriteSet::new();
+        let second = [task.as_str().into(), 2.into()];
+        ws.remove(&crate::store::work_versions::WORK_VERSIONS, &second);
+        f.cx.store.commit(ws).await.unwrap();
+        let before = list(2, 50, String::new()).await.unwrap();
+        assert_eq!((before.since_version, paths(&before).len()), (1, 2), "the newest one before it");
         let mut ws = foundry_store::WriteSet::new();
         crate::store::work_versions::forget_all(&mut ws, task.as_str());
         f.cx.store.commit(ws).await.unwrap();

@@ -47,15 +47,16 @@ pub(super) async fn run(cx: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-/// Removes review comments on ended tasks: nothing can be sent to them any more.
+/// Removes review comments on ended tasks, and the summaries of reviews: nothing can be sent to them any more.
 ///
 /// # Errors
-/// When they cannot be read or removed.
+/// When the tasks cannot be read.
 pub(crate) async fn forget_comments(cx: &Context) -> Result<()> {
     for task in reviews::ended_with_comments(&cx.store, AT_A_TIME).await? {
-        let mut ws = WriteSet::new();
-        reviews::remove_all(&cx.store, &mut ws, &task, false).await?;
-        cx.store.commit(ws).await?;
+        // One task that cannot be written must not block the others.
+        if let Err(e) = reviews::remove_all(&cx.store, &task, false).await {
+            tracing::warn!(%task, error = ?e, "review comments of an ended task could not be removed; retrying");
+        }
     }
     Ok(())
 }
@@ -142,8 +143,8 @@ async fn delete_transcript(cx: &Context, task: &TaskId) -> Result<()> {
     for session in &aggregate.sessions {
         transcript::delete_before(&cx.store, &session.session_id, session.view.last_offset).await?;
     }
+    reviews::remove_all(&cx.store, task, true).await?;
     let mut ws = WriteSet::new();
-    reviews::remove_all(&cx.store, &mut ws, task, true).await?;
     tasks::transcripts_deleted(&mut ws, task);
     match cx.store.commit(ws).await {
         // Another replica has noted it.

@@ -153,7 +153,10 @@ async fn remove(
             aggregate.lose_repository(&known.entity.name, cx.env.clock.now());
             Ok(())
         };
-        reviews::remove_all(&cx.store, ws, &task, true).await?;
+        if let Err(e) = reviews::remove_all(&cx.store, &task, true).await {
+            tracing::error!(%task, error = ?e, "the reviews of a task whose repository was removed could not be removed");
+            failed = Some(e).filter(|_| !last);
+        }
         // One task that cannot be written must not block the others.
         if let Err(e) = change_damaged_too(cx, &task, lose, |_| {}).await {
             tracing::error!(%task, error = ?e, "a task whose repository was removed could not be updated");

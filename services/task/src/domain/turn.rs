@@ -1,5 +1,7 @@
 //! The newest turn of a task, and the version of the changes from which it started.
 
+use std::cmp::Ordering;
+
 use foundry_core::Timestamp;
 use foundry_proto::repo::v1::{Work, WorkState};
 use foundry_proto::task::v1::Turn;
@@ -16,10 +18,11 @@ pub fn newest<'a>(
     now: Timestamp,
 ) -> Option<Turn> {
     let mut turn = before;
-    // Ids are ordered by the time at which the messages were sent.
-    let begun = running.filter(|(id, _)| !id.is_empty()).max_by(|a, b| a.0.cmp(b.0));
+    let begun = running.filter(|(id, _)| !id.is_empty()).max_by(|a, b| later(*a, *b));
     if let Some((id, since)) = begun
-        && turn.as_ref().is_none_or(|turn| turn.message_id.as_str() < id)
+        && turn.as_ref().is_none_or(|turn| {
+            turn.message_id != id && later((id, since), (&turn.message_id, turn.start_time)).is_gt()
+        })
     {
         turn = Some(Turn {
             message_id: id.to_owned(),
@@ -35,6 +38,16 @@ pub fn newest<'a>(
         newest.version = work.version;
     }
     turn
+}
+
+/// The order of turns is that of their beginnings: a message may have waited in its queue for long. Where a beginning is not
+/// known it is that of the ids, which are ordered by the time at which the messages were sent.
+fn later(a: Running<'_>, b: Running<'_>) -> Ordering {
+    let begun = match (a.1, b.1) {
+        (Some(a), Some(b)) => Timestamp::from_proto(&a).cmp(&Timestamp::from_proto(&b)),
+        _ => Ordering::Equal,
+    };
+    begun.then_with(|| a.0.cmp(b.0))
 }
 
 #[cfg(test)]
@@ -67,5 +80,16 @@ mod tests {
             newest(Some(own), [("msg_2", at(20)), ("msg_1", at(10))].into_iter(), Some(&work(3, 12)), now)
                 .unwrap();
         assert_eq!((next.message_id.as_str(), next.version), ("msg_2", 3));
+        // The first one waited in the queue of its session while the third one ran.
+        let queued = newest(
+            Some(Turn { message_id: "msg_3".into(), start_time: at(30), version: 3 }),
+            [("msg_1", at(40)), ("msg_3", at(30))].into_iter(),
+            Some(&work(4, 35)),
+            now,
+        );
+        let queued = queued.unwrap();
+        assert_eq!((queued.message_id.as_str(), queued.version), ("msg_1", 4));
+        let unknown = [("msg_0", None), ("msg_1", at(40))].into_iter();
+        assert_eq!(newest(Some(queued.clone()), unknown, Some(&work(4, 35)), now), Some(queued));
     }
 }

@@ -48,5 +48,7 @@ pub async fn list_file_changes(
         changes: Some(changes),
         files: answer.changes.into_iter().map(|change| file_change(change, version)).collect(),
         next_page_token: answer.next_page_token,
+        since_version: answer.since_version,
+        with_merged: answer.with_merged,
     })
 }

@@ -13,10 +13,10 @@ use crate::store::user_state::Owner;
 /// Most viewed files in a response.
 const MAX_VIEWED: u32 = 2_000;
 
-/// A stored read, with one of the repo service for each file that has changed since it was commented on.
+/// A stored read, with reads of the repo service for files that may have changed since they were commented on.
 ///
 /// # Errors
-/// `NOT_FOUND`; `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer.
+/// `NOT_FOUND`.
 pub async fn list_review_comments(
     cx: &Context,
     caller: &Caller,
@@ -28,7 +28,7 @@ pub async fn list_review_comments(
     let comments = reviews::comments(&cx.store, &owner, &task.task_id).await?;
     let version = found.changes_version();
     let comments = comments.into_iter().map(|comment| comment.entity).collect();
-    let comments = placed(cx, &task.task_id, version, comments).await?;
+    let comments = placed(cx, &task.task_id, version, comments).await;
     let viewed_files = reviews::all_viewed(&cx.store, &owner, &task.task_id, MAX_VIEWED).await?;
     Ok(ListReviewCommentsResponse { comments, version, viewed_files })
 }

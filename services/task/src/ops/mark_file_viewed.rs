@@ -18,7 +18,7 @@ const MAX_CONTENT: usize = 200;
 /// The newest mark wins; the same one writes nothing.
 ///
 /// # Errors
-/// `NOT_FOUND` for the task, `INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED` for a 10,001st file.
+/// `NOT_FOUND` for the task, `FAILED_PRECONDITION` `REPOSITORY_REMOVED`, `INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED` for a 10,001st file.
 pub async fn mark_file_viewed(
     cx: &Context,
     caller: &Caller,
@@ -28,6 +28,9 @@ pub async fn mark_file_viewed(
     let task = &found.task.task_id;
     let owner = Owner::of(found.task.organization_id.clone(), caller)?;
     validate::review_path("path", &request.path)?;
+    if request.viewed {
+        found.require_repository()?;
+    }
     if request.viewed && (request.content.is_empty() || request.content.len() > MAX_CONTENT) {
         return Err(Error::invalid_field("content", "must be the content of a changed file, as listed"));
     }

@@ -1,71 +1,121 @@
 //! Where the comments of a review are in the newest changes, for the ops that show or send them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use foundry_core::{Result, TaskId};
 use foundry_proto::repo::v1::{GetWorkPatchRequest, GetWorkPatchResponse};
 use foundry_proto::task::v1::{PlacedReviewComment, ReviewComment, ReviewPlace, ReviewSide};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 
 use crate::context::{Context, UpstreamError};
 use crate::domain::review::Lines;
+use crate::view::files::file_change;
 
-/// Patches that are read at the same time.
+/// Files of which patches are read at the same time.
 const AT_ONCE: usize = 4;
+/// How long comments are looked for in all; the place of the others is not known then.
+const AT_MOST: Duration = Duration::from_secs(4);
 
-/// The file and the version before, which determine a patch.
-type Compared = (String, i64);
+/// The place of a comment, and its position among all.
+type Found = (usize, (ReviewPlace, i32, i32));
 
-/// Places comments in a version of the changes; only the patches of files that may have changed since are read.
-///
-/// # Errors
-/// `UNAVAILABLE` `REPO_UNAVAILABLE` when one has to be read and the repo service does not answer.
+/// A file in one comparison: path, version compared with, whether with what was merged, and whether its old side matters.
+type Compared = (String, i64, bool, bool);
+
+/// Places comments in a version of the changes; only the patches of files that may have changed since are read. Where a read
+/// fails or takes too long, the place is not known.
 pub async fn placed(
     cx: &Context,
     task: &TaskId,
     version: i64,
     comments: Vec<ReviewComment>,
-) -> Result<Vec<PlacedReviewComment>> {
-    let stays = |c: &ReviewComment| c.side() == ReviewSide::File || c.version == version;
-    let mut wanted: Vec<Compared> =
-        comments.iter().filter(|c| !stays(c)).map(|c| (c.path.clone(), c.since_version)).collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let read = |(path, since): Compared| async move {
-        let lines = lines(cx, task, &path, since).await?;
-        Ok::<_, foundry_core::Error>(((path, since), lines))
+) -> Vec<PlacedReviewComment> {
+    let mut wanted: BTreeMap<Compared, Vec<(usize, ReviewComment)>> = BTreeMap::new();
+    let mut places = Vec::new();
+    for (at, c) in comments.iter().enumerate() {
+        let stays = c.side() == ReviewSide::File || c.version == version;
+        let place = if stays { ReviewPlace::Same } else { ReviewPlace::Unknown };
+        places.push(if stays { (place, c.start_line, c.end_line) } else { (place, 0, 0) });
+        if !stays {
+            let old = c.side() == ReviewSide::Old;
+            wanted.entry((c.path.clone(), c.since_version, c.whole, old)).or_default().push((at, c.clone()));
+        }
+    }
+    let find = |(compared, on)| find(cx, task, compared, on);
+    let mut files = futures::stream::iter(wanted).map(find).buffer_unordered(AT_ONCE);
+    let all = async {
+        while let Some(found) = files.next().await {
+            for (at, place) in found {
+                places[at] = place;
+            }
+        }
     };
-    let patches: BTreeMap<Compared, Lines> =
-        futures::stream::iter(wanted).map(read).buffer_unordered(AT_ONCE).try_collect().await?;
-    let place = |comment: ReviewComment| {
-        let found = match patches.get(&(comment.path.clone(), comment.since_version)) {
-            Some(lines) if !stays(&comment) => lines.place(&comment),
-            _ => (ReviewPlace::Same, comment.start_line, comment.end_line),
-        };
-        let (place, start_line, end_line) = found;
-        PlacedReviewComment { comment: Some(comment), place: place.into(), start_line, end_line }
+    tokio::select! {
+        biased;
+        () = all => {}
+        () = cx.env.clock.sleep(AT_MOST) => {}
+    }
+    drop(files);
+    let place = |(comment, (place, start_line, end_line)): (_, (ReviewPlace, _, _))| PlacedReviewComment {
+        comment: Some(comment),
+        place: place.into(),
+        start_line,
+        end_line,
     };
-    Ok(comments.into_iter().map(place).collect())
+    comments.into_iter().zip(places).map(place).collect()
 }
 
-/// The lines of a file's patch; none of a file that is not among the changes any more.
-async fn lines(cx: &Context, task: &TaskId, path: &str, since_version: i64) -> Result<Lines> {
-    // What was merged from other branches is listed only in the second comparison.
-    for whole in [false, true] {
+/// Looks for the comments on a file. Lines after the change have the same numbers in all comparisons, and may be shown in
+/// some of them only; those before it are of the comparison in which they were shown.
+async fn find(
+    cx: &Context,
+    task: &TaskId,
+    (path, since, whole, old): Compared,
+    mut comments: Vec<(usize, ReviewComment)>,
+) -> Vec<Found> {
+    let mut comparisons = vec![(since, whole)];
+    if !old {
+        comparisons = vec![(0, whole), (0, !whole)];
+        comparisons.extend((since > 0).then_some((since, whole)));
+    }
+    let (mut found, mut unknown) = (Vec::new(), false);
+    for (since_version, whole) in comparisons {
         let request = GetWorkPatchRequest {
             task_id: task.to_string(),
-            path: path.to_owned(),
+            path: path.clone(),
             since_version,
             whole,
             ..GetWorkPatchRequest::default()
         };
-        match patch(cx, request).await {
-            Ok(answer) => return Ok(Lines::of_patch(&answer.patch)),
-            Err(e) if e.is_transient() => return Err(e.of_repo()),
-            Err(_) => {}
+        let answer = match patch(cx, request).await {
+            Ok(answer) => answer,
+            // The file is not among the changes.
+            Err(e) if e.code == tonic::Code::NotFound => continue,
+            Err(_) => {
+                unknown = true;
+                continue;
+            }
+        };
+        let lines = Lines::of_patch(&answer.patch);
+        let content = answer.change.map(|c| file_change(c, answer.version).content).unwrap_or_default();
+        comments.retain(|(at, comment)| {
+            let place = if !old && !content.is_empty() && content == comment.content {
+                (ReviewPlace::Same, comment.start_line, comment.end_line)
+            } else {
+                lines.place(comment)
+            };
+            let is_there = place.0 != ReviewPlace::Outdated;
+            found.extend(is_there.then_some((*at, place)));
+            !is_there
+        });
+        if comments.is_empty() {
+            break;
         }
     }
-    Ok(Lines::default())
+    let rest = if unknown { ReviewPlace::Unknown } else { ReviewPlace::Outdated };
+    found.extend(comments.into_iter().map(|(at, _)| (at, (rest, 0, 0))));
+    found
 }
 
 /// Reads the patch of a file.

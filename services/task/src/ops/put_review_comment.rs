@@ -9,7 +9,7 @@ use foundry_store::{CommitError, Guard, WriteSet};
 
 use super::placing;
 use crate::context::Context;
-use crate::domain::review::{Lines, MAX_COMMENTS};
+use crate::domain::review::{Lines, MAX_COMMENTS, MAX_LINES};
 use crate::domain::validate;
 use crate::store::reviews::{self, REVIEW_COMMENTS};
 use crate::store::user_state::Owner;
@@ -22,7 +22,7 @@ const MAX_DECISIONS: u32 = 10;
 /// the same text writes nothing.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT`; `NOT_FOUND` for the task and `PATH_NOT_FOUND` for the file; `FAILED_PRECONDITION` `REVIEW_FILE_CHANGED`,
+/// `INVALID_ARGUMENT`; `NOT_FOUND` for the task and an `existing` comment that is gone, and `PATH_NOT_FOUND` for the file; `FAILED_PRECONDITION` `REVIEW_FILE_CHANGED`,
 /// `REVIEW_LINES_NOT_SHOWN` or `REVIEW_WITHOUT_LINES`, and for an ended task; `RESOURCE_EXHAUSTED` for a 201st comment;
 /// `UNAVAILABLE` `REPO_UNAVAILABLE`.
 pub async fn put_review_comment(
@@ -54,6 +54,10 @@ pub async fn put_review_comment(
             let (text, update_time) = (request.text.clone(), Some(now.to_proto()));
             ReviewComment { text, update_time, ..before.entity }
         } else {
+            if request.existing {
+                return Err(Error::not_found("review comment", &request.comment_id)
+                    .next_action("it was sent or removed; make a new comment on the lines as they are now"));
+            }
             if made.is_none() {
                 made = Some(place(cx, &request).await?);
             }
@@ -105,6 +109,7 @@ async fn place(cx: &Context, request: &PutReviewCommentRequest) -> Result<Review
         start_line,
         end_line,
         since_version: request.since_version,
+        whole: request.whole,
         text: request.text.clone(),
         ..ReviewComment::default()
     };
@@ -134,7 +139,7 @@ async fn place(cx: &Context, request: &PutReviewCommentRequest) -> Result<Review
         if lines.is_empty() {
             return Err(without_lines(&request.path));
         }
-        comment.quote = lines.quote(side, start_line, end_line).ok_or_else(|| {
+        lines.quote(&mut comment).ok_or_else(|| {
             let text = format!("not all of these lines are in the patch of {:?}", request.path);
             Error::precondition("REVIEW_LINES_NOT_SHOWN", &request.task_id, text)
                 .next_action("comment on lines of the patch, or on the file")
@@ -162,6 +167,10 @@ fn lines_of(request: &PutReviewCommentRequest) -> Result<(ReviewSide, i32, i32)>
                     "start_line",
                     "must be at least 1, and not after the last line",
                 ));
+            }
+            if end - start >= MAX_LINES {
+                let says = format!("must be at most {} lines after the first", MAX_LINES - 1);
+                return Err(Error::invalid_field("end_line", says));
             }
             Ok((side, start, end))
         }

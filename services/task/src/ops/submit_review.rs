@@ -21,12 +21,13 @@ const METHOD: &str = "SubmitReview";
 /// How often the comments are read when others of the user's tabs keep changing them.
 const MAX_READS: u32 = 3;
 
-/// One commit: the message is queued, and the comments and the draft of the text are removed. A comment that is written
-/// while it is sent stays for the next review; one that is changed is sent as changed.
+/// One commit: the message is queued, and the comments and the draft of the same text are removed. A comment that is written
+/// while it is sent stays for the next review; one that is changed is sent as changed. Where the repo service cannot be asked
+/// for a place, the message names the version that the comment was made on.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` `REVIEW_EMPTY`, `REVIEW_TOO_LARGE`, and as for a message; `NOT_FOUND`, also for a session of another
-/// task; `UNAVAILABLE` `REPO_UNAVAILABLE` when a commented file has changed and the repo service does not answer.
+/// task.
 pub async fn submit_review(
     cx: &Context,
     caller: &Caller,
@@ -36,7 +37,7 @@ pub async fn submit_review(
     loop {
         reads += 1;
         match attempt(cx, caller, &request).await {
-            // A comment was changed or removed since it was read.
+            // A comment or the draft was changed or removed since it was read.
             Err(e) if e.code() == Code::Aborted && reads < MAX_READS => {}
             done => return done,
         }
@@ -60,10 +61,12 @@ async fn attempt(
     }
     let comments = reviews::comments(&cx.store, &owner, &found.task.task_id).await?;
     let draft = format!("review/{}", found.task.task_id);
-    let drafted = user_state::draft(&cx.store, &owner, &draft).await?.is_some();
+    // A text that was written elsewhere, and is not the one that is sent, stays.
+    let drafted = user_state::draft(&cx.store, &owner, &draft).await?;
+    let drafted = drafted.filter(|drafted| drafted.entity.text == request.text);
     let version = found.changes_version();
     let entities = comments.iter().map(|comment| comment.entity.clone()).collect();
-    let placed = placed(cx, &found.task.task_id, version, entities).await?;
+    let placed = placed(cx, &found.task.task_id, version, entities).await;
     let text = text_of(request, version, &placed)?;
     let message_id = MessageId::generate(&cx.env);
     let session_id = request.session_id.parse()?;
@@ -82,8 +85,8 @@ async fn attempt(
         for comment in &comments {
             reviews::remove_comment(&mut decision.ws, rev, &owner, comment);
         }
-        if drafted {
-            user_state::remove_draft(&mut decision.ws, &owner, &draft);
+        if let Some(drafted) = &drafted {
+            user_state::remove_sent_draft(&mut decision.ws, rev, &owner, drafted);
         }
         Ok(())
     };

@@ -1,13 +1,13 @@
 //! Tables `review_comments` and `viewed_files`: the review of the changes of a task by one user.
 //!
-//! Comments are removed when they are sent and when their task ends, as nothing can be sent to it any more; viewed files stay
-//! with the transcript of their task. Both go with its repository.
+//! Comments are removed when they are sent and when their task ends, as nothing can be sent to it any more, and with them the
+//! draft of a summary; viewed files stay with the transcript of their task. All go with its repository.
 
 use foundry_core::{Result, ReviewCommentId, TaskId, Timestamp, UserId};
 use foundry_proto::task::v1::{ReviewComment, ReviewSide, ViewedFile};
 use foundry_store::{Reader, RevRef, Row, Store, Table, Value, WriteSet};
 
-use super::user_state::{At, Owner};
+use super::user_state::{self, At, Owner};
 
 /// Comments that are not sent, by id.
 pub const REVIEW_COMMENTS: Table = Table::new(
@@ -24,8 +24,11 @@ pub const REVIEW_COMMENTS: Table = Table::new(
         "end_line",
         "version",
         "since_version",
+        "whole",
         "content",
         "quote",
+        "lines_before",
+        "lines_after",
         "text",
         "create_time",
         "update_time",
@@ -42,7 +45,8 @@ pub const VIEWED_FILES: Table = Table::new(
 macro_rules! comments {
     ($rest:literal) => {
         concat!(
-            "SELECT comment_id, task_id, rev, path, side, start_line, end_line, version, since_version, content, quote, text, ",
+            "SELECT comment_id, task_id, rev, path, side, start_line, end_line, version, since_version, whole, content, quote, ",
+            "lines_before, lines_after, text, ",
             "create_time, update_time FROM review_comments WHERE organization_id = $1 AND user_id = $2 AND ",
             $rest
         )
@@ -93,8 +97,11 @@ pub fn read_comment(row: &Row) -> Result<At<ReviewComment>> {
         end_line: line("end_line")?,
         version: row.int("version")?,
         since_version: row.int("since_version")?,
+        whole: row.bool("whole")?,
         content: row.text("content")?.to_owned(),
         quote: row.text("quote")?.to_owned(),
+        before: row.text("lines_before")?.to_owned(),
+        after: row.text("lines_after")?.to_owned(),
         text: row.text("text")?.to_owned(),
         create_time: Some(row.time("create_time")?.to_proto()),
         update_time: Some(row.time("update_time")?.to_proto()),
@@ -174,8 +181,11 @@ pub fn add_comment(ws: &mut WriteSet, rev: RevRef, owner: &Owner, c: &ReviewComm
         i64::from(c.end_line).into(),
         c.version.into(),
         c.since_version.into(),
+        c.whole.into(),
         c.content.as_str().into(),
         c.quote.as_str().into(),
+        c.before.as_str().into(),
+        c.after.as_str().into(),
         c.text.as_str().into(),
         now.into(),
         now.into(),
@@ -225,37 +235,66 @@ pub fn remove_viewed(ws: &mut WriteSet, rev: RevRef, owner: &Owner, task: &str, 
     ws.tombstone(rev, &viewed_kind(task), path);
 }
 
-/// The tasks that have ended and still have comments.
+/// The tasks that have ended and still have comments, or the draft of a summary.
 pub async fn ended_with_comments(store: &Store, limit: u32) -> Result<Vec<TaskId>> {
-    const SQL: &str = "SELECT DISTINCT c.task_id FROM review_comments c JOIN tasks t ON t.task_id = c.task_id \
-         WHERE t.lifecycle IN ('archived', 'killed') LIMIT $1";
+    const SQL: &str = "SELECT t.task_id FROM tasks t WHERE t.lifecycle IN ('archived', 'killed') AND \
+         (t.task_id IN (SELECT task_id FROM review_comments) OR \
+         'review/' || t.task_id IN (SELECT subject FROM drafts WHERE subject LIKE 'review/%')) LIMIT $1";
     store.query(SQL, &[limit.into()]).await?.iter().map(|r| r.text("task_id")?.parse()).collect()
 }
 
-/// Removes the comments of all users on a task, and what they have viewed of it if that goes `too`.
+/// Rows that one commit removes.
+const REMOVED_AT_ONCE: u32 = 500;
+
+/// Removes the comments of all users on a task and the drafts of their summaries, and what they have viewed of it if that goes
+/// `too`: step by step, so that a crash leaves the rest to the next time.
 ///
 /// # Errors
-/// When the rows cannot be read.
-pub async fn remove_all(store: &Store, ws: &mut WriteSet, task: &TaskId, viewed_too: bool) -> Result<()> {
-    const COMMENTS: &str =
-        "SELECT organization_id, user_id, comment_id AS gone FROM review_comments WHERE task_id = $1";
-    const VIEWED: &str = "SELECT organization_id, user_id, path AS gone FROM viewed_files WHERE task_id = $1";
-    let owner = |row: &Row| {
-        let user: UserId = row.text("user_id")?.parse()?;
-        Ok::<_, foundry_core::Error>(Owner { organization: row.text("organization_id")?.parse()?, user })
-    };
-    for row in &store.query(COMMENTS, &[task.into()]).await? {
-        let (owner, id) = (owner(row)?, row.text("gone")?);
+/// When the rows cannot be read or removed.
+pub async fn remove_all(store: &Store, task: &TaskId, viewed_too: bool) -> Result<()> {
+    const COMMENTS: &str = "SELECT organization_id, user_id, comment_id AS gone FROM review_comments WHERE task_id = $1 LIMIT $2";
+    const DRAFTS: &str =
+        "SELECT organization_id, user_id, subject AS gone FROM drafts WHERE subject = $1 LIMIT $2";
+    const VIEWED: &str =
+        "SELECT organization_id, user_id, path AS gone FROM viewed_files WHERE task_id = $1 LIMIT $2";
+    let subject = format!("review/{task}");
+    let comment = |ws: &mut WriteSet, owner: &Owner, id: &str| {
         let rev = ws.scope(owner.scope());
-        ws.remove(&REVIEW_COMMENTS, &owned(&owner, id));
+        ws.remove(&REVIEW_COMMENTS, &owned(owner, id));
         ws.tombstone(rev, &comment_kind(task.as_str()), id);
-    }
+    };
+    let draft = |ws: &mut WriteSet, owner: &Owner, subject: &str| {
+        user_state::remove_draft(ws, owner, subject);
+    };
+    let viewed = |ws: &mut WriteSet, owner: &Owner, path: &str| {
+        let rev = ws.scope(owner.scope());
+        remove_viewed(ws, rev, owner, task.as_str(), path);
+    };
+    remove_rows(store, COMMENTS, task.as_str(), comment).await?;
+    remove_rows(store, DRAFTS, &subject, draft).await?;
     if viewed_too {
-        for row in &store.query(VIEWED, &[task.into()]).await? {
-            let owner = owner(row)?;
-            let rev = ws.scope(owner.scope());
-            remove_viewed(ws, rev, &owner, task.as_str(), row.text("gone")?);
-        }
+        remove_rows(store, VIEWED, task.as_str(), viewed).await?;
     }
     Ok(())
+}
+
+async fn remove_rows(
+    store: &Store,
+    sql: &'static str,
+    of: &str,
+    remove: impl Fn(&mut WriteSet, &Owner, &str) + Send,
+) -> Result<()> {
+    loop {
+        let rows = store.query(sql, &[of.into(), REMOVED_AT_ONCE.into()]).await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut ws = WriteSet::new();
+        for row in &rows {
+            let user: UserId = row.text("user_id")?.parse()?;
+            let owner = Owner { organization: row.text("organization_id")?.parse()?, user };
+            remove(&mut ws, &owner, row.text("gone")?);
+        }
+        store.commit(ws).await?;
+    }
 }

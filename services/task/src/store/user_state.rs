@@ -117,6 +117,13 @@ pub fn remove_draft(ws: &mut WriteSet, owner: &Owner, subject: &str) -> RevRef {
     rev
 }
 
+/// Removes a draft whose text is sent, and leaves a tombstone; fails if it is no longer the one that was read.
+pub fn remove_sent_draft(ws: &mut WriteSet, rev: RevRef, owner: &Owner, draft: &At<pb::Draft>) {
+    let subject = draft.entity.subject.as_str();
+    ws.delete(&DRAFTS, &owner.key(subject), &[("rev", draft.rev.into())]);
+    ws.tombstone(rev, DRAFT, subject);
+}
+
 /// Stores a read mark; fails if it is no longer the one that was read.
 pub fn put_mark(
     ws: &mut WriteSet,

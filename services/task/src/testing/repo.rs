@@ -27,6 +27,8 @@ pub struct FakeRepo {
     pub branches: Arc<Mutex<Vec<String>>>,
     /// Answers with the patches of files, by path; without one, a file has the patch `diff` in version 1.
     pub patches: Arc<Mutex<std::collections::BTreeMap<String, GetWorkPatchResponse>>>,
+    /// The comparisons of which patches were asked for: the version before, and whether whole.
+    pub asked: Arc<Mutex<Vec<(i64, bool)>>>,
 }
 
 impl FakeRepo {
@@ -38,6 +40,7 @@ impl FakeRepo {
             hangs: Arc::default(),
             branches: Arc::default(),
             patches: Arc::default(),
+            asked: Arc::default(),
         }
     }
 
@@ -172,7 +175,8 @@ impl RepoService for FakeRepo {
 
     async fn get_work_patch(&self, request: Request<GetWorkPatchRequest>) -> Answer<GetWorkPatchResponse> {
         self.up().await?;
-        let path = request.into_inner().path;
+        let GetWorkPatchRequest { path, since_version, whole, .. } = request.into_inner();
+        self.asked.lock().unwrap().push((since_version, whole));
         if path.starts_with("unchanged") {
             return Err(Error::not_found("changed file", &path).into());
         }

@@ -16,8 +16,8 @@ use crate::ops::{
     delete_review_comment, get_queued_message, kill_task, list_review_comments, mark_file_viewed,
     put_review_comment, submit_review, update_draft,
 };
-use crate::store::reviews;
 use crate::store::user_state::Owner;
+use crate::store::{reviews, user_state};
 use crate::testing::{Running, Tenant, World};
 use crate::view;
 
@@ -173,6 +173,12 @@ async fn what_cannot_be_commented_on_is_refused_with_its_reason_and_writes_nothi
         (r.on("unchanged.txt", ReviewSide::New, 1, "x"), Code::FailedPrecondition, "REVIEW_WITHOUT_LINES"),
         (new(0), Code::InvalidArgument, "INVALID_FIELD"),
         (PutReviewCommentRequest { end_line: 1, ..new(2) }, Code::InvalidArgument, "INVALID_FIELD"),
+        (PutReviewCommentRequest { end_line: 502, ..new(2) }, Code::InvalidArgument, "INVALID_FIELD"),
+        (
+            PutReviewCommentRequest { end_line: 501, ..new(2) },
+            Code::FailedPrecondition,
+            "REVIEW_LINES_NOT_SHOWN",
+        ),
         (r.on("a.txt", ReviewSide::File, 1, "x"), Code::InvalidArgument, "INVALID_FIELD"),
         (r.on("a.txt", ReviewSide::Unspecified, 1, "x"), Code::InvalidArgument, "INVALID_FIELD"),
         (r.on("", ReviewSide::File, 0, "x"), Code::InvalidArgument, "INVALID_FIELD"),
@@ -226,7 +232,7 @@ async fn a_review_is_sent_as_one_message_in_one_commit_and_a_repeat_sends_nothin
     r.put(r.on("a.txt", ReviewSide::Old, 2, "Keep it.")).await.unwrap();
     let subject = format!("review/{}", r.task);
     let organization_id = r.tenant.organization.to_string();
-    let draft = UpdateDraftRequest { organization_id, subject: subject.clone(), text: "Almost".into() };
+    let draft = UpdateDraftRequest { organization_id, subject: subject.clone(), text: "Almost done.".into() };
     update_draft::update_draft(&r.running.cx, &r.tenant.caller, draft).await.unwrap();
     let owner = r.owner(&r.tenant.caller);
     let before = r.running.cx.store.head(&owner.scope()).await.unwrap();
@@ -264,24 +270,89 @@ async fn a_review_is_sent_as_one_message_in_one_commit_and_a_repeat_sends_nothin
 async fn comments_are_placed_in_newer_changes_and_say_when_their_lines_are_gone() {
     let r = Reviewed::new().await;
     r.world.repo.set_patch("b.txt", "b1", PATCH, 1);
+    r.world.repo.set_patch("a.txt", "a1", "@@ -1,2 +1,3 @@\n one\n-two\n+2\n+three of them\n", 1);
     for (path, line) in [("a.txt", 2), ("a.txt", 3), ("b.txt", 3)] {
         r.put(r.on(path, ReviewSide::New, line, "x")).await.unwrap();
     }
     r.put(r.on("a.txt", ReviewSide::File, 0, "all")).await.unwrap();
     // Only `a.txt` is another one in version 2.
-    r.world.repo.set_patch("a.txt", "a2", "@@ -1,2 +1,4 @@\n one\n-two\n+new\n+TWO\n+three\n", 2);
+    r.world.repo.set_patch("a.txt", "a2", "@@ -1,2 +1,4 @@\n one\n-two\n+new\n+TWO\n+three of them\n", 2);
     r.import(2).await;
     let places: Vec<_> = r.listed(&r.tenant.caller).await.iter().map(|p| (p.place(), p.start_line)).collect();
     let (same, moved, outdated) = (ReviewPlace::Same, ReviewPlace::Moved, ReviewPlace::Outdated);
     assert_eq!(places, [(same, 0), (outdated, 0), (moved, 4), (same, 3)]);
     r.world.repo.down.store(true, std::sync::atomic::Ordering::SeqCst);
-    let e = r.send("1", "").await.unwrap_err();
-    assert_eq!(e.reason(), "REPO_UNAVAILABLE", "it is not sent with places that may be wrong");
+    let places: Vec<_> = r.listed(&r.tenant.caller).await.iter().map(|p| (p.place(), p.start_line)).collect();
+    let unknown = ReviewPlace::Unknown;
+    assert_eq!(places, [(same, 0), (unknown, 0), (unknown, 0), (unknown, 0)]);
     r.world.repo.down.store(false, std::sync::atomic::Ordering::SeqCst);
     let sent = r.send("1", "").await.unwrap().message.unwrap();
     let text = r.text_of(&sent.message_id).await;
-    assert!(text.contains("2. `a.txt`, line 2 as of version 1, changed since\n> 2\n"), "{text}");
-    assert!(text.contains("3. `a.txt`, line 4 (line 3 when the comment was made)\n> three\n"), "{text}");
+    assert!(
+        text.contains("2. `a.txt`, line 2 as of version 1, not among the changes any more\n> 2\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("3. `a.txt`, line 4 (line 3 when the comment was made)\n> three of them\n"),
+        "{text}"
+    );
+    r.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_review_is_sent_with_the_versions_of_its_comments_while_their_places_cannot_be_looked_up() {
+    let r = Reviewed::new().await;
+    r.put(r.on("a.txt", ReviewSide::New, 2, "x")).await.unwrap();
+    r.import(2).await;
+    r.world.repo.down.store(true, std::sync::atomic::Ordering::SeqCst);
+    let sent = r.send("1", "").await.unwrap().message.unwrap();
+    let text = r.text_of(&sent.message_id).await;
+    assert!(text.contains("1. `a.txt`, line 2 as of version 1\n> 2\n"), "{text}");
+    r.running.stop().await;
+}
+
+#[tokio::test]
+async fn lines_before_the_change_are_looked_for_in_the_comparison_in_which_they_were_shown() {
+    let r = Reviewed::new().await;
+    let whole = PutReviewCommentRequest { whole: true, ..r.on("a.txt", ReviewSide::Old, 2, "x") };
+    let kept = r.put(whole).await.unwrap().comment.unwrap();
+    assert!(kept.whole && r.listed(&r.tenant.caller).await[0].comment.as_ref().unwrap().whole);
+    let since = PutReviewCommentRequest { since_version: 1, ..r.on("a.txt", ReviewSide::Old, 1, "y") };
+    r.put(since).await.unwrap();
+    r.import(2).await;
+    r.world.repo.asked.lock().unwrap().clear();
+    r.listed(&r.tenant.caller).await;
+    let mut asked = r.world.repo.asked.lock().unwrap().clone();
+    asked.sort();
+    assert_eq!(asked, [(0, true), (1, false)]);
+    r.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_of_a_comment_that_is_gone_makes_no_other_one() {
+    let r = Reviewed::new().await;
+    let gone =
+        PutReviewCommentRequest { existing: true, ..r.on("a.txt", ReviewSide::New, 2, "changed too late") };
+    assert_eq!(r.put(gone).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(r.listed(&r.tenant.caller).await, []);
+    r.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_summary_that_was_written_elsewhere_stays_when_a_review_is_sent() {
+    let r = Reviewed::new().await;
+    let subject = format!("review/{}", r.task);
+    let draft = async || user_state::draft(&r.running.cx.store, &r.owner(&r.tenant.caller), &subject).await;
+    for (sent, left) in [("other words", true), ("mine", false)] {
+        let request = UpdateDraftRequest {
+            organization_id: r.tenant.organization.to_string(),
+            subject: subject.clone(),
+            text: "mine".into(),
+        };
+        update_draft::update_draft(&r.running.cx, &r.tenant.caller, request).await.unwrap();
+        r.send(sent, sent).await.unwrap();
+        assert_eq!(draft().await.unwrap().is_some(), left, "{sent}");
+    }
     r.running.stop().await;
 }
 
@@ -349,12 +420,17 @@ async fn reviews_go_with_their_repository_and_comments_with_the_end_of_their_tas
         let comments = reviews::comments(store, &owner, &task).await.unwrap().len();
         (comments, reviews::viewed(store, &owner, &task, "a.txt").await.unwrap().is_some())
     };
-    assert_eq!(left().await, (1, true));
+    let subject = format!("review/{}", r.task);
+    let organization_id = r.tenant.organization.to_string();
+    let draft = UpdateDraftRequest { organization_id, subject: subject.clone(), text: "Almost".into() };
+    update_draft::update_draft(&r.running.cx, &colleague, draft).await.unwrap();
+    let drafted = async || user_state::draft(&r.running.cx.store, &owner, &subject).await.unwrap().is_some();
+    assert_eq!((left().await, drafted().await), ((1, true), true));
     let kill = KillTaskRequest { request_id: String::new(), task_id: r.task.clone() };
     kill_task::kill_task(&r.running.cx, &r.tenant.caller, kill).await.unwrap();
     r.running.until(&r.tenant, &r.task, |t| t.task.as_ref().unwrap().state() == TaskState::Killed).await;
     forget_comments(&r.running.cx).await.unwrap();
-    assert_eq!(left().await, (0, true), "what was viewed can still be seen");
+    assert_eq!((left().await, drafted().await), ((0, true), false), "what was viewed can still be seen");
     let e = r.put(r.on("a.txt", ReviewSide::New, 2, "x")).await.unwrap_err();
     assert_eq!(e.reason(), "TASK_KILLED");
     r.world.repo.remove(&r.tenant.organization, &r.tenant.repository).await;
@@ -373,6 +449,8 @@ fn the_largest_comment_fits_a_watch() {
         path: "x".repeat(1024),
         content: "x".repeat(100),
         quote: "x".repeat(3072),
+        before: "x".repeat(603),
+        after: "x".repeat(603),
         text: "x".repeat(8192),
         ..ReviewComment::default()
     };

@@ -149,7 +149,8 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
         busy={archive.busy}
         error={archive.error}
       >
-        Its sandbox is destroyed and the task disappears from the list. Its conversation, changes and files stay readable.
+        Its sandbox is destroyed and the task disappears from the list. Its conversation, changes and files stay readable. Review comments
+        that are not sent are removed.
         {published}
         <Lost task={task} />
       </ConfirmDialog>
@@ -164,7 +165,8 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
         error={kill.error}
       >
         Its sandbox is destroyed immediately, and a running turn is stopped. The saved work and the changes stay readable, and the
-        conversation for the time set by the operator (90 days by default). The task cannot be continued.
+        conversation for the time set by the operator (90 days by default). Review comments that are not sent are removed. The task cannot
+        be continued.
         {published}
         <Lost task={task} />
       </ConfirmDialog>

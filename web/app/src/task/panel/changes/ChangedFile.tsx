@@ -1,4 +1,4 @@
-import { ActionIcon, Checkbox, Tooltip } from '@mantine/core'
+import { ActionIcon, Button, Checkbox, Tooltip } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { IconChevronRight, IconMessagePlus } from '@tabler/icons-react'
 import { ReviewSide, type FileChange } from '@foundry/client/gen/foundry/task/v1/task_pb'
@@ -9,11 +9,11 @@ import { useRead } from '../../../state/read'
 import { InertLine } from '../../../ui/text/Inert'
 import { counted, sizeText } from '../../../ui/text/size'
 import { visibleLine } from '../../../ui/text/visible'
-import { CommentEditor } from '../review/CommentEditor'
 import { CommentView } from '../review/CommentView'
+import { HeldEditor } from '../review/HeldEditor'
 import { reached, useGoal } from '../review/goTo'
 import type { Compared } from '../review/places'
-import { beginComment, keepNew, useReviewHere } from '../review/useReview'
+import { beginComment, newComment, useReviewHere } from '../review/useReview'
 import classes from './changes.module.css'
 import { Patch } from './Patch'
 import type { DiffChoice } from './useDiffChoice'
@@ -42,7 +42,8 @@ export const ChangedFile = memo(function ChangedFile({ taskId, file, version, co
   /** What was pressed and is not answered yet. */
   const [asked, setAsked] = useState<boolean>()
   const viewed = asked ?? known
-  const [open, setOpen] = useState(startsOpen && !viewed)
+  const written = review.editor?.path === file.path
+  const [open, setOpen] = useState((startsOpen && !viewed) || written)
   const kind = kinds[file.kind] ?? { letter: '?', word: file.kind }
   const head = useRef<HTMLDivElement>(null)
   const count = review.comments.filter((it) => it.comment.path === file.path).length
@@ -57,7 +58,7 @@ export const ChangedFile = memo(function ChangedFile({ taskId, file, version, co
     setOpen(true)
     const { path, oldPath, content } = file
     const place = { path, oldPath, content, since: String(compared.since), whole: compared.whole }
-    beginComment(review, { ...place, side: ReviewSide.FILE, start: 0, end: 0, text: '' })
+    beginComment(review, { ...newComment(), ...place, side: ReviewSide.FILE, start: 0, end: 0, lines: [] })
   }
   return (
     <li className={classes.file} data-file={file.path} data-viewed={viewed}>
@@ -76,6 +77,11 @@ export const ChangedFile = memo(function ChangedFile({ taskId, file, version, co
               <IconMessagePlus size={15} />
             </ActionIcon>
           </Tooltip>
+        )}
+        {written && !open && (
+          <Button size="compact-xs" variant="light" onClick={() => setOpen(true)}>
+            Unfinished comment
+          </Button>
         )}
         {count > 0 && (
           <span className={classes.comments} title={counted(count, 'comment')}>
@@ -128,23 +134,14 @@ function Opened(props: Omit<Props, 'startsOpen'>) {
   const { file } = props
   const review = useReviewHere()
   const onFile = review.comments.filter((it) => it.comment.path === file.path && it.comment.side === ReviewSide.FILE)
-  const editor = review.editor?.path === file.path && review.editor.side === ReviewSide.FILE ? review.editor : undefined
+  const open = review.editor
+  const editor = open?.path === file.path && open.side === ReviewSide.FILE && !open.existing ? open : undefined
   return (
     <>
       {onFile.map((placed) => (
         <CommentView key={placed.comment.commentId} placed={placed} />
       ))}
-      {editor !== undefined && (
-        <div data-review-editor>
-          <CommentEditor
-            on="the file"
-            start={review.typed()}
-            onText={review.note}
-            onKeep={(text) => keepNew(review, editor, text, file)}
-            onClose={() => review.setEditor(undefined)}
-          />
-        </div>
-      )}
+      {editor !== undefined && <HeldEditor editor={editor} now={{ ...editor, content: file.content }} />}
       <Content {...props} />
     </>
   )
@@ -171,9 +168,17 @@ function WithoutLines({ file, text }: { file: FileChange; text: string }) {
       {apart.map((placed) => (
         <CommentView key={placed.comment.commentId} placed={placed} apart />
       ))}
+      <OnLines path={file.path} note="The lines of this comment are not shown any more." />
       <p className={classes.note}>{text}</p>
     </>
   )
+}
+
+/** A new comment on lines of a file that shows none. */
+function OnLines({ path, note }: { path: string; note: string }) {
+  const { editor } = useReviewHere()
+  if (editor?.path !== path || editor.side === ReviewSide.FILE || editor.existing) return null
+  return <HeldEditor editor={editor} note={note} />
 }
 
 function Loaded({ taskId, file, version, compared, choice }: Omit<Props, 'startsOpen'>) {
@@ -185,7 +190,12 @@ function Loaded({ taskId, file, version, compared, choice }: Omit<Props, 'starts
   )
   if (diff.data === undefined) {
     if (diff.error !== undefined)
-      return <ErrorState error={diff.error} title="The diff could not be loaded" onRetry={diff.reload} compact />
+      return (
+        <>
+          <OnLines path={path} note="The lines of this comment could not be loaded." />
+          <ErrorState error={diff.error} title="The diff could not be loaded" onRetry={diff.reload} compact />
+        </>
+      )
     return (
       <div className={classes.note}>
         <TextSkeleton lines={4} label="Loading the diff" />

@@ -2,7 +2,7 @@ import { ActionIcon, Button, Checkbox, SegmentedControl, Tooltip } from '@mantin
 import { useFoundry } from '@foundry/client/react'
 import { IconCloudUpload, IconDownload, IconFileDiff, IconGitPullRequest, IconRefresh } from '@tabler/icons-react'
 import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
-import type { FileChange, Session, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { ReviewSide, type FileChange, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import type { ListFileChangesResponse } from '@foundry/client/gen/foundry/task/v1/task_service_pb'
 import { memo, useMemo, useRef, useState } from 'react'
 import { DiffStat, EmptyState, ErrorState, ListSkeleton, RelativeTime, useStillWhilePressed } from '../../../ui'
@@ -14,6 +14,7 @@ import { counted } from '../../../ui/text/size'
 import { useViewer } from '../../model/useViewer'
 import { PublishDialog } from '../../publish'
 import { CommentView } from '../review/CommentView'
+import { HeldEditor } from '../review/HeldEditor'
 import { SendReview } from '../review/SendReview'
 import { useFileKeys } from '../review/useFileKeys'
 import { ReviewContext, useReview, useReviewHere } from '../review/useReview'
@@ -59,19 +60,19 @@ function Reviewed({ task, sessions, userId, onPointerDown }: Required<Props> & {
   const list = useRead(`${taskId}/${since}@${version}/${shown}${whole ? '/whole' : ''}`, async (signal) => {
     const files: FileChange[] = []
     let pageToken = ''
-    let changes: ListFileChangesResponse['changes']
+    let last: ListFileChangesResponse | undefined
     do {
       const request = { taskId, pageSize: PAGE, pageToken, whole, sinceVersion: since }
       const page = await client.task.listFileChanges(request, { signal })
       files.push(...page.files)
-      changes = page.changes
+      last = page
       pageToken = page.nextPageToken
     } while (pageToken !== '' && files.length < shown)
-    return { files, changes, more: pageToken !== '' }
+    return { files, changes: last?.changes, from: last?.sinceVersion ?? 0n, withMerged: last?.withMerged === true, more: pageToken !== '' }
   })
   const panel = useRef<HTMLDivElement>(null)
   const keys = useFileKeys(panel)
-  const { files, changes, more } = list.data ?? { files: none, changes: undefined, more: false }
+  const { files, changes, from, withMerged, more } = list.data ?? nothing
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: handles keys that bubble up from what is in it
     <div ref={panel} className={classes.changes} onPointerDown={onPointerDown} onKeyDown={keys}>
@@ -98,10 +99,15 @@ function Reviewed({ task, sessions, userId, onPointerDown }: Required<Props> & {
           size="xs"
           className={classes.merged}
           label="Since last turn"
-          description={ofTurn ? `What changed since version ${begun}, with which the last turn began` : undefined}
+          description={ofTurn ? sinceWords(begun, list.loading ? begun : from) : undefined}
           checked={ofTurn}
           onChange={(event) => setOfTurn(event.currentTarget.checked)}
         />
+      )}
+      {withMerged && (
+        <p className={classes.note}>
+          What was merged from other branches since is listed too: it was merged with conflicts, and cannot be left out.
+        </p>
       )}
       {list.data === undefined && list.error !== undefined && (
         <ErrorState error={list.error} title="The changes could not be loaded" onRetry={list.reload} retrying={list.loading} />
@@ -112,7 +118,7 @@ function Reviewed({ task, sessions, userId, onPointerDown }: Required<Props> & {
           {since > 0n ? 'Nothing has changed since the last turn began.' : 'The work has no differences from its base commit.'}
         </EmptyState>
       )}
-      <Elsewhere files={files} complete={list.data !== undefined && !more} />
+      <Elsewhere files={files} loaded={list.data !== undefined} complete={!more} />
       {files.length > 0 && (
         <ul className={classes.files} aria-label="Changed files">
           {files.map((file, at) => (
@@ -137,17 +143,42 @@ function Reviewed({ task, sessions, userId, onPointerDown }: Required<Props> & {
   )
 }
 
-const none: readonly FileChange[] = []
+const nothing = { files: [] as readonly FileChange[], changes: undefined, from: 0n, withMerged: false, more: false }
+
+function sinceWords(begun: bigint, from: bigint): string {
+  if (from === begun) return `What changed since version ${begun}, with which the last turn began`
+  return `What changed since version ${from}: the last turn began with version ${begun}, which is not kept any more`
+}
 
 /** Comments on files that are not listed, which are sent too. */
-function Elsewhere({ files, complete }: { files: readonly FileChange[]; complete: boolean }) {
-  const { comments } = useReviewHere()
-  if (!complete) return null
+function Elsewhere({ files, loaded, complete }: { files: readonly FileChange[]; loaded: boolean; complete: boolean }) {
+  const { comments, editor, placesError, lookAgain } = useReviewHere()
+  if (!loaded) return null
   const listed = new Set(files.map((file) => file.path))
-  const elsewhere = comments.filter((it) => !listed.has(it.comment.path))
-  if (elsewhere.length === 0) return null
+  const elsewhere = complete ? comments.filter((it) => !listed.has(it.comment.path)) : []
+  const gone = editor?.existing === true && !comments.some((it) => it.comment.commentId === editor.commentId)
+  const held = editor !== undefined && (gone || (!editor.existing && !listed.has(editor.path))) ? editor : undefined
+  const failed = placesError !== undefined && (
+    <ErrorState error={placesError} title="The lines of your comments could not be looked for" onRetry={lookAgain} compact />
+  )
+  if (elsewhere.length === 0 && held === undefined) return failed
   return (
     <section aria-label="Comments on files that are not listed">
+      {failed}
+      {held !== undefined && (
+        <>
+          <InertLine text={held.path} className={classes.elsewhere} />
+          <HeldEditor
+            editor={held}
+            now={held.side === ReviewSide.FILE ? held : undefined}
+            note={
+              gone
+                ? 'This comment was sent or deleted since. Copy the text to write it again.'
+                : 'The file of this comment is not listed now.'
+            }
+          />
+        </>
+      )}
       {elsewhere.map((placed) => (
         <div key={placed.comment.commentId}>
           <InertLine text={placed.comment.path} className={classes.elsewhere} />

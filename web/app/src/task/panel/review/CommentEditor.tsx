@@ -12,6 +12,8 @@ interface Props {
   /** What it is on, as in `line 3`. */
   on: string
   start: string
+  /** The text that is kept, or none; without it, that at the beginning. */
+  before?: string
   /** Called with every change of the text. */
   onText?: (text: string) => void
   /** Keeps the comment. */
@@ -20,7 +22,7 @@ interface Props {
 }
 
 /** The field for a comment. */
-export function CommentEditor({ on, start, onText, onKeep, onClose }: Props) {
+export function CommentEditor({ on, start, before = start, onText, onKeep, onClose }: Props) {
   const [text, setText] = useState(start)
   const keep = useCommand('The comment was not kept', async (_: string, words: string) => {
     await onKeep(words)
@@ -39,7 +41,7 @@ export function CommentEditor({ on, start, onText, onKeep, onClose }: Props) {
     } else if (event.key === 'Escape') {
       event.preventDefault()
       // A text is not thrown away by one key.
-      if (text === start || text.trim() === '') onClose()
+      if (text === before || text.trim() === '') onClose()
     }
     // Keys of the diff around it are letters here.
     event.stopPropagation()

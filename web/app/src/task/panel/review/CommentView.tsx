@@ -1,29 +1,22 @@
 import { ActionIcon, Tooltip } from '@mantine/core'
 import { IconMessage, IconPencil, IconTrash } from '@tabler/icons-react'
 import { ReviewPlace, ReviewSide } from '@foundry/client/gen/foundry/task/v1/task_pb'
-import { useState } from 'react'
 import { ErrorState } from '../../../ui'
 import { useCommand } from '../../../state/command'
 import { InertText } from '../../../ui/text/Inert'
-import { CommentEditor } from './CommentEditor'
+import { HeldEditor } from './HeldEditor'
 import { rangeWords, type Placed } from './places'
 import classes from './review.module.css'
-import { useReviewHere } from './useReview'
+import { beginEdit, useReviewHere } from './useReview'
 
 /** A comment that is not sent. `apart`: not below its lines, which are then quoted. */
 export function CommentView({ placed, apart = false }: { placed: Placed; apart?: boolean }) {
   const review = useReviewHere()
-  const [editing, setEditing] = useState(false)
   const { comment, place } = placed
   const { commentId } = comment
   const remove = useCommand('The comment was not deleted', () => review.remove(commentId))
   const on = rangeWords(comment.side, comment.startLine, comment.endLine)
-  if (editing) {
-    const { path, side, startLine, endLine, content, text } = comment
-    const open = { path, oldPath: '', side, start: startLine, end: endLine, content, since: '0', whole: false, text }
-    const keep = (words: string) => review.put({ ...open, text: words }, commentId)
-    return <CommentEditor on={on} start={text} onKeep={keep} onClose={() => setEditing(false)} />
-  }
+  if (review.editor?.commentId === commentId && review.editor.existing) return <HeldEditor editor={review.editor} />
   return (
     <article className={classes.comment} aria-label={`Your comment on ${on}`}>
       <header className={classes.head}>
@@ -33,7 +26,7 @@ export function CommentView({ placed, apart = false }: { placed: Placed; apart?:
         {review.canComment && (
           <span className={classes.actions}>
             <Tooltip label="Edit">
-              <ActionIcon size="sm" aria-label={`Edit the comment on ${on}`} onClick={() => setEditing(true)}>
+              <ActionIcon size="sm" aria-label={`Edit the comment on ${on}`} onClick={() => beginEdit(review, comment)}>
                 <IconPencil size={14} />
               </ActionIcon>
             </Tooltip>
@@ -60,11 +53,13 @@ export function CommentView({ placed, apart = false }: { placed: Placed; apart?:
 export function aboutPlace({ comment, place, start, end }: Placed): string {
   switch (place) {
     case ReviewPlace.OUTDATED:
-      return `outdated: made on version ${comment.version}, and these lines have changed`
+      return `outdated: made on version ${comment.version}, and its lines are not among the changes any more`
     case ReviewPlace.MOVED:
       return `now ${rangeWords(comment.side, start, end)}`
     case ReviewPlace.UNSPECIFIED:
       return `made on version ${comment.version}; looking for its lines`
+    case ReviewPlace.UNKNOWN:
+      return `made on version ${comment.version}; where its lines are now is not known`
     default:
       return comment.side === ReviewSide.OLD && comment.sinceVersion > 0n ? `compared with version ${comment.sinceVersion}` : ''
   }

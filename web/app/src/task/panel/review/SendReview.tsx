@@ -79,6 +79,11 @@ export function SendReview({ task, sessions, files, userId }: Props) {
             void submit()
           }}
         >
+          {review.editor !== undefined && (
+            <p role="alert" className={classes.held}>
+              The comment that you are writing is not kept yet, and is not sent.
+            </p>
+          )}
           {send.error !== undefined && <ErrorState error={send.error} title="The review was not sent" compact />}
           <Textarea
             aria-label="Summary of the review"

@@ -3,6 +3,10 @@ import type { ReviewSide } from '@foundry/client/gen/foundry/task/v1/task_pb'
 
 /** A comment that is being written. */
 export interface OpenEditor {
+  /** Chosen when it is opened, so that a repeat of keeping it makes no second comment. */
+  readonly commentId: string
+  /** Whether it is a comment that is kept already, and its text is changed. */
+  readonly existing: boolean
   readonly path: string
   readonly oldPath: string
   readonly side: ReviewSide
@@ -12,12 +16,16 @@ export interface OpenEditor {
   readonly content: string
   readonly since: string
   readonly whole: boolean
+  /** The lines that it is on, as they were shown then. */
+  readonly lines: readonly string[]
+  /** The text with which it was opened. */
+  readonly before: string
   readonly text: string
 }
 
 const key = (owner: string) => `foundry-review/${owner}`
 
-/** The new comment in this tab. */
+/** The comment that is written in this tab. */
 export interface EditorState {
   readonly editor: OpenEditor | undefined
   /** Opens another one, or closes it. */
@@ -66,7 +74,7 @@ function kept(owner: string): OpenEditor | undefined {
   try {
     const text = sessionStorage.getItem(key(owner))
     const found: unknown = text === null ? undefined : JSON.parse(text)
-    return typeof found === 'object' && found !== null && 'path' in found && 'text' in found ? (found as OpenEditor) : undefined
+    return typeof found === 'object' && found !== null && 'commentId' in found && 'lines' in found ? (found as OpenEditor) : undefined
   } catch {
     return undefined
   }

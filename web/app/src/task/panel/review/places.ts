@@ -61,12 +61,50 @@ export function keysOf(changes: readonly ChangeData[], range: Range): string[] {
 export function keyOf(changes: readonly ChangeData[], { comment, place, start, end }: Placed, compared: Compared): string | undefined {
   if (place !== ReviewPlace.SAME && place !== ReviewPlace.MOVED) return undefined
   if (comment.side === ReviewSide.FILE) return undefined
-  if (comment.side === ReviewSide.OLD && comment.sinceVersion !== compared.since) return undefined
-  const first = changes.find((change) => numberOn(change, comment.side) === start)
-  const last = changes.find((change) => numberOn(change, comment.side) === end)
-  if (first === undefined || last === undefined) return undefined
-  const quoted = visible(comment.quote.split('\n')[0] ?? '').slice(0, 100)
-  return first.content.startsWith(quoted) ? getChangeKey(last) : undefined
+  if (comment.side === ReviewSide.OLD && !isSame(compared, { since: comment.sinceVersion, whole: comment.whole })) return undefined
+  const lines = linesOn(changes, { side: comment.side as Range['side'], start, end })
+  const last = lines?.at(-1)
+  if (lines === undefined || last === undefined) return undefined
+  const same = comment.quote.split('\n').every((quoted, at) => hasWords(lines[at], quoted))
+  return same ? getChangeKey(last) : undefined
+}
+
+function isSame(a: Compared, b: Compared): boolean {
+  return a.since === b.since && a.whole === b.whole
+}
+
+/** Longest line that is quoted whole, in characters. */
+const WHOLE_LINE = 100
+
+function hasWords(line: ChangeData | undefined, quoted: string): boolean {
+  const words = visible(quoted)
+  const content = line?.content.replace(/␍+$/, '')
+  return words.length > WHOLE_LINE ? content?.startsWith(words.slice(0, WHOLE_LINE)) === true : content === words
+}
+
+/** The lines of a range; undefined unless all of them are among `changes`. */
+export function linesOn(changes: readonly ChangeData[], { side, start, end }: Range): readonly ChangeData[] | undefined {
+  const found = changes.filter((change) => {
+    const at = numberOn(change, side)
+    return at !== undefined && at >= start && at <= end
+  })
+  return found.length === end - start + 1 ? found : undefined
+}
+
+/** Where the lines of a comment that is being written are now: where they were, or the one other place that has them. */
+export function rangeNow(changes: readonly ChangeData[], range: Range, lines: readonly string[]): Range | undefined {
+  const has = (start: number) => {
+    const there = linesOn(changes, { ...range, start, end: start + range.end - range.start })
+    return there?.every((line, at) => line.content === lines[at]) === true
+  }
+  if (has(range.start)) return range
+  const starts = changes.flatMap((change) => {
+    const at = change.content === lines[0] ? numberOn(change, range.side) : undefined
+    return at !== undefined && has(at) ? [at] : []
+  })
+  const [start, ...more] = starts
+  if (start === undefined || more.length > 0 || lines.join('').trim() === '') return undefined
+  return { side: range.side, start, end: start + range.end - range.start }
 }
 
 /** All lines of hunks, in their order. */

@@ -23,7 +23,7 @@ import { aSession, aTask, FakeTask } from '../../test/fakeTask'
 import Changes from '../changes/Changes'
 import { parsePatch } from '../changes/parse'
 import { reviewParts } from './message'
-import { keyOf, linesOf, numberOn, rangeOf, rangeWords } from './places'
+import { keyOf, linesOf, numberOn, rangeNow, rangeOf, rangeWords } from './places'
 import { newCommentId } from './useReview'
 
 const PATCH = 'diff --git a/a.rs b/a.rs\n--- a/a.rs\n+++ b/a.rs\n@@ -1,3 +1,4 @@\n one\n-two\n+2\n+three\n last\n'
@@ -172,7 +172,11 @@ describe('a comment', () => {
   })
 
   it('whose lines have changed or moved says so, with what it was made on, and is on no other line', async () => {
-    const items = [kept(comment('rvc_1', { quote: 'gone' })), kept(comment('rvc_2', { quote: 'three', text: 'Moved.' }))]
+    const before = { content: 'a.rs 0' }
+    const items = [
+      kept(comment('rvc_1', { ...before, quote: 'gone' })),
+      kept(comment('rvc_2', { ...before, quote: 'three', text: 'Moved.' })),
+    ]
     const places = [
       create(PlacedReviewCommentSchema, { comment: comment('rvc_1'), place: ReviewPlace.OUTDATED }),
       create(PlacedReviewCommentSchema, { comment: comment('rvc_2'), place: ReviewPlace.MOVED, startLine: 3, endLine: 3 }),
@@ -184,6 +188,126 @@ describe('a comment', () => {
     expect(screen.getByText('gone')).toBeTruthy()
     expect(within(diff).getByText('Moved.')).toBeTruthy()
     expect(within(diff).getByText('now line 3')).toBeTruthy()
+  })
+
+  it('stays where it is while its new place is looked for, and so does what is typed in it', async () => {
+    let answer: (value: object) => void = () => undefined
+    const listReviewComments = () => new Promise((resolve) => (answer = resolve as typeof answer))
+    const getFileDiff = () => ({ patch: new TextEncoder().encode(PATCH), file: file('a.rs', { content: 'a.rs 2' }), version: 2n })
+    const { world, again } = show({ listReviewComments, getFileDiff } as FakeCalls['task'], [kept(comment('rvc_1'))])
+    const diff = await opened()
+    fireEvent.click(within(diff).getByRole('button', { name: 'Edit the comment on line 2' }))
+    fireEvent.change(within(diff).getByRole('textbox', { name: 'Comment on line 2' }), { target: { value: 'How?' } })
+    again(aTask({ changes: { version: 2n, filesChanged: 1 } }))
+    await waitFor(() => expect(made(world, 'listReviewComments')).toHaveLength(1))
+    expect((within(diff).getByRole('textbox', { name: 'Comment on line 2' }) as HTMLTextAreaElement).value).toBe('How?')
+    const place = create(PlacedReviewCommentSchema, { comment: comment('rvc_1'), place: ReviewPlace.OUTDATED })
+    await act(async () => answer({ comments: [place] }))
+    const field = await waitFor(() => screen.getByRole('textbox', { name: 'Comment on line 2' }) as HTMLTextAreaElement)
+    expect(diff.contains(field)).toBe(false)
+    expect(field.value).toBe('How?')
+  })
+
+  it('on a file that is what it was stays below its lines, whatever is known of its place', async () => {
+    show(
+      { listReviewComments: () => new Promise(() => undefined) } as FakeCalls['task'],
+      [kept(comment('rvc_1'))],
+      aTask({ changes: { version: 9n, filesChanged: 1 } }),
+    )
+    expect(within(await opened()).getByText('Why?')).toBeTruthy()
+  })
+
+  it('is one comment also when it is kept again after a lost answer', async () => {
+    let lost = true
+    const putReviewComment = (request: Record<string, unknown>) => {
+      if (lost) throw new FoundryError({ code: Code.Unavailable, reason: 'UNAVAILABLE', message: 'lost' })
+      return putComment(request)
+    }
+    const { world } = show({ putReviewComment })
+    fireEvent.click(gutter(await opened(), 3))
+    const field = await screen.findByRole('textbox', { name: 'Comment on line 3' })
+    fireEvent.change(field, { target: { value: 'x' } })
+    fireEvent.keyDown(field, { key: 'Enter', ctrlKey: true })
+    await screen.findByText('The comment was not kept')
+    lost = false
+    fireEvent.keyDown(screen.getByRole('textbox', { name: 'Comment on line 3' }), { key: 'Enter', ctrlKey: true })
+    await screen.findByRole('article', { name: 'Your comment on line 3' })
+    expect(new Set(made(world, 'putReviewComment').map((request) => request.commentId)).size).toBe(1)
+  })
+
+  it('that was sent elsewhere while it is changed is not made again, and its text stays', async () => {
+    const putReviewComment = () => {
+      throw new FoundryError({ code: Code.NotFound, reason: 'NOT_FOUND', message: 'no such review comment' })
+    }
+    const { world } = show({ putReviewComment }, [kept(comment('rvc_1', { side: ReviewSide.OLD, quote: 'two', sinceVersion: 0n }))])
+    await opened()
+    fireEvent.click(screen.getByRole('button', { name: 'Edit the comment on line 2 before the change' }))
+    const name = 'Comment on line 2 before the change'
+    fireEvent.change(screen.getByRole('textbox', { name }), { target: { value: 'How?' } })
+    act(() => world.fake.show(topics.review('org_1', 'task_1'), []))
+    await screen.findByText(/was sent or deleted since/)
+    fireEvent.keyDown(screen.getByRole('textbox', { name }), { key: 'Enter', ctrlKey: true })
+    await screen.findByText('NOT_FOUND')
+    expect(made(world, 'putReviewComment')).toMatchObject([{ commentId: 'rvc_1', existing: true, sinceVersion: 0n }])
+    expect((screen.getByRole('textbox', { name }) as HTMLTextAreaElement).value).toBe('How?')
+  })
+
+  it('that is not kept is shown by the button of its file, before another one, and when its file is not listed', async () => {
+    let files = [file('a.rs'), file('b.rs')]
+    const getFileDiff = ({ path }: { path: string }) => ({ patch: new TextEncoder().encode(PATCH), file: file(path), version: 1n })
+    const { again } = show({ listFileChanges: () => ({ files, nextPageToken: '' }), getFileDiff })
+    fireEvent.click(gutter(await opened(), 3))
+    fireEvent.change(await screen.findByRole('textbox', { name: 'Comment on line 3' }), { target: { value: 'half' } })
+    fireEvent.click(screen.getByRole('button', { name: /a\.rs/, expanded: true }))
+    expect(screen.queryByRole('textbox')).toBeNull()
+    fireEvent.click(screen.getByRole('button', { name: 'Comment on the file b.rs' }))
+    const field = (await screen.findByRole('textbox', { name: 'Comment on line 3' })) as HTMLTextAreaElement
+    expect(field.value).toBe('half')
+    fireEvent.click(screen.getByRole('button', { name: /a\.rs/, expanded: true }))
+    fireEvent.click(screen.getByRole('button', { name: 'Unfinished comment' }))
+    await screen.findByRole('textbox', { name: 'Comment on line 3' })
+    fireEvent.click(screen.getByRole('button', { name: 'Send review' }))
+    expect(screen.getByRole('alert').textContent).toContain('is not sent')
+    files = [file('b.rs')]
+    again(aTask({ changes: { version: 2n, filesChanged: 1 } }))
+    await screen.findByText('The file of this comment is not listed now.')
+    expect((screen.getByRole('textbox', { name: 'Comment on line 3' }) as HTMLTextAreaElement).value).toBe('half')
+  })
+
+  it('whose lines were changed while it is written is kept only on lines that are chosen again', async () => {
+    let patch = PATCH
+    let content = 'a.rs 1'
+    const getFileDiff = () => ({ patch: new TextEncoder().encode(patch), file: file('a.rs', { content }), version: 1n })
+    const { world, again } = show({ putReviewComment: putComment, getFileDiff })
+    fireEvent.click(gutter(await opened(), 3))
+    const field = await screen.findByRole('textbox', { name: 'Comment on line 3' })
+    fireEvent.change(field, { target: { value: 'x' } })
+    patch = PATCH.replace('+three', '+other').replace('+2\n', '+new\n+2\n').replace('+1,4', '+1,5')
+    content = 'a.rs 2'
+    again(aTask({ changes: { version: 2n, filesChanged: 1 } }))
+    await screen.findByText(/choose other lines/)
+    fireEvent.keyDown(screen.getByRole('textbox', { name: 'Comment on line 3' }), { key: 'Enter', ctrlKey: true })
+    await screen.findByText('REVIEW_FILE_CHANGED')
+    expect(made(world, 'putReviewComment')).toEqual([])
+    fireEvent.click(gutter(screen.getByRole('region', { name: 'Diff of a.rs' }), 4))
+    const moved = (await screen.findByRole('textbox', { name: 'Comment on line 4' })) as HTMLTextAreaElement
+    expect(moved.value).toBe('x')
+    fireEvent.keyDown(moved, { key: 'Enter', ctrlKey: true })
+    await waitFor(() => expect(made(world, 'putReviewComment')).toMatchObject([{ content: 'a.rs 2', startLine: 4, text: 'x' }]))
+  })
+
+  it('says why its place could not be looked up, and looks again', async () => {
+    let fails = true
+    const listReviewComments = () => {
+      if (fails) throw new FoundryError({ code: Code.Unavailable, reason: 'UNAVAILABLE', message: 'down' })
+      return { comments: [create(PlacedReviewCommentSchema, { comment: comment('rvc_1'), place: ReviewPlace.OUTDATED })] }
+    }
+    const items = [kept(comment('rvc_1', { content: 'a.rs 0' }))]
+    show({ listReviewComments }, items, aTask({ changes: { version: 2n, filesChanged: 1 } }))
+    await screen.findByText('The lines of your comments could not be looked for')
+    fails = false
+    fireEvent.click(screen.getByRole('button', { name: /Retry|Try again/ }))
+    await waitFor(() => expect(screen.queryByText('The lines of your comments could not be looked for')).toBeNull())
   })
 
   it('on a binary file is on the file', async () => {
@@ -275,11 +399,21 @@ describe('lines', () => {
     expect(changes.map((it) => numberOn(it, ReviewSide.OLD))).toEqual([1, 2, undefined, undefined, 3])
   })
 
+  it('of a comment that is being written are found again where they are now', () => {
+    const range = { side: ReviewSide.NEW, start: 2, end: 3 } as const
+    expect(rangeNow(changes, range, ['2', 'three'])).toEqual(range)
+    expect(rangeNow(changes, { ...range, start: 1, end: 2 }, ['2', 'three'])).toEqual(range)
+    expect(rangeNow(changes, range, ['2', 'other'])).toBeUndefined()
+  })
+
   it('with a comment have the words that it was made on', () => {
     const at = (rest: object, since = 0n) =>
       keyOf(changes, { comment: comment('rvc_1', rest), place: ReviewPlace.SAME, start: 2, end: 2 }, { since, whole: false })
     expect(at({})).toBe('I2')
     expect(at({ quote: 'other' })).toBeUndefined()
+    expect(at({ quote: '2\nthree' })).toBeUndefined()
+    expect(at({ quote: '' })).toBeUndefined()
+    expect(at({ side: ReviewSide.OLD, quote: 'two', whole: true })).toBeUndefined()
     expect(at({ side: ReviewSide.OLD, quote: 'two' })).toBe('D2')
     expect(at({ side: ReviewSide.OLD, quote: 'two' }, 3n)).toBeUndefined()
   })

@@ -1,13 +1,14 @@
 import { useEffect, useMemo, useRef, useState, type KeyboardEvent, type MouseEvent, type ReactNode, type RefObject } from 'react'
 import { getChangeKey, type ChangeData, type EventMap, type HunkData } from 'react-diff-view'
-import { ReviewSide, type FileChange } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { ReviewPlace, ReviewSide, type FileChange } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { announce } from '../../../ui'
-import { CommentEditor } from './CommentEditor'
 import { CommentView } from './CommentView'
+import { HeldEditor } from './HeldEditor'
 import { reached, useGoal } from './goTo'
-import { keyOf, keysOf, linesOf, numberOn, rangeOf, rangeWords, type Compared, type Placed, type Range } from './places'
+import type { OpenEditor } from './openEditor'
+import { keyOf, keysOf, linesOf, linesOn, numberOn, rangeNow, rangeOf, type Compared, type Placed, type Range } from './places'
 import classes from './review.module.css'
-import { beginComment, keepNew, useReviewHere } from './useReview'
+import { beginComment, newComment, useReviewHere } from './useReview'
 
 /** What a diff needs for comments on its lines. */
 export interface Lines {
@@ -31,16 +32,17 @@ export function useLines(region: RefObject<HTMLElement | null>, file: FileChange
   const review = useReviewHere()
   const changes = useMemo(() => linesOf(hunks), [hunks])
   const [selection, setSelection] = useState<Selection>()
-  const editor = review.editor?.path === file.path && review.editor.side !== ReviewSide.FILE ? review.editor : undefined
+  const open = review.editor
+  const editor = open?.path === file.path && open.side !== ReviewSide.FILE && !open.existing ? open : undefined
+  const now = editor === undefined ? undefined : placeNow(editor, changes, file, compared)
   const begin = (range: Range | undefined) => {
-    if (range === undefined || !review.canComment) return
+    const on = range === undefined ? undefined : linesOn(changes, range)
+    if (range === undefined || on === undefined || !review.canComment) return
     const { path, oldPath, content } = file
-    const place = { path, oldPath, content, since: String(compared.since), whole: compared.whole }
-    beginComment(review, { ...place, ...range, text: '' })
-  }
-  const close = () => {
-    review.setEditor(undefined)
-    region.current?.focus()
+    const place = { path, oldPath, content, since: String(compared.since), whole: compared.whole, lines: on.map((it) => it.content) }
+    // A comment whose lines are gone gets the lines that are chosen next.
+    if (editor !== undefined && now === undefined) review.setEditor({ ...editor, ...place, ...range, text: review.typed() })
+    else beginComment(review, { ...newComment(), ...place, ...range })
   }
   const select = (next: Selection) => {
     setSelection(next)
@@ -74,23 +76,20 @@ export function useLines(region: RefObject<HTMLElement | null>, file: FileChange
     },
   }
   useReached(file.path, changes, select)
-  const here = useMemo(() => review.comments.filter((it) => it.comment.path === file.path), [review.comments, file.path])
+  const here = useMemo(
+    () => review.comments.filter((it) => it.comment.path === file.path).map((it) => ofContent(it, file.content)),
+    [review.comments, file.path, file.content],
+  )
   const keyed = here.map((placed) => [keyOf(changes, placed, compared), placed] as const)
-  const range = editor === undefined || editor.since !== String(compared.since) ? undefined : (editor as Range)
-  const editedKeys = range === undefined ? [] : keysOf(changes, range)
-  const field =
-    editor === undefined ? null : (
-      <div data-review-editor>
-        <CommentEditor
-          key={`${editor.side} ${editor.start} ${editor.end}`}
-          on={rangeWords(editor.side, editor.start, editor.end)}
-          start={review.typed()}
-          onText={review.note}
-          onKeep={(text) => keepNew(review, editor, text, file)}
-          onClose={close}
-        />
-      </div>
-    )
+  const editedKeys = now === undefined ? [] : keysOf(changes, now)
+  const field = editor !== undefined && (
+    <HeldEditor
+      editor={editor}
+      now={now}
+      note={now === undefined ? 'The lines of this comment are not shown here any more: choose other lines for it.' : undefined}
+      onClosed={() => region.current?.focus()}
+    />
+  )
   const at = editedKeys.at(-1)
   const widgets: Record<string, ReactNode> = {}
   for (const key of new Set([...keyed.map(([it]) => it), at])) {
@@ -105,7 +104,23 @@ export function useLines(region: RefObject<HTMLElement | null>, file: FileChange
   const marked = selection === undefined ? undefined : rangeOf(changes, selection.from, selection.to)
   const selected = editedKeys.length > 0 ? editedKeys : marked === undefined ? [] : keysOf(changes, marked)
   const apart = keyed.filter(([key]) => key === undefined).map(([, placed]) => placed)
-  return { widgets, selected, gutterEvents, onKeyDown, apart, editorApart: at === undefined ? field : null }
+  return { widgets, selected, gutterEvents, onKeyDown, apart, editorApart: at === undefined && field }
+}
+
+/** A comment on a file that is still what it was is where it was made. */
+function ofContent(placed: Placed, content: string): Placed {
+  const { comment } = placed
+  if (content === '' || comment.content !== content || comment.side === ReviewSide.FILE) return placed
+  return { comment, place: ReviewPlace.SAME, start: comment.startLine, end: comment.endLine }
+}
+
+/** Where the lines of a comment that is being written are in the diff that is shown. */
+function placeNow(editor: OpenEditor, changes: readonly ChangeData[], file: FileChange, compared: Compared) {
+  const { side, start, end, since, whole, lines } = editor
+  const shown = side === ReviewSide.NEW || (since === String(compared.since) && whole === compared.whole)
+  const range = shown ? rangeNow(changes, { side: side as Range['side'], start, end }, lines) : undefined
+  if (range === undefined) return undefined
+  return { ...range, content: file.content, since: String(compared.since), whole: compared.whole, lines }
 }
 
 /** Selects the line that is wanted, once it is drawn. */

@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf'
-import { FoundryError, newRequestId, topics } from '@foundry/client'
+import { newRequestId, topics, type FoundryError } from '@foundry/client'
 import { useFoundry, useTopic } from '@foundry/client/react'
 import {
   ReviewPlace,
@@ -9,11 +9,13 @@ import {
   type ReviewComment,
   type Task,
 } from '@foundry/client/gen/foundry/task/v1/task_pb'
-import { createContext, useCallback, useContext, useMemo, useState } from 'react'
+import { createContext, useCallback, useContext, useMemo, useRef, useState } from 'react'
 import { isEnded } from '../../header/Actions'
 import type { Viewer } from '../../model/useViewer'
-import { announce } from '../../../ui'
+import { toastNotice } from '../../../ui'
 import { useRead } from '../../../state/read'
+import { visibleLine } from '../../../ui/text/visible'
+import { goTo } from './goTo'
 import { useOpenEditor, type OpenEditor } from './openEditor'
 import type { Placed } from './places'
 
@@ -27,9 +29,12 @@ export interface Review {
   readonly isViewed: (file: FileChange) => boolean
   readonly mark: (file: FileChange, viewed: boolean) => Promise<void>
   /** Keeps a new comment, or the new text of an existing one. */
-  readonly put: (editor: OpenEditor, commentId?: string) => Promise<void>
+  readonly put: (editor: OpenEditor) => Promise<void>
   readonly remove: (commentId: string) => Promise<void>
-  /** The new comment that is being written. */
+  /** Why the places of comments could not be looked up. */
+  readonly placesError: FoundryError | undefined
+  readonly lookAgain: () => void
+  /** The comment that is being written, new or not. */
   readonly editor: OpenEditor | undefined
   readonly setEditor: (editor: OpenEditor | undefined) => void
   readonly note: (text: string) => void
@@ -44,6 +49,8 @@ const nothing: Review = {
   mark: async () => undefined,
   put: async () => undefined,
   remove: async () => undefined,
+  placesError: undefined,
+  lookAgain: () => undefined,
   editor: undefined,
   setEditor: () => undefined,
   note: () => undefined,
@@ -58,24 +65,31 @@ export function useReviewHere(): Review {
   return useContext(ReviewContext)
 }
 
-/** Opens a new comment, unless one with text is open: that gets the focus. */
-export function beginComment(review: Review, editor: OpenEditor): void {
-  if (review.editor !== undefined && review.typed().trim() !== '') {
-    document.querySelector<HTMLElement>('[data-review-editor] textarea')?.focus()
-    announce('Keep or cancel the comment that you are writing first')
-    return
-  }
-  review.setEditor(editor)
+/** What identifies and begins a new comment. */
+export function newComment(): Pick<OpenEditor, 'commentId' | 'existing' | 'before' | 'text'> {
+  return { commentId: newCommentId(), existing: false, before: '', text: '' }
 }
 
-/** Keeps the new comment; where the file has changed, it is of the file as it is shown now the next time. */
-export async function keepNew(review: Review, editor: OpenEditor, text: string, file: FileChange): Promise<void> {
-  try {
-    await review.put({ ...editor, text })
-  } catch (error) {
-    if (FoundryError.from(error).reason === 'REVIEW_FILE_CHANGED') review.setEditor({ ...editor, text, content: file.content })
-    throw error
+/** Opens a comment, unless one with a text that is not kept is open: that is shown and gets the focus. */
+export function beginComment(review: Review, next: OpenEditor): void {
+  const open = review.editor
+  if (open !== undefined && review.typed().trim() !== '' && review.typed() !== open.before) {
+    const field = document.querySelector<HTMLElement>('[data-review-editor] textarea')
+    if (field === null) goTo(open.path, open.side === ReviewSide.OLD, open.start)
+    field?.focus()
+    field?.scrollIntoView?.({ block: 'nearest' })
+    toastNotice('Keep or cancel the comment that you are writing first', `It is on ${visibleLine(open.path)}.`)
+    return
   }
+  review.setEditor(next)
+}
+
+/** Opens a comment that is kept, to change its text. */
+export function beginEdit(review: Review, comment: ReviewComment): void {
+  const { commentId, path, side, startLine: start, endLine: end, content, whole, text } = comment
+  const since = String(comment.sinceVersion)
+  const place = { path, oldPath: '', side, start, end, content, since, whole, lines: [] }
+  beginComment(review, { ...place, commentId, existing: true, before: text, text })
 }
 
 /** What was changed from here and the watch has not shown yet; undefined = removed. */
@@ -103,18 +117,24 @@ export function useReview(task: Task, { userId, canEdit }: Viewer): Review {
   }, [state, own, rev])
   const moving = known.comments.filter((it) => it.side !== ReviewSide.FILE && it.version !== version)
   const ids = moving.map((it) => it.commentId).join()
-  const places = useRead(ids === '' ? undefined : `${taskId}/${ids}@${version}`, (signal) =>
+  const places = useRead(ids === '' ? undefined : `${taskId}@${version}/${ids}`, (signal) =>
     client.task.listReviewComments({ taskId }, { signal }),
   )
-  const found = places.loading ? undefined : places.data
+  const found = places.data
+  const last = useRef<ReadonlyMap<string, Placed>>(new Map())
   const comments = useMemo(() => {
     const placed = new Map(found?.comments.map((it) => [it.comment?.commentId ?? '', it]))
-    return known.comments.map((comment): Placed => {
+    const all = known.comments.map((comment): Placed => {
       if (comment.side === ReviewSide.FILE || comment.version === version)
         return { comment, place: ReviewPlace.SAME, start: comment.startLine, end: comment.endLine }
       const it = placed.get(comment.commentId)
-      return { comment, place: it?.place ?? ReviewPlace.UNSPECIFIED, start: it?.startLine ?? 0, end: it?.endLine ?? 0 }
+      if (it !== undefined) return { comment, place: it.place, start: it.startLine, end: it.endLine }
+      // Until its new place is known it stays where it was; it is drawn there only below the lines that it quotes.
+      const before = last.current.get(comment.commentId)
+      return before === undefined ? { comment, place: ReviewPlace.UNSPECIFIED, start: 0, end: 0 } : { ...before, comment }
     })
+    last.current = new Map(all.map((it) => [it.comment.commentId, it]))
+    return all
   }, [known, found, version])
   const mark = useCallback(
     async (file: FileChange, viewed: boolean) => {
@@ -132,10 +152,10 @@ export function useReview(task: Task, { userId, canEdit }: Viewer): Review {
     setOwn((before) => ({ ...before, comments: new Map(before.comments).set(id, { value, rev: at }) }))
   }, [])
   const put = useCallback(
-    async ({ path, oldPath, side, start, end, content, since, whole, text }: OpenEditor, commentId = newCommentId()) => {
+    async ({ commentId, existing, path, oldPath, side, start, end, content, since, whole, text }: OpenEditor) => {
       const sinceVersion = BigInt(since)
       const place = { path, oldPath, side, startLine: start, endLine: end, content, sinceVersion, whole }
-      const answer = await client.task.putReviewComment({ taskId, commentId, ...place, text })
+      const answer = await client.task.putReviewComment({ taskId, commentId, existing, ...place, text })
       if (answer.comment !== undefined) changed(commentId, answer.comment, answer.rev)
     },
     [client, taskId, changed],
@@ -157,12 +177,14 @@ export function useReview(task: Task, { userId, canEdit }: Viewer): Review {
       mark,
       put,
       remove,
+      placesError: places.error,
+      lookAgain: places.reload,
       editor,
       setEditor,
       note,
       typed,
     }),
-    [taskId, canComment, comments, known, mark, put, remove, editor, setEditor, note, typed],
+    [taskId, canComment, comments, known, mark, put, remove, places.error, places.reload, editor, setEditor, note, typed],
   )
 }
 
