@@ -24,6 +24,7 @@ pub mod list_repository_webhooks;
 pub mod list_work_changes;
 pub mod list_work_tree;
 pub mod new_job;
+pub mod publication;
 pub mod publish_branch;
 pub mod publish_pull_request;
 pub mod receive_webhook;

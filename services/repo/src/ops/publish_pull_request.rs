@@ -7,7 +7,7 @@ use foundry_proto::repo::v1::{PublishBranchRequest, PublishPullRequestRequest, P
 use foundry_service::RequestKey;
 use foundry_store::Scope;
 
-use super::publish_branch::decide;
+use super::publication::decide;
 use crate::context::Context;
 
 /// Writes the job; no host is asked before it runs.
