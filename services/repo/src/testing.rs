@@ -116,6 +116,11 @@ async fn context(
 }
 
 impl Fixture {
+    /// What `foundry verify` finds of this service.
+    pub async fn damaged(&self) -> Vec<foundry_store::Unreadable> {
+        foundry_store::verify(&self.url, &store::ENCODED).await.unwrap()
+    }
+
     /// Starts a service with an origin of one commit on `main`.
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();

@@ -32,6 +32,8 @@ async fn refuses_every_route_without_a_proof_of_the_key() {
     let number = nonce(&Env::system());
     let hello = Caller::hello(&world.place, &number).await;
     let other = RuntimeKey::generate(&Env::system());
+    let unwritten = std::env::temp_dir().join(format!("foundry-hello-{}", std::process::id()));
+    let file = format!("/v1/files?path={}", unwritten.display());
     let routes = [
         ("GET", "/v1/health"),
         ("GET", "/v1/agents"),
@@ -41,8 +43,8 @@ async fn refuses_every_route_without_a_proof_of_the_key() {
         ("GET", "/v1/logs/agt_1"),
         ("POST", "/v1/exec"),
         ("GET", "/v1/processes"),
-        ("GET", "/v1/files?path=/tmp/x"),
-        ("PUT", "/v1/files?path=/tmp/x"),
+        ("GET", file.as_str()),
+        ("PUT", file.as_str()),
         ("POST", "/v1/terminals"),
         ("GET", "/v1/terminals/t1/output"),
         ("GET", "/nothing"),
@@ -65,7 +67,7 @@ async fn refuses_every_route_without_a_proof_of_the_key() {
     nobody.call("POST", "/v1/hello", "x".repeat(2_000)).await.is(413, "too_large");
     let caller = world.caller().await;
     caller.get("/nothing").await.is(404, "not_found");
-    assert!(!std::path::Path::new("/tmp/x").exists());
+    assert!(!unwritten.exists());
 }
 
 #[tokio::test]

@@ -132,6 +132,11 @@ fn branches(count: usize) -> String {
 fn ended(output: Output, job: &Job) -> Result<ExitCode, Failure> {
     output::one(output, job, |job| {
         job.branches.iter().for_each(|b| output::line(&output::inert(&describe(b))));
+        if job.kind() == JobKind::RestackRepo && job.state() == JobState::Done && job.branches.is_empty() {
+            output::line(
+                "nothing to restack: no branch is known to stand on another one (`foundry repo overview` shows them)",
+            );
+        }
         if job.state() == JobState::Done && job.branches.iter().any(|b| b.state() == JobBranchState::Pushed) {
             output::line(&format!("to undo it: foundry repo undo {}", job.job_id));
         }

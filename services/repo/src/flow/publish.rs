@@ -151,7 +151,7 @@ async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         Ok(loaded) => loaded,
         Err(ended) => return Ok(ended),
     };
-    if let Some(waits) = turn::again(cx, flow.flow().failures, &loaded.job).await? {
+    if let Some(waits) = turn::again(cx, &loaded.job).await? {
         return Ok(waits);
     }
     flow.progress("asking the remote where the branch is").await;
@@ -277,7 +277,7 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         loaded.planned.state = JobBranchState::Pushing.into();
         return Ok(Outcome::goto(PUSHING).recording(with_branch(&loaded.job, &loaded.planned)));
     }
-    if let Some(waits) = turn::again(cx, flow.flow().failures, &loaded.job).await? {
+    if let Some(waits) = turn::again(cx, &loaded.job).await? {
         return Ok(waits);
     }
     flow.progress(format!("pushing to {}", loaded.branch)).await;

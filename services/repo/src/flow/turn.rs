@@ -35,13 +35,12 @@ pub async fn wait(cx: &Context, job: &Job) -> Result<Option<Outcome>> {
     Ok(None)
 }
 
-/// What a further attempt waits for: between two attempts a job holds no place of its organization, so it takes its turn
-/// again.
+/// What an attempt waits for: between two attempts a job holds no place of its organization, so each takes its turn.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn again(cx: &Context, failures: u32, job: &Job) -> Result<Option<Outcome>> {
-    if failures == 0 || jobs::at_work(&cx.store, job).await? < MAX_AT_ONCE {
+pub async fn again(cx: &Context, job: &Job) -> Result<Option<Outcome>> {
+    if jobs::at_work(&cx.store, job).await? < MAX_AT_ONCE {
         return Ok(None);
     }
     let text = format!("{MAX_AT_ONCE} other jobs of the organization come first");

@@ -3,7 +3,7 @@
 
 use foundry_core::{JobId, PageRequest, PageToken, RepositoryId, Result, TaskId};
 use foundry_proto::common::v1::Condition;
-use foundry_proto::repo::v1::{ActionSettings, JobBranch, JobBranches};
+use foundry_proto::repo::v1::{JobBranch, JobBranches};
 use foundry_service::{readable, stored_condition};
 use foundry_store::{Reader, RevRef, Row, Table, Value, WriteSet};
 use prost::Message as _;
@@ -116,17 +116,6 @@ pub async fn list(
     );
     let found = from.query(sql, &params).await?.iter().map(read).collect::<Result<Vec<_>>>()?;
     Ok(page.cut(found, |job| job.created_rev.to_string()))
-}
-
-/// The settings of an action in a row; none in one of another kind.
-///
-/// # Errors
-/// `STORED_DATA_DAMAGED` when they cannot be decoded.
-pub fn decoded_action(row: &Row) -> Result<Option<ActionSettings>> {
-    match Action::parse(row.text("kind")?) {
-        Some(_) => row.message("settings").map(Some),
-        None => Ok(None),
-    }
 }
 
 /// The newest unfinished job that may change one of the same branches and was created before this one. Rows of older

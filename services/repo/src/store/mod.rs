@@ -16,7 +16,7 @@ pub mod work_versions;
 pub mod works;
 
 use foundry_proto::common::v1::{Condition, MergedParts, Publication, PullRequest, WorkNotices};
-use foundry_proto::repo::v1::{JobBranches, PublishSettings, PullRequestSync};
+use foundry_proto::repo::v1::{ActionSettings, JobBranches, PublishSettings, PullRequestSync};
 use foundry_service::SecretColumn;
 use foundry_store::{Encoded, Migrations, Reference, step};
 
@@ -44,7 +44,7 @@ pub static ENCODED: [Encoded; 20] = [
     Encoded::message::<Condition>(&jobs::JOBS, "condition"),
     Encoded::message::<JobBranches>(&jobs::JOBS, "branches"),
     Encoded::message::<PublishSettings>(&jobs::JOBS, "publish"),
-    Encoded::entity(&jobs::JOBS, "settings", |row, _| jobs::decoded_action(row).map(drop)),
+    Encoded::message::<ActionSettings>(&jobs::JOBS, "settings"),
     Encoded::entity(&branch_overviews::BRANCH_OVERVIEWS, "overview", |row, _| {
         branch_overviews::decoded(row).map(drop)
     }),

@@ -1,7 +1,9 @@
 //! Follows a job to its end.
 
 use foundry_core::{Env, Tasks};
-use foundry_proto::repo::v1::{Job, JobBranchState, JobItem, JobState, WatchJobsRequest, job_item::Item};
+use foundry_proto::repo::v1::{
+    Job, JobBranchState, JobItem, JobKind, JobState, WatchJobsRequest, job_item::Item,
+};
 use foundry_watch::{Consumer, ConsumerConfig, Event, Op, State};
 
 use crate::client::Gateway;
@@ -68,7 +70,9 @@ fn in_words(job: &Job) -> String {
             Some(next) => format!("{} ({}); {next}", condition.message, condition.reason),
             None if condition.message.is_empty() => {
                 let planned = job.branches.iter().any(|b| b.state() != JobBranchState::Pending);
-                let is_plan = job.publish.as_ref().is_some_and(|publish| publish.plan_only);
+                let is_plan = job.publish.as_ref().is_some_and(|publish| publish.plan_only)
+                    || job.action.as_ref().is_some_and(|action| action.plan_only)
+                    || matches!(job.kind(), JobKind::SyncRepo | JobKind::RegisterExistingBranch);
                 if planned && !is_plan { "pushing" } else { "planning" }.to_owned()
             }
             None => condition.message,

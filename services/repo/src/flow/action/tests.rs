@@ -232,6 +232,7 @@ async fn a_stack_is_brought_onto_the_new_main_and_back() {
     let again = s.undo(&undo).await;
     assert_eq!(state(&again), (JobState::Done, ""));
     assert_eq!(s.tip("s6"), job.branches[5].new_commit);
+    assert_eq!(s.f.damaged().await, []);
 }
 
 #[tokio::test]
