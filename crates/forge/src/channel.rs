@@ -25,7 +25,7 @@ const MAX_ANSWER: usize = 8 << 20;
 /// How long to wait after a refusal for too many calls that says no time.
 const WAIT: Duration = Duration::from_secs(60);
 /// Longest pause that a host can ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(2 * 3600);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(2 * 3600);
 /// A shorter credential is not looked for in texts.
 const SHORTEST_HIDDEN: usize = 4;
 
@@ -192,7 +192,7 @@ impl Channel {
         if status.is_success() {
             return None;
         }
-        let said = self.redact(&words(said));
+        let said = words(&self.redact(said));
         let limited = self.limited(status, headers, &said);
         let kind = match status {
             _ if limited.is_some() => ForgeErrorKind::RateLimited(limited.unwrap_or_default()),
@@ -241,7 +241,8 @@ impl Channel {
             return None;
         }
         let reset = Timestamp::from_micros(budget.reset.saturating_mul(1_000_000));
-        let until = asked.unwrap_or(if is_spent { reset } else { now.plus(WAIT) });
+        // A time that is past, or none, says nothing.
+        let until = asked.unwrap_or(if is_spent && reset > now { reset } else { now.plus(WAIT) });
         Some(until.max(now.plus(Duration::from_secs(1))).min(now.plus(LONGEST_WAIT)))
     }
 
@@ -270,7 +271,12 @@ impl Channel {
         if let Some(e) = self.refusal(answer.status(), answer.headers(), &said(answer.body())) {
             return Err(e);
         }
-        serde_json::from_slice(answer.body()).map_err(|e| unusable(&e.to_string()))
+        serde_json::from_slice(answer.body()).map_err(|e| self.undecoded(&e))
+    }
+
+    /// The text of the error may quote what the host has sent.
+    fn undecoded(&self, e: &serde_json::Error) -> ForgeError {
+        unusable(&self.redact(&e.to_string()))
     }
 
     /// Reads JSON, unless the host says that it is what `known` has; it becomes known.
@@ -289,12 +295,12 @@ impl Channel {
         let stored = before.filter(|_| answer.status() == StatusCode::NOT_MODIFIED);
         let (mark, read): (String, T) = match stored {
             Some((mark, value)) => {
-                (mark.clone(), serde_json::from_value(value.clone()).map_err(|e| unusable(&e.to_string()))?)
+                (mark.clone(), serde_json::from_value(value.clone()).map_err(|e| self.undecoded(&e))?)
             }
             None => (etag(&answer), self.decoded(&answer)?),
         };
         if !mark.is_empty() {
-            let value = serde_json::to_value(&read).map_err(|e| unusable(&e.to_string()))?;
+            let value = serde_json::to_value(&read).map_err(|e| self.undecoded(&e))?;
             now_known.0.insert(path.to_owned(), (mark, value));
         }
         Ok(read)
@@ -319,7 +325,7 @@ pub(crate) fn unusable(why: &str) -> ForgeError {
 /// The words of a host in a refusal: its message and the messages of its parts.
 pub(crate) fn said(body: &[u8]) -> String {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else {
-        return String::from_utf8_lossy(body).chars().take(500).collect();
+        return String::from_utf8_lossy(body).into_owned();
     };
     let mut all = Vec::new();
     for field in ["message", "error", "error_description"] {
@@ -337,4 +343,46 @@ pub(crate) fn said(body: &[u8]) -> String {
         }
     }
     all.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_testkit::test_env;
+
+    use super::*;
+
+    fn channel(clock: Arc<dyn Clock>) -> Channel {
+        let place = Place {
+            kind: ForgeKind::GitHub,
+            host: "h.example".to_owned(),
+            api: Url::parse("https://h.example/api").unwrap(),
+            path: "a/b".to_owned(),
+            is_configured: true,
+        };
+        let forges = Arc::new(Forges::new(&NetworkSettings::default()).unwrap());
+        Channel::new(forges, &place, Secret::new("canary-token-1234"), clock)
+    }
+
+    #[test]
+    fn a_time_that_is_past_or_unknown_is_a_pause_of_a_minute() {
+        let clock = test_env().env.clock;
+        let (channel, now) = (channel(Arc::clone(&clock)), clock.now());
+        let seconds = now.as_micros() / 1_000_000;
+        let until = |reset: i64| {
+            *channel.budget.lock().unwrap() = Budget { limit: 60, remaining: 0, reset };
+            channel.limited(StatusCode::FORBIDDEN, &HeaderMap::new(), "").unwrap()
+        };
+        assert_eq!((until(0), until(seconds - 5)), (now.plus(WAIT), now.plus(WAIT)));
+        assert_eq!(until(seconds + 600).since(now).as_secs().div_ceil(10), 60);
+        // Milliseconds.
+        assert_eq!(until(seconds * 1_000), now.plus(LONGEST_WAIT));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_quoted_without_the_credential() {
+        let channel = channel(test_env().env.clock);
+        let answer = Response::new(Bytes::from_static(b"\"is canary-token-1234\""));
+        let e = channel.decoded::<Vec<u8>>(&answer).unwrap_err();
+        assert!(e.message().contains("is ***") && !e.message().contains("canary"), "{e}");
+    }
 }

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::channel::{Channel, accepting};
 use crate::{
-    Budget, Changed, Checks, Facts, Forge, Known, NewPullRequest, Page, PullRequest, Result, Review, State,
+    Budget, Changed, Checks, Facts, Forge, Known, MAX_UNREAD, NewPullRequest, Page, PullRequest, Result,
+    Review, State,
 };
 
 /// Pull requests on a page; servers allow no more unless they are configured to.
@@ -62,6 +63,8 @@ struct User {
 struct CombinedStatus {
     #[serde(default)]
     statuses: Option<Vec<Status>>,
+    #[serde(default)]
+    total_count: usize,
 }
 
 #[derive(Deserialize)]
@@ -111,44 +114,43 @@ fn shown(p: Pull) -> PullRequest {
     }
 }
 
-fn title(title: &str, draft: bool) -> String {
+fn titled(title: &str, draft: bool) -> String {
     if draft { format!("{DRAFT}{title}") } else { title.to_owned() }
 }
 
 #[async_trait]
 impl Forge for Gitea {
-    async fn find(&self, branch: &str) -> Result<Option<PullRequest>> {
+    async fn find(&self, branch: &str) -> Result<Vec<PullRequest>> {
+        let mut all = Vec::new();
         for page in 1..=SEARCHED {
             let found = self.list_open(page).await?;
-            if let Some(p) = found.items.into_iter().find(|p| p.is_own && p.head == branch) {
-                return Ok(Some(p));
-            }
+            all.extend(found.items.into_iter().filter(|p| p.is_own && p.head == branch));
             if !found.more {
                 break;
             }
         }
-        Ok(None)
+        Ok(all)
     }
 
     async fn create(&self, new: &NewPullRequest) -> Result<PullRequest> {
         let body = json!({
-            "head": new.head, "base": new.base, "title": title(&new.title, new.draft), "body": new.body,
+            "head": new.head, "base": new.base, "title": titled(&new.title, new.draft), "body": new.body,
         });
         let path = format!("{}/pulls", self.path);
         self.channel.json(Method::POST, &path, Some(&body)).await.map(shown)
     }
 
-    async fn update(&self, number: u64, new: &NewPullRequest) -> Result<PullRequest> {
-        let mut body = json!({ "base": new.base });
-        if !new.title.is_empty() {
+    async fn update(&self, number: u64, title: &str, body: &str) -> Result<PullRequest> {
+        let mut new = json!({});
+        if !title.is_empty() {
             let draft = shown(self.get(number).await?).draft;
-            body["title"] = title(&new.title, draft).into();
+            new["title"] = titled(title, draft).into();
         }
-        if !new.body.is_empty() {
-            body["body"] = new.body.as_str().into();
+        if !body.is_empty() {
+            new["body"] = body.into();
         }
         let path = format!("{}/pulls/{number}", self.path);
-        self.channel.json(Method::PATCH, &path, Some(&body)).await.map(shown)
+        self.channel.json(Method::PATCH, &path, Some(&new)).await.map(shown)
     }
 
     async fn read(&self, number: u64) -> Result<PullRequest> {
@@ -156,16 +158,21 @@ impl Forge for Gitea {
     }
 
     async fn facts(&self, p: &PullRequest, _: &Known) -> Result<Facts> {
-        let path = format!("{}/commits/{}/status", self.path, p.head_commit);
+        let path = format!("{}/commits/{}/status?limit={PER_PAGE}", self.path, p.head_commit);
         let status: CombinedStatus = self.channel.json(Method::GET, &path, None).await?;
-        let checks = Checks::of(status.statuses.unwrap_or_default().into_iter().map(|s| {
+        let statuses = status.statuses.unwrap_or_default();
+        // Some servers do not say how many there are: behind a full page there may be one.
+        let read = statuses.len();
+        let unread = status.total_count.saturating_sub(read).clamp((read >= PER_PAGE).into(), MAX_UNREAD);
+        let results = statuses.into_iter().map(|s| {
             let passed = match s.status.as_str() {
                 "success" | "warning" | "skipped" => Some(true),
                 "pending" => None,
                 _ => Some(false),
             };
             (s.context, passed)
-        }));
+        });
+        let checks = Checks::of(results.chain((0..unread).map(|_| (String::new(), None))));
         let path = format!("{}/pulls/{}/reviews?limit={PER_PAGE}", self.path, p.number);
         let reviews: Vec<GivenReview> = self.channel.json(Method::GET, &path, None).await?;
         let mut requested = p.review_requested;

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::{Channel, etag, unusable};
 use crate::{
-    Budget, Changed, Checks, Facts, Forge, ForgeError, ForgeErrorKind, Known, NewPullRequest, PAGE, Page,
-    PullRequest, Result, Review, State,
+    Budget, Changed, Checks, Facts, Forge, ForgeError, ForgeErrorKind, Known, MAX_UNREAD, NewPullRequest,
+    PAGE, Page, PullRequest, Result, Review, State,
 };
 
 /// The version of the API that the calls are written for.
@@ -120,7 +120,7 @@ impl GitHub {
             }
         }
         // What is on no page that was read may still run.
-        let unread = total.saturating_sub(results.len()).min(1_000);
+        let unread = total.saturating_sub(results.len()).min(MAX_UNREAD);
         results.extend((0..unread).map(|_| (String::new(), None)));
         let path = self.path(&format!("commits/{commit}/status?per_page={PAGE}"));
         let status: CombinedStatus = self.channel.remembered(&path, known, now_known).await?;
@@ -207,14 +207,14 @@ struct Reviewer {
 
 #[async_trait]
 impl Forge for GitHub {
-    async fn find(&self, branch: &str) -> Result<Option<PullRequest>> {
+    async fn find(&self, branch: &str) -> Result<Vec<PullRequest>> {
         let client = self.client();
         let head = format!("{}:{branch}", self.owner);
         let pulls = client.pulls(&self.owner, &self.name);
         let found = pulls.list().state(params::State::Open).head(head).per_page(100).send().await;
         let found = found.map_err(|e| self.failed(e))?.items.into_iter().map(|p| self.shown(p));
         // A filter that the host does not understand, it ignores.
-        Ok(found.filter(|p| p.is_own && p.head == branch).max_by_key(|p| p.number))
+        Ok(found.filter(|p| p.is_own && p.head == branch).collect())
     }
 
     async fn create(&self, new: &NewPullRequest) -> Result<PullRequest> {
@@ -224,15 +224,15 @@ impl Forge for GitHub {
         create.send().await.map(|p| self.shown(p)).map_err(|e| self.failed(e))
     }
 
-    async fn update(&self, number: u64, new: &NewPullRequest) -> Result<PullRequest> {
+    async fn update(&self, number: u64, title: &str, body: &str) -> Result<PullRequest> {
         let client = self.client();
         let pulls = client.pulls(&self.owner, &self.name);
-        let mut update = pulls.update(number).base(&new.base);
-        if !new.title.is_empty() {
-            update = update.title(new.title.as_str());
+        let mut update = pulls.update(number);
+        if !title.is_empty() {
+            update = update.title(title);
         }
-        if !new.body.is_empty() {
-            update = update.body(new.body.as_str());
+        if !body.is_empty() {
+            update = update.body(body);
         }
         update.send().await.map(|p| self.shown(p)).map_err(|e| self.failed(e))
     }

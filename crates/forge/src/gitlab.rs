@@ -94,43 +94,42 @@ fn shown(m: MergeRequest) -> PullRequest {
     }
 }
 
-fn title(title: &str, draft: bool) -> String {
+fn titled(title: &str, draft: bool) -> String {
     if draft { format!("{DRAFT}{title}") } else { title.to_owned() }
 }
 
 #[async_trait]
 impl Forge for GitLab {
-    async fn find(&self, branch: &str) -> Result<Option<PullRequest>> {
+    async fn find(&self, branch: &str) -> Result<Vec<PullRequest>> {
         let path = format!(
             "{}/merge_requests?state=opened&source_branch={}&per_page={PAGE}",
             self.path,
             encoded(branch)
         );
         let found: Vec<MergeRequest> = self.channel.json(Method::GET, &path, None).await?;
-        let found = found.into_iter().map(shown).filter(|p| p.is_own && p.head == branch);
-        Ok(found.max_by_key(|p| p.number))
+        Ok(found.into_iter().map(shown).filter(|p| p.is_own && p.head == branch).collect())
     }
 
     async fn create(&self, new: &NewPullRequest) -> Result<PullRequest> {
         let body = json!({
             "source_branch": new.head, "target_branch": new.base,
-            "title": title(&new.title, new.draft), "description": new.body,
+            "title": titled(&new.title, new.draft), "description": new.body,
         });
         let path = format!("{}/merge_requests", self.path);
         self.channel.json(Method::POST, &path, Some(&body)).await.map(shown)
     }
 
-    async fn update(&self, number: u64, new: &NewPullRequest) -> Result<PullRequest> {
-        let mut body = json!({ "target_branch": new.base });
-        if !new.title.is_empty() {
+    async fn update(&self, number: u64, title: &str, body: &str) -> Result<PullRequest> {
+        let mut new = json!({});
+        if !title.is_empty() {
             let draft = self.read(number).await?.draft;
-            body["title"] = title(&new.title, draft).into();
+            new["title"] = titled(title, draft).into();
         }
-        if !new.body.is_empty() {
-            body["description"] = new.body.as_str().into();
+        if !body.is_empty() {
+            new["description"] = body.into();
         }
         let path = format!("{}/merge_requests/{number}", self.path);
-        self.channel.json(Method::PUT, &path, Some(&body)).await.map(shown)
+        self.channel.json(Method::PUT, &path, Some(&new)).await.map(shown)
     }
 
     async fn read(&self, number: u64) -> Result<PullRequest> {
@@ -146,14 +145,17 @@ impl Forge for GitLab {
             Err(e) if e.kind() == ForgeErrorKind::NotFound => Vec::new(),
             statuses => statuses?,
         };
-        let checks = Checks::of(statuses.into_iter().map(|s| {
+        // The host does not say how many there are: behind a full page there may be one that runs.
+        let unread = usize::from(statuses.len() >= PAGE);
+        let results = statuses.into_iter().map(|s| {
             let passed = match s.status.as_str() {
                 "success" | "skipped" | "manual" => Some(true),
                 "failed" | "canceled" => Some(s.allow_failure),
                 _ => None,
             };
             (s.name, passed)
-        }));
+        });
+        let checks = Checks::of(results.chain((0..unread).map(|_| (String::new(), None))));
         let path = format!("{}/merge_requests/{}/reviewers", self.path, p.number);
         let reviewers: Vec<Reviewer> = self.channel.remembered(&path, known, &mut now_known).await?;
         let path = format!("{}/merge_requests/{}/approvals", self.path, p.number);

@@ -19,11 +19,11 @@ use foundry_core::Clock;
 use foundry_secrets::Secret;
 
 use channel::Channel;
-pub use channel::{Budget, Forges};
+pub use channel::{Budget, Forges, LONGEST_WAIT};
 pub use error::{ForgeError, ForgeErrorKind};
 pub use host::{ForgeHost, ForgeHosts, ForgeKind, HostError, Place};
 pub use pull_request::{
-    Changed, Checks, ChecksState, Facts, Known, NewPullRequest, Page, PullRequest, Review, State,
+    Changed, Checks, ChecksState, Facts, Given, Known, NewPullRequest, Page, PullRequest, Review, State,
 };
 
 /// A result with this crate's error.
@@ -32,17 +32,20 @@ pub type Result<T, E = ForgeError> = std::result::Result<T, E>;
 /// Pull requests on one page of a list.
 pub const PAGE: usize = 100;
 
+/// Most checks on pages that are not read that are counted.
+const MAX_UNREAD: usize = 1_000;
+
 /// The pull requests of one repository at its host.
 #[async_trait]
 pub trait Forge: Send + Sync {
-    /// The newest open pull request of a branch of the repository.
-    async fn find(&self, branch: &str) -> Result<Option<PullRequest>>;
+    /// The open pull requests of a branch of the repository.
+    async fn find(&self, branch: &str) -> Result<Vec<PullRequest>>;
 
     /// Creates a pull request. A host refuses a second open one for the same branch and base.
     async fn create(&self, new: &NewPullRequest) -> Result<PullRequest>;
 
-    /// Gives a pull request this title, text and base; an empty title or text leaves what it has.
-    async fn update(&self, number: u64, new: &NewPullRequest) -> Result<PullRequest>;
+    /// Gives a pull request this title and text; an empty one leaves what it has.
+    async fn update(&self, number: u64, title: &str, body: &str) -> Result<PullRequest>;
 
     /// Reads one pull request.
     async fn read(&self, number: u64) -> Result<PullRequest>;
@@ -61,31 +64,53 @@ pub trait Forge: Send + Sync {
     fn budget(&self) -> Budget;
 }
 
-/// The pull request of a branch: the open one, brought up to date, or a new one. May be called again after a call whose
-/// end is not known: there is one pull request then, too.
+/// The pull request of a branch: the open one, with the title and text that were given, or a new one. May be called again
+/// after a call whose end is not known: there is one pull request then, too.
 ///
 /// # Errors
 /// What the host says.
-pub async fn find_or_create(forge: &dyn Forge, new: &NewPullRequest) -> Result<(PullRequest, bool)> {
-    if let Some(found) = forge.find(&new.head).await? {
-        return Ok((adopt(forge, found, new).await?, false));
+pub async fn find_or_create(
+    forge: &dyn Forge,
+    new: &NewPullRequest,
+    given: Given,
+) -> Result<(PullRequest, bool)> {
+    if let Some(found) = meant(forge.find(&new.head).await?, new, given) {
+        return Ok((adopt(forge, found, new, given).await?, false));
     }
     match forge.create(new).await {
         Ok(created) => Ok((created, true)),
         // Somebody else may have been faster.
-        Err(e) if e.kind() == ForgeErrorKind::Rejected => match forge.find(&new.head).await? {
-            Some(found) => Ok((adopt(forge, found, new).await?, false)),
-            None => Err(e),
-        },
+        Err(e) if e.kind() == ForgeErrorKind::Rejected => {
+            match meant(forge.find(&new.head).await?, new, given) {
+                Some(found) => Ok((adopt(forge, found, new, given).await?, false)),
+                None => Err(e),
+            }
+        }
         Err(e) => Err(e),
     }
 }
 
-async fn adopt(forge: &dyn Forge, found: PullRequest, new: &NewPullRequest) -> Result<PullRequest> {
-    let same = (new.title.is_empty() || new.title == found.title)
-        && (new.body.is_empty() || new.body == found.body)
-        && new.base == found.base;
-    if same { Ok(found) } else { forge.update(found.number, new).await }
+/// The newest one of the same base; without one, the only one, if somebody may have chosen another base for it.
+fn meant(found: Vec<PullRequest>, new: &NewPullRequest, given: Given) -> Option<PullRequest> {
+    let (same, mut others): (Vec<_>, Vec<_>) = found.into_iter().partition(|p| p.base == new.base);
+    let other = if given.base || others.len() > 1 { None } else { others.pop() };
+    same.into_iter().max_by_key(|p| p.number).or(other)
+}
+
+/// What people have written there stays, unless something else was given.
+async fn adopt(
+    forge: &dyn Forge,
+    found: PullRequest,
+    new: &NewPullRequest,
+    given: Given,
+) -> Result<PullRequest> {
+    let title = if given.title && new.title != found.title { new.title.as_str() } else { "" };
+    let body = if given.body && new.body != found.body { new.body.as_str() } else { "" };
+    if title.is_empty() && body.is_empty() {
+        Ok(found)
+    } else {
+        forge.update(found.number, title, body).await
+    }
 }
 
 impl Forges {

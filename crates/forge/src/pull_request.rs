@@ -58,6 +58,17 @@ pub struct NewPullRequest {
     pub draft: bool,
 }
 
+/// Which parts of a pull request somebody has chosen; the others are proposals, for a new one alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The title replaces that of a pull request that exists.
+    pub title: bool,
+    /// The text replaces that of a pull request that exists.
+    pub body: bool,
+    /// A pull request of another base is another one.
+    pub base: bool,
+}
+
 /// A page of pull requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {

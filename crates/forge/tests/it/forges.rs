@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use foundry_core::Timestamp;
 use foundry_forge::{
-    ChecksState, Forge, ForgeErrorKind, ForgeHost as Host, ForgeHosts, ForgeKind, Forges, Known,
+    ChecksState, Forge, ForgeErrorKind, ForgeHost as Host, ForgeHosts, ForgeKind, Forges, Given, Known,
     NewPullRequest, Review, State, find_or_create,
 };
 use foundry_http_client::NetworkSettings;
@@ -54,6 +54,9 @@ fn forge(host: &ForgeHost, kind: ForgeKind, version: &str, token: &str) -> Box<d
     forges.open(&place, Secret::new(token), test_env().env.clock)
 }
 
+/// What somebody has chosen all of.
+const GIVEN: Given = Given { title: true, body: true, base: true };
+
 fn new(head: &str) -> NewPullRequest {
     NewPullRequest {
         head: head.to_owned(),
@@ -69,10 +72,10 @@ async fn a_pull_request_is_made_once_adopted_and_brought_up_to_date() {
     for (kind, version) in KINDS {
         let (host, _dir) = host();
         let forge = forge(&host, kind, version, TOKEN);
-        assert_eq!(forge.find("feat/x").await.unwrap(), None, "{kind:?}");
+        assert_eq!(forge.find("feat/x").await.unwrap(), [], "{kind:?}");
         // What a fork has under the same name is another one.
         host.open("team/app", "feat/x", "from a fork", true);
-        let (first, created) = find_or_create(&*forge, &new("feat/x")).await.unwrap();
+        let (first, created) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
         assert!(created && first.draft && first.is_own, "{kind:?} {first:?}");
         assert_eq!(
             (first.title.as_str(), first.body.as_str(), first.base.as_str()),
@@ -80,10 +83,12 @@ async fn a_pull_request_is_made_once_adopted_and_brought_up_to_date() {
         );
         assert_eq!((first.state, first.head.as_str(), first.head_commit.len()), (State::Open, "feat/x", 40));
         assert!(first.url.starts_with(&host.git().origin()), "{}", first.url);
-        let (again, created) = find_or_create(&*forge, &new("feat/x")).await.unwrap();
+        let (again, created) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
         assert_eq!((&again, created), (&first, false), "{kind:?}");
-        let other = NewPullRequest { title: "Add a lexer".to_owned(), body: String::new(), ..new("feat/x") };
-        let (changed, created) = find_or_create(&*forge, &other).await.unwrap();
+        let other =
+            NewPullRequest { title: "Add a lexer".to_owned(), body: "Else.".to_owned(), ..new("feat/x") };
+        let title = Given { title: true, ..Given::default() };
+        let (changed, created) = find_or_create(&*forge, &other, title).await.unwrap();
         assert!(!created && changed.draft, "{kind:?} {changed:?}");
         assert_eq!(
             (changed.number, changed.title.as_str(), changed.body.as_str()),
@@ -92,9 +97,51 @@ async fn a_pull_request_is_made_once_adopted_and_brought_up_to_date() {
         assert_eq!(host.pull_requests("team/app").len(), 2);
         host.merge("team/app", first.number);
         assert_eq!(forge.read(first.number).await.unwrap().state, State::Merged, "{kind:?}");
-        assert_eq!(forge.find("feat/x").await.unwrap(), None);
+        assert_eq!(forge.find("feat/x").await.unwrap(), []);
         assert_eq!(forge.read(99).await.unwrap_err().kind(), ForgeErrorKind::NotFound);
     }
+}
+
+#[tokio::test]
+async fn one_of_another_base_is_adopted_only_if_there_is_no_other_and_no_base_was_given() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        let (first, _) = find_or_create(&*forge, &new("feat/y"), GIVEN).await.unwrap();
+        host.retarget("team/app", first.number, "feat/x");
+        let (moved, created) = find_or_create(&*forge, &new("feat/y"), Given::default()).await.unwrap();
+        assert_eq!((moved.number, created, moved.base.as_str()), (1, false, "feat/x"), "{kind:?}");
+        let (second, created) = find_or_create(&*forge, &new("feat/y"), GIVEN).await.unwrap();
+        assert_eq!((second.number, created, second.base.as_str()), (2, true, "main"), "{kind:?}");
+        // The newest one is a backport of somebody else.
+        host.open_against("team/app", "feat/y", "old", "Backport", false);
+        let (third, created) = find_or_create(&*forge, &new("feat/y"), Given::default()).await.unwrap();
+        assert_eq!((third.number, created), (2, false), "{kind:?}");
+        assert_eq!(host.pull_request("team/app", 3).1, "old", "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_with_more_checks_than_are_read_is_not_green() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        let (p, _) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
+        for n in 0..310 {
+            host.check("team/app", "feat/x", &format!("check {n}"), Some(true));
+        }
+        let checks = forge.facts(&p, &Known::default()).await.unwrap().checks;
+        assert_eq!(checks.state, ChecksState::Pending, "{kind:?} {checks:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_credential_is_hidden_also_where_the_text_of_the_host_is_cut() {
+    let (host, _dir) = host();
+    let forge = forge(&host, ForgeKind::Gitea, "v1", TOKEN);
+    host.refuse(422, &format!("{}{TOKEN}", "x".repeat(490)));
+    let e = forge.find("feat/x").await.unwrap_err();
+    assert!(!e.message().contains(&TOKEN[..4]), "{e}");
 }
 
 #[tokio::test]
@@ -103,9 +150,9 @@ async fn a_creation_whose_end_is_not_known_leaves_one_pull_request() {
         let (host, _dir) = host();
         let forge = forge(&host, kind, version, TOKEN);
         host.break_off_creation();
-        let cut = find_or_create(&*forge, &new("feat/x")).await.unwrap_err();
+        let cut = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap_err();
         assert_eq!(cut.kind(), ForgeErrorKind::Unreachable, "{kind:?} {cut}");
-        let (found, created) = find_or_create(&*forge, &new("feat/x")).await.unwrap();
+        let (found, created) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
         assert_eq!((found.number, created, host.pull_requests("team/app").len()), (1, false, 1), "{kind:?}");
     }
 }
@@ -115,7 +162,7 @@ async fn checks_and_reviews_are_read_as_they_stand() {
     for (kind, version) in KINDS {
         let (host, _dir) = host();
         let forge = forge(&host, kind, version, TOKEN);
-        let (p, _) = find_or_create(&*forge, &new("feat/x")).await.unwrap();
+        let (p, _) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
         let none = forge.facts(&p, &Known::default()).await.unwrap();
         assert_eq!((none.checks.state, none.review), (ChecksState::None, Review::None), "{kind:?}");
         host.check("team/app", "feat/x", "build", Some(true));
@@ -178,7 +225,7 @@ async fn open_ones_are_listed_by_pages_and_what_has_not_changed_costs_github_not
 async fn what_github_says_again_is_not_paid_for_again() {
     let (host, _dir) = host();
     let forge = forge(&host, ForgeKind::GitHub, "v3", TOKEN);
-    let (p, _) = find_or_create(&*forge, &new("feat/x")).await.unwrap();
+    let (p, _) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
     host.check("team/app", "feat/x", "build", Some(true));
     let first = forge.facts(&p, &Known::default()).await.unwrap();
     let before = forge.budget();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Call, New, Pull, PullState, Said, Shared, State};
+use super::{Call, New, Pull, PullState, Said, Shared, State, paged};
 
 impl Shared {
     pub(super) fn gitea(&self, state: &mut State, call: &Call<'_>) -> Said {
@@ -72,8 +72,11 @@ impl Shared {
                         json!({ "context": name, "status": status })
                     })
                     .collect();
+                let total = statuses.len();
+                let (statuses, more) =
+                    paged(statuses, call.number("page", 1), call.number("limit", 30).min(50));
                 let statuses = if statuses.is_empty() { Value::Null } else { statuses.into() };
-                (200, json!({ "state": "", "statuses": statuses, "sha": commit }), false)
+                (200, json!({ "state": "", "statuses": statuses, "sha": commit, "total_count": total }), more)
             }
             _ => not_found(),
         }

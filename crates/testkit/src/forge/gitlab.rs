@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Call, New, Pull, PullState, Said, Shared, State};
+use super::{Call, New, Pull, PullState, Said, Shared, State, paged};
 
 impl Shared {
     pub(super) fn gitlab(&self, state: &mut State, call: &Call<'_>) -> Said {
@@ -74,7 +74,11 @@ impl Shared {
                 }
                 None => not_found(),
             },
-            ("GET", ["repository", "commits", commit, "statuses"]) => (200, statuses(state, commit), false),
+            ("GET", ["repository", "commits", commit, "statuses"]) => {
+                let size = call.number("per_page", 20);
+                let (page, more) = paged(statuses(state, commit), call.number("page", 1), size);
+                (200, page.into(), more)
+            }
             _ => not_found(),
         }
     }
@@ -102,7 +106,7 @@ impl Shared {
     }
 }
 
-fn statuses(state: &State, commit: &str) -> Value {
+fn statuses(state: &State, commit: &str) -> Vec<Value> {
     let statuses = state.checks.get(commit).into_iter().flatten().map(|(name, passed)| {
         let status = match passed {
             Some(true) => "success",

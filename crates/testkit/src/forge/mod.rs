@@ -46,6 +46,8 @@ struct State {
     checks: HashMap<String, Vec<(String, Option<bool>)>>,
     spent: i64,
     refusals: Vec<(u16, Value)>,
+    /// By a part of the path.
+    refused_paths: Vec<(String, u16)>,
     breaks_off: bool,
     hangs: bool,
     ticks: u32,
@@ -161,9 +163,17 @@ impl ForgeHost {
     /// # Panics
     /// When the host would refuse it.
     pub fn open(&self, repository: &str, head: &str, title: &str, is_fork: bool) -> u64 {
+        self.open_against(repository, head, "main", title, is_fork)
+    }
+
+    /// The same, to be merged into another branch than `main`.
+    ///
+    /// # Panics
+    /// When the host would refuse it.
+    pub fn open_against(&self, repository: &str, head: &str, base: &str, title: &str, is_fork: bool) -> u64 {
         let tip = self.shared.tip(repository, head);
         self.state(|state| {
-            let new = New { head, base: "main", title, body: "", draft: false };
+            let new = New { head, base, title, body: "", draft: false };
             state.add(repository, &new, tip.unwrap_or_else(|| "0".repeat(40)), is_fork)
         })
     }
@@ -187,9 +197,19 @@ impl ForgeHost {
         })
     }
 
+    /// Chooses another base for a pull request, as somebody else would.
+    pub fn retarget(&self, repository: &str, number: u64, base: &str) {
+        self.change(repository, number, |p| base.clone_into(&mut p.base));
+    }
+
     /// Answers the next call of the API with this status and message.
     pub fn refuse(&self, status: u16, message: &str) {
         self.state(|state| state.refusals.push((status, json!({ "message": message }))));
+    }
+
+    /// From now on, answers calls of paths that contain this with this status.
+    pub fn refuse_path(&self, part: &str, status: u16) {
+        self.state(|state| state.refused_paths.push((part.to_owned(), status)));
     }
 
     /// Breaks off the connection after the next creation of a pull request, without an answer.
@@ -320,6 +340,10 @@ impl Shared {
             (401, json!({ "message": format!("Bad credentials: {sent}"), "status": "401" }), false)
         } else if state.spent >= LIMIT {
             (403, json!({ "message": "API rate limit exceeded for user ID 1." }), false)
+        } else if let Some((_, status)) =
+            state.refused_paths.iter().find(|(part, _)| request.path.contains(part.as_str()))
+        {
+            (*status, json!({ "message": "not this one" }), false)
         } else if !state.refusals.is_empty() {
             let (status, body) = state.refusals.remove(0);
             (status, body, false)

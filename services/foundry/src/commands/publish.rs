@@ -34,6 +34,7 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
         draft: args.draft,
         base: args.base,
         given: false,
+        base_given: false,
     });
     let message = if args.message.is_empty() { task.title } else { args.message };
     let mut request = PublishBranchRequest {

@@ -1,7 +1,11 @@
 //! Pull requests: what is recorded of them, and what a request for one is checked for.
 
+use std::time::Duration;
+
 use foundry_core::{Error, Result, Timestamp};
-use foundry_forge::{Budget, Checks, ChecksState as Read, Facts, Known, NewPullRequest, Review, State};
+use foundry_forge::{
+    Budget, Checks, ChecksState as Read, Facts, Given, Known, NewPullRequest, Review, State,
+};
 use foundry_git::BranchName;
 use foundry_proto::common::v1::{self, ChecksState, PullRequestReview, PullRequestState};
 use foundry_proto::repo::v1::{
@@ -45,6 +49,46 @@ pub struct Kept {
 pub const JOB: &str = "job";
 /// The host has reported a change.
 pub const WEBHOOK: &str = "webhook";
+/// Somebody has requested it.
+pub const REQUEST: &str = "request";
+/// Another credential is stored.
+pub const CREDENTIAL: &str = "credential";
+
+/// Below this part of the host's calls nothing is read by itself until there are new ones.
+pub const KEPT_SHARE: u32 = 20;
+/// Shortest time between two readings that a host brings about.
+pub const BETWEEN_REPORTED: Duration = Duration::from_secs(2);
+
+impl PullFacts {
+    /// When to read them for this reason; none = at the time that is planned.
+    pub fn wanted(&self, source: &str, now: Timestamp) -> Option<Timestamp> {
+        let stale = self.sync.as_ref().and_then(|sync| sync.stale.as_ref());
+        let limited = self.sync.as_ref().is_some_and(is_reserved)
+            || stale.is_some_and(|stale| stale.reason == "FORGE_RATE_LIMITED");
+        let waits = match source {
+            // Its calls are counted by themselves.
+            CREDENTIAL => false,
+            WEBHOOK => limited || stale.is_some(),
+            _ => limited,
+        };
+        if waits && self.next > now {
+            return None;
+        }
+        let last = self.sync.as_ref().and_then(|sync| sync.as_of.as_ref()).map(Timestamp::from_proto);
+        Some(match last.filter(|_| source == WEBHOOK) {
+            Some(last) => now.max(last.plus(BETWEEN_REPORTED)),
+            None => now,
+        })
+    }
+}
+
+/// Whether the calls that are left are kept for what users request.
+fn is_reserved(sync: &PullRequestSync) -> bool {
+    let count = |n: i32| u32::try_from(n).unwrap_or_default();
+    let budget =
+        Budget { limit: count(sync.api_limit), remaining: count(sync.api_remaining), ..Budget::default() };
+    budget.is_below(KEPT_SHARE)
+}
 
 /// What a reading was for, for callers.
 pub fn source(text: &str) -> PullRequestSyncSource {
@@ -147,15 +191,20 @@ pub fn settings(
     if base.as_str() == branch {
         return Err(Error::invalid_field("base", "must be another branch than the one that is published"));
     }
-    let given = !title.is_empty() || !body.is_empty();
+    let (given, base_given) = (!title.is_empty(), !request.base.is_empty());
     let title = match title.as_str() {
         "" => publish.message.lines().next().unwrap_or_default().chars().take(MAX_TITLE).collect(),
         _ => title,
     };
-    Ok(PullRequestSettings { title, body, draft: request.draft, base: base.to_string(), given })
+    Ok(PullRequestSettings { title, body, draft: request.draft, base: base.to_string(), given, base_given })
 }
 
-/// What the host is given. One that exists keeps its title and text unless others were given.
+/// What the requester has chosen.
+pub fn given(settings: &PullRequestSettings) -> Given {
+    Given { title: settings.given, body: !settings.body.is_empty(), base: settings.base_given }
+}
+
+/// What a new one is made with.
 pub fn new(settings: &PullRequestSettings, publish: &PublishSettings, branch: &JobBranch) -> NewPullRequest {
     let body = match settings.body.as_str() {
         "" => proposed_body(publish, branch),
@@ -260,6 +309,29 @@ mod tests {
         assert!(asked(&|r| r.base = "feat/x".to_owned()));
         assert!(asked(&|r| r.base = "-x".to_owned()));
         assert!(!asked(&|r| r.base = "develop".to_owned()));
+    }
+
+    #[test]
+    fn what_a_host_reports_ends_no_pause_and_what_a_user_does_may() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let current = PullRequestSync { as_of: Some(at(99).to_proto()), ..Default::default() };
+        let stale = |reason: &str| {
+            let condition = v1::Condition { reason: reason.to_owned(), ..Default::default() };
+            PullRequestSync { stale: Some(condition), ..current.clone() }
+        };
+        let reserved = PullRequestSync { api_limit: 100, api_remaining: 4, ..current.clone() };
+        let wanted = |sync: &PullRequestSync, next: i64| {
+            let facts = PullFacts { sync: Some(sync.clone()), next: at(next), ..Default::default() };
+            [WEBHOOK, JOB, REQUEST, CREDENTIAL].map(|source| facts.wanted(source, at(100)))
+        };
+        let now = Some(at(100));
+        assert_eq!(wanted(&current, 200), [Some(at(101)), now, now, now]);
+        assert_eq!(wanted(&stale("FORGE_UNREACHABLE"), 200), [None, now, now, now]);
+        assert_eq!(wanted(&stale("FORGE_RATE_LIMITED"), 200), [None, None, None, now]);
+        assert_eq!(wanted(&reserved, 200), [None, None, None, now]);
+        // A pause that is over holds nothing up.
+        assert_eq!(wanted(&reserved, 0), [Some(at(101)), now, now, now]);
+        assert_eq!(PullFacts::default().wanted(WEBHOOK, at(100)), now);
     }
 
     #[test]

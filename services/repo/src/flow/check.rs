@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use foundry_core::{Code, FlowId, PageRequest, RepositoryCredentialId, RepositoryId, Result};
+use foundry_core::{Code, FlowId, OrganizationId, PageRequest, RepositoryCredentialId, RepositoryId, Result};
 use foundry_flow::{
     Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage,
 };
@@ -10,10 +10,11 @@ use foundry_git::{Mirror, MirrorLimits, RemoteUrl};
 use foundry_proto::common::v1::Condition;
 use foundry_store::WriteSet;
 
-use super::sync;
+use super::{pulls, sync};
 use crate::broker;
 use crate::context::Context;
 use crate::domain::credential::{self, Credential, State};
+use crate::domain::pull_request::CREDENTIAL;
 use crate::domain::repository::{Repository, State as RepositoryState};
 use crate::store::{credentials, repositories};
 
@@ -55,7 +56,11 @@ async fn synchronize(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     for repository in waiting {
         start(cx, flow, &repository.repository_id).await?;
     }
-    Ok(Outcome::done())
+    let mut ws = WriteSet::new();
+    for repository in stale_pulls(cx, &credential).await? {
+        pulls::want(cx, &mut ws, &repository, CREDENTIAL);
+    }
+    Ok(Outcome::done().recording(ws))
 }
 
 async fn start(cx: &Context, flow: &StageContext, id: &RepositoryId) -> Result<()> {
@@ -74,30 +79,54 @@ async fn start(cx: &Context, flow: &StageContext, id: &RepositoryId) -> Result<(
     committed.map(drop).map_err(Into::into)
 }
 
-/// The repositories that the credential is for, without those that have one of their own.
-async fn using(cx: &Context, credential: &Credential) -> Result<Vec<Repository>> {
-    if let Some(id) = &credential.repository_id {
-        return Ok(repositories::find(&cx.store, id).await?.into_iter().collect());
+/// The repositories whose pull requests could not be read, and are read with this credential.
+async fn stale_pulls(cx: &Context, credential: &Credential) -> Result<Vec<Repository>> {
+    let all = match &credential.repository_id {
+        Some(id) => repositories::find(&cx.store, id).await?.into_iter().collect(),
+        None => registered(cx, &credential.organization_id).await?,
+    };
+    let mut found = Vec::new();
+    for r in all.into_iter().filter(|r| r.pulls.sync.as_ref().is_some_and(|sync| sync.stale.is_some())) {
+        let Ok(place) = broker::place(cx, &r) else { continue };
+        let used = broker::api_credential(cx, &r, &place).await;
+        if used.is_ok_and(|used| used.credential_id == credential.credential_id) {
+            found.push(r);
+        }
     }
+    Ok(found)
+}
+
+/// The repositories of an organization.
+async fn registered(cx: &Context, organization: &OrganizationId) -> Result<Vec<Repository>> {
     let (mut found, mut token) = (Vec::new(), String::new());
     loop {
         let page = PageRequest::parse(500, &token)?;
-        let (some, next) = repositories::list(&cx.store, &credential.organization_id, &page).await?;
-        let is_there = |r: &Repository| {
-            let url = RemoteUrl::parse(&r.url, &cx.urls).ok();
-            url.and_then(|url| url.origin()).is_some_and(|origin| origin == credential.origin)
-        };
-        for repository in some.into_iter().filter(is_there) {
-            let own = repository.repository_id.as_str();
-            if credentials::find_for(&cx.store, &credential.organization_id, own).await?.is_none() {
-                found.push(repository);
-            }
-        }
+        let (some, next) = repositories::list(&cx.store, organization, &page).await?;
+        found.extend(some);
         token = foundry_core::PageToken::encode_next(next);
         if token.is_empty() {
             return Ok(found);
         }
     }
+}
+
+/// The repositories that the credential is for, without those that have one of their own.
+async fn using(cx: &Context, credential: &Credential) -> Result<Vec<Repository>> {
+    if let Some(id) = &credential.repository_id {
+        return Ok(repositories::find(&cx.store, id).await?.into_iter().collect());
+    }
+    let mut found = Vec::new();
+    let is_there = |r: &Repository| {
+        let url = RemoteUrl::parse(&r.url, &cx.urls).ok();
+        url.and_then(|url| url.origin()).is_some_and(|origin| origin == credential.origin)
+    };
+    for repository in registered(cx, &credential.organization_id).await?.into_iter().filter(is_there) {
+        let own = repository.repository_id.as_str();
+        if credentials::find_for(&cx.store, &credential.organization_id, own).await?.is_none() {
+            found.push(repository);
+        }
+    }
+    Ok(found)
 }
 
 /// Asks the remote for its HEAD with the credential.

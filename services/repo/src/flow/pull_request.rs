@@ -59,16 +59,7 @@ async fn opened(
     branch: &JobBranch,
 ) -> Result<(PullRequest, bool, Facts), ForgeError> {
     let new = pull_request::new(wanted, publish, branch);
-    let (found, created) = match forge.find(&new.head).await? {
-        // What people have written there stays, unless others were given.
-        Some(found) if !wanted.given && found.base == new.base => (found, false),
-        Some(_) if !wanted.given => {
-            let base_only =
-                foundry_forge::NewPullRequest { title: String::new(), body: String::new(), ..new };
-            foundry_forge::find_or_create(forge, &base_only).await?
-        }
-        _ => foundry_forge::find_or_create(forge, &new).await?,
-    };
+    let (found, created) = foundry_forge::find_or_create(forge, &new, pull_request::given(wanted)).await?;
     // They are read again soon, whatever the host says now.
     let facts = forge.facts(&found, &Known::default()).await.unwrap_or_default();
     Ok((found, created, facts))
@@ -102,7 +93,7 @@ async fn record(
     }
     let exists = [("repository_id", repository.repository_id.as_str().into())];
     ws.guard(Guard::exists(&REPOSITORIES, &exists));
-    pulls::want(cx, &mut ws, &repository.repository_id, JOB);
+    pulls::want(cx, &mut ws, repository, JOB);
     let action = if created { "pull_request.create" } else { "pull_request.update" };
     let record = audit_as(&flow.flow().user_id, &job.organization_id, action, job.job_id.as_str(), "");
     let detail = serde_json::json!({ "branch": branch.branch, "number": shown.number, "url": shown.url });

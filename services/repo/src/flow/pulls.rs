@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use foundry_core::{FlowId, RepositoryId, Result, Timestamp};
 use foundry_flow::{Flow, NewFlow, Outcome, Retry, Stage, StageContext, stage};
-use foundry_forge::{Budget, ForgeErrorKind};
+use foundry_forge::{Budget, ForgeError, ForgeErrorKind, LONGEST_WAIT};
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1::{PullRequestSync, PullRequestSyncStatus};
 use foundry_store::{CommitError, Guard, Scope, Value, WriteSet};
@@ -17,7 +17,7 @@ use foundry_store::{CommitError, Guard, Scope, Value, WriteSet};
 use super::background;
 use crate::broker;
 use crate::context::Context;
-use crate::domain::pull_request::{next_action, show_budget, source};
+use crate::domain::pull_request::{BETWEEN_REPORTED, KEPT_SHARE, WEBHOOK, next_action, show_budget, source};
 use crate::domain::repository::{Repository, State};
 use crate::domain::sync::{FailingHost, chosen, is_active};
 use crate::store::remote_hosts;
@@ -38,19 +38,33 @@ pub static PULLS: Flow<Context> = Flow::new(
 
 /// Most due repositories that are looked at.
 const READ_AT_ONCE: u32 = 200;
-/// Below this part of the host's calls nothing is read by itself until there are new ones.
-const KEPT_SHARE: u32 = 20;
 
 /// What the breaker of the API of a host is called; the host itself may answer git.
 fn breaker(host: &str) -> String {
     format!("api/{host}")
 }
 
-/// Has the pull requests of a repository read soon.
-pub fn want(cx: &Context, ws: &mut WriteSet, id: &RepositoryId, source: &'static str) {
-    let soon = [("pull_next_time", cx.env.clock.now().into()), ("pull_source", source.into())];
-    ws.update_where(&REPOSITORIES, &[("repository_id", id.as_str().into())], &soon);
+/// Has the pull requests of a repository read soon, or when the host answers calls again.
+pub fn want(cx: &Context, ws: &mut WriteSet, r: &Repository, source: &'static str) {
+    let Some(next) = r.pulls.wanted(source, cx.env.clock.now()) else { return };
+    let soon = [("pull_next_time", next.into()), ("pull_source", source.into())];
+    ws.update_where(&REPOSITORIES, &[("repository_id", r.repository_id.as_str().into())], &soon);
     background::wake(cx, ws);
+}
+
+/// Puts off what the host has reported during a reading, until this time.
+async fn put_off(cx: &Context, ws: &mut WriteSet, id: &RepositoryId, until: Timestamp) -> Result<()> {
+    let Some(found) = repositories::find(&cx.store, id).await? else { return Ok(()) };
+    let next = found.pulls.next;
+    if found.pulls.source == WEBHOOK && next > Timestamp::default() && next < until {
+        let is = [
+            ("repository_id", id.as_str().into()),
+            ("pull_next_time", next.into()),
+            ("pull_source", WEBHOOK.into()),
+        ];
+        ws.update_where(&REPOSITORIES, &is, &[("pull_next_time", until.into())]);
+    }
+    Ok(())
 }
 
 /// Starts reading where it is due and there is room, organizations in turns; whether others may be due behind them.
@@ -175,13 +189,10 @@ async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         Ok(forge) => forge,
         Err(e) if !e.reason().is_empty() && e.code() != foundry_core::Code::Internal => {
             let why = (e.reason(), e.message(), cx.env.clock.now().plus(cx.pace.idle));
-            return Ok(Outcome::done().recording(stale(
-                cx,
-                &repository,
-                &place.host,
-                why,
-                Budget::default(),
-            )));
+            let before = repository.pulls.sync.clone().unwrap_or_default();
+            let mut ws = WriteSet::new();
+            stale(cx, &mut ws, &repository, before, &place.host, why);
+            return Ok(Outcome::done().recording(ws));
         }
         Err(e) => return Err(e),
     };
@@ -189,47 +200,87 @@ async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         gathered = gather::gather(cx, &repository, &*forge) => gathered,
         () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the reading was stopped")),
     };
-    let now = cx.env.clock.now();
-    let gathered = match gathered {
-        Ok(gathered) => gathered,
+    let mut ws = WriteSet::new();
+    let until = match gathered {
+        Ok(gathered) => {
+            let source = source(flow.flow().input.as_str().unwrap_or_default());
+            let sync = PullRequestSync {
+                as_of: Some(begin.to_proto()),
+                source: source.into(),
+                ..PullRequestSync::default()
+            };
+            remote_hosts::answered(&mut ws, &breaker(&place.host));
+            record(cx, &mut ws, (&repository, &place.host), sync, (gathered, forge.budget()))?
+        }
         Err(gather::Failure::Other(e)) => return Err(e),
         Err(gather::Failure::Forge(e)) => {
-            tracing::warn!(repository = %id, reason = e.reason(), "pull requests were not read: {e}");
-            let next = match e.kind() {
-                ForgeErrorKind::RateLimited(until) => until,
-                _ => now.plus(delay(cx, &repository, repository.pulls.failures.saturating_add(1), now)),
-            };
-            let why = (e.reason(), e.message(), next);
-            let mut ws = stale(cx, &repository, &place.host, why, forge.budget());
             if e.kind() == ForgeErrorKind::Unreachable {
                 let key = breaker(&place.host);
                 let before = remote_hosts::all(&cx.store).await?.remove(&key);
-                remote_hosts::put(&mut ws, &key, &FailingHost::failed(before.as_ref(), now));
+                remote_hosts::put(&mut ws, &key, &FailingHost::failed(before.as_ref(), cx.env.clock.now()));
             }
-            return Ok(Outcome::done().recording(ws));
+            let before = repository.pulls.sync.clone().unwrap_or_default();
+            failed(cx, &mut ws, (&repository, &place.host), before, (&e, forge.budget()))
         }
     };
+    put_off(cx, &mut ws, &id, until).await?;
+    Ok(Outcome::done().recording(ws))
+}
+
+/// Records what was read; returns until when nothing is read for what the host reports.
+fn record(
+    cx: &Context,
+    ws: &mut WriteSet,
+    (r, host): (&Repository, &str),
+    sync: PullRequestSync,
+    (gathered, budget): (gather::Gathered, Budget),
+) -> Result<Timestamp> {
+    let now = cx.env.clock.now();
+    gathered.writes(ws, r)?;
     let mut sync = PullRequestSync {
-        status: PullRequestSyncStatus::Current.into(),
-        as_of: Some(begin.to_proto()),
-        source: source(flow.flow().input.as_str().unwrap_or_default()).into(),
-        host: place.host.clone(),
         open_count: i32::try_from(gathered.open).unwrap_or(i32::MAX),
         truncated: gathered.truncated,
-        ..PullRequestSync::default()
+        ..sync
     };
-    show_budget(&mut sync, forge.budget());
-    let mut next =
-        now.plus(if gathered.unfinished { Duration::ZERO } else { delay(cx, &repository, 0, now) });
-    if forge.budget().is_below(KEPT_SHARE) {
-        next = next.max(Timestamp::from_micros(forge.budget().reset.saturating_mul(1_000_000)));
+    if let Some(e) = &gathered.cut {
+        let key = [("repository_id", r.repository_id.as_str().into())];
+        ws.update_where(&REPOSITORIES, &key, &[("pull_mark", gathered.mark.into())]);
+        return Ok(failed(cx, ws, (r, host), sync, (e, budget)));
     }
-    let mut ws = gathered.writes(&repository)?;
+    sync.status = PullRequestSyncStatus::Current.into();
+    host.clone_into(&mut sync.host);
+    show_budget(&mut sync, budget);
+    let mut next = now.plus(if gathered.unfinished { Duration::ZERO } else { delay(cx, r, 0, now) });
+    let mut until = now.plus(BETWEEN_REPORTED);
+    if budget.is_below(KEPT_SHARE) {
+        let reset = Timestamp::from_micros(budget.reset.saturating_mul(1_000_000));
+        // Some hosts say it in other units.
+        next = next.max(reset.min(now.plus(LONGEST_WAIT)));
+        until = next;
+    }
     let more = [("pull_polling", 0.into()), ("pull_failures", 0.into()), ("pull_mark", gathered.mark.into())];
-    show(&mut ws, &repository, sync, next, &more);
-    remote_hosts::answered(&mut ws, &breaker(&place.host));
-    background::wake(cx, &mut ws);
-    Ok(Outcome::done().recording(ws))
+    show(ws, r, sync, next, &more);
+    background::wake(cx, ws);
+    Ok(until)
+}
+
+/// Records that the host refused a call, or did not answer it; returns until when it is not asked.
+fn failed(
+    cx: &Context,
+    ws: &mut WriteSet,
+    (r, host): (&Repository, &str),
+    mut sync: PullRequestSync,
+    (e, budget): (&ForgeError, Budget),
+) -> Timestamp {
+    let now = cx.env.clock.now();
+    tracing::warn!(repository = %r.repository_id, reason = e.reason(), "pull requests were not read: {e}");
+    let next = match e.kind() {
+        ForgeErrorKind::RateLimited(until) => until,
+        _ => now.plus(delay(cx, r, r.pulls.failures.saturating_add(1), now)),
+    };
+    show_budget(&mut sync, budget);
+    stale(cx, ws, r, sync, host, (e.reason(), e.message(), next));
+    next
 }
 
 fn delay(cx: &Context, r: &Repository, failures: u32, now: Timestamp) -> Duration {
@@ -252,14 +303,15 @@ fn off(r: &Repository) -> WriteSet {
 /// Says why nothing newer is known; what is known stays.
 fn stale(
     cx: &Context,
+    ws: &mut WriteSet,
     r: &Repository,
+    mut sync: PullRequestSync,
     host: &str,
     (reason, message, next): (&str, &str, Timestamp),
-    budget: Budget,
-) -> WriteSet {
+) {
     let now = cx.env.clock.now();
-    let mut sync = r.pulls.sync.clone().unwrap_or_default();
-    let since = sync.stale.as_ref().filter(|s| s.reason == reason).and_then(|s| s.since_time);
+    let before = r.pulls.sync.as_ref().and_then(|sync| sync.stale.as_ref());
+    let since = before.filter(|s| s.reason == reason).and_then(|s| s.since_time);
     sync.stale = Some(Condition {
         reason: reason.to_owned(),
         message: message.to_owned(),
@@ -271,10 +323,7 @@ fn stale(
     });
     sync.status = PullRequestSyncStatus::Stale.into();
     host.clone_into(&mut sync.host);
-    show_budget(&mut sync, budget);
-    let mut ws = WriteSet::new();
     let failures = r.pulls.failures.saturating_add(1);
-    show(&mut ws, r, sync, next, &[("pull_polling", 0.into()), ("pull_failures", failures.into())]);
-    background::wake(cx, &mut ws);
-    ws
+    show(ws, r, sync, next, &[("pull_polling", 0.into()), ("pull_failures", failures.into())]);
+    background::wake(cx, ws);
 }

@@ -77,7 +77,9 @@ async fn decide(cx: &Context, webhook: &Webhook, delivery: &Delivery) -> Result<
         _ if matching.is_empty() => Outcome::Unmatched,
         About::PullRequests => {
             for repository in &matching {
-                pulls::want(cx, &mut ws, repository, WEBHOOK);
+                if let Some(repository) = repositories::find(&cx.store, repository).await? {
+                    pulls::want(cx, &mut ws, &repository, WEBHOOK);
+                }
             }
             Outcome::PullRequests
         }

@@ -10,7 +10,9 @@ use foundry_store::{Scope, WriteSet};
 use super::scheduling;
 use crate::context::Context;
 use crate::domain::base::Refresh;
+use crate::domain::pull_request::REQUEST;
 use crate::domain::repository::{Repository, State};
+use crate::flow::pulls;
 
 /// Schedules one synchronization, or one more after the running one.
 ///
@@ -61,6 +63,9 @@ async fn decide(
     let mut ws = WriteSet::new();
     let refresh = if running { Refresh::Another } else { Refresh::Start };
     scheduling::refresh(cx, caller, &mut ws, &repository, refresh)?;
+    if repository.pulls.sync.is_some() {
+        pulls::want(cx, &mut ws, &repository, REQUEST);
+    }
     ws.audit(audit(&repository.organization_id, caller, "", "repository.refresh", &id, request_id));
     repository.refresh_wanted = running;
     Ok((ws, RequestRepositoryRefreshResponse { repository: Some(repository.to_proto()), rev: 0 }))

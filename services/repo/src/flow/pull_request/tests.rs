@@ -60,14 +60,7 @@ impl AtForge {
         host.require(TOKEN, &pair);
         f.with_forges(ForgeHosts::new(&forges(&host)).unwrap()).await;
         f.in_the_background().await;
-        let credential = CreateRepositoryCredentialRequest {
-            organization_id: f.organization.to_string(),
-            target: Some(Target::Host(host.git().origin())),
-            kind: RepositoryCredentialKind::Token.into(),
-            secret: Some(SecretText { value: TOKEN.to_owned() }),
-            ..Default::default()
-        };
-        create_repository_credential(&f.cx, &f.member, credential).await.unwrap();
+        store_token(&f, &host, false).await;
         let request = CreateRepositoryRequest { url: host.git().url("team/app.git"), ..f.create() };
         let created = create_repository(&f.cx, &f.member, request).await.unwrap();
         f.engine.run_until_idle().await.unwrap();
@@ -80,6 +73,12 @@ impl AtForge {
     pub async fn hand_over(&self, files: &[(&str, &str)]) {
         let parts = self.f.work(&self.repository, &self.task, files);
         import_work(&self.f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
+        self.f.engine.run_until_idle().await.unwrap();
+    }
+
+    /// Stores the token of the host another time.
+    pub async fn store_credential(&self, replace: bool) {
+        store_token(&self.f, &self.host, replace).await;
         self.f.engine.run_until_idle().await.unwrap();
     }
 
@@ -129,6 +128,18 @@ impl AtForge {
         let overview = get_repository_overview(&self.f.cx, &self.f.member, request).await.unwrap();
         overview.branches.into_iter().find(|b| b.name == "feat/work").and_then(|b| b.pull_request)
     }
+}
+
+async fn store_token(f: &Fixture, host: &ForgeHost, replace: bool) {
+    let credential = CreateRepositoryCredentialRequest {
+        organization_id: f.organization.to_string(),
+        target: Some(Target::Host(host.git().origin())),
+        kind: RepositoryCredentialKind::Token.into(),
+        secret: Some(SecretText { value: TOKEN.to_owned() }),
+        replace,
+        ..Default::default()
+    };
+    create_repository_credential(&f.cx, &f.member, credential).await.unwrap();
 }
 
 fn state(job: &Job) -> (JobState, String) {
@@ -185,6 +196,13 @@ async fn publishing_again_keeps_one_pull_request_and_what_people_have_written_th
     assert_eq!(state(&again), (JobState::Done, String::new()));
     assert_eq!(p.host.pull_requests("team/app"), [(1, "Chosen by hand".to_owned())]);
     assert_eq!(p.host.pull_request("team/app", 1).0, "It is needed.");
+    let body = PublishPullRequestRequest { body: "Why not.".to_owned(), ..p.request() };
+    p.publish(body).await;
+    assert_eq!(p.host.pull_requests("team/app"), [(1, "Chosen by hand".to_owned())]);
+    p.host.retarget("team/app", 1, "develop");
+    p.publish(title("Chosen again")).await;
+    p.publish(title("Chosen by hand")).await;
+    assert_eq!(p.host.pull_request("team/app", 1), ("Why not.".to_owned(), "develop".to_owned(), false));
     let plan = p.publish(PublishPullRequestRequest { plan_only: true, ..title("Only planned") }).await;
     assert_eq!(
         (state(&plan), plan.branches[0].pull_request.clone()),

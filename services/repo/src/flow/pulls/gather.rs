@@ -50,6 +50,8 @@ pub struct Gathered {
     pub truncated: bool,
     /// Whether another reading is to follow at once.
     pub unfinished: bool,
+    /// Why checks and reviews were read of some alone.
+    pub cut: Option<ForgeError>,
     put: Vec<PullRow>,
     removed: Vec<String>,
     works: Vec<Work>,
@@ -57,20 +59,19 @@ pub struct Gathered {
 
 impl Gathered {
     /// The rows that have changed.
-    pub fn writes(&self, r: &Repository) -> Result<WriteSet> {
-        let mut ws = WriteSet::new();
+    pub fn writes(&self, ws: &mut WriteSet, r: &Repository) -> Result<()> {
         let rev = ws.scope(Scope::organization(&r.organization_id));
         let of: (&OrganizationId, &RepositoryId) = (&r.organization_id, &r.repository_id);
         for row in &self.put {
-            pull_requests::put(&mut ws, rev, of, row)?;
+            pull_requests::put(ws, rev, of, row)?;
         }
         for branch in &self.removed {
-            pull_requests::remove(&mut ws, rev, &r.repository_id, branch);
+            pull_requests::remove(ws, rev, &r.repository_id, branch);
         }
         for work in &self.works {
-            works::save(&mut ws, rev, work);
+            works::save(ws, rev, work);
         }
-        Ok(ws)
+        Ok(())
     }
 }
 
@@ -102,8 +103,16 @@ pub async fn gather(cx: &Context, r: &Repository, forge: &dyn Forge) -> Result<G
     in_turn.sort_by_key(|p| !of_tasks.contains(p.head.as_str()));
     for (n, p) in in_turn.into_iter().enumerate() {
         let before = known.get(&p.head).filter(|row| row.pull_request.number.unsigned_abs() == p.number);
-        let may = n < MAX_FACTS && !forge.budget().is_below(KEPT_SHARE);
-        let row = if may { with_facts(forge, p, before).await? } else { without_facts(p, before) };
+        let may = n < MAX_FACTS && gathered.cut.is_none() && !forge.budget().is_below(KEPT_SHARE);
+        let row = match if may { with_facts(forge, p, before).await } else { Ok(without_facts(p, before)) } {
+            Ok(row) => row,
+            Err(e) => {
+                tracing::warn!(repository = %r.repository_id, number = p.number, reason = e.reason(), "checks and reviews were not read: {e}");
+                // The others are none the worse for it, unless the host answers no calls at all.
+                gathered.cut = Some(e).filter(ForgeError::is_passing);
+                without_facts(p, before)
+            }
+        };
         rows.insert(p.head.clone(), row);
     }
     for p in ended {
@@ -186,7 +195,7 @@ async fn with_facts(
     forge: &dyn Forge,
     p: &PullRequest,
     before: Option<&PullRow>,
-) -> Result<PullRow, Failure> {
+) -> Result<PullRow, ForgeError> {
     let nothing = Known::default();
     let facts = forge.facts(p, before.map_or(&nothing, |row| &row.kept.known)).await?;
     let kept = Kept { known: facts.known.clone(), asked: p.review_requested };

@@ -4,6 +4,7 @@ use foundry_proto::common::v1::PullRequestState;
 use foundry_proto::repo::v1::{PullRequestSyncSource, PullRequestSyncStatus};
 
 use crate::flow::pull_request::tests::AtForge;
+use crate::ops::request_repository_refresh::request_repository_refresh;
 use crate::store::pull_requests;
 
 async fn known(p: &AtForge) -> usize {
@@ -97,4 +98,56 @@ async fn of_many_open_ones_five_hundred_are_read_and_that_is_said() {
     assert_eq!((sync.open_count, sync.truncated, known(&p).await), (500, true, 500));
     let checked = p.host.calls().iter().filter(|call| call.contains("/check-runs")).count();
     assert_eq!(checked, 50);
+}
+
+#[tokio::test]
+async fn one_whose_checks_cannot_be_read_holds_up_no_others() {
+    let p = AtForge::new().await;
+    for branch in ["one", "two"] {
+        crate::testing::git(&p.f.path().join("team/app.git"), &["branch", branch, "main"]);
+        p.host.open("team/app", branch, "of somebody", false);
+    }
+    p.host.refuse_path("/pulls/1/reviews", 422);
+    p.after(1_100).await;
+    assert_eq!((known(&p).await, p.sync().await.status()), (2, PullRequestSyncStatus::Current));
+    let reviews =
+        |n: u32| p.host.calls().iter().filter(|c| c.ends_with(&format!("/pulls/{n}/reviews"))).count();
+    assert_eq!((reviews(1), reviews(2)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_host_that_stops_answering_in_between_is_left_alone_and_what_it_has_listed_is_shown() {
+    let p = AtForge::new().await;
+    for branch in ["one", "two"] {
+        crate::testing::git(&p.f.path().join("team/app.git"), &["branch", branch, "main"]);
+        p.host.open("team/app", branch, "of somebody", false);
+    }
+    p.host.refuse_path("/reviews", 429);
+    p.after(1_100).await;
+    let sync = p.sync().await;
+    assert_eq!((known(&p).await, sync.open_count, sync.status()), (2, 2, PullRequestSyncStatus::Stale));
+    let why = sync.stale.unwrap();
+    assert_eq!((why.reason.as_str(), why.next_attempt_time), ("FORGE_RATE_LIMITED", sync.next_refresh_time));
+    assert_eq!(p.host.calls().iter().filter(|call| call.ends_with("/reviews")).count(), 1);
+}
+
+#[tokio::test]
+async fn another_credential_has_them_read_at_once_and_a_refresh_does_too() {
+    let p = AtForge::new().await;
+    p.publish(p.request()).await;
+    p.after(90).await;
+    p.host.refuse(401, "revoked");
+    p.after(1_100).await;
+    assert_eq!(p.sync().await.stale.unwrap().reason, "FORGE_CREDENTIALS_REFUSED");
+    p.store_credential(true).await;
+    assert_eq!(p.sync().await.status(), PullRequestSyncStatus::Current);
+    p.after(5).await;
+    let before = p.sync().await.as_of;
+    let request = foundry_proto::repo::v1::RequestRepositoryRefreshRequest {
+        repository_id: p.repository.repository_id.clone(),
+        ..Default::default()
+    };
+    request_repository_refresh(&p.f.cx, &p.f.member, request).await.unwrap();
+    p.f.engine.run_until_idle().await.unwrap();
+    assert_ne!(p.sync().await.as_of, before);
 }
