@@ -170,7 +170,7 @@ async fn a_private_repository_over_ssh_goes_from_a_deploy_key_to_a_finished_task
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repository_behind_a_companys_proxy_and_certificates_goes_to_a_finished_task() {
+async fn a_repository_behind_the_proxy_and_certificates_of_a_company_goes_to_a_finished_task() {
     const HOST: &str = "git.corp.example";
     let served = tempfile::tempdir().unwrap();
     let origin = Origin::create(served.path());
