@@ -162,10 +162,10 @@ test('a file that only says it is a picture is never shown as one, and one that 
   await page.getByRole('button', { name: 'Remove largest.bin' }).click();
   await page.getByLabel('Files to attach').setInputFiles([{ name: 'large.bin', mimeType: '', buffer: Buffer.alloc(3 * 1024 * 1024 + 1) }]);
   await page.getByText('The file is over 3 MiB').waitFor();
-  expect(await page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);
+  expect(await page.getByRole('button', { name: 'Send', exact: true }).isDisabled()).toBe(true);
   expect(await wrongs(page, false)).toEqual([]);
   await page.getByRole('button', { name: 'Remove large.bin' }).click();
-  await page.getByRole('button', { name: 'Send' }).click();
+  await page.getByRole('button', { name: 'Send', exact: true }).click();
   const last = page.getByRole('list', { name: 'Files of this message' }).last();
   await last.getByRole('button', { name: 'Save evil.svg' }).waitFor();
   await last.getByRole('button', { name: 'Save page.png' }).waitFor();

@@ -61,7 +61,7 @@ export const ChangedFile = memo(function ChangedFile({ taskId, file, version, co
     beginComment(review, { ...newComment(), ...place, side: ReviewSide.FILE, start: 0, end: 0, lines: [] })
   }
   return (
-    <li className={classes.file} data-file={file.path} data-viewed={viewed}>
+    <li className={classes.file} data-file="" data-viewed={viewed}>
       <div ref={head} className={classes.fileHead}>
         <button type="button" className={classes.fileButton} aria-expanded={open} onClick={() => setOpen(!open)}>
           <IconChevronRight size={14} aria-hidden className={classes.chevron} data-open={open} />
