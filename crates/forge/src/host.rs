@@ -9,7 +9,7 @@ use url::Url;
 pub enum ForgeKind {
     /// GitHub and GitHub Enterprise Server.
     GitHub,
-    /// GitLab.
+    /// GitLab, hosted or on an own server.
     GitLab,
     /// Gitea and Forgejo.
     Gitea,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub enum State {
     /// Neither merged nor closed.
     Open,
-    /// Merged.
+    /// Its commits are in the base, as they were or squashed.
     Merged,
     /// Closed without being merged.
     Closed,
@@ -29,9 +29,9 @@ pub struct PullRequest {
     pub is_own: bool,
     /// The branch that it is to be merged into.
     pub base: String,
-    /// Title.
+    /// Its title, as the host shows it.
     pub title: String,
-    /// Text.
+    /// Its description in Markdown; may be empty.
     pub body: String,
     /// Where people see it.
     pub url: String,
@@ -50,9 +50,9 @@ pub struct NewPullRequest {
     pub head: String,
     /// The branch that it is to be merged into.
     pub base: String,
-    /// Title.
+    /// Title; empty leaves that of an existing one.
     pub title: String,
-    /// Text.
+    /// Description in Markdown; empty leaves that of an existing one.
     pub body: String,
     /// Whether to mark it as not ready. It is not changed later.
     pub draft: bool,
@@ -149,7 +149,7 @@ impl Checks {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Review {
-    /// Not read.
+    /// The reviews have not been read yet.
     #[default]
     Unknown,
     /// Nobody was asked, and nobody has reviewed it.
@@ -188,9 +188,9 @@ pub struct Known(pub(crate) BTreeMap<String, (String, serde_json::Value)>);
 /// Checks and reviews of a pull request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Its checks.
+    /// How its checks stand, with those that failed.
     pub checks: Checks,
-    /// Its reviews.
+    /// How its reviews stand, all reviewers taken together.
     pub review: Review,
     /// For the next call.
     pub known: Known,

@@ -21,6 +21,7 @@ mod path;
 mod process;
 mod remote;
 mod ssh_url;
+mod url_policy;
 mod work_bundle;
 
 pub use access::Access;
@@ -39,7 +40,8 @@ pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
 pub use network::Network;
 pub use path::{PathError, RepoPath};
 pub use process::{Output, Piped, RunLimits};
-pub use remote::{RemoteUrl, UrlError, UrlPolicy};
+pub use remote::RemoteUrl;
+pub use url_policy::{UrlError, UrlPolicy};
 pub use work_bundle::{
     MAX_NOTICE_BYTES, MAX_NOTICES, MAX_WORK_FILE, Notice, NoticeKind, WORK_BUNDLE_SCRIPT, WorkBundle,
     WorkBundleExit, WorkBundleOutput,

@@ -1,4 +1,4 @@
-//! The source of a repository: which URLs are accepted, and the address a fetch is pinned to.
+//! The source of a repository: its URL, checked against the policy, and the address a fetch is pinned to.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -9,84 +9,15 @@ use url::{Host, Url};
 
 use crate::access::Access;
 use crate::address::is_public;
-use crate::network::{Network, Trace};
+use crate::network::Trace;
 use crate::ssh_url::{self, SshUrl};
+use crate::url_policy::{UrlError, UrlPolicy};
 use crate::{GitError, GitErrorKind, Result};
 
 const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest URL accepted.
 const MAX_URL_BYTES: usize = 2048;
-
-/// Which URLs are accepted. The default accepts https from public addresses only.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UrlPolicy {
-    /// Absolute local paths and `file:` URLs.
-    pub allow_local: bool,
-    /// Local directories that are never a source (the data directory), below which everything is refused.
-    pub denied_roots: Vec<PathBuf>,
-    /// Private, loopback and link-local addresses.
-    pub allow_private_addresses: bool,
-    /// Allows `http:`, which is not encrypted.
-    pub allow_http: bool,
-    /// The operator's proxy and certificates.
-    pub network: Network,
-}
-
-impl UrlPolicy {
-    /// The policy of the embedded mesh: https, and local paths outside its data directory.
-    pub fn embedded(data_dir: impl Into<PathBuf>) -> Self {
-        Self { allow_local: true, denied_roots: vec![data_dir.into()], ..Self::default() }
-    }
-}
-
-/// Why a URL is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UrlError {
-    /// Not a URL or path of a supported form.
-    #[error("the repository URL {0}")]
-    Malformed(&'static str),
-    /// A scheme or transport that is switched off or never allowed.
-    #[error("the repository URL has the scheme {0}, which is not allowed here; use https or ssh")]
-    SchemeNotAllowed(String),
-    /// User or password inside the URL.
-    #[error(
-        "the repository URL contains credentials: register it without them, and store them with \
-         `foundry repo credential add`"
-    )]
-    HasCredentials,
-    /// A private, loopback, link-local or otherwise special address.
-    #[error("the repository host {0} has an address that is not allowed here")]
-    AddressNotAllowed(String),
-    /// A local path below a denied directory.
-    #[error("this local path is not allowed as a repository")]
-    PathNotAllowed,
-}
-
-impl UrlError {
-    /// The stable reason.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Malformed(_) => "URL_MALFORMED",
-            Self::SchemeNotAllowed(_) => "URL_SCHEME_NOT_ALLOWED",
-            Self::HasCredentials => "URL_HAS_CREDENTIALS",
-            Self::AddressNotAllowed(_) => "URL_ADDRESS_NOT_ALLOWED",
-            Self::PathNotAllowed => "URL_PATH_NOT_ALLOWED",
-        }
-    }
-}
-
-impl From<UrlError> for GitError {
-    fn from(e: UrlError) -> Self {
-        GitError::new(GitErrorKind::Protocol, e.reason(), e.to_string())
-    }
-}
-
-impl From<UrlError> for foundry_core::Error {
-    fn from(e: UrlError) -> Self {
-        GitError::from(e).into()
-    }
-}
 
 /// A repository URL that passed the policy. Parsing does no I/O.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use url::{Host, Url};
 
-use crate::remote::UrlError;
+use crate::url_policy::UrlError;
 
 const DEFAULT_PORT: u16 = 22;
 

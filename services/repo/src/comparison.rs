@@ -49,14 +49,13 @@ impl Comparisons {
     fn place(&self, organization: &OrganizationId) -> Result<Place<'_>> {
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = of.values().sum();
-        let count = of.entry(organization.clone()).or_default();
-        if all >= AT_MOST || *count >= OF_ORGANIZATION {
+        if all >= AT_MOST || of.get(organization).is_some_and(|count| *count >= OF_ORGANIZATION) {
             let says = "too many comparisons with earlier versions are under way";
             return Err(Error::new(Code::ResourceExhausted, "COMPARISONS_BUSY", says)
                 .retry_after(Duration::from_secs(1))
                 .next_action("try again in a moment"));
         }
-        *count += 1;
+        *of.entry(organization.clone()).or_default() += 1;
         drop(of);
         Ok(Place { comparisons: self, organization: organization.clone() })
     }

@@ -20,7 +20,7 @@ pub enum Absorbed {
     Nothing,
     /// Everything up to this commit.
     UpTo(CommitId),
-    /// Everything.
+    /// Everything that the branch has.
     All,
 }
 

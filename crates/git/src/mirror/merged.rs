@@ -28,7 +28,7 @@ pub struct Merged {
 /// Where a work was last published. Its own commits there were made by Foundry with the user's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedWork {
-    /// The branch.
+    /// The branch of the remote that it was pushed to.
     pub branch: BranchName,
     /// The commit that the branch was brought to.
     pub commit: CommitId,

@@ -48,7 +48,7 @@ pub enum PushedAll {
     Refused {
         /// Which one, if that is known.
         nth: Option<usize>,
-        /// Why.
+        /// Why, with the remote's own words.
         refusal: Refusal,
     },
     /// The remote cannot do all or nothing; nothing has changed there.

@@ -41,7 +41,7 @@ pub enum Replayed {
     },
     /// A commit does not apply.
     Conflict {
-        /// That commit.
+        /// The commit that does not apply, as it was before.
         commit: CommitId,
         /// How many files are in conflict.
         count: u64,

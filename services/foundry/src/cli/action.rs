@@ -16,7 +16,7 @@ pub enum Action {
     },
     /// Bring one branch onto the newest commit of its parent, and leave those above it.
     Rebase {
-        /// The branch.
+        /// The branch to bring onto its parent; those above it stay where they are.
         branch: String,
         /// The branch to bring it onto, which becomes its parent; default: its parent.
         #[arg(long, default_value = "", value_name = "BRANCH")]
@@ -27,7 +27,7 @@ pub enum Action {
     },
     /// Give a branch another parent, and bring it and all branches above it there.
     Reparent {
-        /// The branch.
+        /// The branch to move, with those above it.
         branch: String,
         /// Its new parent.
         parent: String,
@@ -37,7 +37,7 @@ pub enum Action {
     },
     /// Make a branch known that somebody has pushed just now.
     Register {
-        /// The branch.
+        /// The branch that was pushed, without `refs/heads/`.
         branch: String,
         /// Its parent in the stack; default: by its commits.
         #[arg(long, default_value = "", value_name = "BRANCH")]

@@ -28,10 +28,10 @@ pub enum Webhook {
 pub enum Forge {
     /// GitHub, also on own servers.
     Github,
-    /// GitLab.
+    /// GitLab, also on own servers.
     Gitlab,
-    /// Gitea.
+    /// Gitea, which signs with a header of its own.
     Gitea,
-    /// Forgejo.
+    /// Forgejo, also Codeberg.
     Forgejo,
 }

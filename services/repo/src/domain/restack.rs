@@ -10,7 +10,7 @@ use foundry_git::CommitId;
 pub struct Branch {
     /// Name without `refs/heads/`.
     pub name: String,
-    /// Its head.
+    /// Commit that the remote has at its head.
     pub tip: CommitId,
     /// Where it stands; none for the base, and for a branch without any relation to it.
     pub stands: Option<Stands>,
@@ -36,14 +36,14 @@ pub enum Selection {
     Stacks,
     /// One branch and all above it.
     Subtree(String),
-    /// One branch.
+    /// One branch alone; those above it stay.
     One(String),
 }
 
 /// What becomes of one branch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The branch.
+    /// The branch, without `refs/heads/`.
     pub branch: String,
     /// Its head before.
     pub tip: CommitId,

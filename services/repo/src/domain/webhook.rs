@@ -138,7 +138,7 @@ pub enum About {
     },
     /// The repository is gone.
     Deleted,
-    /// Nothing.
+    /// Something that Foundry takes no notice of.
     Nothing,
     /// Its content is not what the forge sends.
     Unreadable,

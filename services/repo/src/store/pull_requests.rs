@@ -16,7 +16,7 @@ pub const PULL_REQUESTS: Table = Table::new(
     &["repository_id", "branch"],
 );
 
-/// A row.
+/// A pull request of a branch, with what the next reading needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PullRow {
     /// As callers see it; its branch is the key.
@@ -65,7 +65,7 @@ pub fn put(
     Ok(())
 }
 
-/// Removes one.
+/// Removes the pull request of a branch, as once it has ended; the branch is shown without it.
 pub fn remove(ws: &mut WriteSet, rev: RevRef, repository: &RepositoryId, branch: &str) {
     ws.remove(&PULL_REQUESTS, &[repository.as_str().into(), branch.into()]);
     show(ws, rev, repository, branch);

@@ -104,7 +104,7 @@ async fn attempt(
     Ok(SubmitReviewResponse { rev, ..answer })
 }
 
-/// The message.
+/// The text of the message: the summary, then each comment with its place and lines.
 fn text_of(request: &SubmitReviewRequest, version: i64, comments: &[PlacedReviewComment]) -> Result<String> {
     let task = request.task_id.as_str();
     if comments.is_empty() && request.text.trim().is_empty() {

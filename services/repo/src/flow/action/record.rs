@@ -15,7 +15,7 @@ use crate::store::branch_parents::{self, Source};
 use crate::store::branches::{self, BranchRow};
 use crate::store::works;
 
-/// The stage.
+/// Records where the branches are now, for works that were published there and for the parents of the stack.
 pub async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let loaded = match load(cx, flow).await? {
         Ok(loaded) => loaded,
