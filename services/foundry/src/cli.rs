@@ -398,6 +398,10 @@ pub struct CreateTask {
     /// Branch to start from; default: the repository's.
     #[arg(long, default_value = "")]
     pub base: String,
+    /// Work on this branch of the remote: start at its tip, and publish there. No other task can, until this one is archived or
+    /// killed. A branch that Foundry does not know yet is looked for first.
+    #[arg(long, default_value = "", value_name = "BRANCH", conflicts_with_all = ["branch", "base"])]
+    pub on_branch: String,
     /// Coding agent to use without a profile.
     #[arg(long, default_value = "", conflicts_with = "profile")]
     pub agent: String,

@@ -73,8 +73,9 @@ fn never_sent(status: &Status) -> bool {
 }
 
 /// Fields of requests that are called something else on the command line.
-const OPTIONS: [(&str, &str); 4] = [
+const OPTIONS: [(&str, &str); 5] = [
     ("to_branch", "--to"),
+    ("on_branch", "--on-branch"),
     ("keep_commits", "--keep-commits"),
     ("author_name", "the author's name (GIT_AUTHOR_NAME, or user.name of git)"),
     ("author_email", "the author's address (GIT_AUTHOR_EMAIL, or user.email of git)"),

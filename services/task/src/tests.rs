@@ -2,6 +2,7 @@
 
 mod appends;
 mod attachments;
+mod branches;
 mod damage;
 mod ended;
 mod measures;

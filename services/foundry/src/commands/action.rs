@@ -187,7 +187,7 @@ async fn resolve(gateway: &Gateway, output: Output, planned: &Job) -> Result<Exi
         request_id: request_id(),
         organization_id: planned.organization_id.clone(),
         repository_id: planned.repository_id.clone(),
-        base_branch: branch.branch.clone(),
+        on_branch: branch.branch.clone(),
         title: format!("Resolve conflicts of {}", branch.branch),
         prompt: prompt(branch),
         ..CreateTaskRequest::default()
@@ -195,8 +195,7 @@ async fn resolve(gateway: &Gateway, output: Output, planned: &Job) -> Result<Exi
     let task = gateway.task().create_task(request).await?.into_inner().task.unwrap_or_default();
     output::one(output, &task, |task| {
         output::line(&format!("{}  resolves the conflict", task.task_id));
-        let publish = format!("foundry task publish {} --to {} --force", task.task_id, branch.branch);
-        output::line(&output::inert(&format!("when it is done: {publish}")));
+        output::line(&format!("when it is done: foundry task publish {} --force", task.task_id));
     })?;
     Ok(ExitCode::SUCCESS)
 }

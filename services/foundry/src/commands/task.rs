@@ -99,6 +99,7 @@ async fn request_task(gateway: &Gateway, args: CreateTask) -> Result<CreateTaskR
         profile: args.profile,
         settings: args.settings.to_proto(),
         attachment_ids,
+        on_branch: args.on_branch,
     };
     Ok(gateway.task().create_task(request).await?.into_inner())
 }
@@ -163,6 +164,7 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
         follow::print_condition(task.condition.as_ref());
         let from = match task.base_branch.as_str() {
             "" => String::new(),
+            _ if task.existing_branch => ", which the remote had before".to_owned(),
             base => format!(" from {}", output::inert(base)),
         };
         output::line(&format!("  branch  {}{from}", output::inert(&task.branch)));

@@ -115,6 +115,8 @@ pub struct Sandbox {
     pub condition: Condition,
     /// The agent's branch.
     pub branch: String,
+    /// Whether the remote had that branch before the task.
+    pub existing_branch: bool,
     /// The branch that `branch` starts from; as requested until the clone has resolved it.
     pub base_branch: String,
     /// The commit that `branch` starts from; empty until the clone has resolved it.

@@ -339,6 +339,7 @@ fn header(
         bundle_size: i64::try_from(size).unwrap_or(i64::MAX),
         request_id: format!("{}/{head}", sandbox.sandbox_id),
         branch: sandbox.branch.clone(),
+        existing_branch: sandbox.existing_branch,
         notices: notices.notices.clone(),
         hand_over_time: Some(began.to_proto()),
     }

@@ -33,6 +33,9 @@ fn validate(shared: &Shared, caller: &Caller, r: &EnsureSandboxRequest) -> Resul
     if !r.base_branch.is_empty() {
         branch("base_branch", &r.base_branch)?;
     }
+    if r.existing_branch && r.base_branch != r.branch {
+        return Err(Error::invalid_field("base_branch", "must be the branch, as that exists"));
+    }
     let wanted = Wanted {
         organization: r.organization_id.parse()?,
         task: r.task_id.parse()?,
@@ -116,6 +119,7 @@ fn fresh(
             ..Condition::default()
         },
         branch: request.branch.clone(),
+        existing_branch: request.existing_branch,
         base_branch: request.base_branch.clone(),
         base_commit: String::new(),
         base: None,

@@ -108,6 +108,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0012_released"),
         step!("0013_hand_overs"),
         step!("0014_base"),
+        step!("0015_existing_branches"),
     ],
 };
 

@@ -38,6 +38,7 @@ pub static SANDBOXES: Table = Table::new(
         "work_head",
         "profile_id",
         "network",
+        "existing_branch",
         "rev",
     ],
     &["sandbox_id"],
@@ -106,6 +107,7 @@ fn stored(row: &Row) -> Result<Stored<Sandbox>, Error> {
             work_not_saved: stored_condition(row, "work_not_saved", row.text("sandbox_id")?)?,
             profile_id: text("profile_id")?,
             network: text("network")?,
+            existing_branch: row.bool("existing_branch")?,
             stages: stages::read(row.opt_text("stages")?, &SANDBOX_STAGES)?,
             rev: row.int("rev")?,
         })
@@ -141,6 +143,7 @@ pub fn insert(ws: &mut WriteSet, s: &Sandbox) -> RevRef {
             s.work_head.as_str().into(),
             s.profile_id.as_str().into(),
             s.network.as_str().into(),
+            s.existing_branch.into(),
             rev.into(),
         ],
     );

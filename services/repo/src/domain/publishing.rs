@@ -17,6 +17,8 @@ pub struct Branch<'a> {
     pub is_default: bool,
     /// Whether the task has published to it before.
     pub is_owned: bool,
+    /// Whether the task was created to work on it.
+    pub is_worked_on: bool,
     /// Whether the tip is a commit that was made of the work of the task.
     pub is_ours: bool,
     /// Whether the request makes a branch again that was deleted.
@@ -36,7 +38,7 @@ pub struct Refused {
     pub message: String,
 }
 
-/// The default branch is never pushed to.
+/// The default branch is pushed to only by tasks that were created to work on it.
 pub fn default_branch(name: &str) -> Error {
     let refused = is_default(name);
     Error::precondition(refused.reason, name, refused.message).next_action(next_action(refused.reason))
@@ -44,6 +46,14 @@ pub fn default_branch(name: &str) -> Error {
 
 fn is_default(name: &str) -> Refused {
     let message = format!("{name} is the default branch of the repository, which Foundry does not push to");
+    Refused { reason: "DEFAULT_BRANCH_REFUSED", message }
+}
+
+/// Commits of the default branch are never replaced.
+pub fn default_rewritten(name: &str) -> Refused {
+    let message = format!(
+        "{name} is the default branch of the repository, and the work would replace commits of it, which Foundry does not do"
+    );
     Refused { reason: "DEFAULT_BRANCH_REFUSED", message }
 }
 
@@ -79,13 +89,14 @@ pub fn without_lfs(task: &str, notices: &[WorkNotice]) -> Result<(), Error> {
 
 /// Why the work must not be pushed to this branch; none if it may.
 pub fn refused(branch: Branch<'_>) -> Option<Refused> {
-    if branch.is_default {
+    if branch.is_default && !branch.is_worked_on {
         return Some(is_default(branch.name));
     }
-    let is_gone = branch.tip.is_none() && branch.is_owned;
+    let is_gone = branch.tip.is_none() && (branch.is_owned || branch.is_worked_on);
     if is_gone && !branch.remakes {
+        let has = if branch.is_owned { "has published to" } else { "works on" };
         let message = format!(
-            "the task has published to the branch {}, and the remote does not have it any more: it was merged or deleted \
+            "the task {has} the branch {}, and the remote does not have it any more: it was merged or deleted \
              there",
             branch.name
         );
@@ -98,7 +109,7 @@ pub fn refused(branch: Branch<'_>) -> Option<Refused> {
     if must_be_seen && branch.tip != branch.seen && !branch.is_ours {
         return Some(unseen(branch.name, branch.seen, branch.tip));
     }
-    if branch.tip.is_some() && !branch.is_owned && !branch.is_named {
+    if branch.tip.is_some() && !branch.is_owned && !branch.is_worked_on && !branch.is_named {
         let message = format!("the remote has a branch {} that this task has not published", branch.name);
         return Some(Refused { reason: "BRANCH_NOT_OWNED", message });
     }
@@ -237,6 +248,7 @@ mod tests {
         recorded: None,
         is_default: false,
         is_owned: false,
+        is_worked_on: false,
         is_ours: false,
         remakes: false,
         is_named: false,
@@ -297,8 +309,22 @@ mod tests {
     }
 
     #[test]
-    fn the_default_branch_is_always_refused() {
+    fn the_branch_that_a_task_works_on_is_pushed_to_unnamed_and_is_not_made_again_unasked() {
+        let there = Branch { tip: Some("a"), recorded: Some("a"), is_worked_on: true, ..OWN };
+        assert_eq!(reason(there), "");
+        assert_eq!(reason(Branch { tip: Some("b"), ..there }), "BRANCH_MOVED");
+        let gone = Branch { tip: None, recorded: None, ..there };
+        assert_eq!(reason(gone), "BRANCH_DELETED");
+        assert!(refused(gone).unwrap().message.starts_with("the task works on the branch feat/x"));
+        assert_eq!(reason(Branch { remakes: true, ..gone }), "");
+    }
+
+    #[test]
+    fn the_default_branch_is_refused_unless_the_task_was_created_to_work_on_it() {
         let all = Branch { is_default: true, is_owned: true, is_named: true, is_ours: true, ..OWN };
         assert_eq!(reason(all), "DEFAULT_BRANCH_REFUSED");
+        assert_eq!(reason(Branch { is_worked_on: true, ..all }), "BRANCH_DELETED");
+        let there = Branch { tip: Some("a"), recorded: Some("a"), is_worked_on: true, ..all };
+        assert_eq!(reason(there), "");
     }
 }

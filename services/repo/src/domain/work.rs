@@ -81,6 +81,8 @@ pub struct Work {
     pub merged_from: Vec<MergedFrom>,
     /// Where it was last published.
     pub publication: Option<Publication>,
+    /// Whether the remote had the branch before the task.
+    pub existing_branch: bool,
 }
 
 /// Where the work of a task stands.
@@ -93,6 +95,8 @@ pub struct TaskWork {
     pub base: String,
     /// The commit that holds it.
     pub head: String,
+    /// Whether the remote had the branch before the task.
+    pub existing_branch: bool,
 }
 
 /// Bounds the notices of a caller: more than these do not fit on a watch.
@@ -115,6 +119,11 @@ impl Work {
     pub fn readable_commit(&self) -> Result<CommitId> {
         let commit = if self.head_commit.is_empty() { &self.base_commit } else { &self.head_commit };
         Ok(CommitId::parse(commit)?)
+    }
+
+    /// Whether this is the branch of the remote that the task was created to work on.
+    pub fn works_on(&self, branch: &str) -> bool {
+        self.existing_branch && self.branch == branch
     }
 
     /// Whether the readable version differs from what the work started from.

@@ -200,12 +200,14 @@ async fn planned(
         // A push that was cut off may have arrived.
         tip_of = jobs::published_as(&cx.store, task, (&repository.repository_id, name, tip)).await?;
     }
+    let known_default = remote_tip.is_default || name == repository.default_branch;
     let known = Branch {
         name,
         tip,
         recorded: recorded.as_deref(),
-        is_default: remote_tip.is_default || name == repository.default_branch,
+        is_default: known_default,
         is_owned: before.is_some() || tip_of.is_some(),
+        is_worked_on: work.works_on(name),
         is_ours: tip_of.is_some(),
         remakes: publish.force,
         is_named: !publish.to_branch.is_empty(),
@@ -245,6 +247,9 @@ async fn planned(
         }
         new => new?,
     };
+    if new.rewrites && known_default {
+        return Ok(Err((publishing::default_rewritten(name), tip.map(str::to_owned))));
+    }
     if let (true, Some(replaced)) = (new.rewrites, &spec.tip) {
         mirror.keep_replaced(&WorkName::parse(job.job_id.as_str())?, replaced).await?;
     }
@@ -335,14 +340,14 @@ enum Arrival {
 }
 
 async fn pushed(loaded: &Loaded, remote: &RemoteUrl) -> std::result::Result<Arrival, Failed> {
-    let Loaded { planned, branch, mirror, .. } = loaded;
+    let Loaded { planned, branch, mirror, work, .. } = loaded;
     let new = CommitId::parse(&planned.new_commit)?;
     let old = Some(&planned.old_commit).filter(|c| !c.is_empty()).map(|c| CommitId::parse(c)).transpose()?;
     let tip = mirror.remote_tip(remote, branch).await?;
     if tip.commit.as_ref() == Some(&new) {
         return Ok(Arrival::There(String::new()));
     }
-    if tip.is_default {
+    if tip.is_default && (!work.works_on(branch.as_str()) || planned.rewrites) {
         return Ok(Arrival::Default);
     }
     if tip.commit != old {

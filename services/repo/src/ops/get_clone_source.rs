@@ -103,7 +103,7 @@ async fn conflict(
     request: &GetCloneSourceRequest,
     now: Timestamp,
 ) -> Result<Option<Condition>> {
-    if request.branch.is_empty() {
+    if request.branch.is_empty() || request.existing_branch {
         return Ok(None);
     }
     let found = branches::conflict(&cx.store, &repository.repository_id, &request.branch).await?;
@@ -124,13 +124,21 @@ async fn hold(
     let (sandbox, task): (SandboxId, TaskId) = (request.sandbox_id.parse()?, request.task_id.parse()?);
     let id = &repository.repository_id;
     if clones::held(&cx.store, &sandbox, id).await?.is_none_or(|before| before != base) {
-        clones::hold(ws, &sandbox, &task, repository, base);
+        let branch = if request.existing_branch { request.branch.as_str() } else { "" };
+        clones::hold(ws, (&sandbox, &task), repository, (base, branch));
+        if !branch.is_empty() {
+            // It names the owner of the branch.
+            crate::flow::overview::want(cx, ws, id);
+        }
     }
     Ok(())
 }
 
 async fn repository(cx: &Context, caller: &Caller, request: &GetCloneSourceRequest) -> Result<Repository> {
     let organization: OrganizationId = request.organization_id.parse()?;
+    if request.existing_branch && request.branch != request.base_branch {
+        return Err(Error::invalid_field("base_branch", "must be the branch, as that exists"));
+    }
     let repository = cx.repository(caller, &request.repository_id, Role::Viewer).await?;
     let id = repository.repository_id.as_str();
     if repository.organization_id != organization {

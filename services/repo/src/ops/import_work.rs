@@ -76,6 +76,7 @@ struct Arrival {
     organization: OrganizationId,
     task: TaskId,
     branch: String,
+    existing_branch: bool,
     repository: foundry_core::RepositoryId,
     base: String,
     size: u64,
@@ -107,6 +108,7 @@ impl Arrival {
             organization,
             task,
             branch: header.branch,
+            existing_branch: header.existing_branch,
             repository: repository.repository_id,
             unchanged: base == head,
             base: base.to_string(),
@@ -161,6 +163,7 @@ async fn record(
             }
             work.base_commit.clone_from(&arrived.base);
             work.branch.clone_from(&arrived.branch);
+            work.existing_branch = arrived.existing_branch;
             work.received += 1;
             work.notices.clone_from(&arrived.notices);
             work.hand_over_time = arrived.began;
@@ -233,6 +236,7 @@ fn new_work(arrived: &Arrival) -> Work {
         hand_over_time: None,
         merged_from: Vec::new(),
         publication: None,
+        existing_branch: arrived.existing_branch,
     }
 }
 

@@ -38,7 +38,9 @@ pub async fn decide(
         return Err(Error::invalid_field("to_branch", "is needed: the branch of the task is not recorded"));
     }
     let branch = BranchName::parse(branch).map_err(|e| Error::invalid_field("to_branch", e.to_string()))?;
-    if branch.as_str() == repository.default_branch {
+    // Nothing is to be merged from the default branch into another one.
+    let may_push = work.works_on(branch.as_str()) && pull_request.is_none();
+    if branch.as_str() == repository.default_branch && !may_push {
         return Err(default_branch(branch.as_str()));
     }
     if work.state != work::State::Importing && !work.has_changes() {

@@ -6,8 +6,11 @@ use foundry_store::{Reader, Table, WriteSet};
 use super::repositories::REPOSITORIES;
 use crate::domain::repository::Repository;
 
-pub const CLONES: Table =
-    Table::new("clones", &["sandbox_id", "task_id", "repository_id", "base_commit"], &["sandbox_id"]);
+pub const CLONES: Table = Table::new(
+    "clones",
+    &["sandbox_id", "task_id", "repository_id", "base_commit", "existing_branch"],
+    &["sandbox_id"],
+);
 
 /// The commit from which a sandbox starts that is recorded with a clone of this repository.
 pub async fn held(
@@ -48,14 +51,45 @@ pub async fn mark(from: &impl Reader, repository: &RepositoryId) -> Result<Strin
     rows.first().map_or(Ok(String::new()), |row| Ok(row.text("clone_mark")?.to_owned()))
 }
 
-/// Records that a sandbox of the task is given a clone, which starts from this commit; fails if the repository has changed
+/// The branches of the remote that tasks with a sandbox work on, and these tasks, the oldest first.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn worked_on(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<(String, String)>> {
+    const SQL: &str = "SELECT DISTINCT existing_branch, task_id FROM clones \
+         WHERE repository_id = $1 AND existing_branch <> '' ORDER BY task_id";
+    let rows = from.query(SQL, &[repository.as_str().into()]).await?;
+    let both = |row: &foundry_store::Row| {
+        Ok((row.text("existing_branch")?.to_owned(), row.text("task_id")?.to_owned()))
+    };
+    rows.iter().map(both).collect()
+}
+
+/// The repository in which a sandbox works on a branch of the remote; none if it does not.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn works_in(from: &impl Reader, sandbox: &SandboxId) -> Result<Option<RepositoryId>> {
+    const SQL: &str = "SELECT repository_id FROM clones WHERE sandbox_id = $1 AND existing_branch <> ''";
+    let rows = from.query(SQL, &[sandbox.as_str().into()]).await?;
+    rows.first().map(|row| row.text("repository_id")?.parse()).transpose()
+}
+
+/// Records that a sandbox of the task is given a clone, which starts from this commit, and the branch of the remote that it
+/// works on, or an empty name; fails if the repository has changed
 /// its state since it was read. It writes the row of the repository too: on PostgreSQL, two transactions that only read
 /// what the other one writes would both succeed.
-pub fn hold(ws: &mut WriteSet, sandbox: &SandboxId, task: &TaskId, repository: &Repository, base: &str) {
+pub fn hold(
+    ws: &mut WriteSet,
+    (sandbox, task): (&SandboxId, &TaskId),
+    repository: &Repository,
+    (base, existing_branch): (&str, &str),
+) {
     let id = repository.repository_id.as_str();
     let guards = [("state", repository.state.as_str().into())];
     ws.update(&REPOSITORIES, &[id.into()], &[("clone_mark", sandbox.as_str().into())], &guards);
-    ws.upsert(&CLONES, vec![sandbox.as_str().into(), task.as_str().into(), id.into(), base.into()]);
+    let (sandbox, task) = (sandbox.as_str().into(), task.as_str().into());
+    ws.upsert(&CLONES, vec![sandbox, task, id.into(), base.into(), existing_branch.into()]);
 }
 
 /// Fails the write set if a sandbox was given a clone of the repository since its mark was read.

@@ -30,6 +30,7 @@ pub const WORKS: Table = Table::new(
         "hand_over_time",
         "merged_from",
         "publication",
+        "existing_branch",
     ],
     &["task_id"],
 );
@@ -38,7 +39,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT task_id, organization_id, repository_id, rev, branch, state, condition, base_commit, head_commit, version, ",
-            "received, files_changed, additions, deletions, import_time, notices, hand_over_time, merged_from, publication FROM works ",
+            "received, files_changed, additions, deletions, import_time, notices, hand_over_time, merged_from, publication, existing_branch FROM works ",
             $rest
         )
     };
@@ -72,6 +73,7 @@ pub fn read(row: &Row) -> Result<Work> {
             .parts,
         publication: readable::<Publication>(row, "publication", row.text("task_id")?)?
             .filter(|p| !p.commit.is_empty()),
+        existing_branch: row.bool("existing_branch")?,
     })
 }
 
@@ -111,7 +113,7 @@ pub async fn heads(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<
 /// # Errors
 /// `INTERNAL` when a row is damaged.
 pub async fn of_repository(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<TaskWork>> {
-    let sql = "SELECT task_id, branch, base_commit, head_commit FROM works \
+    let sql = "SELECT task_id, branch, base_commit, head_commit, existing_branch FROM works \
                WHERE repository_id = $1 AND head_commit <> '' ORDER BY task_id";
     let rows = from.query(sql, &[repository.as_str().into()]).await?;
     let work = |row: &Row| {
@@ -121,6 +123,7 @@ pub async fn of_repository(from: &impl Reader, repository: &RepositoryId) -> Res
             branch: text("branch")?,
             base: text("base_commit")?,
             head: text("head_commit")?,
+            existing_branch: row.bool("existing_branch")?,
         })
     };
     rows.iter().map(work).collect()
@@ -164,6 +167,7 @@ pub fn save(ws: &mut WriteSet, rev: RevRef, w: &Work) {
         ("hand_over_time", w.hand_over_time.into()),
         ("merged_from", MergedParts { parts: w.merged_from.clone() }.encode_to_vec().into()),
         ("publication", w.publication.clone().unwrap_or_default().encode_to_vec().into()),
+        ("existing_branch", w.existing_branch.into()),
     ];
     let key: Value = w.task_id.as_str().into();
     if w.rev == 0 {

@@ -10,9 +10,10 @@ use foundry_proto::task::v1::{SessionState, TaskState, Turn};
 use foundry_service::damaged_condition;
 
 use super::base;
+use super::branch;
 use super::session::{Message, MessageState, Session};
 use super::stages;
-use super::task::{Lifecycle, Task};
+use super::task::{Lifecycle, PENDING_BRANCH, Task};
 use super::turn;
 use super::validate::prefix;
 use super::work;
@@ -328,7 +329,8 @@ impl Aggregate {
             return (TaskState::Error, Condition { next_action: START_AGAIN.to_owned(), ..removed.clone() });
         }
         if flow.failed() {
-            return (TaskState::Error, retryable(self.cause_of_failure()));
+            let cause = if flow.seeks_branch() { branch::not_found(flow) } else { self.cause_of_failure() };
+            return (TaskState::Error, retryable(cause));
         }
         if flow.status != "done" {
             return self.derived_provisioning();
@@ -355,6 +357,7 @@ impl Aggregate {
         let sandbox = self.sandbox.as_ref().map(|s| &s.entity);
         let state = match flow.stage.as_str() {
             "naming" => TaskState::Naming,
+            PENDING_BRANCH => TaskState::PendingBranch,
             "creating_sandbox" => TaskState::CreatingSandbox,
             "ensuring_agent" => TaskState::EnsuringAgent,
             "creating_session" => TaskState::CreatingSession,
@@ -368,6 +371,7 @@ impl Aggregate {
                 .agent(self.task.first_session_id.as_str())
                 .and_then(|a| a.condition.clone())
                 .unwrap_or_else(|| flow.condition.clone()),
+            TaskState::PendingBranch => branch::sought(&self.task),
             TaskState::Queued => Condition {
                 waiting_on: "worker".to_owned(),
                 since_time: Some(self.task.create_time.to_proto()),

@@ -2,6 +2,7 @@
 
 pub mod asked;
 mod base;
+mod branch;
 pub mod derive;
 pub mod naming;
 pub mod review;

@@ -88,6 +88,16 @@ impl FlowFacts {
         Self { flow_id, stage: String::new(), status: String::new(), condition: Condition::default() }
     }
 
+    /// A flow that is to begin by looking for the branch of its task.
+    pub fn pending_branch(flow_id: FlowId) -> Self {
+        Self { stage: PENDING_BRANCH.to_owned(), ..Self::fresh(flow_id) }
+    }
+
+    /// Whether it looks for the branch of its task, or failed to find it.
+    pub fn seeks_branch(&self) -> bool {
+        self.stage == PENDING_BRANCH
+    }
+
     /// Whether it has failed and can be retried.
     pub fn failed(&self) -> bool {
         self.status == Status::Failed.as_str()
@@ -176,6 +186,9 @@ pub struct AgentChoice {
     pub start: Start,
 }
 
+/// The stage of a task's flow that looks for its branch at the remote.
+pub const PENDING_BRANCH: &str = "pending_branch";
+
 /// What a task is created from, validated.
 #[derive(Clone, Debug)]
 pub struct TaskSpec<'a> {
@@ -188,6 +201,8 @@ pub struct TaskSpec<'a> {
     pub base_branch: String,
     /// Whether that is the repository's default branch because the request named none.
     pub follows_default_branch: bool,
+    /// Whether the task works on a branch of the remote, which then is its base as well.
+    pub existing_branch: bool,
     /// Name of the sandbox provider.
     pub provider: String,
     /// The agent of the task and of its first session.
@@ -197,11 +212,11 @@ pub struct TaskSpec<'a> {
 }
 
 impl Task {
-    /// A task that has not begun: the flow with this id is to provision it. `fence` is a random number.
+    /// A task that has not begun: this flow is to provision it. `fence` is a random number.
     pub fn new(
         task_id: TaskId,
         first_session_id: SessionId,
-        flow_id: FlowId,
+        flow: FlowFacts,
         spec: &TaskSpec<'_>,
         branch: &str,
         fence: i64,
@@ -215,6 +230,7 @@ impl Task {
             branch: branch.to_owned(),
             base_branch: spec.base_branch.clone(),
             follows_default_branch: spec.follows_default_branch,
+            existing_branch: spec.existing_branch,
             prompt_preview: prefix(spec.prompt, PREVIEW).to_owned(),
             prompt_size: i64::try_from(spec.prompt.len()).unwrap_or(i64::MAX),
             agent: spec.choice.agent.clone(),
@@ -236,7 +252,7 @@ impl Task {
             stale: false,
             lifecycle: Lifecycle::Active,
             lifecycle_time: now,
-            flow: FlowFacts::fresh(flow_id),
+            flow,
             destroy_sent: String::new(),
             retry_rev: 0,
             transcript_deleted: false,

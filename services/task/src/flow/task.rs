@@ -17,8 +17,10 @@ use super::{RETRY_FOREVER, call, gone, id, refused};
 use crate::consume::apply;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
-use crate::domain::task::{Lifecycle, Task};
+use crate::domain::task::{Lifecycle, PENDING_BRANCH, Task};
 use crate::store::aggregate::{self, sandbox_key, session_key};
+
+mod branch;
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// Longest wait before a stage checks again, in case a signal was lost.
@@ -32,6 +34,7 @@ pub static PROVISION: Flow<Context> = Flow::new(
         Stage::new("naming", Duration::from_secs(10), Retry::DEFAULT, |_, _| {
             Box::pin(async { Outcome::done() })
         }),
+        Stage::new(PENDING_BRANCH, LIMIT, RETRY_FOREVER, |cx, ctx| stage(branch::pending(cx, ctx))),
         Stage::new("creating_sandbox", LIMIT, RETRY_FOREVER, |cx, ctx| stage(creating_sandbox(cx, ctx))),
         Stage::new("ensuring_agent", LIMIT, RETRY_FOREVER, |cx, ctx| stage(ensuring_agent(cx, ctx))),
         Stage::new("creating_session", LIMIT, RETRY_FOREVER, |cx, ctx| stage(creating_session(cx, ctx))),
@@ -47,13 +50,14 @@ pub struct Asked {
     pub branch_chosen: bool,
 }
 
-/// The flow of a new task.
+/// The flow of a task that is to be provisioned; it begins by looking for its branch if the task's facts say so.
 ///
 /// # Errors
 /// Never: what it was asked for can be written.
 pub fn new(task: &Task, asked: Asked, user_id: &str) -> Result<NewFlow> {
+    let begins = if task.flow.seeks_branch() { PENDING_BRANCH } else { "creating_sandbox" };
     NewFlow::new(&PROVISION, task.flow.flow_id.clone(), task.task_id.as_str(), task.task_id.as_str())
-        .at("creating_sandbox")
+        .at(begins)
         .organization(&task.organization_id)
         .on_behalf_of(user_id)
         .traced(RequestContext::current_traceparent())
@@ -79,6 +83,7 @@ async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             profile_id: aggregate.task.view.profile.clone(),
             user_id: aggregate.task.view.created_by.clone(),
             branch_chosen: ctx.input::<Asked>().is_ok_and(|asked| asked.branch_chosen),
+            existing_branch: aggregate.task.view.existing_branch,
         };
         let answer = match call(&cx.env, cx.provisioner.clone().ensure_sandbox(request)).await {
             Ok(answer) => answer,

@@ -13,7 +13,7 @@ use crate::attachments;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::domain::session::{Message, Session};
-use crate::domain::task::{AgentChoice, Task, TaskSpec};
+use crate::domain::task::{AgentChoice, FlowFacts, Task, TaskSpec};
 use crate::domain::{naming, validate};
 use crate::flow::{self, task::Asked};
 use crate::projection::organization;
@@ -27,7 +27,7 @@ const MAX_NAMES: u32 = 8;
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a bad field, `NOT_FOUND` for an unknown repository, `ALREADY_EXISTS` for a branch of another
-/// task, `FAILED_PRECONDITION` for one that the remote has no room for, `UNAVAILABLE` when an unknown repository cannot be looked up now.
+/// task, `FAILED_PRECONDITION` for one that the remote has no room for, or for an existing one that another task works on, `UNAVAILABLE` when an unknown repository cannot be looked up now.
 pub async fn create_task(
     cx: &Context,
     caller: &Caller,
@@ -48,11 +48,20 @@ pub async fn create_task(
     let session_id = SessionId::generate(&cx.env);
     let files = attachments::hold(cx, &spec.organization_id, &session_id, &request.attachment_ids).await?;
     let wanted = wanted_branch(names.as_ref(), &request)?;
+    let is_pending = matches!(wanted, WantedBranch::Existing { is_known: false, .. });
     let mut tries = 0;
     loop {
         tries += 1;
-        let branch = branch(cx, &spec, &wanted, tries).await?;
-        let (aggregate, message) = aggregate_of(cx, &spec, &branch, &session_id, &files);
+        let branch = match branch(cx, &spec, &wanted, tries).await {
+            Ok(branch) => branch,
+            // Unless it was this very request that has taken it.
+            Err(e) => {
+                let refused = Err(CommitError::Refused(e));
+                let (answer, rev) = key.settle::<CreateTaskResponse>(&cx.store, None, refused).await?;
+                return Ok(CreateTaskResponse { rev, ..answer });
+            }
+        };
+        let (aggregate, message) = aggregate_of(cx, &spec, (&branch, is_pending), &session_id, &files);
         let mut ws = WriteSet::new();
         let scope = Scope::organization(&spec.organization_id);
         ws.scope(scope.clone());
@@ -68,6 +77,7 @@ pub async fn create_task(
             cx.starter.forget(&aggregate.task.flow.flow_id);
         }
         let committed = match committed {
+            // The next look at an existing branch finds the task that was faster.
             Err(CommitError::Conflict { .. }) if request.branch.is_empty() && tries < MAX_NAMES => continue,
             Err(CommitError::Conflict { .. }) => Err(CommitError::Refused(taken(&branch))),
             other => other.map(|committed| (committed, answer)),
@@ -80,6 +90,12 @@ pub async fn create_task(
 fn taken(branch: &str) -> Error {
     Error::already_exists("task on branch", branch)
         .next_action("choose another branch, or leave it empty to get a generated one")
+}
+
+fn has_task(branch: &str, task: &TaskId) -> Error {
+    let text = format!("the task {task} works on the branch {branch}, and is open");
+    Error::precondition("BRANCH_HAS_TASK", task.as_str(), text)
+        .next_action("send that task a message, or archive or kill it first")
 }
 
 fn check<'a>(
@@ -100,14 +116,24 @@ fn check<'a>(
     if !request.base_branch.is_empty() {
         naming::check_branch("base_branch", &request.base_branch)?;
     }
+    if !request.on_branch.is_empty() {
+        naming::check_branch("on_branch", &request.on_branch)?;
+        if !request.branch.is_empty() || !request.base_branch.is_empty() {
+            let text = "stands in place of `branch` and `base_branch`, which must be empty";
+            return Err(Error::invalid_field("on_branch", text));
+        }
+    }
+    let existing_branch = !request.on_branch.is_empty();
+    let base_branch = if existing_branch { &request.on_branch } else { &request.base_branch };
     let (agent, profile) = validate::agent(&request.agent, &request.profile, &cx.agents)?;
     Ok(TaskSpec {
         organization_id,
         repository_id: request.repository_id.parse()?,
         title,
         prompt: &request.prompt,
-        base_branch: request.base_branch.clone(),
-        follows_default_branch: request.base_branch.is_empty(),
+        base_branch: base_branch.clone(),
+        follows_default_branch: base_branch.is_empty(),
+        existing_branch,
         provider: validate::plain_name("provider", &request.provider, &cx.default_provider, &cx.providers)?,
         choice: AgentChoice {
             agent,
@@ -137,11 +163,17 @@ enum WantedBranch {
     Given(String),
     /// Derived from the prompt. `taken`: the remote has it, so it needs a suffix.
     Derived { name: String, taken: bool },
+    /// One of the remote, as requested. `is_known`: the remote had it at the last synchronization.
+    Existing { name: String, is_known: bool },
 }
 
 /// Compares the branch with those that the remote had at the last synchronization that was copied here: a handler does not
 /// wait for the repo service. The sandbox compares it once more, after it has fetched the base.
 fn wanted_branch(names: Option<&BranchNames>, request: &CreateTaskRequest) -> Result<WantedBranch> {
+    if !request.on_branch.is_empty() {
+        let is_known = names.is_some_and(|names| names.has(&request.on_branch));
+        return Ok(WantedBranch::Existing { name: request.on_branch.clone(), is_known });
+    }
     let conflict = |name: &str| names.and_then(|names| names.conflict(name));
     if !request.branch.is_empty() {
         return match conflict(&request.branch) {
@@ -173,6 +205,10 @@ async fn branch(cx: &Context, spec: &TaskSpec<'_>, wanted: &WantedBranch, tries:
             let taken_by_task = tasks::branch_taken(&cx.store, &spec.repository_id, name).await?;
             return if taken_by_task { Err(taken(name)) } else { Ok(name.clone()) };
         }
+        WantedBranch::Existing { name, .. } => {
+            let open = tasks::open_on(&cx.store, &spec.repository_id, name).await?;
+            return open.map_or_else(|| Ok(name.clone()), |task| Err(has_task(name, &task)));
+        }
         WantedBranch::Derived { name, taken } => (name, !taken && tries == 1),
     };
     if has_room && !tasks::branch_taken(&cx.store, &spec.repository_id, plain).await? {
@@ -189,13 +225,14 @@ async fn branch(cx: &Context, spec: &TaskSpec<'_>, wanted: &WantedBranch, tries:
 fn aggregate_of(
     cx: &Context,
     spec: &TaskSpec<'_>,
-    branch: &str,
+    (branch, is_pending): (&str, bool),
     session_id: &SessionId,
     files: &[Attachment],
 ) -> (Box<Aggregate>, Message) {
     let (env, now) = (&cx.env, cx.env.clock.now());
     let (task_id, flow_id) = (TaskId::generate(env), FlowId::generate(env));
-    let task = Task::new(task_id, session_id.clone(), flow_id, spec, branch, aggregate::fence(env), now);
+    let flow = if is_pending { FlowFacts::pending_branch(flow_id) } else { FlowFacts::fresh(flow_id) };
+    let task = Task::new(task_id, session_id.clone(), flow, spec, branch, aggregate::fence(env), now);
     let flow_id = FlowId::generate(env);
     let session = Session::new(&task, session_id.clone(), flow_id, "main", &spec.choice, now);
     let message_id = MessageId::generate(env);

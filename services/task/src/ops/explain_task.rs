@@ -262,6 +262,7 @@ fn phrase(state: &str) -> String {
     match state {
         "error" | "failed" => "has failed",
         "naming" => "is being named",
+        "pending branch" => "is waiting for its branch",
         "creating sandbox" | "pending provision" => "is waiting for its sandbox",
         "ensuring agent" => "is waiting for its agent to start",
         "creating session" => "is waiting for its session",

@@ -62,8 +62,11 @@ fn retry_sandbox(decision: &mut Decision<'_>) -> Result<bool> {
     if decision.aggregate.task.flow.failed() {
         // The failed stage retries only the failure that the person has seen.
         decision.aggregate.task.retry_rev = failed.map_or(0, |(_, rev)| rev);
-        if gone {
-            provision_again(decision)?;
+        if decision.aggregate.task.flow.seeks_branch() {
+            // Another flow, whose job looks for the branch again.
+            provision_again(decision, FlowFacts::pending_branch)?;
+        } else if gone {
+            provision_again(decision, FlowFacts::fresh)?;
         } else {
             retry(&mut decision.ws, &decision.aggregate.task.flow.flow_id);
             decision.aggregate.task.flow.retried(decision.now);
@@ -84,14 +87,14 @@ fn retry_sandbox(decision: &mut Decision<'_>) -> Result<bool> {
         return Ok(true);
     }
     if gone {
-        provision_again(decision)?;
+        provision_again(decision, FlowFacts::fresh)?;
     }
     Ok(gone)
 }
 
-/// Starts a new provisioning flow, as the sandbox is gone for good.
-fn provision_again(decision: &mut Decision<'_>) -> Result<()> {
-    decision.aggregate.task.flow = FlowFacts::fresh(FlowId::generate(decision.env));
+/// Starts a new provisioning flow, as the sandbox is gone for good, or the branch was not found.
+fn provision_again(decision: &mut Decision<'_>, begins: fn(FlowId) -> FlowFacts) -> Result<()> {
+    decision.aggregate.task.flow = begins(FlowId::generate(decision.env));
     let user = decision.caller.actor();
     // The task has its branch, which its user may have pushed since.
     let asked = task::Asked { branch_chosen: false };

@@ -20,6 +20,11 @@ pub struct BranchNames {
 }
 
 impl BranchNames {
+    /// Whether the remote had a branch of exactly this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.lines().any(|known| known == name)
+    }
+
     /// The first branch beside which git cannot have a new one of this name: the same, one below it, or one above it.
     pub fn conflict(&self, name: &str) -> Option<&str> {
         let is_below =

@@ -128,6 +128,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0010_ended_tasks"),
         step!("0012_branch_names"),
         step!("0016_reviews"),
+        step!("0018_existing_branches"),
     ],
 };
 

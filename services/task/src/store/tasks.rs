@@ -144,10 +144,18 @@ pub async fn fence(store: &Store, id: &TaskId) -> Result<Option<i64>> {
     store.query(SQL, &[id.into()]).await?.first().map(|r| r.int("fence")).transpose()
 }
 
-/// Whether a task of this repository has this branch.
+/// Whether a task of this repository has this branch, or had it before it ended.
 pub async fn branch_taken(store: &Store, repository: &RepositoryId, branch: &str) -> Result<bool> {
     const SQL: &str = "SELECT task_id FROM tasks WHERE repository_id = $1 AND branch = $2";
     Ok(!store.query(SQL, &[repository.into(), branch.into()]).await?.is_empty())
+}
+
+/// The task that works on this branch of the repository and has not ended.
+pub async fn open_on(store: &Store, repository: &RepositoryId, branch: &str) -> Result<Option<TaskId>> {
+    const SQL: &str = "SELECT task_id FROM tasks WHERE repository_id = $1 AND branch = $2 \
+         AND lifecycle NOT IN ('archived', 'killed')";
+    let rows = store.query(SQL, &[repository.into(), branch.into()]).await?;
+    rows.first().map(|r| r.text("task_id")?.parse()).transpose()
 }
 
 /// The tasks of a repository.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use foundry_core::{Code, Env, Error, OrganizationId, RepositoryId};
+use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1::repo_service_server::RepoService;
 use foundry_proto::repo::v1::repository_item::Item;
 use foundry_proto::repo::v1::*;
@@ -29,6 +30,8 @@ pub struct FakeRepo {
     pub patches: Arc<Mutex<std::collections::BTreeMap<String, GetWorkPatchResponse>>>,
     /// The comparisons of which patches were asked for: the version before, and whether whole.
     pub asked: Arc<Mutex<Vec<(i64, bool)>>>,
+    /// The jobs that were requested, by the ids of their requests.
+    pub jobs: Arc<Mutex<Vec<(String, Job)>>>,
 }
 
 impl FakeRepo {
@@ -41,6 +44,7 @@ impl FakeRepo {
             branches: Arc::default(),
             patches: Arc::default(),
             asked: Arc::default(),
+            jobs: Arc::default(),
         }
     }
 
@@ -102,6 +106,15 @@ impl FakeRepo {
         let patch = patch.as_bytes().to_vec().into();
         let answer = GetWorkPatchResponse { change: Some(change), patch, version };
         self.patches.lock().unwrap().insert(path.into(), answer);
+    }
+
+    /// The jobs that have not ended do so, for a reason if they fail.
+    pub fn end_jobs(&self, state: JobState, reason: &str) {
+        for (_, job) in self.jobs.lock().unwrap().iter_mut().filter(|(_, j)| j.state() == JobState::Queued) {
+            job.set_state(state);
+            let message = format!("as the job says: {reason}");
+            job.condition = Some(Condition { reason: reason.into(), message, ..Condition::default() });
+        }
     }
 
     /// Deletes a repository.
@@ -223,6 +236,37 @@ impl RepoService for FakeRepo {
         }))
     }
 
+    async fn run_repository_action(
+        &self,
+        request: Request<RunRepositoryActionRequest>,
+    ) -> Answer<RunRepositoryActionResponse> {
+        self.up().await?;
+        let request = request.into_inner();
+        let mut jobs = self.jobs.lock().unwrap();
+        let before = jobs.iter().find(|(id, _)| *id == request.request_id).map(|(_, job)| job.clone());
+        let job = before.unwrap_or_else(|| {
+            let job = Job {
+                job_id: format!("job_{}", jobs.len()),
+                repository_id: request.repository_id.clone(),
+                kind: request.kind,
+                state: JobState::Queued.into(),
+                branches: vec![JobBranch { branch: request.branch.clone(), ..JobBranch::default() }],
+                ..Job::default()
+            };
+            jobs.push((request.request_id.clone(), job.clone()));
+            job
+        });
+        Ok(Response::new(RunRepositoryActionResponse { job: Some(job), rev: 1 }))
+    }
+
+    async fn get_job(&self, request: Request<GetJobRequest>) -> Answer<GetJobResponse> {
+        self.up().await?;
+        let id = request.into_inner().job_id;
+        let found = self.jobs.lock().unwrap().iter().find(|(_, j)| j.job_id == id).map(|(_, j)| j.clone());
+        let found = found.ok_or_else(|| Status::not_found("no such job"))?;
+        Ok(Response::new(GetJobResponse { job: Some(found) }))
+    }
+
     not_needed! {
         create_repository: CreateRepositoryRequest => CreateRepositoryResponse;
         list_repositories: ListRepositoriesRequest => ListRepositoriesResponse;
@@ -244,10 +288,8 @@ impl RepoService for FakeRepo {
         import_work: Streaming<ImportWorkRequest> => ImportWorkResponse;
         get_work: GetWorkRequest => GetWorkResponse;
         publish_branch: PublishBranchRequest => PublishBranchResponse;
-        run_repository_action: RunRepositoryActionRequest => RunRepositoryActionResponse;
         undo_job: UndoJobRequest => UndoJobResponse;
         publish_pull_request: PublishPullRequestRequest => PublishPullRequestResponse;
-        get_job: GetJobRequest => GetJobResponse;
         list_jobs: ListJobsRequest => ListJobsResponse;
         cancel_job: CancelJobRequest => CancelJobResponse;
         watch_jobs: WatchJobsRequest => FrameStream;

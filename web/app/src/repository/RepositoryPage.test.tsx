@@ -70,18 +70,18 @@ function items(shown: Repository, branches: readonly BranchOverview[]): [string,
   ]
 }
 
-function open(shown: Repository, branches: readonly BranchOverview[] = []) {
+function open(shown: Repository, branches: readonly BranchOverview[] = [], its = frame, more: { branch?: string } = {}) {
   const fake = new FakeFoundry({ repo: { requestRepositoryRefresh: () => ({}) } })
   fake.show(
     topics.organization('org_1'),
-    organizationOf([summary('repo_1', 'widgets')], [task('task_1', Date.now(), { title: 'Mend the fence' })]),
+    organizationOf([summary('repo_1', 'widgets')], [task('task_1', Date.now(), { title: 'Mend the fence', ...more })]),
   )
   fake.show(topics.repository('repo_1'), items(shown, branches))
   render(
     <MantineProvider env="test">
       <FoundryProvider client={fake.client}>
         <OrganizationProvider organizationId="org_1">
-          <FrameContext.Provider value={frame}>
+          <FrameContext.Provider value={its}>
             <RepositoryPage repositoryId="repo_1" />
           </FrameContext.Provider>
         </OrganizationProvider>
@@ -163,6 +163,23 @@ test('what is left out is named', () => {
     [branch('main', '', { isDefault: true })],
   )
   expect(screen.getByText(/5 older branches/)).toBeTruthy()
+})
+
+test('a task can be started on a branch, and the open task of one is opened', async () => {
+  const started: (string | undefined)[][] = []
+  const fake = open(
+    repository(),
+    [branch('x', 'main'), branch('y', 'main')],
+    { ...frame, newTask: (...on) => started.push(on) },
+    { branch: 'y' },
+  )
+  fake.show(topics.jobs('org_1', 'repo_1'), [])
+  fireEvent.click(screen.getByRole('button', { name: 'Actions on x' }))
+  fireEvent.click(await screen.findByRole('button', { name: 'Start a task on this branch' }))
+  expect(started).toEqual([['repo_1', 'x']])
+  fireEvent.click(screen.getByRole('button', { name: 'Actions on y' }))
+  fireEvent.click(await screen.findByRole('button', { name: 'Open its task' }))
+  expect(location.pathname).toBe('/o/org_1/t/task_1')
 })
 
 test('actions are offered on branches of the remote, and not on the default branch', async () => {

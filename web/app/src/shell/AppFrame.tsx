@@ -24,7 +24,7 @@ const AddRepositoryDialog = lazyDialog(failed('dialog for a new repository'), ()
 const ShortcutsDialog = lazyDialog(failed('list of shortcuts'), () => import('./ShortcutsDialog').then((it) => it.ShortcutsDialog))
 const EventLogDialog = lazyDialog(failed('event log'), () => import('./EventLogDialog').then((it) => it.EventLogDialog))
 
-type Dialog = { kind: 'new-task'; repositoryId?: string } | { kind: 'add-repository' | 'shortcuts' | 'events' }
+type Dialog = { kind: 'new-task'; repositoryId?: string; onBranch?: string } | { kind: 'add-repository' | 'shortcuts' | 'events' }
 
 /** Sidebar, banners and dialogs around the pages of an organization. */
 export function AppFrame({ organizationId, children }: { organizationId: string; children: ReactNode }) {
@@ -42,7 +42,7 @@ export function AppFrame({ organizationId, children }: { organizationId: string;
   }
   const frame = useMemo<Frame>(
     () => ({
-      newTask: (repositoryId) => setDialog({ kind: 'new-task', repositoryId }),
+      newTask: (repositoryId, onBranch) => setDialog({ kind: 'new-task', repositoryId, onBranch }),
       addRepository: () => setDialog({ kind: 'add-repository' }),
       showShortcuts: () => setDialog({ kind: 'shortcuts' }),
       showEvents: () => setDialog({ kind: 'events' }),
@@ -141,7 +141,7 @@ function Dialogs({ dialog, close }: { dialog: Dialog | undefined; close: () => v
   useFocusBack(dialog !== undefined)
   return (
     <>
-      {dialog?.kind === 'new-task' && <NewTaskDialog repositoryId={dialog.repositoryId} onClose={close} />}
+      {dialog?.kind === 'new-task' && <NewTaskDialog repositoryId={dialog.repositoryId} onBranch={dialog.onBranch} onClose={close} />}
       {dialog?.kind === 'add-repository' && <AddRepositoryDialog onClose={close} />}
       {dialog?.kind === 'shortcuts' && <ShortcutsDialog onClose={close} />}
       {dialog?.kind === 'events' && <EventLogDialog onClose={close} />}

@@ -2,8 +2,8 @@ import { createContext, useContext } from 'react'
 
 /** Actions of the frame for the parts inside it. */
 export interface Frame {
-  /** Opens the dialog for a new task, optionally with a chosen repository. */
-  readonly newTask: (repositoryId?: string) => void
+  /** Opens the dialog for a new task, optionally with a chosen repository, and with a branch of it to work on. */
+  readonly newTask: (repositoryId?: string, onBranch?: string) => void
   readonly addRepository: () => void
   readonly showShortcuts: () => void
   readonly showEvents: () => void

@@ -26,6 +26,7 @@ const failing = new Set<TaskState>([TaskState.ERROR])
 const working = new Set<TaskState>([
   TaskState.QUEUED,
   TaskState.NAMING,
+  TaskState.PENDING_BRANCH,
   TaskState.CREATING_SANDBOX,
   TaskState.ENSURING_AGENT,
   TaskState.CREATING_SESSION,

@@ -66,6 +66,18 @@ describe('the task page', () => {
       expect(screen.getByText(words)).toBeTruthy()
   })
 
+  it('shows that the branch of a task is looked for, and what stands in the way', () => {
+    const condition = { waitingOn: 'the branch at the remote', message: 'the branch x is not known here yet' }
+    const pending = { state: TaskState.PENDING_BRANCH, branch: 'x', baseBranch: 'x', existingBranch: true }
+    openTask({ task: aTask({ ...pending, condition }) })
+    for (const words of ['Looking for its branch', 'existing branch', 'the branch at the remote'])
+      expect(screen.getByText(words)).toBeTruthy()
+    expect(screen.queryByText('from')).toBeNull()
+    cleanup()
+    openTask({ task: aTask({ ...pending, condition: { ...condition, reason: 'GIT_REMOTE_UNREACHABLE', message: 'nobody answers' } }) })
+    expect(screen.getByText('Nobody answers.')).toBeTruthy()
+  })
+
   it('takes a message for a session that is not ready', async () => {
     const world = openTask({
       task: aTask({ state: TaskState.QUEUED }),

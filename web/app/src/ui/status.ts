@@ -37,6 +37,7 @@ const failed: Status = { word: 'Failed', tone: 'error', icon: IconAlertTriangleF
 const tasks: Partial<Record<TaskState, Status>> = {
   [TaskState.QUEUED]: { word: 'Queued', tone: 'busy', icon: IconClock },
   [TaskState.NAMING]: busy('Naming'),
+  [TaskState.PENDING_BRANCH]: busy('Looking for its branch'),
   [TaskState.CREATING_SANDBOX]: busy('Creating sandbox'),
   [TaskState.ENSURING_AGENT]: busy('Starting agent'),
   [TaskState.CREATING_SESSION]: busy('Creating session'),

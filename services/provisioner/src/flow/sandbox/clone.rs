@@ -30,6 +30,7 @@ pub async fn source(
         sandbox_id: sandbox.sandbox_id.to_string(),
         branch: sandbox.branch.clone(),
         branch_chosen: ctx.input::<super::Asked>().is_ok_and(|asked| asked.branch_chosen),
+        existing_branch: sandbox.existing_branch,
     };
     let status = match shared.repo.clone().get_clone_source(request).await {
         Ok(response) => return Ok(response.into_inner()),

@@ -17,7 +17,7 @@ use crate::domain::repository::OverviewFacts;
 use crate::domain::stack::{self, Known, Place};
 use crate::store::branch_overviews::{self, Basis};
 use crate::store::branch_parents;
-use crate::store::{branches, works};
+use crate::store::{branches, clones, works};
 
 /// Most commits that are read of branches and that the default branch does not have.
 const MAX_COMMITS: usize = 500_000;
@@ -70,8 +70,10 @@ impl Run<'_> {
         let stored = branch_overviews::bases(&self.cx.store, id).await?;
         let all = branches::all(&self.cx.store, id).await?;
         let works = works::of_repository(&self.cx.store, id).await?;
+        let worked_on = clones::worked_on(&self.cx.store, id).await?;
         let given = branch_parents::all(&self.cx.store, id).await?;
-        let (shown, too_many) = known::collect(all, &works, &self.repository.default_branch, &stored, &given);
+        let (shown, too_many) =
+            known::collect(all, (&works, &worked_on), &self.repository.default_branch, &stored, &given);
         let before = shown.len();
         let read = self.read(shown).await?;
         let missing = before - read.shown.len();

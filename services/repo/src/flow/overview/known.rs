@@ -31,7 +31,7 @@ pub struct Shown {
 /// What is shown of a repository, the default branch first, and how many branches are left out.
 pub fn collect(
     branches: Vec<BranchRow>,
-    works: &[TaskWork],
+    (works, worked_on): (&[TaskWork], &[(String, String)]),
     default: &str,
     stored: &HashMap<String, Basis>,
     given: &HashMap<String, String>,
@@ -56,7 +56,14 @@ pub fn collect(
         by_name.insert(shown.known.name.clone(), shown);
     }
     let at_remote: HashSet<String> = by_name.keys().cloned().collect();
-    for work in works {
+    // The newest task on a branch owns it: earlier ones have ended.
+    for (branch, task) in worked_on {
+        if let Some(remote) = by_name.get_mut(branch) {
+            remote.task_id.clone_from(task);
+        }
+    }
+    let (existing, own): (Vec<_>, Vec<_>) = works.iter().partition(|work| work.existing_branch);
+    for work in existing.into_iter().rev().chain(own) {
         add_work(&mut by_name, &at_remote, default, work);
     }
     let mut all: Vec<Shown> = by_name.into_values().collect();
@@ -84,9 +91,10 @@ fn add_work(
     work: &TaskWork,
 ) {
     let (Ok(head), Ok(base)) = (CommitId::parse(&work.head), CommitId::parse(&work.base)) else { return };
-    let usual = BranchName::parse(&work.branch).ok().filter(|name| name.as_str() != default);
+    let usual = BranchName::parse(&work.branch).ok();
+    let usual = usual.filter(|name| work.existing_branch || name.as_str() != default);
     if let Some(remote) = usual.as_ref().and_then(|name| by_name.get_mut(name.as_str()))
-        && remote.task_id.is_empty()
+        && (remote.task_id.is_empty() || remote.task_id == work.task_id)
     {
         remote.task_id.clone_from(&work.task_id);
         if remote.known.head != head {
@@ -145,7 +153,8 @@ mod tests {
     }
 
     fn work(task: &str, branch: &str, head: u32) -> TaskWork {
-        TaskWork { task_id: task.to_owned(), branch: branch.to_owned(), base: commit(1), head: commit(head) }
+        let (task_id, branch) = (task.to_owned(), branch.to_owned());
+        TaskWork { task_id, branch, base: commit(1), head: commit(head), existing_branch: false }
     }
 
     #[test]
@@ -159,7 +168,7 @@ mod tests {
         ];
         let (shown, left) = collect(
             vec![branch("main", 1), branch("feat/a", 3)],
-            &works,
+            (&works, &[]),
             "main",
             &HashMap::new(),
             &HashMap::new(),
@@ -181,10 +190,35 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_task_on_an_existing_branch_owns_it_with_or_without_work() {
+        let on =
+            |task: &str, branch: &str, head| TaskWork { existing_branch: true, ..work(task, branch, head) };
+        let works =
+            [work("t1", "feat/a", 9), on("t2", "feat/a", 8), on("t3", "feat/a", 7), on("t4", "main", 6)];
+        let branches = || vec![branch("main", 1), branch("feat/a", 7)];
+        let owners = |worked_on: &[(String, String)]| {
+            let (shown, _) =
+                collect(branches(), (&works, worked_on), "main", &HashMap::new(), &HashMap::new());
+            let owner = |name: &str| {
+                let found = shown.iter().find(|s| s.known.name == name).unwrap();
+                (found.task_id.clone(), !found.work_commit.is_empty())
+            };
+            (owner("main"), owner("feat/a"))
+        };
+        let is = |task: &str, elsewhere| (task.to_owned(), elsewhere);
+        // The head of t3 is where the branch is.
+        assert_eq!(owners(&[]), (is("t4", true), is("t3", false)));
+        let begun = [("gone".to_owned(), "t0".to_owned()), ("feat/a".to_owned(), "t5".to_owned())];
+        assert_eq!(owners(&begun), (is("t4", true), is("t5", false)));
+        let has_work = [("feat/a".to_owned(), "t2".to_owned())];
+        assert_eq!(owners(&has_work), (is("t4", true), is("t2", true)));
+    }
+
+    #[test]
     fn of_too_many_branches_the_newest_are_kept_and_the_default_one() {
         let many = u32::try_from(MAX_BRANCHES + 5).unwrap();
         let branches = (0..many).map(|n| branch(&format!("b{n}"), n)).collect();
-        let (shown, left) = collect(branches, &[], "b0", &HashMap::new(), &HashMap::new());
+        let (shown, left) = collect(branches, (&[], &[]), "b0", &HashMap::new(), &HashMap::new());
         assert_eq!((shown.len(), left), (MAX_BRANCHES, 5));
         assert_eq!(shown[0].known.name, "b0");
         assert_eq!(shown[1].known.name, format!("b{}", many - 1));

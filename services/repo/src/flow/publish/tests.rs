@@ -1,5 +1,6 @@
 //! Publications to a real repository, with real interference.
 
+mod existing;
 mod over_http;
 mod unknown;
 mod waits;

@@ -3,7 +3,11 @@ import { useFoundry } from '@foundry/client/react'
 import { JobBranchState, JobKind, JobState } from '@foundry/client/gen/foundry/repo/v1/job_pb'
 import type { BranchOverview, Repository } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import { useState } from 'react'
+import { useLocation } from 'wouter'
+import { paths } from '../../app/paths'
+import { useFrame } from '../../shell/frame'
 import { useCommand } from '../../state/command'
+import { useOrganization } from '../../state/organization'
 import { useAuthor } from '../../task/publish/useAuthor'
 import { ErrorState } from '../../ui'
 import { counted } from '../../ui/text/size'
@@ -135,6 +139,7 @@ function Form(props: Props) {
         ))}
       </Stack>
       <Group justify="flex-end" gap="xs" mt="lg">
+        {branch !== '' && <TaskOnBranch {...props} />}
         <Button variant="default" size="sm" onClick={onClose}>
           Close
         </Button>
@@ -148,6 +153,25 @@ function Form(props: Props) {
         )}
       </Group>
     </>
+  )
+}
+
+/** The open task on the branch, or the dialog for one. */
+function TaskOnBranch({ repository, branch, onClose }: Props) {
+  const { organizationId, tasks } = useOrganization()
+  const frame = useFrame()
+  const [, navigate] = useLocation()
+  const { repositoryId } = repository
+  const open = tasks.find((task) => task.repositoryId === repositoryId && task.branch === branch)
+  const go = () => {
+    onClose()
+    if (open === undefined) frame.newTask(repositoryId, branch)
+    else navigate(paths.task(organizationId, open.taskId))
+  }
+  return (
+    <Button variant="subtle" size="sm" mr="auto" onClick={go}>
+      {open === undefined ? 'Start a task on this branch' : 'Open its task'}
+    </Button>
   )
 }
 

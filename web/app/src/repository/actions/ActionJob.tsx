@@ -97,7 +97,7 @@ function Resolve({ job, branch }: { job: Job; branch: Job['branches'][number] })
         requestId,
         organizationId,
         repositoryId,
-        baseBranch: branch.branch,
+        onBranch: branch.branch,
         title: `Resolve conflicts of ${branch.branch}`,
         prompt: conflictPrompt(branch),
       }),

@@ -34,7 +34,7 @@ const calm: FakeCalls = {
   },
 }
 
-function open(calls: FakeCalls = {}, canWrite = true) {
+function open(calls: FakeCalls = {}, canWrite = true, chosen: { repositoryId?: string; onBranch?: string } = {}) {
   const fake = new FakeFoundry({ ...calm, ...calls, task: { ...calm.task, ...calls.task } })
   fake.show(topics.appShell(), shellItems([{ id: 'org_1', name: 'acme', role: 4 }]))
   fake.show(topics.organization('org_1'), organizationOf([repository('repo_1', 'foundry'), repository('repo_2', 'orchard')], []))
@@ -44,7 +44,7 @@ function open(calls: FakeCalls = {}, canWrite = true) {
       <FoundryProvider client={fake.client}>
         <OrganizationProvider organizationId="org_1">
           <FrameContext.Provider value={{ ...frame, canWrite }}>
-            {dialog && <NewTaskDialog onClose={() => rerender(page(false))} />}
+            {dialog && <NewTaskDialog {...chosen} onClose={() => rerender(page(false))} />}
           </FrameContext.Provider>
         </OrganizationProvider>
       </FoundryProvider>
@@ -98,6 +98,42 @@ test('the branches of another repository are not offered while those of the chos
   await waitFor(() => expect(made(fake, 'listBranches')).toHaveLength(2))
   fireEvent.click(screen.getByRole('combobox', { name: 'Base branch' }))
   await waitFor(() => expect(screen.queryByRole('option', { name: 'only-here' })).toBeNull())
+})
+
+const working = { listBranches: () => ({ branches: [{ name: 'main' }, { name: 'feature-x' }] }) }
+const send = () => fireEvent.keyDown(prompt(), { key: 'Enter', ctrlKey: true })
+
+test('a task goes to an existing branch that is chosen, or typed, and to none as long as it is not named', async () => {
+  const fake = open({ repo: working, task: { createTask: () => new Promise(nothing) } })
+  fireEvent.change(prompt(), { target: { value: 'Go on' } })
+  fireEvent.click(screen.getByRole('radio', { name: 'Existing branch' }))
+  send()
+  expect(await screen.findByText('Choose the branch to work on')).toBeTruthy()
+  const field = screen.getByRole<HTMLInputElement>('combobox', { name: 'Branch to work on' })
+  fireEvent.click(field)
+  fireEvent.click(await screen.findByRole('option', { name: 'feature-x' }))
+  expect(field.value).toBe('feature-x')
+  fireEvent.change(field, { target: { value: 'not/known' } })
+  send()
+  await waitFor(() => expect(made(fake, 'createTask')).toHaveLength(1))
+  expect(made(fake, 'createTask')[0]).toMatchObject({ onBranch: 'not/known', baseBranch: '' })
+})
+
+test('the branch that the dialog was opened on is chosen until another repository is', async () => {
+  const fake = open({ repo: working, task: { createTask: () => new Promise(nothing) } }, true, {
+    repositoryId: 'repo_1',
+    onBranch: 'feature-x',
+  })
+  const field = () => screen.getByRole<HTMLInputElement>('combobox', { name: 'Branch to work on' })
+  expect(field().value).toBe('feature-x')
+  await choose('orchard')
+  await waitFor(() => expect(field().value).toBe(''))
+  await choose('foundry')
+  fireEvent.click(screen.getByRole('radio', { name: 'New branch' }))
+  fireEvent.change(prompt(), { target: { value: 'Go on' } })
+  send()
+  await waitFor(() => expect(made(fake, 'createTask')).toHaveLength(1))
+  expect(made(fake, 'createTask')[0]).toMatchObject({ onBranch: '', baseBranch: '' })
 })
 
 test('viewers are told that they cannot create a task', () => {

@@ -15,7 +15,8 @@ import { EmptyState, ErrorState, Kbd, toastDone, useNarrow } from '../../ui'
 import { useFrame } from '../frame'
 import { agentOf, policyOf, profileOf, promptProblem } from './choices'
 import classes from './NewTaskDialog.module.css'
-import { AgentField, BaseBranchField, PolicyField, PromptField, ProviderField, RepositoryField } from './fields'
+import { BranchField } from './BranchField'
+import { AgentField, PolicyField, PromptField, ProviderField, RepositoryField } from './fields'
 import { initialRepository, rememberRepository } from './lastRepository'
 import { noSettings, SettingsFields, type AgentSettings } from './SettingsFields'
 
@@ -23,6 +24,8 @@ import { noSettings, SettingsFields, type AgentSettings } from './SettingsFields
 interface Choices {
   title: string
   baseBranch: string | null
+  /** The branch of the remote to work on, empty until one is chosen; null = a new branch. */
+  onBranch: string | null
   /** A profile or an agent, as a value of its field. */
   agent: string | null
   provider: string | null
@@ -30,10 +33,17 @@ interface Choices {
   settings: AgentSettings
 }
 
-const defaults: Choices = { title: '', baseBranch: null, agent: null, provider: null, policy: null, settings: noSettings }
+const defaults: Choices = { title: '', baseBranch: null, onBranch: null, agent: null, provider: null, policy: null, settings: noSettings }
+
+interface OpenedProps {
+  repositoryId?: string
+  /** The branch of that repository to work on, if it is chosen already. */
+  onBranch?: string
+  onClose: () => void
+}
 
 /** A form for repository and prompt that creates a task; its page opens at once. */
-export function NewTaskDialog(props: { repositoryId?: string; onClose: () => void }) {
+export function NewTaskDialog(props: OpenedProps) {
   const { canWrite } = useFrame()
   const known = useShell().user !== undefined
   // Until the repositories are loaded there is nothing to choose from.
@@ -46,7 +56,7 @@ export function NewTaskDialog(props: { repositoryId?: string; onClose: () => voi
   )
 }
 
-function Known({ repositoryId, onClose }: { repositoryId?: string; onClose: () => void }) {
+function Known({ repositoryId, onBranch, onClose }: OpenedProps) {
   const { repositories, organizationId } = useOrganization()
   const frame = useFrame()
   const narrow = useNarrow()
@@ -63,13 +73,14 @@ function Known({ repositoryId, onClose }: { repositoryId?: string; onClose: () =
   const known = repositories.some((it) => it.repositoryId === chosen) ? chosen : repositories[0]?.repositoryId
   return (
     <Modal opened onClose={onClose} title="New task" size="lg" fullScreen={narrow}>
-      <NewTaskForm repositoryId={known ?? ''} onRepository={setChosen} onClose={onClose} />
+      <NewTaskForm repositoryId={known ?? ''} onBranch={onBranch ?? null} onRepository={setChosen} onClose={onClose} />
     </Modal>
   )
 }
 
 interface FormProps {
   repositoryId: string
+  onBranch: string | null
   onRepository: (repositoryId: string) => void
   onClose: () => void
 }
@@ -92,7 +103,8 @@ function useCreate(organizationId: string, repositoryId: string) {
       repositoryId,
       prompt,
       title: choices.title.trim(),
-      baseBranch: choices.baseBranch ?? '',
+      baseBranch: choices.onBranch === null ? (choices.baseBranch ?? '') : '',
+      onBranch: choices.onBranch ?? '',
       agent: agentOf(choices.agent),
       profile,
       provider: choices.provider ?? '',
@@ -104,24 +116,25 @@ function useCreate(organizationId: string, repositoryId: string) {
 }
 
 /** State of the form, and how it is sent. */
-function useNewTask({ repositoryId, onClose }: FormProps) {
+function useNewTask({ repositoryId, onBranch, onClose }: FormProps) {
   const { organizationId } = useOrganization()
   const [, navigate] = useLocation()
   const userId = useShell().user?.userId
   const { draft, text } = useDraft(organizationId, `new_task/${repositoryId}`, { userId, moves: true })
-  const [choices, setChoices] = useState<Choices>(defaults)
+  const [choices, setChoices] = useState<Choices>({ ...defaults, onBranch })
   const [tried, setTried] = useState(false)
   const create = useCreate(organizationId, repositoryId)
   const profiles = useAgentProfiles(organizationId)
   const profile = profileOf(choices.agent, profiles.data ?? [])
   const policy = policyOf(choices.policy, profile)
   const problem = promptProblem(text)
+  const lacksBranch = choices.onBranch === ''
   const field = useUploads(organizationId)
   const alive = useAlive()
   const send = async () => {
     setTried(true)
     const attachmentIds = field.ids
-    if (problem !== undefined || attachmentIds === undefined) return
+    if (problem !== undefined || lacksBranch || attachmentIds === undefined) return
     const answer = await create.run({ prompt: text, attachmentIds, choices, profile: profile?.profileId ?? '', policy })
     if (answer?.task === undefined) return
     // Text that was typed after it was sent stays.
@@ -132,12 +145,13 @@ function useNewTask({ repositoryId, onClose }: FormProps) {
     navigate(paths.task(organizationId, answer.task.taskId))
   }
   const set = (change: Partial<Choices>) => setChoices((before) => ({ ...before, ...change }))
-  return { draft, text, field, choices, policy, profiles, set, problem: tried ? problem : undefined, create, send }
+  const problems = tried ? { prompt: problem, branch: lacksBranch ? 'Choose the branch to work on' : undefined } : {}
+  return { draft, text, field, choices, policy, profiles, set, problems, create, send }
 }
 
 function NewTaskForm(props: FormProps) {
   const { repositoryId, onRepository, onClose } = props
-  const { draft, text, field, choices, policy, profiles, set, problem, create, send } = useNewTask(props)
+  const { draft, text, field, choices, policy, profiles, set, problems, create, send } = useNewTask(props)
   const submit = (event: SubmitEvent) => {
     event.preventDefault()
     void send()
@@ -149,14 +163,14 @@ function NewTaskForm(props: FormProps) {
   }
   const chooseRepository = (it: string) => {
     onRepository(it)
-    set({ baseBranch: null })
+    set({ baseBranch: null, onBranch: choices.onBranch === null ? null : '' })
   }
   return (
     <form onSubmit={submit} onKeyDown={onKeyDown} noValidate>
       <Stack gap="sm">
         <RepositoryField value={repositoryId} onChange={chooseRepository} />
         <div className={classes.prompt} {...field.target}>
-          <PromptField text={text} onType={(typed) => draft.edit(typed)} problem={problem} />
+          <PromptField text={text} onType={(typed) => draft.edit(typed)} problem={problems.prompt} />
           <UploadList field={field} />
           <AttachButton field={field} />
         </div>
@@ -168,11 +182,14 @@ function NewTaskForm(props: FormProps) {
           onChange={(event) => set({ title: event.currentTarget.value })}
         />
         <div className={classes.pair}>
-          <BaseBranchField
+          <BranchField
             key={repositoryId}
             repositoryId={repositoryId}
-            value={choices.baseBranch}
-            onChange={(baseBranch) => set({ baseBranch })}
+            base={choices.baseBranch}
+            onBase={(baseBranch) => set({ baseBranch })}
+            existing={choices.onBranch}
+            onExisting={(onBranch) => set({ onBranch })}
+            problem={problems.branch}
           />
           <AgentField profiles={profiles} value={choices.agent} onChange={(agent) => set({ agent })} />
         </div>

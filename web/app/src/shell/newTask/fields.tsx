@@ -14,10 +14,7 @@ import { visibleLine } from '../../ui/text/visible'
 import { agentChoices, asDoers, firstUsable, profileChoices, profileOf, providerChoices, type Choice } from './choices'
 import classes from './NewTaskDialog.module.css'
 
-/** Most branches in the field's list; others can be found by typing. */
-const BRANCHES = 500
-
-interface FieldProps {
+export interface FieldProps {
   /** null = the service's default. */
   value: string | null
   onChange: (value: string | null) => void
@@ -74,29 +71,6 @@ export function RepositoryField({ value, onChange }: { value: string; onChange: 
       leftSection={<StatusIcon status={status} />}
       description={words[chosen?.state ?? '']}
       inputWrapperOrder={['label', 'input', 'description', 'error']}
-    />
-  )
-}
-
-/** The branch to start from, out of those of the mirror. */
-export function BaseBranchField({ repositoryId, value, onChange }: FieldProps & { repositoryId: string }) {
-  const client = useFoundry()
-  const { repositories } = useOrganization()
-  const fallback = repositories.find((it) => it.repositoryId === repositoryId)?.defaultBranch ?? ''
-  const branches = useRead(repositoryId, (signal) => client.repo.listBranches({ repositoryId, pageSize: BRANCHES }, { signal }))
-  const names = branches.data?.branches.map((it) => it.name) ?? []
-  return (
-    <Select
-      label="Base branch"
-      placeholder={fallback === '' ? 'Default branch' : `${fallback} (default)`}
-      data={[...new Set(names)].map((name) => ({ value: name, label: visibleLine(name) }))}
-      value={value}
-      onChange={onChange}
-      searchable
-      clearable
-      limit={100}
-      nothingFoundMessage={branches.loading ? 'Loading branches…' : 'No such branch in the mirror'}
-      error={readError(branches)}
     />
   )
 }
@@ -197,7 +171,8 @@ function ChoiceField({ label, choices, groups, read, value, onChange, descriptio
   )
 }
 
-function readError(read: Pick<Read<unknown>, 'error'>): string | undefined {
+/** Why the choices of a field could not be read. */
+export function readError(read: Pick<Read<unknown>, 'error'>): string | undefined {
   if (read.error === undefined) return undefined
   const { message, reason } = errorText(read.error)
   return `${message} (${reason})`

@@ -23,6 +23,7 @@ const before = Object.keys(names)
 /** Whether a task is being provisioned, or failed to be. */
 export function isProvisioning(task: Task): boolean {
   if (task.state === TaskState.ERROR) return shownStages(task).some((stage) => stage.state === StageState.FAILED)
+  if (task.state === TaskState.PENDING_BRANCH) return true
   return task.state >= TaskState.QUEUED && task.state <= TaskState.CREATING_SESSION
 }
 

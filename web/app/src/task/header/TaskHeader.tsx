@@ -51,7 +51,8 @@ export function TaskHeader(props: Props) {
             <CopyButton value={task.branch} label="Copy branch name" />
           </span>
         )}
-        {task.baseBranch !== '' && (
+        {task.existingBranch && <span className={`fd-muted ${classes.minor}`}>existing branch</span>}
+        {task.baseBranch !== '' && !task.existingBranch && (
           <span className={`fd-muted ${classes.minor}`}>
             from <InertLine text={task.baseBranch} className="fd-mono" />
           </span>
