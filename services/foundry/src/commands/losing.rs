@@ -55,6 +55,15 @@ pub fn replacing(lines: &[String], why: &str, yes: bool) -> Result<(), Failure> 
     consent(lines, why, yes || !std::io::stdin().is_terminal())
 }
 
+/// Prints what is noteworthy of a work before it is pushed, and asks whether to go on. Without a terminal there is nobody to
+/// ask, and nothing is lost: conflict markers, which nobody wants to push unseen, need a consent of their own anyway.
+///
+/// # Errors
+/// When the answer is not yes.
+pub fn publishing(lines: &[String], yes: bool) -> Result<(), Failure> {
+    consent(lines, "before the work is pushed", yes || !std::io::stdin().is_terminal())
+}
+
 /// Prints what is lost, and asks whether to go on; nothing to lose is consent.
 ///
 /// # Errors

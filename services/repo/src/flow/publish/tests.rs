@@ -1,6 +1,7 @@
 //! Publications to a real repository, with real interference.
 
 mod over_http;
+mod several;
 mod unknown;
 mod waits;
 
