@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::channel::{Channel, accepting};
 use crate::{
-    Budget, Changed, Checks, Facts, Forge, Known, MAX_UNREAD, NewPullRequest, Page, PullRequest, Result,
-    Review, State,
+    Budget, Changed, Checks, Facts, Forge, ForgeErrorKind, Known, MAX_CHECK_PAGES, MAX_UNREAD,
+    NewPullRequest, Page, PullRequest, Remark, Result, Review, State,
 };
 
 /// Pull requests on a page; servers allow no more unless they are configured to.
@@ -77,15 +77,81 @@ struct Status {
 #[derive(Deserialize)]
 struct GivenReview {
     #[serde(default)]
+    id: i64,
+    #[serde(default)]
+    body: String,
+    #[serde(default)]
     user: Option<User>,
     state: String,
     #[serde(default)]
     dismissed: bool,
 }
 
+#[derive(Deserialize)]
+struct LineComment {
+    #[serde(default)]
+    path: String,
+    #[serde(default)]
+    position: Option<u32>,
+    #[serde(default)]
+    body: String,
+}
+
+/// Most reviews of one pull request whose comments on lines are read: the newest.
+const MAX_COMMENTED: usize = 3;
+
 impl Gitea {
     pub(crate) fn new(channel: Channel, path: &str) -> Self {
         Self { channel, path: format!("/repos/{path}") }
+    }
+
+    async fn checks(&self, commit: &str) -> Result<Checks> {
+        let (mut results, mut unread) = (Vec::new(), 0);
+        for page in 1..=MAX_CHECK_PAGES {
+            let path = format!("{}/commits/{commit}/status?limit={PER_PAGE}&page={page}", self.path);
+            let status: CombinedStatus = self.channel.json(Method::GET, &path, None).await?;
+            let statuses = status.statuses.unwrap_or_default();
+            let full = statuses.len() >= PER_PAGE;
+            results.extend(statuses.into_iter().map(|s| {
+                let passed = match s.status.as_str() {
+                    "success" | "warning" | "skipped" => Some(true),
+                    "pending" => None,
+                    _ => Some(false),
+                };
+                (s.context, passed)
+            }));
+            // Some servers do not say how many there are: behind a full page there may be one.
+            let rest = status.total_count.saturating_sub(results.len());
+            unread = rest.clamp(full.into(), MAX_UNREAD);
+            if !full {
+                break;
+            }
+            if rest == 0 && status.total_count > 0 {
+                unread = 0;
+                break;
+            }
+        }
+        Ok(Checks::of(results.into_iter().chain((0..unread).map(|_| (String::new(), None)))))
+    }
+
+    /// What reviews say, and what was written on lines with the newest of them.
+    async fn remarks(&self, number: u64, reviews: Vec<(String, i64, String)>) -> Result<Vec<Remark>> {
+        let (mut all, first) = (Vec::new(), reviews.len().saturating_sub(MAX_COMMENTED));
+        for (n, (who, id, body)) in reviews.into_iter().enumerate() {
+            all.push(Remark::new(&who, &body, "", None));
+            if n < first {
+                continue;
+            }
+            let path = format!("{}/pulls/{number}/reviews/{id}/comments", self.path);
+            let comments: Vec<LineComment> = match self.channel.json(Method::GET, &path, None).await {
+                Err(e) if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) => {
+                    Vec::new()
+                }
+                comments => comments?,
+            };
+            all.extend(comments.iter().map(|c| Remark::new(&who, &c.body, &c.path, c.position)));
+        }
+        Ok(Remark::newest(all))
     }
 
     async fn get(&self, number: u64) -> Result<Pull> {
@@ -132,6 +198,13 @@ impl Forge for Gitea {
         Ok(all)
     }
 
+    async fn find_ended(&self, branch: &str) -> Result<Vec<PullRequest>> {
+        // The last changed first: one that has just ended is among them.
+        let path = format!("{}/pulls?state=closed&sort=recentupdate&limit={PER_PAGE}", self.path);
+        let found: Vec<Pull> = self.channel.json(Method::GET, &path, None).await?;
+        Ok(found.into_iter().map(shown).filter(|p| p.is_own && p.head == branch).collect())
+    }
+
     async fn create(&self, new: &NewPullRequest) -> Result<PullRequest> {
         let body = json!({
             "head": new.head, "base": new.base, "title": titled(&new.title, new.draft), "body": new.body,
@@ -158,24 +231,11 @@ impl Forge for Gitea {
     }
 
     async fn facts(&self, p: &PullRequest, _: &Known) -> Result<Facts> {
-        let path = format!("{}/commits/{}/status?limit={PER_PAGE}", self.path, p.head_commit);
-        let status: CombinedStatus = self.channel.json(Method::GET, &path, None).await?;
-        let statuses = status.statuses.unwrap_or_default();
-        // Some servers do not say how many there are: behind a full page there may be one.
-        let read = statuses.len();
-        let unread = status.total_count.saturating_sub(read).clamp((read >= PER_PAGE).into(), MAX_UNREAD);
-        let results = statuses.into_iter().map(|s| {
-            let passed = match s.status.as_str() {
-                "success" | "warning" | "skipped" => Some(true),
-                "pending" => None,
-                _ => Some(false),
-            };
-            (s.context, passed)
-        });
-        let checks = Checks::of(results.chain((0..unread).map(|_| (String::new(), None))));
+        let checks = self.checks(&p.head_commit).await?;
         let path = format!("{}/pulls/{}/reviews?limit={PER_PAGE}", self.path, p.number);
         let reviews: Vec<GivenReview> = self.channel.json(Method::GET, &path, None).await?;
         let mut requested = p.review_requested;
+        let mut said_by = Vec::new();
         let given: Vec<_> = reviews
             .into_iter()
             .filter_map(|review| {
@@ -189,10 +249,17 @@ impl Forge for Gitea {
                     }
                     _ => return None,
                 };
-                Some((review.user.map(|user| user.login).unwrap_or_default(), said))
+                let who = review.user.map(|user| user.login).unwrap_or_default();
+                if said == Some(false) {
+                    said_by.push((who.clone(), review.id, review.body));
+                }
+                Some((who, said))
             })
             .collect();
-        Ok(Facts { checks, review: Review::of(given, requested), known: Known::default() })
+        let wanting = Review::wanting(&given);
+        said_by.retain(|(who, ..)| wanting.contains(who));
+        let remarks = self.remarks(p.number, said_by).await?;
+        Ok(Facts { checks, review: Review::of(given, requested), remarks, known: Known::default() })
     }
 
     async fn changed(&self, _: &str) -> Result<Changed> {

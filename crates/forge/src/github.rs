@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::{Channel, etag, unusable};
 use crate::{
-    Budget, Changed, Checks, Facts, Forge, ForgeError, ForgeErrorKind, Known, MAX_UNREAD, NewPullRequest,
-    PAGE, Page, PullRequest, Result, Review, State,
+    Budget, Changed, Checks, Facts, Forge, ForgeError, ForgeErrorKind, Known, MAX_CHECK_PAGES, MAX_UNREAD,
+    NewPullRequest, PAGE, Page, PullRequest, Remark, Result, Review, State,
 };
 
 /// The version of the API that the calls are written for.
 const VERSION: (&str, &str) = ("x-github-api-version", "2022-11-28");
-/// Most pages of checks or reviews of one pull request.
+/// Most pages of reviews of one pull request.
 const MAX_PAGES: usize = 3;
 
 /// The pull requests of a repository at GitHub.
@@ -102,13 +102,23 @@ impl GitHub {
         }
     }
 
+    async fn found(&self, branch: &str, state: params::State) -> Result<Vec<PullRequest>> {
+        let client = self.client();
+        let head = format!("{}:{branch}", self.owner);
+        let pulls = client.pulls(&self.owner, &self.name);
+        let found = pulls.list().state(state).head(head).per_page(100).send().await;
+        let found = found.map_err(|e| self.failed(e))?.items.into_iter().map(|p| self.shown(p));
+        // A filter that the host does not understand, it ignores.
+        Ok(found.filter(|p| p.is_own && p.head == branch).collect())
+    }
+
     fn path(&self, rest: &str) -> String {
         format!("/repos/{}/{}/{rest}", self.owner, self.name)
     }
 
     async fn checks(&self, commit: &str, known: &Known, now_known: &mut Known) -> Result<Checks> {
         let (mut results, mut total) = (Vec::new(), 0);
-        for page in 1..=MAX_PAGES {
+        for page in 1..=MAX_CHECK_PAGES {
             let path = self.path(&format!("commits/{commit}/check-runs?per_page={PAGE}&page={page}"));
             let runs: CheckRuns = self.channel.remembered(&path, known, now_known).await?;
             total = runs.total_count;
@@ -122,21 +132,36 @@ impl GitHub {
         // What is on no page that was read may still run.
         let unread = total.saturating_sub(results.len()).min(MAX_UNREAD);
         results.extend((0..unread).map(|_| (String::new(), None)));
-        let path = self.path(&format!("commits/{commit}/status?per_page={PAGE}"));
-        let status: CombinedStatus = self.channel.remembered(&path, known, now_known).await?;
-        results.extend(status.statuses.into_iter().map(|s| {
-            let passed = match s.state.as_str() {
-                "success" => Some(true),
-                "pending" => None,
-                _ => Some(false),
-            };
-            (s.context, passed)
-        }));
+        let (mut read, mut total) = (0, 0);
+        for page in 1..=MAX_CHECK_PAGES {
+            let path = self.path(&format!("commits/{commit}/status?per_page={PAGE}&page={page}"));
+            let status: CombinedStatus = self.channel.remembered(&path, known, now_known).await?;
+            let last = status.statuses.len() < PAGE;
+            (read, total) = (read + status.statuses.len(), status.total_count);
+            results.extend(status.statuses.into_iter().map(|s| {
+                let passed = match s.state.as_str() {
+                    "success" => Some(true),
+                    "pending" => None,
+                    _ => Some(false),
+                };
+                (s.context, passed)
+            }));
+            if last {
+                break;
+            }
+        }
+        let unread = total.saturating_sub(read).min(MAX_UNREAD);
+        results.extend((0..unread).map(|_| (String::new(), None)));
         Ok(Checks::of(results))
     }
 
-    async fn reviews(&self, p: &PullRequest, known: &Known, now_known: &mut Known) -> Result<Review> {
-        let mut all = Vec::new();
+    async fn reviews(
+        &self,
+        p: &PullRequest,
+        known: &Known,
+        now_known: &mut Known,
+    ) -> Result<(Review, Vec<Remark>)> {
+        let (mut all, mut said_by) = (Vec::new(), Vec::new());
         for page in 1..=MAX_PAGES {
             let path = self.path(&format!("pulls/{}/reviews?per_page={PAGE}&page={page}", p.number));
             let reviews: Vec<GivenReview> = self.channel.remembered(&path, known, now_known).await?;
@@ -149,13 +174,46 @@ impl GitHub {
                     // A comment takes nothing back.
                     _ => return None,
                 };
-                Some((review.user.map(|user| user.login).unwrap_or_default(), said))
+                let who = review.user.map(|user| user.login).unwrap_or_default();
+                if let (Some(false), Some(body)) = (said, &review.body) {
+                    said_by.push((who.clone(), Remark::new(&who, body, "", None)));
+                }
+                Some((who, said))
             }));
             if last {
                 break;
             }
         }
-        Ok(Review::of(all, p.review_requested))
+        let wanting = Review::wanting(&all);
+        let mut remarks = said_by;
+        if !wanting.is_empty() {
+            remarks.extend(self.comments(p, known, now_known).await?);
+        }
+        let remarks = remarks.into_iter().filter(|(who, _)| wanting.contains(who)).map(|(_, remark)| remark);
+        Ok((Review::of(all, p.review_requested), Remark::newest(remarks.collect())))
+    }
+
+    /// What was written on lines, with who has written it.
+    async fn comments(
+        &self,
+        p: &PullRequest,
+        known: &Known,
+        now_known: &mut Known,
+    ) -> Result<Vec<(String, Remark)>> {
+        let path = self.path(&format!("pulls/{}/comments?sort=created&direction=desc&per_page=20", p.number));
+        let mut comments: Vec<LineComment> = match self.channel.remembered(&path, known, now_known).await {
+            Err(e) if matches!(e.kind(), ForgeErrorKind::Forbidden | ForgeErrorKind::NotFound) => Vec::new(),
+            comments => comments?,
+        };
+        comments.reverse();
+        Ok(comments
+            .into_iter()
+            .map(|c| {
+                let who = c.user.map(|user| user.login).unwrap_or_default();
+                let remark = Remark::new(&who, &c.body.unwrap_or_default(), &c.path, c.line);
+                (who, remark)
+            })
+            .collect())
     }
 }
 
@@ -185,6 +243,8 @@ struct CheckRun {
 
 #[derive(Serialize, Deserialize)]
 struct CombinedStatus {
+    #[serde(default)]
+    total_count: usize,
     statuses: Vec<CommitStatus>,
 }
 
@@ -198,6 +258,19 @@ struct CommitStatus {
 struct GivenReview {
     user: Option<Reviewer>,
     state: String,
+    #[serde(default)]
+    body: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LineComment {
+    user: Option<Reviewer>,
+    #[serde(default)]
+    path: String,
+    #[serde(default)]
+    line: Option<u32>,
+    #[serde(default)]
+    body: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -208,13 +281,11 @@ struct Reviewer {
 #[async_trait]
 impl Forge for GitHub {
     async fn find(&self, branch: &str) -> Result<Vec<PullRequest>> {
-        let client = self.client();
-        let head = format!("{}:{branch}", self.owner);
-        let pulls = client.pulls(&self.owner, &self.name);
-        let found = pulls.list().state(params::State::Open).head(head).per_page(100).send().await;
-        let found = found.map_err(|e| self.failed(e))?.items.into_iter().map(|p| self.shown(p));
-        // A filter that the host does not understand, it ignores.
-        Ok(found.filter(|p| p.is_own && p.head == branch).collect())
+        self.found(branch, params::State::Open).await
+    }
+
+    async fn find_ended(&self, branch: &str) -> Result<Vec<PullRequest>> {
+        self.found(branch, params::State::Closed).await
     }
 
     async fn create(&self, new: &NewPullRequest) -> Result<PullRequest> {
@@ -253,8 +324,8 @@ impl Forge for GitHub {
             }
             checks => checks?,
         };
-        let review = self.reviews(p, known, &mut now_known).await?;
-        Ok(Facts { checks, review, known: now_known })
+        let (review, remarks) = self.reviews(p, known, &mut now_known).await?;
+        Ok(Facts { checks, review, remarks, known: now_known })
     }
 
     async fn changed(&self, mark: &str) -> Result<Changed> {

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::channel::{Channel, accepting};
 use crate::{
-    Budget, Changed, Checks, Facts, Forge, ForgeErrorKind, Known, NewPullRequest, PAGE, Page, PullRequest,
-    Result, Review, State,
+    Budget, Changed, Checks, Facts, Forge, ForgeErrorKind, Known, MAX_CHECK_PAGES, NewPullRequest, PAGE,
+    Page, PullRequest, Remark, Result, Review, State,
 };
 
 /// What marks a merge request as not ready, at the beginning of its title.
@@ -53,6 +53,34 @@ struct CommitStatus {
 #[derive(Serialize, Deserialize)]
 struct Reviewer {
     state: String,
+    #[serde(default)]
+    user: Author,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Author {
+    #[serde(default)]
+    username: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Note {
+    #[serde(default)]
+    author: Author,
+    #[serde(default)]
+    body: String,
+    #[serde(default)]
+    system: bool,
+    #[serde(default)]
+    position: Option<Position>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Position {
+    #[serde(default)]
+    new_path: Option<String>,
+    #[serde(default)]
+    new_line: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,6 +94,71 @@ struct Approvals {
 impl GitLab {
     pub(crate) fn new(channel: Channel, path: &str) -> Self {
         Self { channel, path: format!("/projects/{}", encoded(path)) }
+    }
+
+    async fn found(&self, branch: &str, state: &str) -> Result<Vec<PullRequest>> {
+        let path = format!(
+            "{}/merge_requests?state={state}&source_branch={}&per_page={PAGE}",
+            self.path,
+            encoded(branch)
+        );
+        let found: Vec<MergeRequest> = self.channel.json(Method::GET, &path, None).await?;
+        Ok(found.into_iter().map(shown).filter(|p| p.is_own && p.head == branch).collect())
+    }
+
+    async fn statuses(
+        &self,
+        commit: &str,
+        known: &Known,
+        now_known: &mut Known,
+    ) -> Result<(Vec<CommitStatus>, usize)> {
+        let mut all = Vec::new();
+        for page in 1..=MAX_CHECK_PAGES {
+            let path =
+                format!("{}/repository/commits/{commit}/statuses?per_page={PAGE}&page={page}", self.path);
+            let read: Vec<CommitStatus> = match self.channel.remembered(&path, known, now_known).await {
+                Err(e) if e.kind() == ForgeErrorKind::NotFound => Vec::new(),
+                read => read?,
+            };
+            let last = read.len() < PAGE;
+            all.extend(read);
+            if last {
+                return Ok((all, 0));
+            }
+        }
+        // The host does not say how many there are: behind the last page there may be one that runs.
+        Ok((all, 1))
+    }
+
+    /// What those have written who want changes.
+    async fn remarks(
+        &self,
+        number: u64,
+        wanting: &[String],
+        known: &Known,
+        now_known: &mut Known,
+    ) -> Result<Vec<Remark>> {
+        if wanting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let path =
+            format!("{}/merge_requests/{number}/notes?sort=desc&order_by=created_at&per_page=20", self.path);
+        let mut notes: Vec<Note> = match self.channel.remembered(&path, known, now_known).await {
+            Err(e) if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) => Vec::new(),
+            notes => notes?,
+        };
+        notes.reverse();
+        let by_people = notes.into_iter().filter(|note| !note.system);
+        let remarks = by_people.filter(|note| wanting.contains(&note.author.username)).map(|note| {
+            let place = note.position.unwrap_or_default();
+            Remark::new(
+                &note.author.username,
+                &note.body,
+                &place.new_path.unwrap_or_default(),
+                place.new_line,
+            )
+        });
+        Ok(Remark::newest(remarks.collect()))
     }
 }
 
@@ -101,13 +194,12 @@ fn titled(title: &str, draft: bool) -> String {
 #[async_trait]
 impl Forge for GitLab {
     async fn find(&self, branch: &str) -> Result<Vec<PullRequest>> {
-        let path = format!(
-            "{}/merge_requests?state=opened&source_branch={}&per_page={PAGE}",
-            self.path,
-            encoded(branch)
-        );
-        let found: Vec<MergeRequest> = self.channel.json(Method::GET, &path, None).await?;
-        Ok(found.into_iter().map(shown).filter(|p| p.is_own && p.head == branch).collect())
+        self.found(branch, "opened").await
+    }
+
+    async fn find_ended(&self, branch: &str) -> Result<Vec<PullRequest>> {
+        let all = self.found(branch, "all").await?;
+        Ok(all.into_iter().filter(|p| p.state != State::Open).collect())
     }
 
     async fn create(&self, new: &NewPullRequest) -> Result<PullRequest> {
@@ -140,13 +232,7 @@ impl Forge for GitLab {
     async fn facts(&self, p: &PullRequest, known: &Known) -> Result<Facts> {
         let mut now_known = Known::default();
         let commit = encoded(&p.head_commit);
-        let path = format!("{}/repository/commits/{commit}/statuses?per_page={PAGE}", self.path);
-        let statuses: Vec<CommitStatus> = match self.channel.remembered(&path, known, &mut now_known).await {
-            Err(e) if e.kind() == ForgeErrorKind::NotFound => Vec::new(),
-            statuses => statuses?,
-        };
-        // The host does not say how many there are: behind a full page there may be one that runs.
-        let unread = usize::from(statuses.len() >= PAGE);
+        let (statuses, unread) = self.statuses(&commit, known, &mut now_known).await?;
         let results = statuses.into_iter().map(|s| {
             let passed = match s.status.as_str() {
                 "success" | "skipped" | "manual" => Some(true),
@@ -169,7 +255,13 @@ impl Forge for GitLab {
         } else {
             Review::None
         };
-        Ok(Facts { checks, review, known: now_known })
+        let wanting: Vec<String> = reviewers
+            .into_iter()
+            .filter(|r| r.state == "requested_changes")
+            .map(|r| r.user.username)
+            .collect();
+        let remarks = self.remarks(p.number, &wanting, known, &mut now_known).await?;
+        Ok(Facts { checks, review, remarks, known: now_known })
     }
 
     async fn changed(&self, _: &str) -> Result<Changed> {

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use url::Url;
+use url::{Host, Url};
 
 /// The kind of a forge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +98,9 @@ impl ForgeHosts {
             if !is_web || !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
                 return Err(error("the URL of its API must be https, without credentials or query"));
             }
+            if url.scheme() == "http" && !is_private(&url) {
+                return Err(error("the URL of its API must be https: its host is not of a private network"));
+            }
             Ok((ForgeHost { host: h.host.to_ascii_lowercase(), ..h.clone() }, url))
         });
         Ok(Self(checked.collect::<Result<_, _>>()?))
@@ -129,6 +132,23 @@ impl ForgeHosts {
             path: path.to_owned(),
             is_configured,
         })
+    }
+}
+
+/// Ends of names that no public host has.
+const PRIVATE_ENDS: [&str; 6] = [".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test"];
+
+/// Whether the host is surely of a private network, as far as its address or name says: a credential that goes to any
+/// other one without TLS could be read on its way.
+fn is_private(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(a)) => a.is_loopback() || a.is_private() || a.is_link_local(),
+        Some(Host::Ipv6(a)) => a.is_loopback() || a.is_unique_local() || a.is_unicast_link_local(),
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            !name.contains('.') || PRIVATE_ENDS.iter().any(|end| name.ends_with(end))
+        }
+        None => false,
     }
 }
 
@@ -201,6 +221,28 @@ mod tests {
         {
             let setting = ForgeHost { host: host.to_owned(), kind: ForgeKind::GitHub, api: api.to_owned() };
             assert!(ForgeHosts::new(&[setting]).is_err(), "{host} {api}");
+        }
+    }
+
+    #[test]
+    fn a_public_host_is_called_with_tls_alone() {
+        let usable = |api: &str| {
+            let setting = ForgeHost { host: "h".to_owned(), kind: ForgeKind::Gitea, api: api.to_owned() };
+            ForgeHosts::new(&[setting]).is_ok()
+        };
+        for api in ["http://git.example.org/api/v1", "http://8.8.8.8/api", "http://[2001:4860::1]/api"] {
+            assert!(!usable(api), "{api}");
+        }
+        for api in [
+            "https://git.example.org/api/v1",
+            "http://127.0.0.1:3000/api",
+            "http://[::1]/api",
+            "http://10.1.2.3/api",
+            "http://[fd00::1]/api",
+            "http://gitea/api",
+            "http://gitea.svc.cluster.local/api",
+        ] {
+            assert!(usable(api), "{api}");
         }
     }
 }

@@ -23,7 +23,8 @@ pub use channel::{Budget, Forges, LONGEST_WAIT};
 pub use error::{ForgeError, ForgeErrorKind};
 pub use host::{ForgeHost, ForgeHosts, ForgeKind, HostError, Place};
 pub use pull_request::{
-    Changed, Checks, ChecksState, Facts, Given, Known, NewPullRequest, Page, PullRequest, Review, State,
+    Changed, Checks, ChecksState, Facts, Given, Known, NewPullRequest, Page, PullRequest, Remark, Review,
+    State,
 };
 
 /// A result with this crate's error.
@@ -35,11 +36,17 @@ pub const PAGE: usize = 100;
 /// Most checks on pages that are not read that are counted.
 const MAX_UNREAD: usize = 1_000;
 
+/// Most pages of checks of one pull request that are read.
+const MAX_CHECK_PAGES: usize = 10;
+
 /// The pull requests of one repository at its host.
 #[async_trait]
 pub trait Forge: Send + Sync {
     /// The open pull requests of a branch of the repository.
     async fn find(&self, branch: &str) -> Result<Vec<PullRequest>>;
+
+    /// Pull requests of a branch of the repository that are merged or closed, as far as one call finds them.
+    async fn find_ended(&self, branch: &str) -> Result<Vec<PullRequest>>;
 
     /// Creates a pull request. A host refuses a second open one for the same branch and base.
     async fn create(&self, new: &NewPullRequest) -> Result<PullRequest>;
@@ -65,7 +72,8 @@ pub trait Forge: Send + Sync {
 }
 
 /// The pull request of a branch: the open one, with the title and text that were given, or a new one. May be called again
-/// after a call whose end is not known: there is one pull request then, too.
+/// after a call whose end is not known: there is one pull request then, too, also if people have merged or closed it since;
+/// that one is known by the mark in its text.
 ///
 /// # Errors
 /// What the host says.
@@ -77,7 +85,14 @@ pub async fn find_or_create(
     if let Some(found) = meant(forge.find(&new.head).await?, new, given) {
         return Ok((adopt(forge, found, new, given).await?, false));
     }
-    match forge.create(new).await {
+    if !new.mark.is_empty() {
+        let ended = forge.find_ended(&new.head).await?;
+        if let Some(ended) = ended.into_iter().find(|p| p.body.contains(&new.mark)) {
+            return Ok((ended, false));
+        }
+    }
+    let marked = NewPullRequest { body: marked(&new.body, &new.mark), ..new.clone() };
+    match forge.create(&marked).await {
         Ok(created) => Ok((created, true)),
         // Somebody else may have been faster.
         Err(e) if e.kind() == ForgeErrorKind::Rejected => {
@@ -105,11 +120,37 @@ async fn adopt(
     given: Given,
 ) -> Result<PullRequest> {
     let title = if given.title && new.title != found.title { new.title.as_str() } else { "" };
-    let body = if given.body && new.body != found.body { new.body.as_str() } else { "" };
+    let (text, mark) = unmarked(&found.body);
+    let body = if given.body && new.body != text { marked(&new.body, mark) } else { String::new() };
     if title.is_empty() && body.is_empty() {
         Ok(found)
     } else {
-        forge.update(found.number, title, body).await
+        forge.update(found.number, title, &body).await
+    }
+}
+
+/// The beginning of a mark, which Markdown does not show.
+const MARK: &str = "<!-- foundry ";
+
+/// The mark of a pull request that is created for something with this id.
+pub fn mark(id: &str) -> String {
+    format!("{MARK}{id} -->")
+}
+
+/// A text with a mark at its end.
+fn marked(text: &str, mark: &str) -> String {
+    match (text, mark) {
+        (text, "") => text.to_owned(),
+        ("", mark) => mark.to_owned(),
+        (text, mark) => format!("{text}\n\n{mark}"),
+    }
+}
+
+/// A text and its mark; empty = it has none.
+pub fn unmarked(text: &str) -> (&str, &str) {
+    match text.rfind(MARK) {
+        Some(at) if text[at..].trim_end().ends_with("-->") => (text[..at].trim_end(), text[at..].trim_end()),
+        _ => (text, ""),
     }
 }
 

@@ -56,6 +56,8 @@ pub struct NewPullRequest {
     pub body: String,
     /// Whether to mark it as not ready. It is not changed later.
     pub draft: bool,
+    /// What makes a new one known as the one of this request, see [`mark`](crate::mark); empty = nothing.
+    pub mark: String,
 }
 
 /// Which parts of a pull request somebody has chosen; the others are proposals, for a new one alone.
@@ -163,6 +165,15 @@ pub enum Review {
 }
 
 impl Review {
+    /// Those whose last word is that they want changes.
+    pub(crate) fn wanting(reviews: &[(String, Option<bool>)]) -> Vec<String> {
+        let mut last = BTreeMap::new();
+        for (reviewer, approves) in reviews {
+            last.insert(reviewer.clone(), *approves);
+        }
+        last.into_iter().filter(|(_, approves)| *approves == Some(false)).map(|(who, _)| who).collect()
+    }
+
     /// The outcome of reviews, the oldest first: the last word of each reviewer counts, `None` takes it back.
     pub(crate) fn of(reviews: impl IntoIterator<Item = (String, Option<bool>)>, requested: bool) -> Self {
         let mut last = BTreeMap::new();
@@ -185,6 +196,50 @@ impl Review {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known(pub(crate) BTreeMap<String, (String, serde_json::Value)>);
 
+/// What a reviewer has written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remark {
+    /// Name of the reviewer at the host.
+    pub reviewer: String,
+    /// Text of bounded length, with line breaks and no other control characters.
+    pub text: String,
+    /// The file that it is about; empty = the whole.
+    pub path: String,
+    /// The line of the file; 0 = none.
+    pub line: u32,
+}
+
+/// Most remarks of a pull request that are kept: the newest.
+const MAX_REMARKS: usize = 8;
+/// Longest text of one, in characters.
+const MAX_REMARK: usize = 600;
+/// Longest path of one, in characters.
+const MAX_PATH: usize = 300;
+
+impl Remark {
+    /// One with the texts of a host, cut to what is kept.
+    pub(crate) fn new(reviewer: &str, text: &str, path: &str, line: Option<u32>) -> Self {
+        let text: String = text
+            .replace("\r\n", "\n")
+            .chars()
+            .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
+            .collect();
+        Self {
+            reviewer: crate::error::words(reviewer).chars().take(100).collect(),
+            text: text.trim().chars().take(MAX_REMARK).collect(),
+            path: crate::error::words(path).chars().take(MAX_PATH).collect(),
+            line: line.unwrap_or_default(),
+        }
+    }
+
+    /// The newest of them, the oldest first, without those that say nothing.
+    pub(crate) fn newest(all: Vec<Self>) -> Vec<Self> {
+        let mut all: Vec<Self> = all.into_iter().filter(|remark| !remark.text.is_empty()).collect();
+        all.drain(..all.len().saturating_sub(MAX_REMARKS));
+        all
+    }
+}
+
 /// Checks and reviews of a pull request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -192,6 +247,8 @@ pub struct Facts {
     pub checks: Checks,
     /// How its reviews stand, all reviewers taken together.
     pub review: Review,
+    /// What reviewers who want changes have written, the oldest first.
+    pub remarks: Vec<Remark>,
     /// For the next call.
     pub known: Known,
 }

@@ -64,6 +64,7 @@ fn new(head: &str) -> NewPullRequest {
         title: "Add a parser".to_owned(),
         body: "In Rust.".to_owned(),
         draft: true,
+        mark: foundry_forge::mark("job_1"),
     }
 }
 
@@ -79,7 +80,7 @@ async fn a_pull_request_is_made_once_adopted_and_brought_up_to_date() {
         assert!(created && first.draft && first.is_own, "{kind:?} {first:?}");
         assert_eq!(
             (first.title.as_str(), first.body.as_str(), first.base.as_str()),
-            ("Add a parser", "In Rust.", "main")
+            ("Add a parser", "In Rust.\n\n<!-- foundry job_1 -->", "main")
         );
         assert_eq!((first.state, first.head.as_str(), first.head_commit.len()), (State::Open, "feat/x", 40));
         assert!(first.url.starts_with(&host.git().origin()), "{}", first.url);
@@ -92,8 +93,10 @@ async fn a_pull_request_is_made_once_adopted_and_brought_up_to_date() {
         assert!(!created && changed.draft, "{kind:?} {changed:?}");
         assert_eq!(
             (changed.number, changed.title.as_str(), changed.body.as_str()),
-            (first.number, "Add a lexer", "In Rust.")
+            (first.number, "Add a lexer", first.body.as_str())
         );
+        let (changed, _) = find_or_create(&*forge, &other, GIVEN).await.unwrap();
+        assert_eq!(changed.body, "Else.\n\n<!-- foundry job_1 -->", "the mark stays");
         assert_eq!(host.pull_requests("team/app").len(), 2);
         host.merge("team/app", first.number);
         assert_eq!(forge.read(first.number).await.unwrap().state, State::Merged, "{kind:?}");
@@ -122,7 +125,7 @@ async fn one_of_another_base_is_adopted_only_if_there_is_no_other_and_no_base_wa
 }
 
 #[tokio::test]
-async fn a_host_with_more_checks_than_are_read_is_not_green() {
+async fn all_pages_of_checks_are_read_and_a_host_with_more_than_are_read_is_not_green() {
     for (kind, version) in KINDS {
         let (host, _dir) = host();
         let forge = forge(&host, kind, version, TOKEN);
@@ -131,7 +134,52 @@ async fn a_host_with_more_checks_than_are_read_is_not_green() {
             host.check("team/app", "feat/x", &format!("check {n}"), Some(true));
         }
         let checks = forge.facts(&p, &Known::default()).await.unwrap().checks;
+        assert_eq!((checks.state, checks.passed), (ChecksState::Passed, 310), "{kind:?} {checks:?}");
+        for n in 310..1_010 {
+            host.check("team/app", "feat/x", &format!("check {n}"), Some(true));
+        }
+        let checks = forge.facts(&p, &Known::default()).await.unwrap().checks;
         assert_eq!(checks.state, ChecksState::Pending, "{kind:?} {checks:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_has_ended_before_its_creation_was_noted_is_not_opened_again() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        host.break_off_creation();
+        find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap_err();
+        host.close("team/app", 1);
+        let (found, created) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
+        assert_eq!((found.number, found.state, created), (1, State::Closed, false), "{kind:?}");
+        // For another request, a new one is opened.
+        let next = NewPullRequest { mark: foundry_forge::mark("job_2"), ..new("feat/x") };
+        let (second, created) = find_or_create(&*forge, &next, GIVEN).await.unwrap();
+        assert_eq!((second.number, created), (2, true), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_reviewers_who_want_changes_have_written_is_read_with_its_place() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        let (p, _) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
+        host.remark("team/app", 1, "ann", ("src/a.rs", 3), &format!("Why\u{7}?\n{}", "x".repeat(700)));
+        host.remark("team/app", 1, "bob", ("src/b.rs", 4), "Not needed.");
+        host.review("team/app", 1, "bob", "APPROVED");
+        let facts = forge.facts(&p, &Known::default()).await.unwrap();
+        if kind != ForgeKind::GitLab {
+            assert_eq!(facts.remarks.len(), 1, "{kind:?} {:?}", facts.remarks);
+        }
+        let remark = &facts.remarks[0];
+        assert_eq!(
+            (remark.reviewer.as_str(), remark.path.as_str(), remark.line),
+            ("ann", "src/a.rs", 3),
+            "{kind:?}"
+        );
+        assert!(remark.text.starts_with("Why ?\nxxx") && remark.text.chars().count() == 600, "{kind:?}");
     }
 }
 

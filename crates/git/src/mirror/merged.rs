@@ -25,7 +25,7 @@ pub struct Merged {
     pub files: u64,
 }
 
-/// Where a work was last published. Its own commits there were made by Foundry with the user's name.
+/// Where a work was published. Its own commits there were made by Foundry with the user's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedWork {
     /// The branch of the remote that it was pushed to.
@@ -47,13 +47,13 @@ impl Mirror {
     /// The base with what the work has merged from the mirror's branches, and from those that it had at an earlier
     /// import (`known`, branch and commit), whatever became of them; none when that is nothing, or when it cannot be
     /// separated because base and branch are in conflict. Commits made in sandboxes are the work's own, also once a
-    /// branch contains them; so is what was published of the work, and what others add to the branch that has it.
+    /// branch contains them; so is what was published of the work, and what others add to the branches that have it.
     pub async fn merged_base(
         &self,
         base: &CommitId,
         head: &CommitId,
         known: &[(BranchName, CommitId)],
-        published: Option<&PublishedWork>,
+        published: &[PublishedWork],
     ) -> Result<Option<MergedBase>> {
         let known = self.present(known).await?;
         let points = self.merged_points(base, head, &known, published).await?;
@@ -121,14 +121,15 @@ impl Mirror {
         base: &CommitId,
         head: &CommitId,
         known: &[(BranchName, CommitId)],
-        published: Option<&PublishedWork>,
+        published: &[PublishedWork],
     ) -> Result<Vec<CommitId>> {
         let mut of_work = Vec::new();
-        if let Some(published) = published
-            && let Ok(tip) = self.resolve(&Revision::Branch(published.branch.clone())).await
-            && self.is_ancestor(&published.commit, &tip).await?
-        {
-            of_work.push(format!("--exclude={}", published.branch));
+        for published in published {
+            if let Ok(tip) = self.resolve(&Revision::Branch(published.branch.clone())).await
+                && self.is_ancestor(&published.commit, &tip).await?
+            {
+                of_work.push(format!("--exclude={}", published.branch));
+            }
         }
         let listed = self
             .command("rev-list")
@@ -145,7 +146,7 @@ impl Mirror {
             meets.insert(head.as_str());
         }
         meets.remove(base.as_str());
-        if let Some(published) = published {
+        for published in published {
             meets.remove(published.commit.as_str());
         }
         if meets.is_empty() || meets.len() > MAX_BOUNDARIES {

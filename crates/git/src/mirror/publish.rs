@@ -44,6 +44,8 @@ pub struct Publishable {
     pub commit: CommitId,
     /// Whether commits of the tip are not in the history of the new one.
     pub rewrites: bool,
+    /// Whether a single commit was wanted and was made, now or before: what the remote has already is not joined.
+    pub squashed: bool,
     /// The newest commits that the branches of the mirror do not have, the newest first; at most 20.
     pub commits: Vec<(CommitId, String)>,
     /// How many there are.
@@ -77,6 +79,7 @@ impl Mirror {
     pub async fn publishable(&self, spec: &PublishSpec) -> Result<Publishable> {
         let (head, committed) = self.own_commits(&spec.head).await?;
         let fresh = self.fresh(spec, &head, &committed).await?;
+        let unpublished = fresh.clone();
         let (commit, rewrites) = match &spec.tip {
             None => (fresh, false),
             Some(tip) if *tip == fresh => (fresh, false),
@@ -90,7 +93,8 @@ impl Mirror {
                 None => return Err(needs_force(tip)),
             },
         };
-        self.planned(spec, commit, rewrites).await
+        let squashed = spec.squash && (spec.tip.as_ref() != Some(&commit) || commit == unpublished);
+        Ok(Publishable { squashed, ..self.planned(spec, commit, rewrites).await? })
     }
 
     /// How many commits a work has that are in neither of two others.
@@ -279,6 +283,7 @@ impl Mirror {
         Ok(Publishable {
             commit,
             rewrites,
+            squashed: false,
             commits,
             commit_count: String::from_utf8_lossy(&counted.stdout).trim().parse().unwrap_or(0),
             additions: files.iter().map(|f| f.additions).sum(),

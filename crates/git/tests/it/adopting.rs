@@ -153,8 +153,9 @@ async fn what_was_published_of_a_work_and_what_others_add_there_is_no_merge() {
     let published = publish(&s, false).await;
     let at = PublishedWork { branch: branch("feat/x"), commit: published.commit.clone() };
     assert_eq!(published.adopt(), "moved");
-    let separated =
-        async |head: &CommitId| s.mirror.merged_base(&s.base, head, &[], Some(&at)).await.unwrap();
+    let separated = async |head: &CommitId| {
+        s.mirror.merged_base(&s.base, head, &[], std::slice::from_ref(&at)).await.unwrap()
+    };
     assert_eq!(separated(&published.commit).await, None);
     s.sh("echo on > on");
     assert_eq!(separated(&s.import().await.head).await, None);

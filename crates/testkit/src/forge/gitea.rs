@@ -9,7 +9,8 @@ impl Shared {
         let rest: Vec<&str> = call.rest.iter().map(String::as_str).collect();
         match (call.method, rest.as_slice()) {
             ("GET", ["pulls"]) => {
-                let pulls = Self::listed(state, call, |p| p.state == PullState::Open);
+                let wants_open = call.query("state") != "closed";
+                let pulls = Self::listed(state, call, |p| (p.state == PullState::Open) == wants_open);
                 let (page, more) = self.page(call, pulls, call.number("limit", 30).min(50));
                 (200, page.iter().map(|p| self.gitea_pull(&call.repository, p)).collect(), more)
             }
@@ -47,14 +48,8 @@ impl Shared {
                 self.gitea_found(state, call, number, 201)
             }
             ("GET", ["pulls", number]) => self.gitea_found(state, call, number, 200),
-            ("GET", ["pulls", number, "reviews"]) => match self.found(state, call, number) {
-                Some(p) => {
-                    let given = p.reviews.iter().map(|(who, said)| {
-                        let said = if said == "CHANGES_REQUESTED" { "REQUEST_CHANGES" } else { said };
-                        json!({ "user": { "login": who }, "state": said, "dismissed": false, "stale": false })
-                    });
-                    (200, given.collect(), false)
-                }
+            ("GET", ["pulls", number, "reviews", rest @ ..]) => match self.found(state, call, number) {
+                Some(p) => gitea_reviews(&p, rest),
                 None => not_found(),
             },
             ("GET", ["commits", commit, "status"]) => {
@@ -100,6 +95,29 @@ impl Shared {
             "base": side(&p.base, &base, 1), "updated_at": p.updated,
             "requested_reviewers": p.asked.iter().map(|who| json!({ "login": who })).collect::<Vec<_>>(),
         })
+    }
+}
+
+/// The reviews of a pull request, or what was written with one of them.
+fn gitea_reviews(p: &Pull, rest: &[&str]) -> Said {
+    match rest {
+        [] => {
+            let given = p.reviews.iter().zip(1..).map(|((who, said), id)| {
+                let said = if said == "CHANGES_REQUESTED" { "REQUEST_CHANGES" } else { said };
+                json!({
+                    "id": id, "body": "", "user": { "login": who }, "state": said, "dismissed": false,
+                    "stale": false,
+                })
+            });
+            (200, given.collect(), false)
+        }
+        [review, "comments"] => {
+            let by = review.parse().ok().and_then(|n: usize| p.reviews.get(n.checked_sub(1)?));
+            let of = p.remarks.iter().filter(|r| by.is_some_and(|(who, _)| *who == r.reviewer));
+            let of = of.map(|r| json!({ "path": r.path, "position": r.line, "body": r.text }));
+            (200, of.collect(), false)
+        }
+        _ => not_found(),
     }
 }
 

@@ -43,6 +43,17 @@ impl Shared {
                 }
                 None => not_found(),
             },
+            ("GET", ["pulls", number, "comments"]) => match self.found(state, call, number) {
+                Some(p) => {
+                    let comments = p.remarks.iter().rev().map(|r| {
+                        json!({
+                            "user": self.user(&r.reviewer), "path": r.path, "line": r.line, "body": r.text,
+                        })
+                    });
+                    (200, comments.collect(), false)
+                }
+                None => not_found(),
+            },
             ("GET", ["commits", commit, "check-runs"]) => {
                 let all = state.checks.get(*commit).cloned().unwrap_or_default();
                 let runs: Vec<Value> = all

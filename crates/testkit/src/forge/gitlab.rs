@@ -10,8 +10,9 @@ impl Shared {
         match (call.method, rest.as_slice()) {
             ("GET", ["merge_requests"]) => {
                 let head = call.query("source_branch");
+                let all = call.query("state") == "all";
                 let pulls = Self::listed(state, call, |p| {
-                    p.state == PullState::Open && (head.is_empty() || p.head == head)
+                    (all || p.state == PullState::Open) && (head.is_empty() || p.head == head)
                 });
                 let (page, more) = self.page(call, pulls, call.number("per_page", 20));
                 (200, page.iter().map(|p| self.merge_request(&call.repository, p)).collect(), more)
@@ -52,26 +53,8 @@ impl Shared {
                 self.gitlab_found(state, call, number, 200)
             }
             ("GET", ["merge_requests", number]) => self.gitlab_found(state, call, number, 200),
-            ("GET", ["merge_requests", number, "reviewers"]) => match self.found(state, call, number) {
-                Some(p) => {
-                    let given = p.reviews.iter().map(|(who, said)| {
-                        let said = match said.as_str() {
-                            "APPROVED" => "approved",
-                            "CHANGES_REQUESTED" => "requested_changes",
-                            _ => "reviewed",
-                        };
-                        json!({ "user": { "username": who }, "state": said })
-                    });
-                    (200, given.collect(), false)
-                }
-                None => not_found(),
-            },
-            ("GET", ["merge_requests", number, "approvals"]) => match self.found(state, call, number) {
-                Some(p) => {
-                    let by = p.reviews.iter().filter(|(_, said)| said == "APPROVED");
-                    let by: Vec<Value> = by.map(|(who, _)| json!({ "user": { "username": who } })).collect();
-                    (200, json!({ "approved_by": by, "approvals_left": 0 }), false)
-                }
+            ("GET", ["merge_requests", number, part]) => match self.found(state, call, number) {
+                Some(p) => gitlab_part(&p, part),
                 None => not_found(),
             },
             ("GET", ["repository", "commits", commit, "statuses"]) => {
@@ -103,6 +86,38 @@ impl Shared {
             "web_url": format!("{}/{repository}/-/merge_requests/{}", self.origin, p.number),
             "reviewers": p.asked.iter().map(|who| json!({ "username": who })).collect::<Vec<_>>(),
         })
+    }
+}
+
+/// Reviewers, notes or approvals of a merge request.
+fn gitlab_part(p: &Pull, part: &str) -> Said {
+    match part {
+        "reviewers" => {
+            let given = p.reviews.iter().map(|(who, said)| {
+                let said = match said.as_str() {
+                    "APPROVED" => "approved",
+                    "CHANGES_REQUESTED" => "requested_changes",
+                    _ => "reviewed",
+                };
+                json!({ "user": { "username": who }, "state": said })
+            });
+            (200, given.collect(), false)
+        }
+        "notes" => {
+            let notes = p.remarks.iter().rev().map(|r| {
+                json!({
+                    "author": { "username": r.reviewer }, "body": r.text, "system": false,
+                    "position": { "new_path": r.path, "new_line": r.line },
+                })
+            });
+            (200, notes.collect(), false)
+        }
+        "approvals" => {
+            let by = p.reviews.iter().filter(|(_, said)| said == "APPROVED");
+            let by: Vec<Value> = by.map(|(who, _)| json!({ "user": { "username": who } })).collect();
+            (200, json!({ "approved_by": by, "approvals_left": 0 }), false)
+        }
+        _ => not_found(),
     }
 }
 

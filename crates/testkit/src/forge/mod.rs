@@ -67,9 +67,19 @@ struct Pull {
     head_commit: String,
     is_fork: bool,
     reviews: Vec<(String, String)>,
+    remarks: Vec<Remark>,
     asked: Vec<String>,
     created: String,
     updated: String,
+}
+
+/// What a reviewer has written on a line.
+#[derive(Clone)]
+struct Remark {
+    reviewer: String,
+    path: String,
+    line: u32,
+    text: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -135,6 +145,21 @@ impl ForgeHost {
             p.asked.retain(|asked| asked != reviewer);
             p.reviews.push((reviewer.to_owned(), said.to_owned()));
         });
+    }
+
+    /// Adds a review that wants changes, with a comment on a line.
+    pub fn remark(
+        &self,
+        repository: &str,
+        number: u64,
+        reviewer: &str,
+        (path, line): (&str, u32),
+        text: &str,
+    ) {
+        self.review(repository, number, reviewer, "CHANGES_REQUESTED");
+        let remark =
+            Remark { reviewer: reviewer.to_owned(), path: path.to_owned(), line, text: text.to_owned() };
+        self.change(repository, number, |p| p.remarks.push(remark));
     }
 
     /// Asks somebody for a review.
@@ -279,6 +304,7 @@ impl State {
             head_commit,
             is_fork,
             reviews: Vec::new(),
+            remarks: Vec::new(),
             asked: Vec::new(),
             created: now.clone(),
             updated: now,

@@ -1,10 +1,12 @@
 //! `foundry repo jobs`: what is done to branches of a repository's remote.
 
+use std::collections::HashMap;
+
 use foundry_proto::repo::v1::{CancelJobRequest, GetJobRequest, Job, ListJobsRequest};
 
 use crate::cli::{Jobs, Output};
 use crate::client::{Gateway, request_id};
-use crate::commands::{action, follow, publish, repo};
+use crate::commands::{action, follow, names, publish, repo};
 use crate::failure::Failure;
 use crate::output;
 
@@ -17,7 +19,15 @@ pub async fn run(gateway: &Gateway, output: Output, command: Jobs) -> Result<(),
         Jobs::List { repository } => list(gateway, output, repository.as_deref()).await,
         Jobs::Show { job_id } => {
             let answer = gateway.repo().get_job(GetJobRequest { job_id }).await?.into_inner();
-            output::one(output, &answer.job.unwrap_or_default(), show)
+            let job = answer.job.unwrap_or_default();
+            if output == Output::Json {
+                return output::one(output, &job, |_| {});
+            }
+            let tasks = names::tasks(gateway, &job.organization_id, &job.repository_id).await;
+            let members = names::members(gateway, &job.organization_id).await;
+            let repository = repo::resolve(gateway, Some(&job.repository_id)).await.unwrap_or_default().name;
+            show(&job, &named(&job, &tasks), names::of(&members, &job.created_by), &repository);
+            Ok(())
         }
         Jobs::Cancel { job_id } => {
             let request = CancelJobRequest { request_id: request_id(), job_id };
@@ -27,11 +37,25 @@ pub async fn run(gateway: &Gateway, output: Output, command: Jobs) -> Result<(),
     }
 }
 
-fn show(job: &Job) {
+/// The task of a job by its title, with the id that other commands take; empty for a job about none.
+fn named(job: &Job, tasks: &HashMap<String, String>) -> String {
+    match names::of(tasks, &job.task_id) {
+        id if id == job.task_id => id.to_owned(),
+        title => format!("{} ({})", output::inert(title), job.task_id),
+    }
+}
+
+fn show(job: &Job, task: &str, by: &str, repository: &str) {
     output::line(&format!("{}  {}", job.job_id, state(job)));
     output::line(&format!("  kind    {}", kind(job)));
-    output::line(&format!("  task    {}", job.task_id));
-    output::line(&format!("  by      {} at {}", job.created_by, output::time(job.create_time.as_ref())));
+    if !repository.is_empty() {
+        output::line(&format!("  on      {}", output::inert(repository)));
+    }
+    if !task.is_empty() {
+        output::line(&format!("  task    {task}"));
+    }
+    let at = output::time(job.create_time.as_ref());
+    output::line(&format!("  by      {} at {at}", output::inert(by)));
     follow::print_condition(job.condition.as_ref());
     for branch in &job.branches {
         let state = output::state(branch.state().as_str_name(), "JOB_BRANCH_STATE_");
@@ -60,7 +84,8 @@ fn state(job: &Job) -> String {
 }
 
 async fn list(gateway: &Gateway, output: Output, repository: Option<&str>) -> Result<(), Failure> {
-    let repository_id = repo::resolve(gateway, repository).await?.repository_id;
+    let repository = repo::resolve(gateway, repository).await?;
+    let repository_id = repository.repository_id;
     let (mut jobs, mut page_token) = (Vec::new(), String::new());
     loop {
         let request = ListJobsRequest {
@@ -79,6 +104,8 @@ async fn list(gateway: &Gateway, output: Output, repository: Option<&str>) -> Re
     if output == Output::Json {
         return jobs.iter().try_for_each(|j| output::json(j).map(|text| output::line(&text)));
     }
+    let tasks = names::tasks(gateway, &repository.organization_id, &repository_id).await;
+    let members = names::members(gateway, &repository.organization_id).await;
     let rows = jobs.iter().map(|job| {
         let branches: Vec<&str> = job.branches.iter().map(|b| b.branch.as_str()).collect();
         vec![
@@ -86,11 +113,12 @@ async fn list(gateway: &Gateway, output: Output, repository: Option<&str>) -> Re
             kind(job),
             state(job),
             output::inert(&branches.join(" ")),
-            job.task_id.clone(),
+            output::inert(&names::short(names::of(&tasks, &job.task_id))),
+            output::inert(names::of(&members, &job.created_by)),
             output::time(job.create_time.as_ref()),
             job.condition.as_ref().map(|c| c.reason.clone()).unwrap_or_default(),
         ]
     });
-    output::table(&["id", "kind", "state", "branch", "task", "requested", "reason"], rows.collect());
+    output::table(&["id", "kind", "state", "branch", "task", "by", "requested", "reason"], rows.collect());
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
-use foundry_proto::task::v1::{Changes, GetTaskRequest, TaskState};
+use foundry_core::counted;
+use foundry_proto::task::v1::{Changes, GetTaskRequest, ListReviewCommentsRequest, TaskState};
 use foundry_service::{is_only_in_sandbox, notice_words};
 
 use crate::client::Gateway;
@@ -21,8 +22,18 @@ pub async fn with_sandbox(gateway: &Gateway, task_id: &str, what: &str, force: b
     if matches!(task.state(), TaskState::Archived | TaskState::Killed) {
         return Ok(());
     }
-    let lost = only_in_sandbox(&task.changes.unwrap_or_default());
-    consent(&lost, &format!("{what} the task destroys what only its sandbox has"), force)
+    let mut lost = only_in_sandbox(&task.changes.unwrap_or_default());
+    let request = ListReviewCommentsRequest { task_id: task_id.to_owned() };
+    let comments = gateway.task().list_review_comments(request).await?.into_inner().comments.len();
+    lost.extend(unsent(comments));
+    consent(&lost, &format!("{what} the task destroys what only it has"), force)
+}
+
+/// That comments are removed with the end of their task.
+fn unsent(comments: usize) -> Option<String> {
+    let count = i64::try_from(comments).unwrap_or(i64::MAX);
+    let text = format!("your {} on the changes that you have not sent", counted(count, "comment"));
+    (count > 0).then(|| format!("{text}; to keep them: send them with `foundry task review --send`"))
 }
 
 /// A line for each thing that is lost with the sandbox, with the reason and what would save it.
@@ -42,6 +53,15 @@ fn only_in_sandbox(changes: &Changes) -> Vec<String> {
 /// When the answer is not yes.
 pub fn replacing(lines: &[String], why: &str, yes: bool) -> Result<(), Failure> {
     consent(lines, why, yes || !std::io::stdin().is_terminal())
+}
+
+/// Prints what is noteworthy of a work before it is pushed, and asks whether to go on. Without a terminal there is nobody to
+/// ask, and nothing is lost: conflict markers, which nobody wants to push unseen, need a consent of their own anyway.
+///
+/// # Errors
+/// When the answer is not yes.
+pub fn publishing(lines: &[String], yes: bool) -> Result<(), Failure> {
+    consent(lines, "before the work is pushed", yes || !std::io::stdin().is_terminal())
 }
 
 /// Prints what is lost, and asks whether to go on; nothing to lose is consent.
@@ -102,6 +122,13 @@ mod tests {
             lost[1],
             "1 stash is not part of the work; to keep it: ask the agent to apply what it has stashed"
         );
+    }
+
+    #[test]
+    fn comments_that_were_not_sent_are_named_before_they_go() {
+        assert_eq!(unsent(0), None);
+        let two = unsent(2).unwrap();
+        assert!(two.starts_with("your 2 comments on the changes") && two.contains("review --send"), "{two}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod login;
 mod losing;
 mod mesh;
 mod model;
+mod names;
 mod offers;
 mod profile;
 mod publish;

@@ -13,7 +13,8 @@ use foundry_proto::task::v1::{GetTaskRequest, Task, TaskState};
 use foundry_service::{notice_words, pull_request_words};
 use tokio::process::Command;
 
-use crate::cli::{Output, PublishTask};
+use crate::cli::Output;
+use crate::cli::publish::PublishTask;
 use crate::client::{Gateway, request_id};
 use crate::commands::{follow, losing};
 use crate::failure::Failure;
@@ -50,7 +51,13 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
         agent: task.agent,
         expected_commit: String::new(),
         keep_commits: args.keep_commits,
+        allow_conflicts: args.conflicts,
     };
+    if request.plan_only {
+        left_out.iter().for_each(|text| eprintln!("{}", output::inert(text)));
+    } else {
+        losing::publishing(&left_out, args.yes)?;
+    }
     if request.force && !request.plan_only {
         request.expected_commit = expected(gateway, &request, args.yes).await?;
     }
@@ -62,7 +69,10 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
     }
     .unwrap_or_default();
     if args.detach {
-        output::one(output, &begun, |job| output::line(&job.job_id))?;
+        let branch = begun.branches.first().map(|b| b.branch.clone()).unwrap_or_default();
+        output::one(output, &begun, |job| {
+            output::line(&format!("{}  publishes to {}", job.job_id, output::inert(&branch)));
+        })?;
         return Ok(ExitCode::SUCCESS);
     }
     let job = follow::job(gateway, &begun).await?;
@@ -78,7 +88,6 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
             }
         }
     })?;
-    left_out.iter().for_each(|text| eprintln!("{}", output::inert(text)));
     failure(&job).map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
@@ -97,6 +106,7 @@ fn with_pull_request(branch: PublishBranchRequest, wanted: PullRequestSettings) 
         agent: branch.agent,
         expected_commit: branch.expected_commit,
         keep_commits: branch.keep_commits,
+        allow_conflicts: branch.allow_conflicts,
         title: wanted.title,
         body: wanted.body,
         draft: wanted.draft,

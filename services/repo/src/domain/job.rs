@@ -241,6 +241,7 @@ pub fn settings(request: &PublishBranchRequest, branch: &str) -> Result<PublishS
         agent: or(&request.agent, "Foundry agent"),
         expected_commit: request.expected_commit.clone(),
         keep_commits: request.keep_commits,
+        allow_conflicts: request.allow_conflicts,
         pull_request: None,
     };
     if settings.squash && settings.keep_commits {

@@ -63,28 +63,19 @@ pub fn nothing_to_publish(task: &str) -> Error {
         .next_action(next_action("NOTHING_TO_PUBLISH"))
 }
 
-/// Refuses a work whose files have conflict markers: an operation of git stopped at them.
-///
-/// # Errors
-/// `WORK_IN_CONFLICT`.
-pub fn without_conflicts(task: &str, notices: &[WorkNotice]) -> Result<(), Error> {
-    let stopped = notices.iter().find(|n| n.kind() == WorkNoticeKind::Operation && n.count > 0);
-    let Some(notice) = stopped else { return Ok(()) };
-    let (text, _) = foundry_service::notice_words(notice);
-    Err(Error::precondition("WORK_IN_CONFLICT", task, format!("the work is not finished: {text}"))
-        .next_action(next_action("WORK_IN_CONFLICT")))
-}
-
-/// Refuses a work with pointers of Git LFS whose files the remote does not have.
-///
-/// # Errors
-/// `LFS_OBJECTS_LEFT_OUT`.
-pub fn without_lfs(task: &str, notices: &[WorkNotice]) -> Result<(), Error> {
+/// Why a work is not published as its hand-over has left it, unless that is allowed: files with conflict markers, at which
+/// an operation of git stopped, by `allow_conflicts` alone; pointers of Git LFS whose files the remote does not have, by
+/// `force`.
+pub fn unfinished(settings: &PublishSettings, notices: &[WorkNotice]) -> Option<Refused> {
+    let stopped = |n: &&WorkNotice| n.kind() == WorkNoticeKind::Operation && n.count > 0;
+    if let Some(notice) = notices.iter().find(stopped).filter(|_| !settings.allow_conflicts) {
+        let (text, _) = foundry_service::notice_words(notice);
+        let message = format!("the work is not finished: {text}");
+        return Some(Refused { reason: "WORK_IN_CONFLICT", message });
+    }
     let left_out = notices.iter().find(|n| n.kind() == WorkNoticeKind::LfsObjects);
-    let Some(notice) = left_out else { return Ok(()) };
-    let (text, _) = foundry_service::notice_words(notice);
-    Err(Error::precondition("LFS_OBJECTS_LEFT_OUT", task, text)
-        .next_action(next_action("LFS_OBJECTS_LEFT_OUT")))
+    let (message, _) = foundry_service::notice_words(left_out.filter(|_| !settings.force)?);
+    Some(Refused { reason: "LFS_OBJECTS_LEFT_OUT", message })
 }
 
 /// Why the work must not be pushed to this branch; none if it may.
@@ -148,10 +139,15 @@ pub fn squashes(settings: &PublishSettings, before: Option<&Publication>) -> boo
 }
 
 /// What is to be known about a plan besides its figures; empty = nothing.
-pub fn note(settings: &PublishSettings, publication: Option<&Publication>, planned: &JobBranch) -> String {
-    let before = publication.filter(|p| p.branch == planned.branch);
+///
+/// `squashed`: whether a single commit was wanted and made.
+pub fn note(
+    settings: &PublishSettings,
+    before: Option<&Publication>,
+    (planned, squashed): (&JobBranch, bool),
+) -> String {
     let was_single = before.is_some_and(|p| p.squash);
-    if settings.squash && !was_single && planned.old_commit == planned.new_commit {
+    if settings.squash && !was_single && !squashed && planned.old_commit == planned.new_commit {
         return "the remote has the work already, so its commits stay as they are; with force they become one".to_owned();
     }
     if squashes(settings, before) && !settings.squash {
@@ -177,7 +173,7 @@ pub fn next_action(reason: &str) -> &'static str {
             "have the agent fetch the branch from origin and rebase its work onto it, then publish again"
         }
         "WORK_IN_CONFLICT" => {
-            "have the agent finish or abort it, then publish; with force the tree is published as it is"
+            "have the agent finish or abort it, then publish; the files are published with their markers only where that is allowed"
         }
         "LFS_OBJECTS_LEFT_OUT" => {
             "have the agent store the files without LFS; with force the pointers are published, and the files are missing"
@@ -213,8 +209,12 @@ pub fn is_refusal(reason: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn refusal(settings: &PublishSettings, notices: &[WorkNotice]) -> Option<(&'static str, String)> {
+        unfinished(settings, notices).map(|refused| (refused.reason, refused.message))
+    }
+
     #[test]
-    fn files_with_conflict_markers_are_not_published_unasked() {
+    fn files_with_conflict_markers_are_published_by_a_consent_of_their_own_alone() {
         let notice = |kind: WorkNoticeKind, count| WorkNotice {
             kind: kind.into(),
             count,
@@ -222,10 +222,15 @@ mod tests {
             ..WorkNotice::default()
         };
         let others = [notice(WorkNoticeKind::Operation, 0), notice(WorkNoticeKind::Stash, 2)];
-        assert!(without_conflicts("task", &others).is_ok());
-        let refused = without_conflicts("task", &[notice(WorkNoticeKind::Operation, 1)]).unwrap_err();
-        assert_eq!(refused.reason(), "WORK_IN_CONFLICT");
-        assert_eq!(refused.message(), "the work is not finished: rebase in progress, 1 file in conflict");
+        let plain = PublishSettings::default();
+        assert_eq!(refusal(&plain, &others), None);
+        let stopped = [notice(WorkNoticeKind::Operation, 1)];
+        let text = "the work is not finished: rebase in progress, 1 file in conflict".to_owned();
+        for force in [false, true] {
+            let settings = PublishSettings { force, ..plain.clone() };
+            assert_eq!(refusal(&settings, &stopped), Some(("WORK_IN_CONFLICT", text.clone())), "{force}");
+        }
+        assert_eq!(refusal(&PublishSettings { allow_conflicts: true, ..plain }, &stopped), None);
     }
 
     #[test]
@@ -236,10 +241,12 @@ mod tests {
             path: "a.bin".to_owned(),
             ..WorkNotice::default()
         };
-        assert!(without_lfs("task", &[]).is_ok());
-        let refused = without_lfs("task", &[notice]).unwrap_err();
-        assert_eq!(refused.reason(), "LFS_OBJECTS_LEFT_OUT");
-        assert!(refused.message().contains("2 files, the first is `a.bin`"), "{}", refused.message());
+        let plain = PublishSettings { allow_conflicts: true, ..PublishSettings::default() };
+        assert_eq!(refusal(&plain, &[]), None);
+        let (reason, message) = refusal(&plain, std::slice::from_ref(&notice)).unwrap();
+        assert_eq!(reason, "LFS_OBJECTS_LEFT_OUT");
+        assert!(message.contains("2 files, the first is `a.bin`"), "{message}");
+        assert_eq!(refusal(&PublishSettings { force: true, ..plain }, &[notice]), None);
     }
 
     const OWN: Branch<'_> = Branch {

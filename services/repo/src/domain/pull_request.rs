@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use foundry_core::{Error, Result, Timestamp};
 use foundry_forge::{
-    Budget, Checks, ChecksState as Read, Facts, Given, Known, NewPullRequest, Review, State,
+    Budget, Checks, ChecksState as Read, Facts, Given, Known, NewPullRequest, Remark, Review, State,
 };
 use foundry_git::BranchName;
 use foundry_proto::common::v1::{self, ChecksState, PullRequestReview, PullRequestState};
@@ -129,6 +129,16 @@ pub fn shown(p: &foundry_forge::PullRequest, facts: &Facts) -> v1::PullRequest {
         }
         .into(),
         checks: Some(checks(&facts.checks)),
+        remarks: facts.remarks.iter().map(remark).collect(),
+    }
+}
+
+fn remark(remark: &Remark) -> v1::ReviewRemark {
+    v1::ReviewRemark {
+        reviewer: remark.reviewer.clone(),
+        text: remark.text.clone(),
+        path: remark.path.clone(),
+        line: i32::try_from(remark.line).unwrap_or(i32::MAX),
     }
 }
 
@@ -205,7 +215,12 @@ pub fn given(settings: &PullRequestSettings) -> Given {
 }
 
 /// What a new one is made with.
-pub fn new(settings: &PullRequestSettings, publish: &PublishSettings, branch: &JobBranch) -> NewPullRequest {
+pub fn new(
+    job: &str,
+    settings: &PullRequestSettings,
+    publish: &PublishSettings,
+    branch: &JobBranch,
+) -> NewPullRequest {
     let body = match settings.body.as_str() {
         "" => proposed_body(publish, branch),
         body => body.to_owned(),
@@ -216,6 +231,7 @@ pub fn new(settings: &PullRequestSettings, publish: &PublishSettings, branch: &J
         title: settings.title.clone(),
         body,
         draft: settings.draft,
+        mark: foundry_forge::mark(job),
     }
 }
 
@@ -289,9 +305,9 @@ mod tests {
         let commit = |subject: &str| JobCommit { subject: subject.to_owned(), ..JobCommit::default() };
         let commits = vec![commit("second"), commit("first")];
         let branch = JobBranch { branch: "feat/x".to_owned(), commits, ..JobBranch::default() };
-        assert_eq!(new(&proposed, &publish, &branch).body, "In Rust.\n\n- first\n- second");
+        assert_eq!(new("job_1", &proposed, &publish, &branch).body, "In Rust.\n\n- first\n- second");
         let one = JobBranch { commits: vec![commit("first")], ..branch };
-        assert_eq!(new(&proposed, &publish, &one).body, "In Rust.");
+        assert_eq!(new("job_1", &proposed, &publish, &one).body, "In Rust.");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::store::changes;
 use crate::store::clones::CLONES;
 use crate::store::credentials::{self, CREDENTIALS};
 use crate::store::jobs;
+use crate::store::publications::PUBLICATIONS;
 use crate::store::pull_requests::PULL_REQUESTS;
 use crate::store::repositories::{self, REPOSITORIES};
 use crate::store::webhooks::{self, WEBHOOKS};
@@ -64,6 +65,7 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
         ws.remove(&WEBHOOKS, &[webhook.into()]);
     }
     ws.delete_where(&PULL_REQUESTS, &[("repository_id", id.as_str().into())]);
+    ws.delete_where(&PUBLICATIONS, &[("repository_id", id.as_str().into())]);
     ws.delete_where(&CLONES, &[("repository_id", id.as_str().into())]);
     ws.delete_where(&BASE_REQUESTS, &[("repository_id", id.as_str().into())]);
     let branches = branch_overviews::bases(&cx.store, &id).await?;

@@ -19,7 +19,7 @@ use foundry_store::{CommitError, Scope, WriteSet};
 use crate::context::Context;
 use crate::domain::work::{State, Work};
 use crate::store::changes::{self, Against};
-use crate::store::{repositories, work_versions, works};
+use crate::store::{publications, repositories, work_versions, works};
 use crate::view::changes::with_patch;
 
 /// Key and subject are the task's id.
@@ -91,7 +91,8 @@ async fn import(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let version = work.received;
     let bundle = bundle_path(&cx.incoming, task, version);
     forget_older_bundles(cx, task, version).await;
-    let imported = match examine(cx, &work, &bundle).await {
+    let publications = publications::of_work(&cx.store, &work).await?;
+    let imported = match examine(cx, &work, &publications, &bundle).await {
         Ok(imported) => imported,
         // Only errors of the bundle itself refuse it; after a full disk or a killed git, the import is retried.
         Err(e) if is_the_bundle_s_fault(&e, flow.flow().failures) => {
@@ -132,7 +133,12 @@ struct Imported {
     since: i32,
 }
 
-async fn examine(cx: &Context, work: &Work, bundle: &Path) -> std::result::Result<Imported, GitError> {
+async fn examine(
+    cx: &Context,
+    work: &Work,
+    publications: &[Publication],
+    bundle: &Path,
+) -> std::result::Result<Imported, GitError> {
     let mirror = Mirror::open(&cx.git, cx.mirror_path(&work.repository_id), MirrorLimits::default()).await?;
     let base = CommitId::parse(&work.base_commit)?;
     let name = WorkName::from(&work.task_id);
@@ -140,8 +146,8 @@ async fn examine(cx: &Context, work: &Work, bundle: &Path) -> std::result::Resul
     let imported = mirror.import_bundle(&name, bundle, &base, &limits).await?;
     // What an earlier import found stays merged, whatever became of its branch.
     let known: Vec<_> = work.merged_from.iter().filter_map(known).collect();
-    let published = work.publication.as_ref().and_then(published);
-    let merged = match mirror.merged_base(&base, &imported.head, &known, published.as_ref()).await {
+    let published: Vec<_> = publications.iter().filter_map(published).collect();
+    let merged = match mirror.merged_base(&base, &imported.head, &known, &published).await {
         Ok(merged) => merged,
         Err(e) if e.retryable() => return Err(e),
         Err(e) => {
@@ -339,7 +345,7 @@ mod tests {
         let first = f.work(&repository, &task, &[("a.txt", "a\n")]);
         import_work(&f.cx, &service, stream(first)).await.unwrap();
         let work = works::find(&f.cx.store, &task).await.unwrap().unwrap();
-        let imported = examine(&f.cx, &work, &bundle_path(&f.cx.incoming, &task, 1)).await.unwrap();
+        let imported = examine(&f.cx, &work, &[], &bundle_path(&f.cx.incoming, &task, 1)).await.unwrap();
         // During the import, the agent reverts its change and then makes another one.
         let base = git(&f.origin, &["rev-parse", "HEAD"]);
         let nothing = f.handed_over(&repository, &task, &base, &base, Vec::new());

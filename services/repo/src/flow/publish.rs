@@ -23,7 +23,7 @@ use crate::domain::repository::{self, Repository};
 use crate::domain::work::{self, Work};
 use crate::flow::{pull_request, sync, turn};
 use crate::store::branches::{self, BranchRow};
-use crate::store::{jobs, repositories, works};
+use crate::store::{jobs, publications, pull_requests, repositories, works};
 
 /// Key and subject are the job's id.
 pub static PUBLISH: Flow<Context> = Flow::new(
@@ -101,6 +101,8 @@ struct Loaded {
     /// The branch with its plan and result, which [`with_branch`] writes back.
     planned: JobBranch,
     work: Work,
+    /// How the task last published to this branch.
+    before: Option<Publication>,
     repository: Repository,
     branch: BranchName,
     mirror: Mirror,
@@ -122,7 +124,8 @@ async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<L
     let mirror = Mirror::open(&cx.git, path, MirrorLimits::default()).await?;
     let branch = BranchName::parse(job.first_branch())?;
     let planned = if job.branches.is_empty() { JobBranch::default() } else { job.branches.swap_remove(0) };
-    Ok(Ok(Loaded { job, publish, task, planned, work, repository, branch, mirror }))
+    let before = publications::find(&cx.store, &work, branch.as_str()).await?;
+    Ok(Ok(Loaded { job, publish, task, planned, work, before, repository, branch, mirror }))
 }
 
 /// Waits for earlier jobs on the branch, unless it is only a plan; for those of the organization, if they are many; and for
@@ -162,11 +165,14 @@ async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     };
     match planned {
         Ok(Ok((tip, new))) => {
-            let Loaded { job, publish, mut planned, work, .. } = loaded;
+            let Loaded { job, publish, mut planned, work, before, .. } = loaded;
             planned.state = JobBranchState::Planned.into();
             planned.old_commit = tip.unwrap_or_default();
+            let squashed = new.squashed;
             show_plan(&mut planned, new);
-            planned.note = publishing::note(&publish, work.publication.as_ref(), &planned);
+            planned.note = publishing::note(&publish, before.as_ref(), (&planned, squashed));
+            let was_single = before.is_some_and(|before| before.squash) && !publish.keep_commits;
+            planned.single_commit = squashed || (was_single && planned.old_commit == planned.new_commit);
             planned.work_commit = work.head_commit;
             let mut ws = with_branch(&job, &planned);
             remote.learned(cx, &mut ws, Ok(())).await?;
@@ -189,12 +195,12 @@ async fn planned(
     loaded: &Loaded,
     remote: &RemoteUrl,
 ) -> Result<std::result::Result<(Option<String>, Publishable), Refusal>, Failed> {
-    let Loaded { job, publish, task, work, repository, branch, mirror, .. } = loaded;
+    let Loaded { job, publish, task, work, before, repository, branch, mirror, .. } = loaded;
+    let before = before.as_ref();
     let name = branch.as_str();
     let remote_tip = mirror.remote_tip(remote, branch).await?;
     let tip = remote_tip.commit.as_ref().map(CommitId::as_str);
     let recorded = branches::find(&cx.store, &repository.repository_id, name).await?.map(|b| b.commit_id);
-    let before = work.publication.as_ref().filter(|p| p.branch == name);
     let mut tip_of = before.filter(|p| tip == Some(&p.commit)).map(|p| p.work_commit.clone());
     if let (None, Some(tip)) = (&tip_of, tip) {
         // A push that was cut off may have arrived.
@@ -223,6 +229,10 @@ async fn planned(
             reason: "NOTHING_TO_PUBLISH",
             message: "the work of the task has no changes".to_owned(),
         };
+        return Ok(Err((refused, None)));
+    }
+    // Newer work may have arrived since the request.
+    if let Some(refused) = publishing::unfinished(publish, &work.notices).filter(|_| !publish.plan_only) {
         return Ok(Err((refused, None)));
     }
     let merged = match work.merged_from.as_slice() {
@@ -379,11 +389,11 @@ async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     if loaded.publish.plan_only {
         return Ok(Outcome::done());
     }
-    recorded(cx, flow, loaded, WriteSet::new()).await
+    Box::pin(recorded(cx, flow, loaded, WriteSet::new())).await
 }
 
 async fn recorded(cx: &Context, flow: &StageContext, loaded: Loaded, mut ws: WriteSet) -> Result<Outcome> {
-    let Loaded { job, publish, task, planned, mut work, repository, branch, mirror } = loaded;
+    let Loaded { job, task, planned, mut work, repository, branch, mirror, .. } = loaded;
     let (commit, made_of) = (CommitId::parse(&planned.new_commit)?, CommitId::parse(&planned.work_commit)?);
     let name = WorkName::from(&task);
     if let Err(e) = mirror.record_published(&branch, &commit, (&name, &made_of)).await {
@@ -394,7 +404,7 @@ async fn recorded(cx: &Context, flow: &StageContext, loaded: Loaded, mut ws: Wri
         tracing::warn!(job = %job.job_id, reason = e.reason(), stderr = e.stderr(), "the mirror does not have the branch yet");
     }
     let now = cx.env.clock.now();
-    let before = work.publication.as_ref().filter(|p| p.branch == branch.as_str());
+    let pull_request = pull_requests::find(&cx.store, &job.repository_id, branch.as_str()).await?;
     let mut publication = Publication {
         branch: branch.to_string(),
         commit: commit.to_string(),
@@ -402,8 +412,8 @@ async fn recorded(cx: &Context, flow: &StageContext, loaded: Loaded, mut ws: Wri
         publish_time: Some(now.to_proto()),
         commits_since: 0,
         job_id: job.job_id.to_string(),
-        squash: publishing::squashes(&publish, before),
-        pull_request: before.and_then(|p| p.pull_request.clone()),
+        squash: planned.single_commit,
+        pull_request: pull_request.map(|row| row.pull_request),
     };
     let head = work.readable_commit()?;
     publication.commits_since = match commits_since(&mirror, Some(&publication), &head).await {
@@ -414,6 +424,12 @@ async fn recorded(cx: &Context, flow: &StageContext, loaded: Loaded, mut ws: Wri
             0
         }
     };
+    let of = (&work.task_id, &work.repository_id);
+    // One of an older binary is known by the work alone.
+    if let Some(earlier) = work.publication.as_ref().filter(|earlier| earlier.branch != publication.branch) {
+        publications::put(&mut ws, of, earlier);
+    }
+    publications::put(&mut ws, of, &publication);
     work.publication = Some(publication);
     let rev = ws.scope(Scope::organization(&job.organization_id));
     works::save(&mut ws, rev, &work);

@@ -41,7 +41,7 @@ pub async fn open(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     };
     flow.progress("opening the pull request").await;
     let opened = tokio::select! {
-        opened = opened(&*forge, publish, wanted, branch) => opened,
+        opened = opened(&*forge, job.job_id.as_str(), (publish, wanted), branch) => opened,
         () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the job was stopped")),
     };
     match opened {
@@ -54,11 +54,11 @@ pub async fn open(cx: &Context, flow: &StageContext) -> Result<Outcome> {
 
 async fn opened(
     forge: &dyn Forge,
-    publish: &PublishSettings,
-    wanted: &PullRequestSettings,
+    job: &str,
+    (publish, wanted): (&PublishSettings, &PullRequestSettings),
     branch: &JobBranch,
 ) -> Result<(PullRequest, bool, Facts), ForgeError> {
-    let new = pull_request::new(wanted, publish, branch);
+    let new = pull_request::new(job, wanted, publish, branch);
     let (found, created) = foundry_forge::find_or_create(forge, &new, pull_request::given(wanted)).await?;
     // They are read again soon, whatever the host says now.
     let facts = forge.facts(&found, &Known::default()).await.unwrap_or_default();

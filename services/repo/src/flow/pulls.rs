@@ -7,7 +7,7 @@ mod tests;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use foundry_core::{FlowId, RepositoryId, Result, Timestamp};
+use foundry_core::{Clock, FlowId, RepositoryId, Result, Timestamp};
 use foundry_flow::{Flow, NewFlow, Outcome, Retry, Stage, StageContext, stage};
 use foundry_forge::{Budget, ForgeError, ForgeErrorKind, LONGEST_WAIT};
 use foundry_proto::common::v1::Condition;
@@ -36,6 +36,8 @@ pub static PULLS: Flow<Context> = Flow::new(
 // They wait for hosts.
 .concurrency(8);
 
+/// How long the calls of one reading may take: less than its stage, so that it can say why it ended.
+const READ_AT_MOST: Duration = Duration::from_secs(4 * 60);
 /// Most due repositories that are looked at.
 const READ_AT_ONCE: u32 = 200;
 
@@ -197,7 +199,7 @@ async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         Err(e) => return Err(e),
     };
     let gathered = tokio::select! {
-        gathered = gather::gather(cx, &repository, &*forge) => gathered,
+        gathered = in_time(&*cx.env.clock, gather::gather(cx, &repository, &*forge)) => gathered,
         () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the reading was stopped")),
     };
     let mut ws = WriteSet::new();
@@ -225,6 +227,22 @@ async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     };
     put_off(cx, &mut ws, &id, until).await?;
     Ok(Outcome::done().recording(ws))
+}
+
+/// A reading that ends in time, or says that it did not.
+async fn in_time<T>(
+    clock: &dyn Clock,
+    reading: impl Future<Output = Result<T, gather::Failure>>,
+) -> Result<T, gather::Failure> {
+    tokio::select! {
+        biased;
+        read = reading => read,
+        () = clock.sleep(READ_AT_MOST) => {
+            let minutes = READ_AT_MOST.as_secs() / 60;
+            let text = format!("the API of the host has not answered all calls of a reading in {minutes} minutes");
+            Err(gather::Failure::Forge(ForgeError::new(ForgeErrorKind::Unreachable, text)))
+        }
+    }
 }
 
 /// Records what was read; returns until when nothing is read for what the host reports.

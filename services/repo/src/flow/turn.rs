@@ -24,7 +24,8 @@ pub async fn wait(cx: &Context, job: &Job) -> Result<Option<Outcome>> {
     // A plan of a publication changes nothing, and says what holds at this moment.
     let is_plan = matches!(&job.kind, Kind::Publish(publish) if publish.plan_only);
     if !is_plan && let Some(earlier) = jobs::before(&cx.store, job).await? {
-        let text = format!("the job {earlier} on the same branch or stack comes first");
+        let what = jobs::find(&cx.store, &earlier).await?.map(|job| words(&job)).unwrap_or_default();
+        let text = format!("an earlier job on the same branch or stack comes first: {what}({earlier})");
         return Ok(Some(Outcome::wait(job::ended(earlier.as_str()), text).because(reason)));
     }
     if jobs::heads_before(&cx.store, job).await? >= MAX_AT_ONCE {
@@ -33,6 +34,15 @@ pub async fn wait(cx: &Context, job: &Job) -> Result<Option<Outcome>> {
         return Ok(Some(Outcome::wait(key, text).because(reason)));
     }
     Ok(None)
+}
+
+/// A job as people know it: what it does, and to which branch.
+fn words(job: &Job) -> String {
+    let kind = job.kind.as_str().replace('_', " ");
+    match job.first_branch() {
+        "" => format!("{kind} "),
+        branch => format!("{kind} {branch} "),
+    }
 }
 
 /// What an attempt waits for: between two attempts a job holds no place of its organization, so each takes its turn.

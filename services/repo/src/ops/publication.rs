@@ -14,7 +14,7 @@ use foundry_store::WriteSet;
 use crate::broker;
 use crate::context::Context;
 use crate::domain::job::{Kind, settings, unplanned};
-use crate::domain::publishing::{default_branch, nothing_to_publish, without_conflicts, without_lfs};
+use crate::domain::publishing::{default_branch, next_action, nothing_to_publish, unfinished};
 use crate::domain::pull_request;
 use crate::domain::repository::Repository;
 use crate::domain::work;
@@ -46,11 +46,11 @@ pub async fn decide(
     if work.state != work::State::Importing && !work.has_changes() {
         return Err(nothing_to_publish(&request.task_id));
     }
-    if !request.force && !request.plan_only {
-        without_conflicts(&request.task_id, &work.notices)?;
-        without_lfs(&request.task_id, &work.notices)?;
-    }
     let mut publish = settings(request, branch.as_str())?;
+    if let Some(refused) = unfinished(&publish, &work.notices).filter(|_| !publish.plan_only) {
+        return Err(Error::precondition(refused.reason, &request.task_id, refused.message)
+            .next_action(next_action(refused.reason)));
+    }
     if let Some(asked) = pull_request {
         publish.pull_request = Some(settings_of(cx, &repository, &branch, asked, &publish).await?);
     }
@@ -66,7 +66,7 @@ pub async fn decide(
         audit(&job.organization_id, caller, "", "branch.publish", job.job_id.as_str(), &request.request_id);
     let detail = serde_json::json!({
         "task": job.task(), "branch": branch.as_str(),
-        "force": request.force, "plan_only": request.plan_only,
+        "force": request.force, "allow_conflicts": request.allow_conflicts, "plan_only": request.plan_only,
     });
     ws.audit(with_detail(record, detail));
     Ok((ws, PublishBranchResponse { job: Some(job.to_proto()), rev: 0 }))

@@ -57,5 +57,6 @@ fn branch_request(request: &PublishPullRequestRequest) -> PublishBranchRequest {
         agent: request.agent.clone(),
         expected_commit: request.expected_commit.clone(),
         keep_commits: request.keep_commits,
+        allow_conflicts: request.allow_conflicts,
     }
 }

@@ -8,6 +8,7 @@ pub mod changes;
 pub mod clones;
 pub mod credentials;
 pub mod jobs;
+pub mod publications;
 pub mod pull_requests;
 pub mod remote_hosts;
 pub mod repositories;
@@ -27,7 +28,7 @@ use crate::domain::pull_request::Kept;
 pub static SECRETS: [SecretColumn; 2] = [credentials::SECRETS, webhooks::SECRETS];
 
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 20] = [
+pub static ENCODED: [Encoded; 21] = [
     Encoded::message::<Condition>(&repositories::REPOSITORIES, "condition"),
     Encoded::message::<PullRequestSync>(&repositories::REPOSITORIES, "pull_sync"),
     Encoded::message::<PullRequest>(&pull_requests::PULL_REQUESTS, "pull_request"),
@@ -41,6 +42,7 @@ pub static ENCODED: [Encoded; 20] = [
     Encoded::message::<WorkNotices>(&works::WORKS, "notices"),
     Encoded::message::<MergedParts>(&works::WORKS, "merged_from"),
     Encoded::message::<Publication>(&works::WORKS, "publication"),
+    Encoded::message::<Publication>(&publications::PUBLICATIONS, "publication"),
     Encoded::message::<Condition>(&jobs::JOBS, "condition"),
     Encoded::message::<JobBranches>(&jobs::JOBS, "branches"),
     Encoded::message::<PublishSettings>(&jobs::JOBS, "publish"),
@@ -53,7 +55,7 @@ pub static ENCODED: [Encoded; 20] = [
 ];
 
 /// Rows that others of this service name.
-pub static REFERENCES: [Reference; 9] = [
+pub static REFERENCES: [Reference; 10] = [
     Reference {
         table: "repositories",
         sql: "SELECT DISTINCT repository_id AS id, 'it has works' AS why FROM works w \
@@ -98,6 +100,11 @@ pub static REFERENCES: [Reference; 9] = [
               WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = p.repository_id)",
     },
     Reference {
+        table: "repositories",
+        sql: "SELECT DISTINCT repository_id AS id, 'it has publications' AS why FROM publications p \
+              WHERE NOT EXISTS (SELECT 1 FROM repositories r WHERE r.repository_id = p.repository_id)",
+    },
+    Reference {
         table: "works",
         sql: "SELECT DISTINCT task_id AS id, 'it has changed files' AS why FROM work_changes c \
               WHERE NOT EXISTS (SELECT 1 FROM works w WHERE w.task_id = c.task_id)",
@@ -124,6 +131,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0018_pull_requests"),
         step!("0019_webhooks"),
         step!("0022_unfinished_jobs"),
+        step!("0024_publications"),
         step!("0025_existing_branches"),
     ],
 };

@@ -43,6 +43,13 @@ pub async fn all(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<Pu
     from.query(sql, &[repository.as_str().into()]).await?.iter().map(read).collect()
 }
 
+/// The one of a branch.
+pub async fn find(from: &impl Reader, repository: &RepositoryId, branch: &str) -> Result<Option<PullRow>> {
+    let sql = "SELECT branch, number, pull_request, known FROM pull_requests \
+               WHERE repository_id = $1 AND branch = $2";
+    from.query(sql, &[repository.as_str().into(), branch.into()]).await?.first().map(read).transpose()
+}
+
 /// Adds or replaces one, and shows it beside its branch.
 pub fn put(
     ws: &mut WriteSet,

@@ -109,7 +109,11 @@ impl Lines {
         let Some(found) = wanted.candidates() else { return NOWHERE };
         let most = found.iter().map(|(_, around)| *around).max().unwrap_or_default();
         let best: Vec<i32> = found.iter().filter(|(_, around)| *around == most).map(|(at, _)| *at).collect();
-        let telling = comment.quote.chars().filter(|c| c.is_alphanumeric()).count() >= TELLING;
+        let words = comment.quote.chars().filter(|c| c.is_alphanumeric()).count();
+        // The only lines of their patch say by that where they are, as far as they say anything: what is around them now
+        // is new.
+        let alone = comment.before.is_empty() && comment.after.is_empty() && words > 0;
+        let telling = words >= TELLING || alone;
         let at = match best[..] {
             [at] if most > 0 || (found.len() == 1 && telling) => at,
             // A block that is there twice and stays where it was.
@@ -356,6 +360,10 @@ mod tests {
         let only = added(&["x"]);
         let on_it = quoted(&only, ReviewSide::New, 1, 1).unwrap();
         assert_eq!(only.place(&on_it), (ReviewPlace::Same, 1, 1), "nothing is around it");
+        assert_eq!(added(&["x", "y"]).place(&on_it), (ReviewPlace::Same, 1, 1), "what follows is new");
+        assert_eq!(added(&["y", "x"]).place(&on_it), (ReviewPlace::Moved, 2, 2));
+        assert_eq!(added(&["x", "y", "x"]).place(&on_it).0, ReviewPlace::Outdated, "either could be meant");
+        assert_eq!(added(&["y"]).place(&on_it).0, ReviewPlace::Outdated);
     }
 
     #[test]

@@ -7,12 +7,11 @@ use foundry_core::counted;
 use foundry_proto::repo::v1::{
     BranchOverview, BranchSyncSource, Divergence, GetRepositoryOverviewRequest, PullRequestSync, Repository,
 };
-use foundry_proto::task::v1::ListTasksRequest;
 use foundry_service::pull_request_words;
 
 use crate::cli::Output;
 use crate::client::Gateway;
-use crate::commands::follow;
+use crate::commands::{follow, names};
 use crate::failure::Failure;
 use crate::output;
 
@@ -88,27 +87,10 @@ async fn titles(
     repository: &Repository,
     branches: impl IntoIterator<Item = &BranchOverview>,
 ) -> HashMap<String, String> {
-    let mut titles = HashMap::new();
     if branches.into_iter().all(|b| b.task_id.is_empty()) {
-        return titles;
+        return HashMap::new();
     }
-    let mut page_token = String::new();
-    loop {
-        let request = ListTasksRequest {
-            organization_id: repository.organization_id.clone(),
-            repository_id: repository.repository_id.clone(),
-            show_archived: true,
-            page_size: PAGE,
-            page_token,
-        };
-        let Ok(page) = gateway.task().list_tasks(request).await else { return titles };
-        let page = page.into_inner();
-        titles.extend(page.tasks.into_iter().map(|t| (t.task_id, t.title)));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return titles;
-        }
-    }
+    names::tasks(gateway, &repository.organization_id, &repository.repository_id).await
 }
 
 fn text(repository: &Repository, branches: &[&BranchOverview], titles: &HashMap<String, String>) -> String {

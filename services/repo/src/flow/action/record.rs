@@ -13,7 +13,7 @@ use crate::domain::job::Action;
 use crate::flow::{publish, sync};
 use crate::store::branch_parents::{self, Source};
 use crate::store::branches::{self, BranchRow};
-use crate::store::works;
+use crate::store::{publications, works};
 
 /// Records where the branches are now, for works that were published there and for the parents of the stack.
 pub async fn record(cx: &Context, flow: &StageContext) -> Result<Outcome> {
@@ -87,14 +87,23 @@ async fn parents(cx: &Context, loaded: &Loaded, ws: &mut WriteSet) -> Result<()>
 /// Where works were published, the branches have other commits of the same changes now: later work continues these.
 async fn publications(cx: &Context, loaded: &Loaded, ws: &mut WriteSet) -> Result<()> {
     let rev = ws.scope(Scope::organization(&loaded.job.organization_id));
-    for mut work in works::published(&cx.store, &loaded.repository.repository_id).await? {
-        let Some(publication) = work.publication.clone() else { continue };
-        let moved = loaded.job.branches.iter().find(|b| {
+    let moved = |publication: &Publication| {
+        let mut branches = loaded.job.branches.iter();
+        branches.find(|b| {
             b.state() == JobBranchState::Pushed
                 && b.branch == publication.branch
                 && b.old_commit == publication.commit
-        });
-        let Some(moved) = moved else { continue };
+        })
+    };
+    let id = &loaded.repository.repository_id;
+    for (task, publication) in publications::of_repository(&cx.store, id).await? {
+        let Some(moved) = moved(&publication) else { continue };
+        let publication = Publication { commit: moved.new_commit.clone(), ..publication };
+        publications::put(ws, (&task, id), &publication);
+    }
+    for mut work in works::published(&cx.store, id).await? {
+        let Some(publication) = work.publication.clone() else { continue };
+        let Some(moved) = moved(&publication) else { continue };
         let mut publication = Publication { commit: moved.new_commit.clone(), ..publication };
         let head = work.readable_commit()?;
         if let Ok(count) = publish::commits_since(&loaded.mirror, Some(&publication), &head).await {

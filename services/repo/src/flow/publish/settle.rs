@@ -73,5 +73,5 @@ async fn settle(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     if before == JobBranchState::Pushing {
         audited(&mut ws, flow, &loaded.job, &loaded.planned);
     }
-    recorded(cx, flow, loaded, ws).await
+    Box::pin(recorded(cx, flow, loaded, ws)).await
 }

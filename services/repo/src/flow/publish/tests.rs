@@ -2,6 +2,7 @@
 
 mod existing;
 mod over_http;
+mod several;
 mod unknown;
 mod waits;
 

@@ -165,7 +165,9 @@ async fn a_private_repository_gets_a_pull_request_whose_checks_and_reviews_are_f
         assert_eq!((opened.title.as_str(), opened.base.as_str()), ("Add a file", "main"));
         assert_eq!((&opened.commit, opened.branch.as_str()), (&job.branches[0].new_commit, "feat/work"));
         let (body, base, _) = p.host.pull_request("team/app", 1);
-        assert_eq!((body.as_str(), base.as_str()), ("It is needed.", "main"));
+        let (body, mark) = foundry_forge::unmarked(&body);
+        assert_eq!((body, base.as_str()), ("It is needed.", "main"));
+        assert_eq!(mark, foundry_forge::mark(&job.job_id));
         p.host.check("team/app", "feat/work", "build", Some(true));
         p.host.review("team/app", 1, "ann", "APPROVED");
         p.after(90).await;
@@ -195,14 +197,15 @@ async fn publishing_again_keeps_one_pull_request_and_what_people_have_written_th
     let again = p.publish(PublishPullRequestRequest { force: true, ..p.request() }).await;
     assert_eq!(state(&again), (JobState::Done, String::new()));
     assert_eq!(p.host.pull_requests("team/app"), [(1, "Chosen by hand".to_owned())]);
-    assert_eq!(p.host.pull_request("team/app", 1).0, "It is needed.");
+    assert_eq!(foundry_forge::unmarked(&p.host.pull_request("team/app", 1).0).0, "It is needed.");
     let body = PublishPullRequestRequest { body: "Why not.".to_owned(), ..p.request() };
     p.publish(body).await;
     assert_eq!(p.host.pull_requests("team/app"), [(1, "Chosen by hand".to_owned())]);
     p.host.retarget("team/app", 1, "develop");
     p.publish(title("Chosen again")).await;
     p.publish(title("Chosen by hand")).await;
-    assert_eq!(p.host.pull_request("team/app", 1), ("Why not.".to_owned(), "develop".to_owned(), false));
+    let (body, base, draft) = p.host.pull_request("team/app", 1);
+    assert_eq!((foundry_forge::unmarked(&body).0, base.as_str(), draft), ("Why not.", "develop", false));
     let plan = p.publish(PublishPullRequestRequest { plan_only: true, ..title("Only planned") }).await;
     assert_eq!(
         (state(&plan), plan.branches[0].pull_request.clone()),

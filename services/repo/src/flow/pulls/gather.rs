@@ -12,7 +12,7 @@ use crate::domain::pull_request::{Kept, shown};
 use crate::domain::repository::Repository;
 use crate::domain::work::Work;
 use crate::store::pull_requests::{self, PullRow};
-use crate::store::works;
+use crate::store::{publications, works};
 
 /// Most open pull requests of a repository that are read.
 const MAX_OPEN: usize = 500;
@@ -83,13 +83,15 @@ pub async fn gather(cx: &Context, r: &Repository, forge: &dyn Forge) -> Result<G
         .map(|row| (row.pull_request.branch.clone(), row))
         .collect();
     let published = works::published(&cx.store, &r.repository_id).await?;
-    let of_tasks: HashSet<&str> =
-        published.iter().filter_map(|w| w.publication.as_ref()).map(|p| p.branch.as_str()).collect();
+    let earlier = publications::of_repository(&cx.store, &r.repository_id).await?;
+    let newest = published.iter().filter_map(|w| w.publication.as_ref());
+    let of_tasks: HashSet<String> =
+        newest.chain(earlier.iter().map(|(_, p)| p)).map(|p| p.branch.clone()).collect();
     let changed = forge.changed(&r.pulls.mark).await?;
     let mut gathered = Gathered { mark: changed.mark, ..Gathered::default() };
     let (open, ended) = if changed.changed {
         let open = listed(forge, &mut gathered).await?;
-        let ended = ended(forge, &known, &open, &mut gathered).await?;
+        let ended = ended(forge, &known, &open, &mut gathered).await;
         (open, ended)
     } else {
         let still = known.values().filter(|row| row.pull_request.state() == PullRequestState::Open);
@@ -166,7 +168,7 @@ async fn ended(
     known: &BTreeMap<String, PullRow>,
     open: &[PullRequest],
     gathered: &mut Gathered,
-) -> Result<Vec<PullRequest>, Failure> {
+) -> Vec<PullRequest> {
     let listed: HashSet<&str> = open.iter().map(|p| p.head.as_str()).collect();
     let gone = known.values().filter(|row| {
         let p = &row.pull_request;
@@ -185,10 +187,22 @@ async fn ended(
             Err(e) if e.kind() == ForgeErrorKind::NotFound => {
                 gathered.removed.push(row.pull_request.branch.clone());
             }
-            Err(e) => return Err(e.into()),
+            // What else was read is not lost for it; this one stays as it was until the next reading.
+            Err(e) => {
+                tracing::warn!(
+                    number = row.pull_request.number,
+                    reason = e.reason(),
+                    "what has become of a pull request was not read: {e}"
+                );
+                gathered.mark = String::new();
+                if e.is_passing() {
+                    gathered.cut = Some(e);
+                    break;
+                }
+            }
         }
     }
-    Ok(ended)
+    ended
 }
 
 async fn with_facts(
@@ -204,11 +218,12 @@ async fn with_facts(
 
 /// With the checks and reviews that were read last, if they are of the same commit.
 fn without_facts(p: &PullRequest, before: Option<&PullRow>) -> PullRow {
-    let nothing = Facts { checks: Checks::default(), review: Review::Unknown, known: Known::default() };
+    let nothing = Facts { checks: Checks::default(), review: Review::Unknown, ..Facts::default() };
     let mut new = shown(p, &nothing);
     let mut kept = Kept { asked: p.review_requested, ..Kept::default() };
     if let Some(before) = before {
         new.review = before.pull_request.review;
+        new.remarks.clone_from(&before.pull_request.remarks);
         if before.pull_request.commit == new.commit || p.state != State::Open {
             new.checks.clone_from(&before.pull_request.checks);
         }

@@ -3,6 +3,7 @@
 use foundry_proto::common::v1::PullRequestState;
 use foundry_proto::repo::v1::{PullRequestSyncSource, PullRequestSyncStatus};
 
+use super::gather::Failure;
 use crate::flow::pull_request::tests::AtForge;
 use crate::ops::request_repository_refresh::request_repository_refresh;
 use crate::store::pull_requests;
@@ -150,4 +151,40 @@ async fn another_credential_has_them_read_at_once_and_a_refresh_does_too() {
     request_repository_refresh(&p.f.cx, &p.f.member, request).await.unwrap();
     p.f.engine.run_until_idle().await.unwrap();
     assert_ne!(p.sync().await.as_of, before);
+}
+
+#[tokio::test]
+async fn one_whose_end_cannot_be_read_holds_up_nothing_that_was_read() {
+    let p = AtForge::new().await;
+    let branch = |name: &str| {
+        crate::testing::git(&p.f.path().join("team/app.git"), &["branch", name, "main"]);
+        p.host.open("team/app", name, "of somebody", false);
+    };
+    branch("one");
+    branch("two");
+    p.after(1_100).await;
+    assert_eq!(known(&p).await, 2);
+    p.host.close("team/app", 1);
+    p.host.close("team/app", 2);
+    branch("three");
+    p.host.refuse_path("/pulls/1", 503);
+    p.after(1_100).await;
+    let sync = p.sync().await;
+    assert_eq!((known(&p).await, sync.status()), (3, PullRequestSyncStatus::Stale));
+    assert_eq!(sync.stale.unwrap().reason, "FORGE_UNREACHABLE");
+    assert!(sync.as_of.is_some() && sync.open_count == 1);
+}
+
+#[tokio::test]
+async fn a_reading_that_takes_too_long_ends_with_a_reason() {
+    let env = foundry_testkit::test_env();
+    let reading = super::in_time(&*env.env.clock, std::future::pending::<Result<(), Failure>>());
+    let pass = async { env.clock.advance(super::READ_AT_MOST) };
+    match futures::join!(reading, pass).0 {
+        Err(Failure::Forge(e)) => {
+            assert_eq!(e.reason(), "FORGE_UNREACHABLE");
+            assert!(e.message().contains("in 4 minutes"), "{e}");
+        }
+        _ => panic!("it does not end"),
+    }
 }

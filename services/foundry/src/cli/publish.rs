@@ -1,0 +1,54 @@
+//! `foundry task publish`, as users see it.
+
+use clap::Args;
+
+/// Options of a publication.
+#[derive(Args)]
+pub struct PublishTask {
+    /// Id of the task, as `foundry task list` prints it.
+    pub task_id: String,
+    /// Branch of the remote; default: the task's branch. One that exists already must be named.
+    #[arg(long, default_value = "", value_name = "BRANCH")]
+    pub to: String,
+    /// Publish one commit in place of the agent's own; the next publication to this branch does so too.
+    #[arg(long)]
+    pub squash: bool,
+    /// Publish the agent's own commits, although the last publication to this branch was one commit.
+    #[arg(long, conflicts_with = "squash")]
+    pub keep_commits: bool,
+    /// Message of the commit for what the agent has not committed, or of all with --squash; default: the task's title.
+    #[arg(long, short = 'm', default_value = "", value_name = "TEXT")]
+    pub message: String,
+    /// Only show what would be pushed.
+    #[arg(long)]
+    pub plan: bool,
+    /// Replace commits of the branch at the remote, or make a branch again that was deleted there. Makes a plan first, asks if
+    /// commits are replaced, and pushes if the branch is still where the plan saw it.
+    #[arg(long)]
+    pub force: bool,
+    /// Do not ask: neither about what the work has left out, nor, with --force, about what the plan replaces.
+    #[arg(long)]
+    pub yes: bool,
+    /// Publish files with the conflict markers of an operation of git that the agent has not finished. Neither --force nor
+    /// --yes does that.
+    #[arg(long)]
+    pub conflicts: bool,
+    /// Open a pull request for the branch, or update the one that it has; prints its address.
+    #[arg(long, conflicts_with = "plan")]
+    pub pull_request: bool,
+    /// Title of the pull request; default: the first line of the message.
+    #[arg(long, default_value = "", value_name = "TEXT", requires = "pull_request")]
+    pub title: String,
+    /// Text of the pull request; default: the rest of the message and the subjects of the commits.
+    #[arg(long, default_value = "", value_name = "TEXT", requires = "pull_request")]
+    pub body: String,
+    /// Mark a new pull request as not ready.
+    #[arg(long, requires = "pull_request")]
+    pub draft: bool,
+    /// Branch that the pull request is to be merged into; default: the parent in the stack, or the default branch.
+    #[arg(long, default_value = "", value_name = "BRANCH", requires = "pull_request")]
+    pub base: String,
+    /// Return immediately instead of following.
+    #[arg(long)]
+    pub detach: bool,
+}

@@ -1,0 +1,76 @@
+//! The names of what has an id, for people: without them, or where they cannot be read, the id is shown.
+
+use std::collections::HashMap;
+
+use foundry_proto::auth::v1::ListMembersRequest;
+use foundry_proto::task::v1::ListTasksRequest;
+
+use crate::client::Gateway;
+
+/// Entries of a page.
+const PAGE: i32 = 500;
+
+/// The titles of the tasks of a repository, by their ids.
+pub async fn tasks(gateway: &Gateway, organization_id: &str, repository_id: &str) -> HashMap<String, String> {
+    let (mut titles, mut page_token) = (HashMap::new(), String::new());
+    loop {
+        let request = ListTasksRequest {
+            organization_id: organization_id.to_owned(),
+            repository_id: repository_id.to_owned(),
+            show_archived: true,
+            page_size: PAGE,
+            page_token,
+        };
+        let Ok(page) = gateway.task().list_tasks(request).await else { return titles };
+        let page = page.into_inner();
+        titles.extend(page.tasks.into_iter().map(|t| (t.task_id, t.title)));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return titles;
+        }
+    }
+}
+
+/// The sign-in names of the members of an organization, by their ids.
+pub async fn members(gateway: &Gateway, organization_id: &str) -> HashMap<String, String> {
+    let (mut logins, mut page_token) = (HashMap::new(), String::new());
+    loop {
+        let request =
+            ListMembersRequest { organization_id: organization_id.to_owned(), page_size: PAGE, page_token };
+        let Ok(page) = gateway.auth().list_members(request).await else { return logins };
+        let page = page.into_inner();
+        logins.extend(page.members.into_iter().map(|m| (m.user_id, m.login)));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return logins;
+        }
+    }
+}
+
+/// The name of one of them, or its id.
+pub fn of<'a>(names: &'a HashMap<String, String>, id: &'a str) -> &'a str {
+    names.get(id).filter(|name| !name.is_empty()).map_or(id, String::as_str)
+}
+
+/// A name that is cut where a column would be too wide.
+pub fn short(name: &str) -> String {
+    const WIDTH: usize = 40;
+    if name.chars().count() <= WIDTH {
+        return name.to_owned();
+    }
+    let cut: String = name.chars().take(WIDTH - 1).collect();
+    format!("{}…", cut.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_name_is_shown_by_its_id_and_a_long_name_is_cut() {
+        let names = HashMap::from([("a".to_owned(), "Ada".to_owned()), ("b".to_owned(), String::new())]);
+        assert_eq!((of(&names, "a"), of(&names, "b"), of(&names, "c")), ("Ada", "b", "c"));
+        assert_eq!(short("Fix it"), "Fix it");
+        assert_eq!(short(&"é".repeat(41)), format!("{}…", "é".repeat(39)));
+    }
+}
