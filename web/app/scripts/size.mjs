@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib'
 
 const LIMITS_KB = { start: 300, task: 340, fonts: 100 }
 const TASK = 'src/task/index.ts'
-const FORMATTING = 'src/task/text/Markdown.tsx'
+const FORMATTING = 'src/ui/text/Markdown.tsx'
 const CHANGES = 'src/task/panel/changes/Changes.tsx'
 const dist = join(dirname(fileURLToPath(import.meta.url)), '../dist')
 const manifest = JSON.parse(readFileSync(join(dist, '../build/manifest.json'), 'utf8'))
