@@ -39,3 +39,33 @@ pub mod undo_job;
 pub mod watch_jobs;
 pub mod watch_repositories;
 pub mod watch_repository;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use foundry_authn::MethodPolicies;
+
+    #[test]
+    fn handlers_read_the_mirror_exactly_where_the_method_option_says_so() {
+        let ops = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ops");
+        let mut read = BTreeSet::new();
+        for entry in std::fs::read_dir(ops).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).unwrap();
+            let handler = source.split("#[cfg(test)]").next().unwrap();
+            if ["mirror_of(", ".mirror(", "Comparison::"].iter().any(|call| handler.contains(call)) {
+                read.insert(path.file_stem().unwrap().to_str().unwrap().replace('_', ""));
+            }
+        }
+        let policies = MethodPolicies::shared().unwrap();
+        let marked = policies.methods().filter(|m| m.policy.as_ref().is_some_and(|p| p.reads_mirror));
+        let marked: BTreeSet<_> =
+            marked.map(|m| m.path.rsplit('/').next().unwrap().to_ascii_lowercase()).collect();
+        assert_eq!(read, marked);
+    }
+}
