@@ -4,6 +4,7 @@ mod appends;
 mod attachments;
 mod damage;
 mod ended;
+mod fixes;
 mod measures;
 mod mishaps;
 mod options;

@@ -3,7 +3,9 @@
 pub mod asked;
 mod base;
 pub mod derive;
+pub mod fix;
 pub mod naming;
+pub mod proposal;
 pub mod review;
 pub mod session;
 pub mod stages;
