@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use foundry_proto::common::v1::AgentSettings;
 
-use self::publish::PublishTask;
+use self::publish::{FixTask, PublishTask};
 use self::review::ReviewTask;
 use crate::mesh::MeshService;
 
@@ -263,6 +263,9 @@ pub enum Task {
     },
     /// Push a task's work to a branch of the repository's remote, and follow that. Ctrl-C detaches; the job goes on.
     Publish(Box<PublishTask>),
+    /// Send what has failed at a task's pull request to its agent as a message: checks, and reviews that want changes. What was
+    /// sent before is not sent again.
+    Fix(FixTask),
     /// Review a task's changes: list the files and your comments, comment, mark files as viewed, and send all comments to the
     /// agent as one message.
     Review(Box<ReviewTask>),

@@ -48,6 +48,9 @@ foundry_service::rpcs! {
         submit_review: SubmitReviewRequest => SubmitReviewResponse;
         mark_file_viewed: MarkFileViewedRequest => MarkFileViewedResponse;
         list_audit_events: ListAuditEventsRequest => ListAuditEventsResponse;
+        propose_publication: ProposePublicationRequest => ProposePublicationResponse;
+        request_fix: RequestFixRequest => RequestFixResponse;
+        set_auto_fix: SetAutoFixRequest => SetAutoFixResponse;
     }
     watches {
         watch_task: WatchTaskRequest => WatchTaskStream, "WatchTask";

@@ -5,6 +5,7 @@ mod attachments;
 mod branches;
 mod damage;
 mod ended;
+mod fixes;
 mod measures;
 mod mishaps;
 mod options;

@@ -1,4 +1,4 @@
-//! `foundry task publish`, as users see it.
+//! `foundry task publish` and `foundry task fix`, as users see them.
 
 use clap::Args;
 
@@ -16,7 +16,8 @@ pub struct PublishTask {
     /// Publish the agent's own commits, although the last publication to this branch was one commit.
     #[arg(long, conflicts_with = "squash")]
     pub keep_commits: bool,
-    /// Message of the commit for what the agent has not committed, or of all with --squash; default: the task's title.
+    /// Message of the commit for what the agent has not committed, or of all with --squash; default: what the agent has said
+    /// last, below its title or that of the task, which is printed first.
     #[arg(long, short = 'm', default_value = "", value_name = "TEXT")]
     pub message: String,
     /// Only show what would be pushed.
@@ -51,4 +52,28 @@ pub struct PublishTask {
     /// Return immediately instead of following.
     #[arg(long)]
     pub detach: bool,
+}
+
+/// What is sent to the agent, and when.
+#[derive(Args)]
+pub struct FixTask {
+    /// Id of the task, as `foundry task list` prints it.
+    pub task_id: String,
+    /// Session that gets the message; default: the one with the newest turn.
+    #[arg(long, conflicts_with_all = ["auto", "off"])]
+    pub session: Option<String>,
+    /// Failed checks alone.
+    #[arg(long, conflicts_with_all = ["review", "auto", "off"])]
+    pub checks: bool,
+    /// Reviews that want changes alone.
+    #[arg(long, conflicts_with_all = ["auto", "off"])]
+    pub review: bool,
+    /// From now on, send failures without being asked, whenever the agent is idle; stops after so many messages (1 to 10,
+    /// 3 if no number is given).
+    #[arg(long, value_name = "TRIES", num_args = 0..=1, default_missing_value = "3", conflicts_with = "off",
+          value_parser = clap::value_parser!(i32).range(1..=10))]
+    pub auto: Option<i32>,
+    /// Send no failures without being asked.
+    #[arg(long)]
+    pub off: bool,
 }

@@ -7,6 +7,7 @@ mod checks;
 mod credential;
 mod fetch;
 mod files;
+mod fix;
 mod follow;
 pub mod internal;
 mod jobs;

@@ -9,7 +9,7 @@ use foundry_proto::repo::v1::{
     GetRepositoryRequest, Job, JobBranch, JobBranchState, JobState, PublishBranchRequest,
     PublishPullRequestRequest, PullRequestSettings,
 };
-use foundry_proto::task::v1::{GetTaskRequest, Task, TaskState};
+use foundry_proto::task::v1::{GetTaskRequest, ProposePublicationRequest, Task, TaskState};
 use foundry_service::{notice_words, pull_request_words};
 use tokio::process::Command;
 
@@ -37,7 +37,10 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
         given: false,
         base_given: false,
     });
-    let message = if args.message.is_empty() { task.title } else { args.message };
+    let message = match args.message {
+        given if given.is_empty() => proposed(gateway, &task).await?,
+        given => given,
+    };
     let mut request = PublishBranchRequest {
         request_id: request_id(),
         task_id: args.task_id,
@@ -89,6 +92,19 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
         }
     })?;
     failure(&job).map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// The message that the service proposes; it is printed, so that another one can be given with `--message`.
+async fn proposed(gateway: &Gateway, task: &Task) -> Result<String, Failure> {
+    let request = ProposePublicationRequest { task_id: task.task_id.clone() };
+    let texts = gateway.task().propose_publication(request).await?.into_inner();
+    let message = match (texts.title.as_str(), texts.body.as_str()) {
+        (title, "") => title.to_owned(),
+        (title, body) => format!("{title}\n\n{body}"),
+    };
+    eprintln!("message, unless one is given with --message:");
+    message.lines().for_each(|line| eprintln!("  {}", output::inert(line)));
+    Ok(message)
 }
 
 /// The same, with a pull request.

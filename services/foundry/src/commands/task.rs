@@ -14,7 +14,7 @@ use foundry_service::publication_words;
 use crate::cli::{CreateTask, Output, Task};
 use crate::client::{Gateway, request_id};
 use crate::commands::{
-    attachment, checks, fetch, files, follow, losing, publish, repo, review, text_or_stdin,
+    attachment, checks, fetch, files, fix, follow, losing, publish, repo, review, text_or_stdin,
 };
 use crate::failure::Failure;
 use crate::output;
@@ -34,6 +34,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
         Task::Fetch { task_id, into } => fetch::fetch(gateway, output, &task_id, into).await?,
         Task::Bundle { task_id, file } => fetch::bundle(gateway, &task_id, &file).await?,
         Task::Publish(args) => return Box::pin(publish::run(gateway, output, *args)).await,
+        Task::Fix(args) => fix::run(gateway, output, args).await?,
         Task::Review(args) => Box::pin(review::run(gateway, output, *args)).await?,
         Task::Files { task_id, path } => files::list(gateway, output, task_id, path).await?,
         Task::Cat { task_id, path } => files::print(gateway, output, task_id, path).await?,
@@ -182,6 +183,9 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
             let files = foundry_core::counted(c.files_changed, "file");
             output::line(&format!("  changes {files}, +{} -{}", c.additions, c.deletions));
             follow::about_work(c).iter().for_each(|text| output::line(&format!("          {text}")));
+        }
+        if let Some(rule) = &task.auto_fix {
+            output::line(&format!("  fixes   {}", output::inert(&fix::words(rule))));
         }
         let stages = task.stages.iter().map(|s| {
             let state = StageState::try_from(s.state).unwrap_or_default();

@@ -206,7 +206,7 @@ impl Aggregate {
     }
 
     /// Whether a turn runs in any session.
-    fn turn_runs(&self) -> bool {
+    pub fn turn_runs(&self) -> bool {
         self.sessions.iter().any(|s| !s.closed && s.view.state() == SessionState::Running)
     }
 
@@ -266,6 +266,7 @@ impl Aggregate {
             _ => String::new(),
         };
         view.changes = changes;
+        view.auto_fix.clone_from(&self.task.auto_fix.auto_fix);
         view.newest_turn = self.newest_turn(view.newest_turn.take(), now);
         view.session_count = i32::try_from(open).unwrap_or(i32::MAX);
         if let Some(s) = sandbox {

@@ -281,7 +281,7 @@ fn range_words(start: i32, end: i32) -> String {
 }
 
 /// A path that stays on its line.
-fn quoted_path(path: &str) -> String {
+pub(super) fn quoted_path(path: &str) -> String {
     if path.chars().any(|c| c.is_control() || c == '`') { format!("{path:?}") } else { format!("`{path}`") }
 }
 

@@ -146,6 +146,8 @@ pub struct Task {
     pub retry_rev: i64,
     /// Whether the transcripts of its sessions are deleted, or being deleted.
     pub transcript_deleted: bool,
+    /// The rule about failures at its pull request, with what was sent; empty if it was never switched on.
+    pub auto_fix: pb::AutoFixRecord,
     /// The view that callers see: the names and texts in it are facts, the rest is derived.
     pub view: pb::Task,
     /// Whether the stored view cannot be decoded. `view` then stands for it and is never written.
@@ -256,6 +258,7 @@ impl Task {
             destroy_sent: String::new(),
             retry_rev: 0,
             transcript_deleted: false,
+            auto_fix: pb::AutoFixRecord::default(),
             view,
             damaged: false,
         }

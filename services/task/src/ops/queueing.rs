@@ -5,7 +5,7 @@ use foundry_proto::common::v1::Attachment;
 use foundry_store::Scope;
 
 use super::command::Decision;
-use crate::domain::session::{MAX_QUEUE, Message};
+use crate::domain::session::{MAX_QUEUE, Message, MessageState};
 use crate::store::messages;
 
 /// A message to queue.
@@ -41,7 +41,19 @@ pub fn queue(decision: &mut Decision<'_>, queued: &Queued<'_>) -> Result<()> {
     let mut message = Message::new(session, id, queued.text, queued.files, user, now);
     message.position = message.position.max(last + 1);
     let feed = decision.ws.scope(Scope::session(&message.session_id));
+    // A user's own message goes before one of the rule that still waits.
+    let of_rule = decision.aggregate.task.auto_fix.message_id.clone();
+    let mut waits = decision.aggregate.messages.iter_mut();
+    if let Some(of_rule) = waits.find(|m| {
+        m.message_id.as_str() == of_rule
+            && m.state == MessageState::Queued
+            && m.session_id == message.session_id
+    }) {
+        std::mem::swap(&mut of_rule.position, &mut message.position);
+        messages::update_position(&mut decision.ws, feed, of_rule);
+    }
     messages::insert(&mut decision.ws, feed, &message, queued.text);
     decision.aggregate.messages.push(message);
+    decision.aggregate.messages.sort_by_key(|m| m.position);
     Ok(())
 }

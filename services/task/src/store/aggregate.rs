@@ -11,6 +11,7 @@ use foundry_proto::provisioner::v1::{AgentSessionState, SandboxState};
 use foundry_proto::task::v1::SessionState;
 use foundry_store::{Reader, RevRef, Scope, Store, WriteSet};
 
+use super::auto_fix::{self, Stepped};
 use super::{messages, sessions, summary, tasks, upstream};
 use crate::domain::derive::Aggregate;
 use crate::domain::session::Session;
@@ -98,7 +99,7 @@ pub fn write(ws: &mut WriteSet, env: &Env, before: &Aggregate, after: Box<Aggreg
     write_signalling(ws, env, before, after).0
 }
 
-/// The same; also returns the signals, by key.
+/// The same; also returns the signals, by key, that announce what the caller has decided.
 pub fn write_signalling(
     ws: &mut WriteSet,
     env: &Env,
@@ -106,6 +107,10 @@ pub fn write_signalling(
     mut after: Box<Aggregate>,
 ) -> (Box<Aggregate>, BTreeMap<String, String>) {
     after.refresh(env.clock.now());
+    let stepped = auto_fix::take_step(ws, env, &mut after);
+    if !matches!(stepped, Stepped::Not) {
+        after.refresh(env.clock.now());
+    }
     after.task.fence = fence(env);
     let scope = Scope::organization(&after.task.organization_id);
     let changed = before.task.view != after.task.view;
@@ -119,7 +124,11 @@ pub fn write_signalling(
         let rev = ws.scope(scope);
         summary::put(ws, rev, &after.task.organization_id, &row);
     }
-    let signals = signals(ws, env, before, &after);
+    let mut signals = signals(ws, env, before, &after);
+    if let Stepped::Sent(session) = stepped {
+        // The flow whose state is being written has not seen the message.
+        signals.remove(&session_key(session.as_str()));
+    }
     (after, signals)
 }
 

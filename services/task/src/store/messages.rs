@@ -129,6 +129,12 @@ pub fn update_state(ws: &mut WriteSet, rev: RevRef, m: &Message) {
     ws.update(&MESSAGES, &[(&m.message_id).into()], &set, &[]);
 }
 
+/// Writes a changed place in the queue.
+pub fn update_position(ws: &mut WriteSet, rev: RevRef, m: &Message) {
+    let set = [("position", m.position.into()), ("rev", rev.into())];
+    ws.update(&MESSAGES, &[(&m.message_id).into()], &set, &[]);
+}
+
 /// Writes a changed text and files.
 pub fn update_text(ws: &mut WriteSet, rev: RevRef, m: &Message, text: &str) {
     let set = [

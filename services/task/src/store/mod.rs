@@ -1,6 +1,7 @@
 //! The service's tables, one file each, and the task aggregate that is read and written as one.
 
 pub mod aggregate;
+mod auto_fix;
 pub mod branch_names;
 pub mod messages;
 pub mod positions;
@@ -17,15 +18,17 @@ pub mod user_state;
 use foundry_proto::common::v1::{Condition, UserMessage};
 use foundry_proto::provisioner::v1::{AgentSession, Sandbox};
 use foundry_proto::repo::v1::{Repository, Work};
+use foundry_proto::task::v1::AutoFixRecord;
 use foundry_service::transcript_part;
 use foundry_store::{Encoded, Migrations, Reference, step};
 
 use crate::domain::asked::Asked;
 
 /// All columns with encoded values, for `foundry verify`.
-pub static ENCODED: [Encoded; 12] = [
+pub static ENCODED: [Encoded; 13] = [
     Encoded::entity(&tasks::TASKS, "view", |row, _| tasks::decoded(row).map(drop)),
     Encoded::message::<Condition>(&tasks::TASKS, "flow_condition"),
+    Encoded::message::<AutoFixRecord>(&tasks::TASKS, "auto_fix"),
     Encoded::entity(&sessions::SESSIONS, "view", |row, _| sessions::decoded(row).map(drop)),
     Encoded::message::<Condition>(&sessions::SESSIONS, "flow_condition"),
     Encoded::json::<Asked>(&sessions::SESSIONS, "asked"),
@@ -128,6 +131,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0010_ended_tasks"),
         step!("0012_branch_names"),
         step!("0016_reviews"),
+        step!("0017_auto_fix"),
         step!("0018_existing_branches"),
     ],
 };

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use foundry_core::{OrganizationId, RepositoryId, Result, TaskId, Timestamp};
 use foundry_flow::FlowStatus;
 use foundry_proto::task::v1 as pb;
-use foundry_service::{Stored, damaged_condition, damaged_name, stored_condition};
+use foundry_service::{Stored, damaged_condition, damaged_name, readable, stored_condition};
 use foundry_store::{Reader, RevRef, Row, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
@@ -32,6 +32,7 @@ pub const TASKS: Table = Table::new(
         "retry_rev",
         "transcript_deletion",
         "view",
+        "auto_fix",
     ],
     &["task_id"],
 );
@@ -42,7 +43,7 @@ pub const ONE_BY_REV: &str = "SELECT task_id, organization_id, repository_id, br
 
 const FIND: &str = "SELECT task_id, organization_id, repository_id, branch, first_session_id, create_time, rev, \
      fence, stale, lifecycle, lifecycle_time, flow_id, flow_stage, flow_status, flow_condition, destroy_sent, retry_rev, \
-     transcript_deletion, view FROM tasks WHERE task_id = $1";
+     transcript_deletion, view, auto_fix FROM tasks WHERE task_id = $1";
 
 const UNRELEASED: &str = "SELECT task_id FROM tasks WHERE lifecycle IN ('archived', 'killed') AND events_released = 0 \
      AND task_id > $1 ORDER BY task_id LIMIT $2";
@@ -64,6 +65,8 @@ fn read(row: &Row) -> Result<Task> {
         destroy_sent: row.text("destroy_sent")?.to_owned(),
         retry_rev: row.int("retry_rev")?,
         transcript_deleted: row.int("transcript_deletion")? > 0,
+        // A damaged one is switched off.
+        auto_fix: readable(row, "auto_fix", row.text("task_id")?)?.unwrap_or_default(),
         damaged: view.is_damaged(),
         view: view.entity,
     })
@@ -226,6 +229,7 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, task: &Task) {
         task.retry_rev.into(),
         task.transcript_deleted.into(),
         task.view.encode_to_vec().into(),
+        task.auto_fix.encode_to_vec().into(),
     ];
     ws.insert(&TASKS, values);
 }
@@ -253,6 +257,9 @@ pub fn update(ws: &mut WriteSet, rev: Option<RevRef>, before: &Task, task: &Task
     }
     if before.transcript_deleted != task.transcript_deleted {
         set.push(("transcript_deletion", task.transcript_deleted.into()));
+    }
+    if before.auto_fix != task.auto_fix {
+        set.push(("auto_fix", task.auto_fix.encode_to_vec().into()));
     }
     if let Some(rev) = rev {
         set.push(("rev", rev.into()));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use foundry_core::{Code, Env, Error, OrganizationId, RepositoryId};
-use foundry_proto::common::v1::Condition;
+use foundry_proto::common::v1::{Condition, Publication, PullRequest};
 use foundry_proto::repo::v1::repo_service_server::RepoService;
 use foundry_proto::repo::v1::repository_item::Item;
 use foundry_proto::repo::v1::*;
@@ -94,6 +94,26 @@ impl FakeRepo {
             files_changed: 2,
             additions: 3,
             state: WorkState::Ready.into(),
+            ..Work::default()
+        };
+        let item = RepositoryItem { item: Some(Item::Work(work)) };
+        self.items.put(organization.as_str(), &[(format!("work/{task_id}"), 0, item)]).await;
+    }
+
+    /// As [`import`](Self::import), for a work that is published with this pull request.
+    pub async fn publish(&self, organization: &OrganizationId, task_id: &str, version: i64, p: PullRequest) {
+        let publication = Publication {
+            branch: "fix/x".into(),
+            commit: p.commit.clone(),
+            pull_request: Some(p),
+            ..Publication::default()
+        };
+        let work = Work {
+            task_id: task_id.into(),
+            organization_id: organization.to_string(),
+            version,
+            state: WorkState::Ready.into(),
+            publication: Some(publication),
             ..Work::default()
         };
         let item = RepositoryItem { item: Some(Item::Work(work)) };

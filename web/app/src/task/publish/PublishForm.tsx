@@ -1,9 +1,12 @@
 import { Button, Checkbox, Group, Modal, Stack, Textarea, TextInput } from '@mantine/core'
+import { WorkNoticeKind } from '@foundry/client/gen/foundry/common/v1/work_pb'
 import { useFoundry } from '@foundry/client/react'
 import { JobBranchState, type Job } from '@foundry/client/gen/foundry/repo/v1/job_pb'
 import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import type { ProposePublicationResponse } from '@foundry/client/gen/foundry/task/v1/task_service_pb'
 import { useState, type SubmitEvent } from 'react'
 import { useCommand } from '../../state/command'
+import { useRead } from '../../state/read'
 import { ErrorState, sentence } from '../../ui'
 import { Notices } from '../panel/changes/Notices'
 import { isOpen, JobView } from './JobView'
@@ -27,12 +30,25 @@ function shownTip(job: Job | undefined, name: string): string {
   return branch?.state === JobBranchState.REFUSED ? branch.foundCommit : ''
 }
 
+/** Whether an operation of git stopped at conflicts, so that files of the work have their markers. */
+function hasConflicts({ changes }: Task): boolean {
+  return changes?.notices.some(({ kind, count }) => kind === WorkNoticeKind.OPERATION && count > 0n) === true
+}
+
+/** The message of the commit that is proposed, to be edited. */
+function proposedMessage({ title, body }: ProposePublicationResponse): string {
+  return body === '' ? title : `${title}\n\n${body}`
+}
+
 /** State of the form, and how it is sent. */
 function usePublish(task: Task, pullRequest: boolean) {
   const client = useFoundry()
   const author = useAuthor()
   const [branch, setBranch] = useState(task.branch)
-  const [message, setMessage] = useState(task.title)
+  const proposal = useRead(task.taskId, (signal) => client.task.proposePublication({ taskId: task.taskId }, { signal }))
+  const [edited, setMessage] = useState<string | undefined>(undefined)
+  const message = edited ?? (proposal.data === undefined ? task.title : proposedMessage(proposal.data))
+  const [allowConflicts, setAllowConflicts] = useState(false)
   const [squash, setSquash] = useState(false)
   const [force, setForce] = useState(false)
   const [wanted, setWanted] = useState({ title: '', body: '', draft: false })
@@ -53,6 +69,7 @@ function usePublish(task: Task, pullRequest: boolean) {
       message,
       squash,
       force,
+      allowConflicts: allowConflicts && hasConflicts(task),
       expectedCommit: force ? shownTip(jobs[0], name) : '',
       authorName: author.name,
       authorEmail: author.email,
@@ -72,6 +89,8 @@ function usePublish(task: Task, pullRequest: boolean) {
     setSquash,
     force,
     setForce,
+    allowConflicts,
+    setAllowConflicts,
     wanted,
     setWanted,
     author,
@@ -116,7 +135,7 @@ function Form({ task, pullRequest, onClose }: Omit<Props, 'opened'>) {
         />
         <Textarea
           label="Commit message"
-          description="For what the agent has not committed; its own commits keep theirs"
+          description="Proposed from what the agent has said last. For what it has not committed; its own commits keep theirs"
           autosize
           minRows={2}
           maxRows={8}
@@ -150,6 +169,14 @@ function Form({ task, pullRequest, onClose }: Omit<Props, 'opened'>) {
           onChange={(event) => it.setForce(event.currentTarget.checked)}
         />
         <Notices changes={task.changes} />
+        {hasConflicts(task) && (
+          <Checkbox
+            label="Publish the files with their conflict markers"
+            description="The agent has not finished an operation of git; better let it finish or abort it first"
+            checked={it.allowConflicts}
+            onChange={(event) => it.setAllowConflicts(event.currentTarget.checked)}
+          />
+        )}
         {publish.error !== undefined && !atFields && <ErrorState error={publish.error} title="The branch was not published" compact />}
         {job !== undefined && <JobView job={job} />}
       </Stack>

@@ -1,9 +1,16 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { Code, FoundryError, topics } from '@foundry/client'
-import { ChecksState, PublicationSchema, PullRequestReview, PullRequestState } from '@foundry/client/gen/foundry/common/v1/work_pb'
+import {
+  ChecksState,
+  PublicationSchema,
+  PullRequestReview,
+  PullRequestState,
+  WorkNoticeKind,
+} from '@foundry/client/gen/foundry/common/v1/work_pb'
 import { FoundryProvider } from '@foundry/client/react'
 import { JobBranchState, JobItemSchema, JobState, type JobItem, type JobSchema } from '@foundry/client/gen/foundry/repo/v1/job_pb'
+import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { MantineProvider } from '@mantine/core'
 import { act, fireEvent, render, screen, waitFor, within } from '@testing-library/react'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
@@ -22,15 +29,16 @@ function aJob(rest: MessageInitShape<typeof JobSchema>): [string, JobItem] {
   return [`job/${job.jobId}`, create(JobItemSchema, { item: { case: 'job', value: job } })]
 }
 
-function open(answer: () => unknown = () => ({}), pullRequest = false) {
-  const world = new FakeTask({ repo: { publishBranch: answer, publishPullRequest: answer, cancelJob: () => ({}) } })
+function open(answer: () => unknown = () => ({}), pullRequest = false, of: Task = task, proposed?: object) {
+  const propose = proposed === undefined ? undefined : { proposePublication: () => proposed }
+  const world = new FakeTask({ repo: { publishBranch: answer, publishPullRequest: answer, cancelJob: () => ({}) }, task: propose })
   world.fake.show(topics.appShell(), shellItems([{ id: 'org_1', name: 'acme', role: 2 }]))
   const show = (...jobs: [string, JobItem][]) => act(() => world.fake.show(topics.jobs('org_1', 'repo_1'), jobs))
   world.fake.show(topics.jobs('org_1', 'repo_1'), [])
   render(
     <MantineProvider env="test">
       <FoundryProvider client={world.client}>
-        <PublishForm task={task} pullRequest={pullRequest} opened onClose={vi.fn()} />
+        <PublishForm task={of} pullRequest={pullRequest} opened onClose={vi.fn()} />
       </FoundryProvider>
     </MantineProvider>,
   )
@@ -58,6 +66,32 @@ describe('publishing a branch', () => {
       agent: 'demo',
     })
     expect(localStorage.getItem('foundry-author-email')).toBe('ada@example.com')
+  })
+
+  it('proposes what the agent has said last, unless the user has written something', async () => {
+    const texts = { title: 'Parse it right', body: 'It was wrong.' }
+    const { asked } = open(undefined, false, task, texts)
+    await waitFor(() => expect(screen.getByLabelText('Commit message')).toHaveProperty('value', 'Parse it right\n\nIt was wrong.'))
+    press('Publish')
+    await waitFor(() => expect(asked()).toHaveLength(1))
+    expect(asked()[0]).toMatchObject({ message: 'Parse it right\n\nIt was wrong.' })
+    fireEvent.change(screen.getByLabelText('Commit message'), { target: { value: 'My own' } })
+    press('Publish')
+    await waitFor(() => expect(asked()).toHaveLength(2))
+    expect(asked()[1]).toMatchObject({ message: 'My own' })
+  })
+
+  it('publishes conflict markers only with a consent of their own, which force does not give', async () => {
+    const notices = [{ kind: WorkNoticeKind.OPERATION, count: 1n, detail: 'rebase' }]
+    const { asked } = open(undefined, false, aTask({ branch: 'feat/x', changes: { version: 1n, notices } }))
+    fireEvent.click(screen.getByRole('checkbox', { name: /force/ }))
+    press('Publish')
+    await waitFor(() => expect(asked()).toHaveLength(1))
+    expect(asked()[0]).toMatchObject({ force: true, allowConflicts: false })
+    fireEvent.click(screen.getByRole('checkbox', { name: /conflict markers/ }))
+    press('Publish')
+    await waitFor(() => expect(asked()).toHaveLength(2))
+    expect(asked()[1]).toMatchObject({ allowConflicts: true })
   })
 
   it('opens a pull request with what was given, and shows its address and how it stands', async () => {

@@ -20,6 +20,7 @@ import { useFileKeys } from '../review/useFileKeys'
 import { ReviewContext, useReview, useReviewHere } from '../review/useReview'
 import { usePatchDownload } from '../usePatchDownload'
 import { ChangedFile } from './ChangedFile'
+import { Fixes } from './Fixes'
 import { Notices } from './Notices'
 import classes from './changes.module.css'
 import { useDiffChoice, type DiffChoice } from './useDiffChoice'
@@ -85,6 +86,7 @@ function Reviewed({ task, sessions, userId, onPointerDown }: Required<Props> & {
         <ConditionLine condition={task.changes.condition} />
       )}
       <Notices changes={task.changes} />
+      <Fixes task={task} />
       {(task.changes?.mergedFrom.length ?? 0) > 0 && (
         <Checkbox
           size="xs"
