@@ -21,7 +21,7 @@ use crate::domain::credential::Credential;
 use crate::domain::job::Job;
 use crate::domain::repository::Repository;
 use crate::domain::sync::Pace;
-use crate::domain::webhook::Webhook;
+use crate::domain::webhook::{Refusals, Webhook};
 use crate::domain::work::Work;
 use crate::serving::Serving;
 use crate::store::{credentials, jobs, repositories, webhooks, works};
@@ -68,6 +68,8 @@ pub struct Context {
     pub comparisons: Comparisons,
     /// Serves long answers from mirrors.
     pub serving: Serving,
+    /// Refused deliveries of webhooks that are not recorded yet.
+    pub refusals: Refusals,
     /// Checks whether a watcher may keep watching.
     pub authenticator: Arc<Authenticator>,
 }

@@ -184,6 +184,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         reads: tokio::sync::Semaphore::new(context::CONCURRENT_READS),
         comparisons: comparison::Comparisons::default(),
         serving: Serving::new(scratch, deps.tasks.clone()),
+        refusals: domain::webhook::Refusals::default(),
         authenticator: deps.authenticator.clone(),
     });
     let (store, keys) = (cx.store.clone(), cx.broker.keys.clone());

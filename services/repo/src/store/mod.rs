@@ -124,6 +124,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0018_pull_requests"),
         step!("0019_webhooks"),
         step!("0022_unfinished_jobs"),
+        step!("0026_refused_deliveries"),
     ],
 };
 
