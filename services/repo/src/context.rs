@@ -15,6 +15,7 @@ use foundry_store::{Snapshot, Store};
 use foundry_watch_hub::Hub;
 use tokio::sync::Semaphore;
 
+use crate::app_tokens::AppTokens;
 use crate::broker::Broker;
 use crate::comparison::Comparisons;
 use crate::domain::credential::Credential;
@@ -46,6 +47,8 @@ pub struct Context {
     pub broker: Broker,
     /// Which hosts are forges.
     pub forge_hosts: ForgeHosts,
+    /// Tokens of GitHub Apps that are in use.
+    pub app_tokens: AppTokens,
     /// Makes calls of their APIs.
     pub forges: Arc<Forges>,
     /// Directory of the mirrors.

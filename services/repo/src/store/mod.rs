@@ -125,6 +125,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0019_webhooks"),
         step!("0022_unfinished_jobs"),
         step!("0026_refused_deliveries"),
+        step!("0027_github_apps"),
     ],
 };
 
