@@ -222,7 +222,7 @@ fn passed(conclusion: Option<&str>) -> Option<bool> {
     conclusion.map(|conclusion| matches!(conclusion, "success" | "neutral" | "skipped"))
 }
 
-fn headers() -> HeaderMap {
+pub(crate) fn headers() -> HeaderMap {
     HeaderMap::from_iter([
         (ACCEPT, HeaderValue::from_static("application/vnd.github+json")),
         (HeaderName::from_static(VERSION.0), HeaderValue::from_static(VERSION.1)),

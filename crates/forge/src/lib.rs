@@ -4,6 +4,7 @@
 //! time and size. A host that is built in is reached only at public addresses; one that the operator names, wherever it
 //! is. The credential is in one header of each call, and is taken out of every text that a host sends back.
 
+mod app;
 mod channel;
 mod error;
 mod gitea;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use foundry_core::Clock;
 use foundry_secrets::Secret;
 
+pub use app::{AppInstallation, InstallationToken, is_app_key};
 use channel::Channel;
 pub use channel::{Budget, Forges, LONGEST_WAIT};
 pub use error::{ForgeError, ForgeErrorKind};

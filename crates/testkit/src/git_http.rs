@@ -24,8 +24,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// What `Authorization: Basic` must carry, encoded.
-    wanted: Option<String>,
+    /// What `Authorization: Basic` must carry, encoded: one of these.
+    wanted: Option<Vec<String>>,
     /// Whether a wrong pair is forbidden, instead of being asked for again.
     forbids: bool,
     /// Where every request is sent on to.
@@ -124,7 +124,12 @@ impl GitHttp {
     /// From now on, only requests with this user name and password are answered; `None` = all. `encoded` is their pair
     /// in base64.
     pub fn require(&self, encoded: Option<&str>) {
-        self.state(|state| state.wanted = encoded.map(str::to_owned));
+        self.state(|state| state.wanted = encoded.map(|pair| vec![pair.to_owned()]));
+    }
+
+    /// Lets this pair in, besides those that are let in; `encoded` as for [`Self::require`].
+    pub fn admit(&self, encoded: &str) {
+        self.state(|state| state.wanted.get_or_insert_default().push(encoded.to_owned()));
     }
 
     /// From now on, a wrong pair is answered with 403 and a text that repeats it, as a careless server might.
@@ -194,7 +199,7 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> std::io::Result<
         return write!(stream, "Content-Type: application/json; charset=utf-8\r\n\r\n{body}");
     }
     let sent = authorization.as_deref().and_then(|value| value.strip_prefix("Basic "));
-    if wanted.is_some() && wanted.as_deref() != sent {
+    if wanted.is_some_and(|wanted| !wanted.iter().any(|pair| Some(pair.as_str()) == sent)) {
         let status = if forbids && sent.is_some() { "403 Forbidden" } else { "401 Unauthorized" };
         let text = format!("access denied to {}\n", sent.unwrap_or_default());
         let size = text.len();

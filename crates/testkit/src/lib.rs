@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub use clock::MockClock;
 pub use connect_proxy::ConnectProxy;
 pub use disk::{FULL_DISK, ROOMY_DISK};
-pub use forge::ForgeHost;
+pub use forge::{APP_KEY, Exchange, ForgeHost, GitHubApp};
 use foundry_core::Env;
 pub use git_http::GitHttp;
 pub use log::Log;

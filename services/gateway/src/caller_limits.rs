@@ -124,6 +124,23 @@ impl CallerBook {
         Ok(Permit { book: self.clone(), account: account.clone(), kind })
     }
 
+    /// Charges what may turn out to be free of charge, before it is known.
+    ///
+    /// # Errors
+    /// As [`CallerBook::enter`].
+    pub(crate) fn reserve(&self, account: &Account) -> Result<Reservation> {
+        self.charge(account)?;
+        Ok(Reservation { book: self.clone(), account: account.clone() })
+    }
+
+    /// Whether a request could be charged, without charging it.
+    ///
+    /// # Errors
+    /// As [`CallerBook::enter`].
+    pub(crate) fn check(&self, account: &Account) -> Result<()> {
+        self.reserve(account).map(Reservation::give_back)
+    }
+
     /// Charges a request that has ended already, such as one with a bad token.
     ///
     /// # Errors
@@ -179,6 +196,21 @@ fn exceeded(limit: &str, account: &Account, current: u64, maximum: u64, pause: D
     Error::quota(limit, account.scope(), current, maximum).retry_after(pause)
 }
 
+/// A charge that can be taken back; dropped, it stays.
+pub(crate) struct Reservation {
+    book: CallerBook,
+    account: Account,
+}
+
+impl Reservation {
+    pub(crate) fn give_back(self) {
+        let burst = f64::from(self.book.0.limits(&self.account).burst.max(1));
+        if let Some(usage) = self.book.0.usage().get_mut(&self.account) {
+            usage.left = (usage.left + 1.0).min(burst);
+        }
+    }
+}
+
 /// One request in progress.
 pub(crate) struct Permit {
     book: CallerBook,
@@ -229,6 +261,23 @@ mod tests {
         clock.advance(Duration::from_millis(100));
         book.charge(&caller("a")).unwrap();
         assert!(book.charge(&caller("a")).is_err());
+    }
+
+    #[test]
+    fn what_is_given_back_costs_nothing_and_what_is_pending_or_dropped_counts() {
+        let limits = CallerLimits { requests_per_second: 1, burst: 2, unary_calls: 9, streams: 9 };
+        let (book, _) = book(limits);
+        for _ in 0..9 {
+            book.check(&caller("a")).unwrap();
+            book.reserve(&caller("a")).unwrap().give_back();
+        }
+        let pending = [(); 2].map(|()| book.reserve(&caller("a")).unwrap());
+        assert!(book.check(&caller("a")).is_err() && book.reserve(&caller("a")).is_err());
+        let [one, dropped] = pending;
+        one.give_back();
+        drop(dropped);
+        book.charge(&caller("a")).unwrap();
+        assert!(book.check(&caller("a")).is_err());
     }
 
     #[test]

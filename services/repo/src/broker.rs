@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 
 use foundry_core::{Error, Result};
-use foundry_forge::{Forge, Place};
+use foundry_forge::{Forge, ForgeKind, Place};
 use foundry_git::{Access, GitError, RemoteUrl};
 use foundry_proto::common::v1::Condition;
 use foundry_secrets::{Column, Keys, Sealed, Secret};
 use foundry_store::{Guard, WriteSet};
 
+use crate::app_tokens;
 use crate::context::Context;
 use crate::domain::credential::{self, Credential, Kind, State};
 use crate::domain::pull_request;
@@ -66,12 +67,16 @@ pub fn place(cx: &Context, repository: &Repository) -> Result<Place> {
 /// The forge of a repository with the token that is stored for the repository, or else for its host.
 ///
 /// # Errors
-/// As [`place`]; `FORGE_CREDENTIALS_REQUIRED` without a token; `SECRET_UNREADABLE` when it cannot be decrypted.
+/// As [`place`]; `FORGE_CREDENTIALS_REQUIRED` without a token; `SECRET_UNREADABLE` when it cannot be decrypted;
+/// `GITHUB_APP_REFUSED` or `GITHUB_APP_NOT_INSTALLED` when the host gives none.
 pub async fn forge(cx: &Context, repository: &Repository) -> Result<Box<dyn Forge>> {
     let place = place(cx, repository)?;
     let credential = api_credential(cx, repository, &place).await?;
     let sealed = Sealed::from_bytes(credential.sealed.as_ref());
-    let token = cx.broker.keys.open(column(&credential.binding()), &sealed)?;
+    let mut token = cx.broker.keys.open(column(&credential.binding()), &sealed)?;
+    if credential.kind == Kind::GitHubApp {
+        token = app_tokens::token(cx, &credential, &place, &token).await?;
+    }
     Ok(cx.forges.open(&place, token, cx.env.clock.clone()))
 }
 
@@ -105,6 +110,14 @@ pub async fn with(cx: &Context, url: RemoteUrl, credential: Credential) -> Resul
     let origin = credential.origin.clone();
     let access = match credential.kind {
         Kind::Token | Kind::Basic => Access::basic(origin, &credential.username, &secret),
+        Kind::GitHubApp => {
+            let (host, path) = url.host_and_path().unwrap_or_default();
+            let place = cx.forge_hosts.place(&host, path).filter(|place| place.kind == ForgeKind::GitHub);
+            let place =
+                place.ok_or_else(|| pull_request::no_forge(credential.credential_id.as_str(), &host))?;
+            let token = app_tokens::token(cx, &credential, &place, &secret).await?;
+            Access::basic(origin, &credential.username, &token)
+        }
         Kind::SshKey => {
             let known = credential.host_keys.iter().map(|key| key.public_key.clone()).collect();
             Access::ssh(origin, secret, known, &broker.directory).await?
@@ -178,6 +191,10 @@ impl Remote {
         if old.kind == Kind::SshKey && old.host_keys.is_empty() {
             new.host_keys = credential::shown_host_keys(&access.host_keys().await, now);
         }
+        if result.is_err_and(is_about_access) {
+            // It may have been taken back before its end.
+            cx.app_tokens.forget(&old.credential_id);
+        }
         match result {
             Ok(()) => (new.state, new.condition) = (State::Working, Condition::default()),
             Err(e) if is_about_access(e) && fails(e) => {
@@ -225,6 +242,13 @@ pub fn next_action(reason: &str) -> Option<&'static str> {
         "REPOSITORY_HOST_KEY_CHANGED" => {
             "ask the operator of the host whether its key has changed; then accept the new one with \
              `foundry repo credential test --accept-host-key`"
+        }
+        "GITHUB_APP_REFUSED" => {
+            "check the ids of the app and its installation at the host and that it is not suspended; then store its key \
+             with `foundry repo credential add --replace`"
+        }
+        "GITHUB_APP_NOT_INSTALLED" => {
+            "add the repository to the installation of the app at the host, then test the credential"
         }
         _ => return None,
     })

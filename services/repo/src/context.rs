@@ -15,13 +15,14 @@ use foundry_store::{Snapshot, Store};
 use foundry_watch_hub::Hub;
 use tokio::sync::Semaphore;
 
+use crate::app_tokens::AppTokens;
 use crate::broker::Broker;
 use crate::comparison::Comparisons;
 use crate::domain::credential::Credential;
 use crate::domain::job::Job;
 use crate::domain::repository::Repository;
 use crate::domain::sync::Pace;
-use crate::domain::webhook::Webhook;
+use crate::domain::webhook::{Refusals, Webhook};
 use crate::domain::work::Work;
 use crate::serving::Serving;
 use crate::store::{credentials, jobs, repositories, webhooks, works};
@@ -46,6 +47,8 @@ pub struct Context {
     pub broker: Broker,
     /// Which hosts are forges.
     pub forge_hosts: ForgeHosts,
+    /// Tokens of GitHub Apps that are in use.
+    pub app_tokens: AppTokens,
     /// Makes calls of their APIs.
     pub forges: Arc<Forges>,
     /// Directory of the mirrors.
@@ -68,6 +71,8 @@ pub struct Context {
     pub comparisons: Comparisons,
     /// Serves long answers from mirrors.
     pub serving: Serving,
+    /// Refused deliveries of webhooks that are not recorded yet.
+    pub refusals: Refusals,
     /// Checks whether a watcher may keep watching.
     pub authenticator: Arc<Authenticator>,
 }

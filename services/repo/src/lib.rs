@@ -4,6 +4,7 @@
 //! handlers read from a mirror (a directory, a file, the differences of two versions of a work) is bounded and few at a time;
 //! fetches and whole patches are streamed in a bulkhead of their own.
 
+mod app_tokens;
 mod broker;
 mod comparison;
 mod context;
@@ -184,6 +185,8 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         reads: tokio::sync::Semaphore::new(context::CONCURRENT_READS),
         comparisons: comparison::Comparisons::default(),
         serving: Serving::new(scratch, deps.tasks.clone()),
+        app_tokens: app_tokens::AppTokens::default(),
+        refusals: domain::webhook::Refusals::default(),
         authenticator: deps.authenticator.clone(),
     });
     let (store, keys) = (cx.store.clone(), cx.broker.keys.clone());

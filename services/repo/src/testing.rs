@@ -111,6 +111,8 @@ async fn context(
         reads: tokio::sync::Semaphore::new(crate::context::CONCURRENT_READS),
         comparisons: crate::comparison::Comparisons::default(),
         serving: Serving::new(dir.join("data/serving"), serving_tasks.clone()),
+        app_tokens: crate::app_tokens::AppTokens::default(),
+        refusals: crate::domain::webhook::Refusals::default(),
         authenticator: Arc::new(authenticator),
     })
 }

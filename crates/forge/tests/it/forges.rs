@@ -7,13 +7,13 @@ use std::sync::Arc;
 use foundry_core::Timestamp;
 use foundry_forge::{
     ChecksState, Forge, ForgeErrorKind, ForgeHost as Host, ForgeHosts, ForgeKind, Forges, Given, Known,
-    NewPullRequest, Review, State, find_or_create,
+    NewPullRequest, Place, Review, State, find_or_create,
 };
 use foundry_http_client::NetworkSettings;
 use foundry_secrets::Secret;
 use foundry_testkit::{ForgeHost, test_env};
 
-const TOKEN: &str = "canary-token-1234";
+pub const TOKEN: &str = "canary-token-1234";
 const KINDS: [(ForgeKind, &str); 3] =
     [(ForgeKind::GitHub, "v3"), (ForgeKind::GitLab, "v4"), (ForgeKind::Gitea, "v1")];
 
@@ -28,7 +28,7 @@ fn git(dir: &Path, args: &[&str]) {
 }
 
 /// A host with the repository `team/app`, whose branches `feat/x` and `feat/y` are ahead of `main`.
-fn host() -> (ForgeHost, tempfile::TempDir) {
+pub fn host() -> (ForgeHost, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let repository = dir.path().join("team/app.git");
     std::fs::create_dir_all(&repository).unwrap();
@@ -47,7 +47,13 @@ fn host() -> (ForgeHost, tempfile::TempDir) {
     (host, dir)
 }
 
-fn forge(host: &ForgeHost, kind: ForgeKind, version: &str, token: &str) -> Box<dyn Forge> {
+/// The repository `team/app` at the stand-in of GitHub.
+pub fn place(host: &ForgeHost, path: &str) -> Place {
+    let setting = Host { host: host.host(), kind: ForgeKind::GitHub, api: host.api("v3") };
+    ForgeHosts::new(&[setting]).unwrap().place(&host.host(), path).unwrap()
+}
+
+pub fn forge(host: &ForgeHost, kind: ForgeKind, version: &str, token: &str) -> Box<dyn Forge> {
     let setting = Host { host: host.host(), kind, api: host.api(version) };
     let place = ForgeHosts::new(&[setting]).unwrap().place(&host.host(), "/team/app.git").unwrap();
     let forges = Arc::new(Forges::new(&NetworkSettings::default()).unwrap());

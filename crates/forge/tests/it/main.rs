@@ -3,4 +3,5 @@
 // Clippy's exception for tests does not reach the functions that the tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod apps;
 mod forges;

@@ -4,6 +4,56 @@ use serde_json::{Value, json};
 
 use super::{Call, New, Pull, PullState, Said, Shared, State, paged};
 
+/// What GitHub names an address of for each repository.
+const URLS: [&str; 36] = [
+    "archive",
+    "assignees",
+    "blobs",
+    "branches",
+    "collaborators",
+    "comments",
+    "commits",
+    "compare",
+    "contents",
+    "contributors",
+    "deployments",
+    "downloads",
+    "events",
+    "forks",
+    "git_commits",
+    "git_refs",
+    "git_tags",
+    "hooks",
+    "issue_comment",
+    "issue_events",
+    "issues",
+    "keys",
+    "labels",
+    "languages",
+    "merges",
+    "milestones",
+    "notifications",
+    "pulls",
+    "releases",
+    "stargazers",
+    "statuses",
+    "subscribers",
+    "subscription",
+    "tags",
+    "teams",
+    "trees",
+];
+const COUNTS: [&str; 8] = [
+    "forks",
+    "forks_count",
+    "open_issues",
+    "open_issues_count",
+    "size",
+    "stargazers_count",
+    "watchers",
+    "watchers_count",
+];
+
 impl Shared {
     pub(super) fn github(&self, state: &mut State, call: &Call<'_>) -> Said {
         let rest: Vec<&str> = call.rest.iter().map(String::as_str).collect();
@@ -139,11 +189,26 @@ impl Shared {
 
     fn repository(&self, path: &str) -> Value {
         let (owner, name) = path.split_once('/').unwrap_or((path, ""));
-        json!({
+        let url = format!("{}/repos/{path}", self.github_api());
+        let time = "2026-01-01T00:00:00Z";
+        let mut all = json!({
             "id": 1, "node_id": "R_1", "name": name, "full_name": path, "owner": self.user(owner), "private": true,
-            "html_url": format!("{}/{path}", self.origin), "url": format!("{}/repos/{path}", self.github_api()),
-            "description": null, "fork": false,
-        })
+            "html_url": format!("{}/{path}", self.origin), "url": url, "description": null, "fork": false,
+            "clone_url": self.admits.url(&format!("{path}.git")), "git_url": format!("git://example.org/{path}.git"),
+            "ssh_url": format!("git@example.org:{path}.git"), "svn_url": format!("{}/{path}", self.origin),
+            "default_branch": "main", "homepage": null, "language": null, "mirror_url": null, "license": null,
+            "pushed_at": time, "created_at": time, "updated_at": time, "archived": false, "disabled": false,
+        });
+        for name in URLS {
+            all[format!("{name}_url")] = format!("{url}/{name}").into();
+        }
+        for name in ["downloads", "issues", "projects", "wiki", "pages"] {
+            all[format!("has_{name}")] = true.into();
+        }
+        for name in COUNTS {
+            all[name] = 0.into();
+        }
+        all
     }
 
     fn github_pull(&self, repository: &str, p: &Pull, whole: bool) -> Value {

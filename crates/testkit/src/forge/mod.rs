@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used)] // a failure here is a failed test
 
+mod app;
 mod gitea;
 mod github;
 mod gitlab;
@@ -16,6 +17,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
+
+pub use app::{APP_KEY, GitHubApp};
 
 use crate::GitHttp;
 use crate::git_http::{Answer, Request};
@@ -35,12 +38,17 @@ pub struct ForgeHost {
 struct Shared {
     root: PathBuf,
     origin: String,
+    /// Lets tokens of apps in to git.
+    admits: GitHttp,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     token: Option<String>,
+    app: Option<GitHubApp>,
+    /// Tokens of its installation, each with the names of its repositories.
+    app_tokens: Vec<(String, Vec<String>)>,
     pulls: BTreeMap<String, Vec<Pull>>,
     /// By commit: name, and whether it passed, if it has ended.
     checks: HashMap<String, Vec<(String, Option<bool>)>>,
@@ -52,6 +60,24 @@ struct State {
     hangs: bool,
     ticks: u32,
     calls: Vec<String>,
+    exchanges: Vec<Exchange>,
+}
+
+/// A call of the API with its answer.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// Such as `GET`.
+    pub method: String,
+    /// With the version in front: `/api/v3/repos/…`.
+    pub path: String,
+    /// Encoded, as it was sent.
+    pub query: String,
+    /// Null without one.
+    pub body: Value,
+    /// Of the answer.
+    pub status: u16,
+    /// Body of the answer; null when the caller knows it.
+    pub answer: Value,
 }
 
 #[derive(Clone)]
@@ -97,7 +123,8 @@ impl ForgeHost {
     pub fn start(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
         let git = GitHttp::start(&root);
-        let shared = Arc::new(Shared { root, origin: git.origin(), state: Mutex::default() });
+        let shared =
+            Arc::new(Shared { root, origin: git.origin(), admits: git.clone(), state: Mutex::default() });
         let serving = Arc::clone(&shared);
         git.serve_api("/api/", Arc::new(move |request| serving.answer(request)));
         Self { git, shared }
@@ -127,6 +154,22 @@ impl ForgeHost {
     /// From now on, the API accepts this token, and git what it accepted before.
     pub fn accept(&self, token: &str) {
         self.state(|state| state.token = Some(token.to_owned()));
+    }
+
+    /// From now on, knows this app; its tokens are let in to git and to the API.
+    pub fn install(&self, app: GitHubApp) {
+        self.state(|state| state.app = Some(app));
+    }
+
+    /// Tokens that were given to the app so far.
+    pub fn app_tokens(&self) -> usize {
+        self.state(|state| state.app_tokens.len())
+    }
+
+    /// Takes back all tokens that were given to the app.
+    pub fn revoke_app_tokens(&self) {
+        self.state(|state| state.app_tokens.iter_mut().for_each(|token| *token = Default::default()));
+        self.git.require(Some(""));
     }
 
     /// Reports a check of the commit that a branch is at now; `None` = it has not ended. The last report of a name counts.
@@ -257,6 +300,11 @@ impl ForgeHost {
         self.state(|state| state.calls.clone())
     }
 
+    /// The calls of the API that were answered as by the real one, with their answers.
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        self.state(|state| state.exchanges.clone())
+    }
+
     fn change(&self, repository: &str, number: u64, change: impl FnOnce(&mut Pull)) {
         self.state(|state| {
             let now = state.tick();
@@ -361,8 +409,11 @@ impl Shared {
         }
         let authorization = request.header("authorization").unwrap_or_default();
         let sent = authorization.split_once(' ').map_or("", |(_, token)| token);
-        let is_known = state.token.as_deref().is_none_or(|token| token == sent);
-        let (status, body, next) = if !is_known {
+        let is_known = app::is_for_apps(request)
+            || state.token.as_deref().is_none_or(|token| token == sent)
+            || app::has_token(&state, sent, &request.path);
+        let mut is_real = false;
+        let (status, value, next) = if !is_known {
             (401, json!({ "message": format!("Bad credentials: {sent}"), "status": "401" }), false)
         } else if state.spent >= LIMIT {
             (403, json!({ "message": "API rate limit exceeded for user ID 1." }), false)
@@ -374,12 +425,16 @@ impl Shared {
             let (status, body) = state.refusals.remove(0);
             (status, body, false)
         } else {
-            self.said(&mut state, request)
+            is_real = true;
+            match app::is_for_apps(request) {
+                true => app::answer(&mut state, request, sent, &self.admits),
+                false => self.said(&mut state, request),
+            }
         };
         if status == 0 {
             return None;
         }
-        let body = body.to_string();
+        let body = value.to_string();
         let mut hash = DefaultHasher::new();
         body.hash(&mut hash);
         let mark = format!("W/\"{:016x}\"", hash.finish());
@@ -404,7 +459,18 @@ impl Shared {
             headers.push(("link", format!("{link}; rel=\"next\"")));
             headers.push(("x-next-page", (here + 1).to_string()));
         }
-        let (status, body) = if is_same { (304, String::new()) } else { (status, body) };
+        let (status, body, value) =
+            if is_same { (304, String::new(), Value::Null) } else { (status, body, value) };
+        if is_real {
+            state.exchanges.push(Exchange {
+                method: request.method.clone(),
+                path: request.path.clone(),
+                query: request.query.clone(),
+                body: serde_json::from_slice(&request.body).unwrap_or_default(),
+                status,
+                answer: value,
+            });
+        }
         Some(Answer { status, headers, body })
     }
 

@@ -84,21 +84,34 @@ impl Door {
         let id: String = named.id.chars().take(MAX_ID).collect();
         let account = Account::Webhook(id.as_str().into());
         let _permit = self.callers.enter(&account, Kind::Unary).map_err(|e| refusal(&e.into_status()))?;
+        // An address that has guessed too often gets no further, and costs neither memory nor a call.
+        self.callers.check(&peer).map_err(|e| refusal(&e.into_status()))?;
         let headers = passed_on(request.headers());
-        let owner = request.extensions().get::<PeerAddress>().map(|peer| peer.network());
+        let address = request.extensions().get::<PeerAddress>().copied();
+        let owner = address.map(|peer| peer.network());
         let body = body::read(request, owner, &self.large_bodies, body::ARRIVAL).await?;
         let turn = tokio::time::timeout(TURN, self.turns.acquire()).await;
         // The semaphore is never closed.
         let Ok(Ok(_turn)) = turn else { return Err(refusal(&busy().into_status())) };
-        let delivery = ReceiveWebhookRequest { forge: named.forge, repository_webhook_id: id, headers, body };
+        // Guessing counts against the limits of the address, from before the answer on: many at once are no way past it.
+        let guess = self.callers.reserve(&peer).map_err(|e| refusal(&e.into_status()))?;
+        let delivery = ReceiveWebhookRequest {
+            forge: named.forge,
+            repository_webhook_id: id,
+            headers,
+            body,
+            peer_address: address.map(|peer| peer.0.ip().to_canonical().to_string()).unwrap_or_default(),
+        };
         let mut call = tonic::Request::new(delivery);
         call.set_timeout(ANSWER);
         match self.repo.clone().receive_webhook(call).await {
-            Ok(answer) => Ok(answer.into_inner()),
+            Ok(answer) => {
+                guess.give_back();
+                Ok(answer.into_inner())
+            }
             Err(status) => {
-                // Guessing counts against the limits of the address.
-                if matches!(status.code(), tonic::Code::Unauthenticated | tonic::Code::NotFound) {
-                    self.callers.charge(&peer).map_err(|e| refusal(&e.into_status()))?;
+                if !matches!(status.code(), tonic::Code::Unauthenticated | tonic::Code::NotFound) {
+                    guess.give_back();
                 }
                 Err(refusal(&status))
             }

@@ -53,6 +53,7 @@ async fn a_delivery_arrives_byte_for_byte_with_the_headers_of_forges_alone_and_t
     );
     let got = received(&mesh).remove(0);
     assert_eq!((got.forge.as_str(), got.repository_webhook_id.as_str()), ("github", "rwh_1"));
+    assert_eq!(got.peer_address, "127.0.0.1");
     assert_eq!(got.body, " { \"a\" :1}\n".as_bytes());
     let mut names: Vec<_> = got.headers.iter().map(|h| (h.name.as_str(), h.value.as_str())).collect();
     let expected = [
@@ -129,8 +130,25 @@ async fn an_error_of_the_service_keeps_its_reason_and_guessing_counts_against_th
     }
     deliver(&mesh, "/webhooks/github/absent", "{}").await;
     assert_eq!(deliver(&mesh, "/webhooks/github/absent", "{}").await.status, StatusCode::TOO_MANY_REQUESTS);
+    // The service is not asked, and no body is read, until there is room again.
+    let calls = mesh.behind.calls("ReceiveWebhook");
+    assert_eq!(deliver(&mesh, PATH, "{}").await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(mesh.behind.calls("ReceiveWebhook"), calls);
+    mesh.clock.advance(Duration::from_secs(1));
     // A delivery that is accepted is no guess.
-    assert_eq!(deliver(&mesh, PATH, "{}").await.status, StatusCode::OK);
+    for _ in 0..5 {
+        assert_eq!(deliver(&mesh, PATH, "{}").await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn many_guesses_at_once_are_no_way_past_the_limit_of_an_address() {
+    let anonymous = CallerLimits { requests_per_second: 1, burst: 3, unary_calls: 9, streams: 9 };
+    let mesh = Mesh::start_with(Reached::Locally, Config { anonymous, ..Config::default() }).await;
+    let guesses = (0..20).map(|_| deliver(&mesh, "/webhooks/github/absent", "{}"));
+    let answers = futures::future::join_all(guesses).await;
+    let refused = answers.iter().filter(|it| it.status == StatusCode::TOO_MANY_REQUESTS).count();
+    assert_eq!((refused, mesh.behind.calls("ReceiveWebhook")), (17, 3));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use foundry_core::{Error, OrganizationId, RepositoryCredentialId, RepositoryId, Result, Timestamp};
+use foundry_forge::AppInstallation;
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1;
 use foundry_secrets::Secret;
@@ -30,13 +31,16 @@ pub enum Kind {
     Basic,
     /// A private key, over ssh.
     SshKey,
+    /// The private key of a GitHub App, which gets a token for each repository from the host.
+    GitHubApp,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str, v1::RepositoryCredentialKind); 3] = [
+    const ALL: [(Self, &'static str, v1::RepositoryCredentialKind); 4] = [
         (Self::Token, "token", v1::RepositoryCredentialKind::Token),
         (Self::Basic, "basic", v1::RepositoryCredentialKind::Basic),
         (Self::SshKey, "ssh_key", v1::RepositoryCredentialKind::SshKey),
+        (Self::GitHubApp, "github_app", v1::RepositoryCredentialKind::GithubApp),
     ];
 
     /// From a request.
@@ -45,7 +49,7 @@ impl Kind {
     /// `INVALID_ARGUMENT` for none.
     pub fn of_request(kind: i32) -> Result<Self> {
         let found = Self::ALL.iter().find(|(.., wire)| i32::from(*wire) == kind).map(|(kind, ..)| *kind);
-        found.ok_or_else(|| Error::invalid_field("kind", "must be token, basic or ssh_key"))
+        found.ok_or_else(|| Error::invalid_field("kind", "must be token, basic, ssh_key or github_app"))
     }
 
     pub fn as_str(self) -> &'static str {
@@ -73,6 +77,7 @@ impl Kind {
         let (needs, fits) = match self {
             Self::SshKey => ("a deploy key is for ssh", origin.starts_with("ssh://")),
             Self::Token | Self::Basic => ("a token or password is for https", !origin.starts_with("ssh://")),
+            Self::GitHubApp => ("a GitHub App is for https", !origin.starts_with("ssh://")),
         };
         if fits { Ok(()) } else { Err(Error::invalid_field(field, format!("is {origin}, but {needs}"))) }
     }
@@ -159,6 +164,8 @@ pub struct Credential {
     pub hint: String,
     /// Public half of a deploy key.
     pub public_key: String,
+    /// The installation of a GitHub App.
+    pub app: Option<AppInstallation>,
     /// Keys of the host that are accepted.
     pub host_keys: Vec<HostKey>,
     pub state: State,
@@ -199,16 +206,22 @@ impl Credential {
             create_time: Some(self.create_time.to_proto()),
             test_time: self.test_time.map(Timestamp::to_proto),
             rev: self.rev,
+            github_app: self.app.as_ref().map(|app| v1::RepositoryGithubApp {
+                app_id: app.app_id.clone(),
+                installation_id: i64::try_from(app.installation_id).unwrap_or(i64::MAX),
+            }),
         }
     }
 }
 
 /// Whether a repository is in an error that a credential may mend.
 pub fn may_mend(repository: &Repository) -> bool {
-    const REASONS: [&str; 5] = [
+    const REASONS: [&str; 7] = [
         "REPOSITORY_CREDENTIALS_REQUIRED",
         "REPOSITORY_CREDENTIALS_REFUSED",
         "REPOSITORY_HOST_KEY_CHANGED",
+        "GITHUB_APP_REFUSED",
+        "GITHUB_APP_NOT_INSTALLED",
         // Some hosts say so about what the caller may not see.
         "GIT_REMOTE_NOT_FOUND",
         "GIT_AUTH_REQUIRED",
@@ -242,6 +255,9 @@ pub fn accept(kind: Kind, username: &str, secret: &str) -> Result<Accepted> {
         }
         return accept_key(secret);
     }
+    if kind == Kind::GitHubApp {
+        return accept_app_key(username, secret);
+    }
     if secret.chars().any(char::is_control) {
         return Err(Error::invalid_field(
             "secret",
@@ -267,6 +283,48 @@ pub fn accept(kind: Kind, username: &str, secret: &str) -> Result<Accepted> {
     let hint = shown.map_or("", |(at, _)| &secret[at..]).to_owned();
     let username = username.to_owned();
     Ok(Accepted { secret: Secret::new(secret), username, hint, public_key: String::new() })
+}
+
+fn accept_app_key(username: &str, text: &str) -> Result<Accepted> {
+    if !username.is_empty() {
+        return Err(Error::invalid_field("username", "must be empty for a GitHub App"));
+    }
+    if !foundry_forge::is_app_key(text) {
+        let why = "must be the private key of the app in PEM (BEGIN RSA PRIVATE KEY), as GitHub gives it out";
+        return Err(Error::invalid_field("secret", why));
+    }
+    Ok(Accepted {
+        secret: Secret::new(text.trim()),
+        username: TOKEN_USER.to_owned(),
+        hint: String::new(),
+        public_key: String::new(),
+    })
+}
+
+/// The installation that a request names, for the kind of credential that needs one.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming the field.
+pub fn accept_app(kind: Kind, app: Option<&v1::RepositoryGithubApp>) -> Result<Option<AppInstallation>> {
+    let app = match (kind, app) {
+        (Kind::GitHubApp, Some(app)) => app,
+        (Kind::GitHubApp, None) => {
+            return Err(Error::invalid_field("github_app", "must name the app and its installation"));
+        }
+        (_, None) => return Ok(None),
+        (_, Some(_)) => return Err(Error::invalid_field("github_app", "is for the kind github_app only")),
+    };
+    let is_id = |text: &str| {
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    if !is_id(&app.app_id) {
+        return Err(Error::invalid_field("github_app.app_id", "must be the id or the client id of the app"));
+    }
+    let installation_id = u64::try_from(app.installation_id).ok().filter(|id| *id > 0);
+    let installation_id = installation_id
+        .ok_or_else(|| Error::invalid_field("github_app.installation_id", "must be a number above 0"))?;
+    Ok(Some(AppInstallation { app_id: app.app_id.clone(), installation_id }))
 }
 
 fn accept_key(text: &str) -> Result<Accepted> {
@@ -375,10 +433,38 @@ pub mod tests {
             (Kind::Token, "", long.as_str()),
             (Kind::SshKey, "", "canary"),
             (Kind::SshKey, "git", KEY),
+            (Kind::GitHubApp, "", "canary"),
+            (Kind::GitHubApp, "", KEY),
+            (Kind::GitHubApp, "me", foundry_testkit::APP_KEY),
+            (Kind::GitHubApp, "", "-----BEGIN RSA PRIVATE KEY-----\ncanary\n-----END RSA PRIVATE KEY-----\n"),
         ] {
             let refused = accept(kind, user, secret).unwrap_err();
             assert!(!format!("{refused:?}").contains("canary"), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn a_github_app_is_named_by_its_ids_and_its_key_is_accepted_as_it_is_given_out() {
+        let app = |app_id: &str, installation_id| v1::RepositoryGithubApp {
+            app_id: app_id.to_owned(),
+            installation_id,
+        };
+        let found = accept_app(Kind::GitHubApp, Some(&app("Iv23.a-B", 7))).unwrap().unwrap();
+        assert_eq!((found.app_id.as_str(), found.installation_id), ("Iv23.a-B", 7));
+        assert_eq!(accept_app(Kind::Token, None).unwrap(), None);
+        for (kind, wrong) in [
+            (Kind::GitHubApp, None),
+            (Kind::GitHubApp, Some(app("", 7))),
+            (Kind::GitHubApp, Some(app("1/../2", 7))),
+            (Kind::GitHubApp, Some(app("1", 0))),
+            (Kind::GitHubApp, Some(app("1", -7))),
+            (Kind::Token, Some(app("1", 7))),
+        ] {
+            assert!(accept_app(kind, wrong.as_ref()).is_err(), "{wrong:?}");
+        }
+        let windows = foundry_testkit::APP_KEY.replace('\n', "\r\n");
+        let accepted = accept(Kind::GitHubApp, "", &windows).unwrap();
+        assert_eq!((accepted.username.as_str(), accepted.hint.as_str()), ("x-access-token", ""));
     }
 
     #[test]

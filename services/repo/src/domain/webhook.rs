@@ -1,5 +1,9 @@
 //! Webhooks: which deliveries are genuine, and what follows from one. What a forge sends is read as little as possible.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
 use bytes::Bytes;
 use foundry_core::{Error, OrganizationId, RepositoryId, RepositoryWebhookId, Result, Timestamp};
 use foundry_proto::common::v1::Condition;
@@ -378,8 +382,59 @@ pub struct Webhook {
     pub last: Option<(Timestamp, String, Outcome)>,
     /// What the host has reported about its repositories.
     pub notice: Condition,
+    /// Deliveries that were not signed with the secret.
+    pub refused: Refused,
     /// The encrypted secret.
     pub sealed: Bytes,
+}
+
+/// Deliveries of a webhook with a wrong signature, as far as they are recorded.
+#[derive(Clone, Debug, Default)]
+pub struct Refused {
+    /// How many there were.
+    pub count: i64,
+    /// When the last recorded one arrived.
+    pub time: Timestamp,
+    /// The IP address that it came from.
+    pub address: String,
+}
+
+impl Refused {
+    fn to_proto(&self) -> Option<v1::RepositoryWebhookRefusals> {
+        (self.count > 0).then(|| v1::RepositoryWebhookRefusals {
+            count: self.count,
+            last_time: Some(self.time.to_proto()),
+            last_address: self.address.clone(),
+        })
+    }
+}
+
+/// Counts refused deliveries of each webhook between two records of them: a stranger who knows the address of a webhook
+/// causes one commit in [`Refusals::PACE`], however many are sent.
+#[derive(Debug, Default)]
+pub struct Refusals(Mutex<HashMap<RepositoryWebhookId, (i64, Timestamp)>>);
+
+impl Refusals {
+    /// Least time between two records of one webhook.
+    pub const PACE: Duration = Duration::from_secs(10);
+    /// Webhooks that are remembered before those without a pending count are dropped.
+    const MAX: usize = 4_096;
+
+    /// Counts one; returns how many to record now, if it is time to.
+    pub fn add(&self, webhook: &Webhook, now: Timestamp) -> Option<i64> {
+        let mut all = foundry_core::lock(&self.0);
+        if all.len() >= Self::MAX {
+            all.retain(|_, (pending, _)| *pending > 0);
+        }
+        let recorded = webhook.refused.time;
+        let (pending, last) = all.entry(webhook.webhook_id.clone()).or_insert((0, recorded));
+        *pending += 1;
+        if now < recorded.max(*last).plus(Self::PACE) {
+            return None;
+        }
+        *last = now;
+        Some(std::mem::take(pending))
+    }
 }
 
 impl Webhook {
@@ -405,6 +460,7 @@ impl Webhook {
             create_time: Some(self.create_time.to_proto()),
             last_delivery: last,
             notice: Some(self.notice.clone()),
+            refusals: self.refused.to_proto(),
         }
     }
 }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod access_tests;
 pub mod action;
+#[cfg(test)]
+mod app_tests;
 pub mod background;
 pub mod check;
 pub mod collect;

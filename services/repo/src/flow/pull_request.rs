@@ -36,7 +36,10 @@ pub async fn open(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     };
     let forge = match broker::forge(cx, &repository).await {
         Ok(forge) => forge,
-        Err(e) if !e.reason().is_empty() => return Ok(Outcome::fail(e.reason(), e.message())),
+        // An app that could not get its token yet.
+        Err(e) if !e.reason().is_empty() && e.code() != foundry_core::Code::Unavailable => {
+            return Ok(Outcome::fail(e.reason(), e.message()));
+        }
         Err(e) => return Err(e),
     };
     flow.progress("opening the pull request").await;

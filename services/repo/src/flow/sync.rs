@@ -91,7 +91,7 @@ async fn synchronize(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let remote = match broker::remote(cx, &repository).await {
         Ok(remote) => remote,
         // A URL that is not allowed any more, or a credential that cannot be decrypted.
-        Err(e) if !e.reason().is_empty() && e.code() != Code::Internal => {
+        Err(e) if !e.reason().is_empty() && !matches!(e.code(), Code::Internal | Code::Unavailable) => {
             return Ok(Outcome::fail(e.reason(), e.message()));
         }
         Err(e) => return Err(e),

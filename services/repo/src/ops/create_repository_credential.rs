@@ -2,6 +2,7 @@
 
 use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, RepositoryCredentialId, RepositoryId, Result};
+use foundry_forge::ForgeKind;
 use foundry_git::RemoteUrl;
 use foundry_proto::common::v1::{Condition, Role};
 use foundry_proto::repo::v1::create_repository_credential_request::Target;
@@ -57,7 +58,18 @@ async fn decide(
 ) -> Result<(WriteSet, CreateRepositoryCredentialResponse)> {
     let kind = Kind::of_request(request.kind)?;
     let (repository_id, origin) = target(cx, caller, organization, kind, request).await?;
+    if kind == Kind::GitHubApp {
+        let host = origin.split_once("://").map_or("", |(_, host)| host);
+        let place = cx.forge_hosts.place(host, "any/any");
+        if place.is_none_or(|place| place.kind != ForgeKind::GitHub) {
+            let why = format!(
+                "is for GitHub, and {host} is not known as such: have the operator name it in `repo.forges`"
+            );
+            return Err(Error::invalid_field("github_app", why));
+        }
+    }
     let secret = request.secret.as_ref().map_or("", |secret| secret.value.as_str());
+    let app = credential::accept_app(kind, request.github_app.as_ref())?;
     let accepted = credential::accept(kind, &request.username, secret)?;
     if kind != Kind::SshKey && !request.host_keys.trim().is_empty() {
         return Err(Error::invalid_field("host_keys", "are for deploy keys only"));
@@ -73,6 +85,7 @@ async fn decide(
         username: accepted.username,
         hint: accepted.hint,
         public_key: accepted.public_key,
+        app,
         host_keys: credential::given_host_keys(&request.host_keys, now)?,
         state: State::Testing,
         condition: Condition { since_time: Some(now.to_proto()), ..Condition::default() },

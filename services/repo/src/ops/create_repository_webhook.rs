@@ -19,7 +19,7 @@ use crate::webhooks;
 /// Validates, then writes the row with the encrypted secret.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` naming the field, `RESOURCE_EXHAUSTED`, `NOT_FOUND`; `FAILED_PRECONDITION` for a repository that is
+/// `INVALID_ARGUMENT` naming the field, `RESOURCE_EXHAUSTED`, `NOT_FOUND`; `ALREADY_EXISTS` when the target has one; `FAILED_PRECONDITION` for a repository that is
 /// being deleted.
 pub async fn create_repository_webhook(
     cx: &Context,
@@ -66,8 +66,17 @@ async fn decide(
         create_time: cx.env.clock.now(),
         last: None,
         notice: Condition::default(),
+        refused: Default::default(),
         sealed: bytes::Bytes::new(),
     };
+    if let Some(existing) = rows::of_target(&cx.store, &new).await? {
+        let target = if new.host.is_empty() { "this repository" } else { &new.host };
+        return Err(Error::already_exists("repository webhook", target)
+            .with("repository_webhook_id", existing)
+            .next_action(
+                "use the webhook that there is; to change its secret, remove it and add another one",
+            ));
+    }
     new.sealed = webhooks::seal(cx, &new, &secret)?;
     let mut ws = WriteSet::new();
     ws.scope(Scope::organization(organization));
@@ -204,6 +213,45 @@ mod tests {
             assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument, "{:?}", request.target);
         }
         assert!(listed(&f).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_target_has_one_webhook_and_may_have_another_after_that_is_gone() {
+        let f = Fixture::new().await;
+        let repository = Target::RepositoryId(f.mirrored().await.repository_id);
+        let all = [for_host(&f, "x.org"), for_host(&f, "y.org"), request(&f, repository)];
+        for one in &all {
+            create_repository_webhook(&f.cx, &f.member, one.clone()).await.unwrap();
+        }
+        for (again, existing) in all.iter().zip(listed(&f).await) {
+            let gitlab = CreateRepositoryWebhookRequest {
+                forge: RepositoryWebhookForge::Gitlab.into(),
+                ..again.clone()
+            };
+            for second in [again.clone(), gitlab] {
+                let refused = create_repository_webhook(&f.cx, &f.member, second).await.unwrap_err();
+                let status = refused.into_status();
+                let details = tonic_types::StatusExt::get_error_details(&status);
+                let info = details.error_info().unwrap();
+                assert_eq!(info.reason, "ALREADY_EXISTS");
+                assert_eq!(info.metadata["repository_webhook_id"], existing.repository_webhook_id);
+            }
+        }
+        // Many at the same moment make one.
+        let many = (0..8).map(|_| create_repository_webhook(&f.cx, &f.member, for_host(&f, "z.org")));
+        let made = futures::future::join_all(many).await;
+        assert_eq!(made.iter().filter(|answer| answer.is_ok()).count(), 1);
+        let theirs = CreateRepositoryWebhookRequest {
+            organization_id: f.stranger.memberships()[0].organization_id.to_string(),
+            ..for_host(&f, "x.org")
+        };
+        create_repository_webhook(&f.cx, &f.stranger, theirs).await.unwrap();
+        let gone = DeleteRepositoryWebhookRequest {
+            repository_webhook_id: listed(&f).await[0].repository_webhook_id.clone(),
+            ..Default::default()
+        };
+        delete_repository_webhook(&f.cx, &f.member, gone).await.unwrap();
+        create_repository_webhook(&f.cx, &f.member, for_host(&f, "X.ORG")).await.unwrap();
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! Checks and stores a delivery of a webhook, with what it leads to.
 
+use std::net::IpAddr;
+
 use foundry_authn::Caller;
 use foundry_core::{Code, Error, RepositoryId, Result};
 use foundry_proto::repo::v1::{ReceiveWebhookRequest, ReceiveWebhookResponse};
@@ -33,6 +35,7 @@ pub async fn receive_webhook(
     let Some(webhook) = webhook else { return Err(refused(Code::NotFound)) };
     if !is_genuine {
         tracing::info!(webhook = %webhook.webhook_id, "a delivery has no right signature");
+        record_refusal(cx, &webhook, &request.peer_address).await;
         return Err(refused(Code::Unauthenticated));
     }
     let delivery = webhook::read(forge, &request.headers, &request.body)?;
@@ -57,6 +60,25 @@ fn refused(code: Code) -> Error {
     Error::new(code, "WEBHOOK_REFUSED", "there is no such webhook, or its secret is another one").next_action(
         "compare address and secret at the host with those that were shown when the webhook was added",
     )
+}
+
+/// Shows the owner that deliveries are refused; the answer does not depend on it.
+async fn record_refusal(cx: &Context, webhook: &Webhook, address: &str) {
+    let now = cx.env.clock.now();
+    let Some(more) = cx.refusals.add(webhook, now) else { return };
+    // Only what is an address, in its one form.
+    let address = address.parse::<IpAddr>().map(|it| it.to_string()).unwrap_or_default();
+    let recorded = cx.store.retry_on_conflict(|| async {
+        let mut ws = WriteSet::new();
+        if let Some(webhook) = rows::find(&cx.store, &webhook.webhook_id).await? {
+            ws.scope(Scope::organization(&webhook.organization_id));
+            rows::refuse(&mut ws, &webhook, more, &address, now);
+        }
+        Ok((ws, ()))
+    });
+    if let Err(e) = recorded.await {
+        tracing::warn!(webhook = %webhook.webhook_id, "a refused delivery was not recorded: {e}");
+    }
 }
 
 async fn decide(cx: &Context, webhook: &Webhook, delivery: &Delivery) -> Result<(WriteSet, (Outcome, bool))> {

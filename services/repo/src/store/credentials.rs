@@ -3,6 +3,7 @@
 use foundry_core::{
     Error, OrganizationId, PageRequest, PageToken, RepositoryCredentialId, RepositoryId, Result,
 };
+use foundry_forge::AppInstallation;
 use foundry_proto::common::v1::Condition;
 use foundry_secrets::Sealed;
 use foundry_service::{SecretColumn, stored_condition};
@@ -30,6 +31,8 @@ pub const CREDENTIALS: Table = Table::new(
         "test_time",
         "create_time",
         "secret",
+        "app_id",
+        "installation_id",
     ],
     &["credential_id"],
 );
@@ -43,7 +46,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT credential_id, organization_id, rev, target, repository_id, origin, kind, username, hint, public_key, ",
-            "host_keys, state, condition, test_time, create_time, secret FROM repository_credentials ",
+            "host_keys, state, condition, test_time, create_time, secret, app_id, installation_id FROM repository_credentials ",
             $rest
         )
     };
@@ -84,8 +87,15 @@ pub fn read(row: &Row) -> Result<Credential> {
         condition: stored_condition(row, "condition", id)?,
         test_time: row.opt_time("test_time")?,
         create_time: row.time("create_time")?,
+        app: app(row)?,
         sealed: row.blob("secret")?,
     })
+}
+
+fn app(row: &Row) -> Result<Option<AppInstallation>> {
+    let app_id = row.text("app_id")?;
+    let installation_id = u64::try_from(row.int("installation_id")?).unwrap_or_default();
+    Ok((!app_id.is_empty()).then(|| AppInstallation { app_id: app_id.to_owned(), installation_id }))
 }
 
 /// Whether the column holds an encrypted secret, for `foundry verify`.
@@ -160,6 +170,8 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, c: &Credential) -> Result<()> {
         c.test_time.into(),
         c.create_time.into(),
         c.sealed.clone().into(),
+        c.app.as_ref().map_or("", |app| &app.app_id).into(),
+        c.app.as_ref().map_or(0, |app| i64::try_from(app.installation_id).unwrap_or_default()).into(),
     ];
     ws.insert(&CREDENTIALS, values);
     Ok(())

@@ -133,6 +133,8 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0022_unfinished_jobs"),
         step!("0024_publications"),
         step!("0025_existing_branches"),
+        step!("0026_refused_deliveries"),
+        step!("0027_github_apps"),
     ],
 };
 

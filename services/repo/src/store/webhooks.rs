@@ -11,7 +11,7 @@ use foundry_service::{SecretColumn, stored_condition};
 use foundry_store::{Guard, Reader, Row, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
-use crate::domain::webhook::{Delivery, Forge, Outcome, Webhook};
+use crate::domain::webhook::{Delivery, Forge, Outcome, Refused, Webhook};
 
 pub const WEBHOOKS: Table = Table::new(
     "repository_webhooks",
@@ -27,6 +27,9 @@ pub const WEBHOOKS: Table = Table::new(
         "last_result",
         "notice",
         "secret",
+        "refused_count",
+        "refused_time",
+        "refused_address",
     ],
     &["webhook_id"],
 );
@@ -46,7 +49,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT webhook_id, organization_id, forge, repository_id, host, create_time, last_time, last_event, last_result, ",
-            "notice, secret FROM repository_webhooks ",
+            "notice, secret, refused_count, refused_time, refused_address FROM repository_webhooks ",
             $rest
         )
     };
@@ -83,6 +86,11 @@ fn read(row: &Row) -> Result<Webhook> {
             .then(|| Ok::<_, Error>((last, row.text("last_event")?.to_owned(), Outcome::parse(result))))
             .transpose()?,
         notice: stored_condition(row, "notice", id)?,
+        refused: Refused {
+            count: row.int("refused_count")?,
+            time: row.time("refused_time")?,
+            address: row.text("refused_address")?.to_owned(),
+        },
         sealed: row.blob("secret")?,
     })
 }
@@ -122,10 +130,31 @@ pub async fn list(
     Ok(page.cut(found, |it| it.webhook_id.to_string()))
 }
 
-/// Adds a webhook; refused when the organization has 500.
+/// What two webhooks of an organization must not share: the repository, or else the host.
+fn target(it: &Webhook) -> [(&'static str, Value); 3] {
+    [
+        ("organization_id", it.organization_id.as_str().into()),
+        ("repository_id", it.repository_id.as_ref().map_or("", RepositoryId::as_str).into()),
+        ("host", it.host.as_str().into()),
+    ]
+}
+
+/// The id of the webhook that there is for the target of a new one.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn of_target(from: &impl Reader, new: &Webhook) -> Result<Option<String>> {
+    let sql = "SELECT webhook_id FROM repository_webhooks \
+               WHERE organization_id = $1 AND repository_id = $2 AND host = $3 ORDER BY webhook_id LIMIT 1";
+    let rows = from.query(sql, &target(new).map(|(_, value)| value)).await?;
+    rows.first().map(|row| Ok(row.text("webhook_id")?.to_owned())).transpose()
+}
+
+/// Adds a webhook; refused when the organization has 500, a conflict when there is one for its target.
 pub fn insert(ws: &mut WriteSet, it: &Webhook) {
     let ours = [("organization_id", it.organization_id.as_str().into())];
     ws.guard(Guard::count_below(&WEBHOOKS, &ours, MAX_WEBHOOKS, "repository_webhooks"));
+    ws.guard(Guard::absent(&WEBHOOKS, &target(it)));
     let values: Vec<Value> = vec![
         it.webhook_id.as_str().into(),
         it.organization_id.as_str().into(),
@@ -138,6 +167,9 @@ pub fn insert(ws: &mut WriteSet, it: &Webhook) {
         "".into(),
         it.notice.encode_to_vec().into(),
         it.sealed.clone().into(),
+        it.refused.count.into(),
+        it.refused.time.into(),
+        it.refused.address.as_str().into(),
     ];
     ws.insert(&WEBHOOKS, values);
 }
@@ -179,6 +211,19 @@ pub fn receive(
     let mut set: Vec<(&'static str, Value)> =
         vec![("last_time", now.into()), ("last_event", event.into()), ("last_result", result.into())];
     set.extend(notice.map(|notice| ("notice", notice.encode_to_vec().into())));
+    ws.update_where(&WEBHOOKS, &key, &set);
+}
+
+/// Adds refused deliveries to those of a webhook; a conflict when others were added since it was read.
+pub fn refuse(ws: &mut WriteSet, webhook: &Webhook, more: i64, address: &str, now: Timestamp) {
+    let key = [
+        ("webhook_id", Value::from(webhook.webhook_id.as_str())),
+        ("refused_count", webhook.refused.count.into()),
+    ];
+    let count = webhook.refused.count.saturating_add(more);
+    let set =
+        [("refused_count", count.into()), ("refused_time", now.into()), ("refused_address", address.into())];
+    ws.guard(Guard::exists(&WEBHOOKS, &key));
     ws.update_where(&WEBHOOKS, &key, &set);
 }
 

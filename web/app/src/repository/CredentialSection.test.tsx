@@ -4,6 +4,7 @@ import { FoundryProvider } from '@foundry/client/react'
 import {
   RepositoryCredentialKind,
   RepositoryCredentialSchema,
+  RepositoryGithubAppSchema,
   RepositoryHostKeySchema,
 } from '@foundry/client/gen/foundry/repo/v1/credential_pb'
 import type { RepositoryCredential } from '@foundry/client/gen/foundry/repo/v1/credential_pb'
@@ -101,6 +102,33 @@ test('a public repository has the form too if the API of its host wants a token,
   const fake = open({ url: 'git@example.org:a.git', ofPullRequests: 'FORGE_CREDENTIALS_REQUIRED' })
   await waitFor(() => expect(made(fake, 'listRepositoryCredentials')).toHaveLength(1))
   expect(screen.queryByLabelText('Deploy key')).toBeNull()
+})
+
+test('a GitHub App is named by its ids, and its key is sent once', async () => {
+  const fake = open({ url: 'https://github.com/acme/a.git', reason: 'GITHUB_APP_REFUSED' })
+  fireEvent.change(await screen.findByLabelText('Kind'), { target: { value: 'app' } })
+  fireEvent.change(screen.getByLabelText('Id or client id of the app'), { target: { value: ' Iv23a ' } })
+  fireEvent.change(screen.getByLabelText('Installation'), { target: { value: '77' } })
+  const key = screen.getByLabelText('Private key of the app')
+  fireEvent.change(key, { target: { value: 'canary-key\n' } })
+  fireEvent.click(screen.getByRole('button', { name: 'Store credential' }))
+  await waitFor(() => expect(key).toHaveProperty('value', ''))
+  expect(made(fake, 'createRepositoryCredential')).toMatchObject([
+    {
+      kind: RepositoryCredentialKind.GITHUB_APP,
+      username: '',
+      secret: { value: 'canary-key\n' },
+      githubApp: { appId: 'Iv23a', installationId: 77n },
+    },
+  ])
+})
+
+test('a stored GitHub App is shown with its ids', async () => {
+  const kind = RepositoryCredentialKind.GITHUB_APP
+  const githubApp = create(RepositoryGithubAppSchema, { appId: 'Iv23a', installationId: 77n })
+  const app = create(RepositoryCredentialSchema, { ...ofHost, kind, hint: '', githubApp })
+  open({ credentials: [app] })
+  expect(await screen.findByText('A GitHub App (Iv23a, installation 77) for all repositories at https://example.org')).toBeDefined()
 })
 
 test('one over ssh asks for a deploy key, and may be for all at the host', async () => {

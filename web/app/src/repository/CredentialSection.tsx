@@ -14,8 +14,13 @@ import { CredentialForm } from './CredentialForm'
 import classes from './RepositoryPage.module.css'
 import { originOf } from './url'
 
-/** Reasons for which a repository waits for a credential, and those for which its pull requests do. */
-const WANTED = new Set(['REPOSITORY_CREDENTIALS_REQUIRED', 'REPOSITORY_CREDENTIALS_REFUSED'])
+/** Reasons for which a repository waits for a credential. */
+const WANTED = new Set([
+  'REPOSITORY_CREDENTIALS_REQUIRED',
+  'REPOSITORY_CREDENTIALS_REFUSED',
+  'GITHUB_APP_REFUSED',
+  'GITHUB_APP_NOT_INSTALLED',
+])
 const WANTED_BY_API = new Set(['FORGE_CREDENTIALS_REQUIRED', 'FORGE_CREDENTIALS_REFUSED'])
 
 interface Props {
@@ -93,12 +98,14 @@ const kinds: Partial<Record<RepositoryCredentialKind, string>> = {
   [RepositoryCredentialKind.TOKEN]: 'A token',
   [RepositoryCredentialKind.BASIC]: 'A user name and a password',
   [RepositoryCredentialKind.SSH_KEY]: 'A deploy key',
+  [RepositoryCredentialKind.GITHUB_APP]: 'A GitHub App',
 }
 
 function Shown({ credential }: { credential: RepositoryCredential }) {
-  const { hint, kind, origin, repositoryId, publicKey } = credential
+  const { hint, kind, origin, repositoryId, publicKey, githubApp } = credential
   const key = kind === RepositoryCredentialKind.SSH_KEY
-  const shown = hint === '' ? '' : key ? ` (${hint})` : ` (…${hint})`
+  const app = githubApp === undefined ? '' : ` (${githubApp.appId}, installation ${githubApp.installationId})`
+  const shown = hint === '' ? app : key ? ` (${hint})` : ` (…${hint})`
   const scope = repositoryId === '' ? `for all repositories at ${origin}` : 'for this repository'
   return (
     <>

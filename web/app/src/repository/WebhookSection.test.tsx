@@ -93,6 +93,15 @@ test('the last delivery and what the host has reported are shown, without contro
   expect(screen.getAllByText(/^Webhook of/)).toHaveLength(1)
 })
 
+test('refused deliveries are shown with their number and the last address', async () => {
+  const refusals = (count: bigint, lastAddress: string) =>
+    create(RepositoryWebhookSchema, { ...parts, repositoryWebhookId: `rwh_${count}`, refusals: { count, lastAddress } })
+  const { shown } = open({ webhooks: [refusals(1n, ''), refusals(3n, '192.0.2.1')] })
+  expect(await screen.findByText(/^1 delivery was refused/)).toBeDefined()
+  expect(shown.container.textContent).toContain('3 deliveries were refused')
+  expect(shown.container.textContent).toContain('from 192.0.2.1')
+})
+
 test('a webhook is removed after a question', async () => {
   const { fake } = open({ webhooks: [ofRepository] })
   fireEvent.click(await screen.findByRole('button', { name: 'Remove webhook' }))

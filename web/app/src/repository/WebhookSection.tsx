@@ -78,6 +78,10 @@ const results: Partial<Record<RepositoryWebhookResult, string>> = {
   [RepositoryWebhookResult.UNREADABLE]: 'its content could not be read',
 }
 
+function counted(count: bigint): string {
+  return count === 1n ? '1 delivery was' : `${count} deliveries were`
+}
+
 interface ShownProps {
   webhook: RepositoryWebhook
   canRemove: boolean
@@ -86,7 +90,7 @@ interface ShownProps {
 
 function Shown({ webhook, canRemove, onRemoved }: ShownProps) {
   const [asks, setAsks] = useState(false)
-  const { forge, repositoryId, host, lastDelivery, notice } = webhook
+  const { forge, repositoryId, host, lastDelivery, notice, refusals } = webhook
   const scope = repositoryId === '' ? `for all repositories at ${host}` : 'for this repository'
   return (
     <>
@@ -109,6 +113,18 @@ function Shown({ webhook, canRemove, onRemoved }: ShownProps) {
           </>
         )}
       </p>
+      {refusals !== undefined && (
+        <div className={classes.condition} data-error role="status">
+          <p>
+            {`${counted(refusals.count)} refused: the secret at the host is another one, or a stranger has sent `}
+            {refusals.count === 1n ? 'it' : 'them'}
+            {'. The last came '}
+            {refusals.lastTime !== undefined && <RelativeTime time={refusals.lastTime} ago />}
+            {refusals.lastAddress !== '' && visibleLine(` from ${refusals.lastAddress}`)}
+          </p>
+          <p className="fd-muted">If it was the host, remove the webhook, add another one and enter its secret there.</p>
+        </div>
+      )}
       {notice !== undefined && notice.message !== '' && (
         <div className={classes.condition} data-error role="status">
           <p>{visibleLine(notice.message)}</p>

@@ -64,6 +64,7 @@ impl Hook {
                 header("x-hub-signature-256", &signature),
             ],
             body: body.as_bytes().to_vec().into(),
+            peer_address: String::new(),
         }
     }
 }
@@ -231,6 +232,8 @@ async fn an_unknown_webhook_and_a_wrong_secret_are_refused_alike_before_anything
     }
     assert!(texts.iter().all(|text| *text == texts[0]), "{texts:?}");
     assert_eq!((count(&f, DELIVERIES).await, listed(&f).await[0].last_delivery.clone()), (0, None));
+    // Those for another address or kind of host are not its own.
+    assert_eq!(listed(&f).await[0].refusals.as_ref().unwrap().count, 1);
     // With the right signature it is read.
     for _ in 0..2 {
         assert_eq!(receive(&f.cx, good.clone()).await.unwrap_err().reason(), "WEBHOOK_MALFORMED");
@@ -241,6 +244,41 @@ async fn an_unknown_webhook_and_a_wrong_secret_are_refused_alike_before_anything
         DeleteRepositoryWebhookRequest { repository_webhook_id: hook.id.clone(), ..Default::default() };
     delete_repository_webhook(&f.cx, &f.member, request).await.unwrap();
     assert_eq!(receive(&f.cx, good).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn refused_deliveries_are_shown_with_their_count_and_address_and_cause_few_commits() {
+    let f = Fixture::new().await;
+    let (hook, _) = Hook::of_origin(&f).await;
+    assert_eq!(listed(&f).await[0].refusals, None);
+    let head = async || f.cx.store.head(&Scope::organization(&f.organization)).await.unwrap();
+    let before = head().await;
+    let forged = |address: &str| {
+        let mut it = hook.delivery("d", "push", "{}");
+        it.body = b"{ }".to_vec().into();
+        it.peer_address = address.to_owned();
+        it
+    };
+    for n in 0..40 {
+        receive(&f.cx, forged(&format!("192.0.2.{n}"))).await.unwrap_err();
+        f.env.clock.advance(Duration::from_millis(100));
+    }
+    let shown = listed(&f).await[0].refusals.clone().unwrap();
+    assert_eq!((shown.count, shown.last_address.as_str(), head().await), (1, "192.0.2.0", before + 1));
+    f.env.clock.advance(Duration::from_secs(10));
+    // Another process does not know what this one has counted, and what is no address is not shown.
+    let beside = f.beside().await;
+    receive(&beside, forged("\u{202e}x")).await.unwrap_err();
+    let shown = listed(&f).await[0].refusals.clone().unwrap();
+    assert_eq!((shown.count, shown.last_address.as_str(), head().await), (2, "", before + 2));
+    f.env.clock.advance(Duration::from_secs(10));
+    let at = f.env.env.clock.now();
+    receive(&f.cx, forged("2001:DB8::1")).await.unwrap_err();
+    let shown = listed(&f).await[0].refusals.clone().unwrap();
+    assert_eq!((shown.count, shown.last_address.as_str()), (42, "2001:db8::1"));
+    assert_eq!(shown.last_time, Some(at.to_proto()));
+    receive(&f.cx, hook.delivery("e", "push", "{}")).await.unwrap();
+    assert_eq!(listed(&f).await[0].refusals, Some(shown), "an accepted one takes nothing back");
 }
 
 #[tokio::test]
