@@ -9,7 +9,7 @@ import {
 import type { RepositoryCredential } from '@foundry/client/gen/foundry/repo/v1/credential_pb'
 import { RepositorySchema, RepositoryState } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import { MantineProvider } from '@mantine/core'
-import { fireEvent, render, screen, waitFor } from '@testing-library/react'
+import { cleanup, fireEvent, render, screen, waitFor } from '@testing-library/react'
 import { expect, test } from 'vitest'
 import { FrameContext, type Frame } from '../shell/frame'
 import { OrganizationProvider } from '../state/organization'
@@ -31,11 +31,12 @@ const frame: Frame = {
 interface Scene {
   url?: string
   reason?: string
+  ofPullRequests?: string
   credentials?: RepositoryCredential[]
   canAdminister?: boolean
 }
 
-function open({ url = 'https://example.org/a.git', reason = '', credentials = [], canAdminister = true }: Scene) {
+function open({ url = 'https://example.org/a.git', reason = '', ofPullRequests = '', credentials = [], canAdminister = true }: Scene) {
   const fake = new FakeFoundry({
     repo: {
       listRepositoryCredentials: () => ({ repositoryCredentials: credentials, nextPageToken: '' }),
@@ -52,6 +53,7 @@ function open({ url = 'https://example.org/a.git', reason = '', credentials = []
     url,
     state: reason === '' ? RepositoryState.READY : RepositoryState.ERROR,
     condition: { reason },
+    pullRequestSync: { stale: { reason: ofPullRequests } },
   })
   render(
     <MantineProvider env="test">
@@ -90,6 +92,15 @@ test('a repository that needs a credential has a form for it, whose secret is se
       secret: { value: 'canary-token' },
     },
   ])
+})
+
+test('a public repository has the form too if the API of its host wants a token, but not for a deploy key', async () => {
+  open({ ofPullRequests: 'FORGE_CREDENTIALS_REQUIRED' })
+  expect(await screen.findByLabelText('Token or password')).toBeDefined()
+  cleanup()
+  const fake = open({ url: 'git@example.org:a.git', ofPullRequests: 'FORGE_CREDENTIALS_REQUIRED' })
+  await waitFor(() => expect(made(fake, 'listRepositoryCredentials')).toHaveLength(1))
+  expect(screen.queryByLabelText('Deploy key')).toBeNull()
 })
 
 test('one over ssh asks for a deploy key, and may be for all at the host', async () => {

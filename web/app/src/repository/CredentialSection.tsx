@@ -14,8 +14,9 @@ import { CredentialForm } from './CredentialForm'
 import classes from './RepositoryPage.module.css'
 import { originOf } from './url'
 
-/** Reasons for which a repository waits for a credential. */
+/** Reasons for which a repository waits for a credential, and those for which its pull requests do. */
 const WANTED = new Set(['REPOSITORY_CREDENTIALS_REQUIRED', 'REPOSITORY_CREDENTIALS_REFUSED'])
+const WANTED_BY_API = new Set(['FORGE_CREDENTIALS_REQUIRED', 'FORGE_CREDENTIALS_REFUSED'])
 
 interface Props {
   repository: Repository
@@ -47,7 +48,9 @@ function OfRemote({ repository, rev, origin }: Props & { origin: string }) {
   const own = read.data?.find((it) => it.repositoryId === repositoryId)
   const used = own ?? read.data?.find((it) => it.repositoryId === '' && it.origin === origin)
   const reason = repository.condition?.reason ?? ''
-  const wanted = WANTED.has(reason)
+  // An API takes no deploy key.
+  const wantedByApi = !origin.startsWith('ssh:') && WANTED_BY_API.has(repository.pullRequestSync?.stale?.reason ?? '')
+  const wanted = WANTED.has(reason) || wantedByApi
   if (read.data === undefined) {
     if (read.error === undefined) return null
     return <ErrorState error={read.error} title="The credential could not be loaded" onRetry={read.reload} compact />

@@ -1,12 +1,6 @@
 import { Button, Group } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import {
-  BranchSyncSource,
-  BranchSyncStatus,
-  RepositoryState,
-  type PullRequestSync,
-  type Repository,
-} from '@foundry/client/gen/foundry/repo/v1/repo_pb'
+import { RepositoryState, type Repository } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import { IconPlus, IconRefresh, IconTrash } from '@tabler/icons-react'
 import { useState } from 'react'
 import { useLocation } from 'wouter'
@@ -15,19 +9,9 @@ import { useFrame } from '../shell/frame'
 import { useCommand } from '../state/command'
 import { useOrganization } from '../state/organization'
 import { useAlive } from '../ui/useAlive'
-import {
-  asksForSomething,
-  ConfirmDialog,
-  CopyButton,
-  Countdown,
-  ErrorState,
-  RelativeTime,
-  repositoryStatus,
-  sentence,
-  StatusBadge,
-  toastDone,
-} from '../ui'
+import { ConfirmDialog, CopyButton, ErrorState, repositoryStatus, StatusBadge, toastDone } from '../ui'
 import { visibleLine } from '../ui/text/visible'
+import { Freshness } from './Freshness'
 import classes from './RepositoryPage.module.css'
 
 interface Props {
@@ -88,108 +72,6 @@ export function RepositoryHeader({ repository, taskCount }: Props) {
       {refresh.error !== undefined && <ErrorState error={refresh.error} title="The refresh was not scheduled" compact />}
       {asks && <DeleteDialog repository={repository} taskCount={taskCount} onClose={() => setAsks(false)} />}
     </div>
-  )
-}
-
-const SOURCES: Partial<Record<BranchSyncSource, string>> = {
-  [BranchSyncSource.POLL]: 'polled',
-  [BranchSyncSource.TASK]: 'for a task',
-  [BranchSyncSource.REQUEST]: 'on request',
-  [BranchSyncSource.WEBHOOK]: 'announced by a webhook',
-}
-
-/** How many pull requests are open, how new that is, and how many more calls the host answers. */
-function PullRequests({ sync }: { sync: PullRequestSync }) {
-  const { asOf, openCount, truncated, stale, apiLimit, apiRemaining } = sync
-  return (
-    <>
-      <div>
-        <dt>Pull requests</dt>
-        <dd title={stale === undefined ? undefined : visibleLine(sentence(stale.message))}>
-          {asOf === undefined ? (
-            'not read yet'
-          ) : (
-            <>
-              {openCount}
-              {truncated && ' and more'} open, <RelativeTime time={asOf} ago />
-            </>
-          )}
-          {stale !== undefined && `, stale: ${stale.reason}`}
-        </dd>
-      </div>
-      {apiLimit > 0 && (
-        <div>
-          <dt>Calls left at the host</dt>
-          <dd>
-            {apiRemaining} of {apiLimit}
-          </dd>
-        </div>
-      )}
-    </>
-  )
-}
-
-/** How new the branches are, why nothing newer is known, and what happens next. */
-function Freshness({ repository }: { repository: Repository }) {
-  const { branchSync } = repository
-  const stale = branchSync?.stale
-  const condition = stale ?? repository.condition
-  const error = repository.state === RepositoryState.ERROR || branchSync?.status === BranchSyncStatus.STALE
-  const asOf = branchSync?.asOf ?? repository.syncTime
-  const source = SOURCES[branchSync?.source ?? BranchSyncSource.UNSPECIFIED]
-  const next = condition?.nextAttemptTime ?? branchSync?.nextRefreshTime
-  return (
-    <>
-      <dl className={classes.facts}>
-        <div>
-          <dt>As of</dt>
-          <dd>
-            {asOf === undefined ? 'never' : <RelativeTime time={asOf} ago />}
-            {source !== undefined && `, ${source}`}
-          </dd>
-        </div>
-        {repository.defaultBranch !== '' && (
-          <div>
-            <dt>Default branch</dt>
-            <dd className="fd-mono">
-              <bdi>{visibleLine(repository.defaultBranch)}</bdi>
-            </dd>
-          </div>
-        )}
-        {next !== undefined && (
-          <div>
-            <dt>{condition?.nextAttemptTime === undefined ? 'Next refresh' : 'Next attempt'}</dt>
-            <dd>
-              <Countdown to={next} />
-            </dd>
-          </div>
-        )}
-        {repository.pullRequestSync !== undefined && <PullRequests sync={repository.pullRequestSync} />}
-        {condition !== undefined && condition.attempt > 1 && (
-          <div>
-            <dt>Attempt</dt>
-            <dd>
-              {condition.attempt}
-              {condition.maxAttempts > 0 && ` of ${condition.maxAttempts}`}
-            </dd>
-          </div>
-        )}
-      </dl>
-      {condition !== undefined && condition.message !== '' && (
-        <div className={classes.condition} data-error={error} role="status">
-          <p>
-            {visibleLine(sentence(condition.message))}{' '}
-            {stale?.sinceTime !== undefined && (
-              <>
-                (since <RelativeTime time={stale.sinceTime} ago />){' '}
-              </>
-            )}
-            {condition.reason !== '' && <span className={classes.reason}>{condition.reason}</span>}
-          </p>
-          {asksForSomething(condition) && <p>{visibleLine(sentence(condition.nextAction))}</p>}
-        </div>
-      )}
-    </>
   )
 }
 

@@ -7,6 +7,7 @@ import {
   BranchOverviewSchema,
   BranchSyncSource,
   BranchSyncStatus,
+  PullRequestSyncSource,
   RepositoryItemSchema,
   RepositorySchema,
   RepositoryState,
@@ -112,6 +113,17 @@ test('the tree shows conflicts, what is merged, and the task of a branch as a li
   expect(screen.getByText('3 branches')).toBeTruthy()
 })
 
+test('a branch that is behind the one below it says so, unless it is merged', () => {
+  const behind = { ahead: 1, behind: 3 }
+  open(repository(), [
+    branch('main', '', { isDefault: true }),
+    branch('x', 'main', { fromParent: behind }),
+    branch('y', 'x', { fromParent: behind, merged: true }),
+  ])
+  expect(screen.getByText('3 behind').textContent).toBe('3 behind main')
+  expect(document.body.textContent).not.toContain('behind x')
+})
+
 test('a branch that is very far ahead says that not all commits were counted', () => {
   open(repository(), [
     branch('main', '', { isDefault: true }),
@@ -122,7 +134,8 @@ test('a branch that is very far ahead says that not all commits were counted', (
 
 test('it shows how new the branches are, and since when and why they are not newer', () => {
   const fake = open(repository())
-  expect(screen.getByText(/, polled/)).toBeTruthy()
+  const freshness = () => document.querySelector('dl')?.textContent ?? ''
+  expect(freshness()).toContain('as of 3 min ago, by polling')
   const condition = create(ConditionSchema, { reason: 'GIT_TIMEOUT', message: 'the remote does not answer', sinceTime: minutesAgo(7) })
   const stale = repository({
     branchSync: { status: BranchSyncStatus.STALE, asOf: minutesAgo(9), source: BranchSyncSource.REQUEST, stale: condition },
@@ -132,6 +145,30 @@ test('it shows how new the branches are, and since when and why they are not new
   expect(screen.getByText('GIT_TIMEOUT')).toBeTruthy()
   expect(screen.getByText(/7 min ago/)).toBeTruthy()
   expect(screen.getByText(/9 min ago/)).toBeTruthy()
+})
+
+test('it shows how new the pull requests are, why they are not newer, and how many calls the host answers', () => {
+  const stale = { reason: 'FORGE_RATE_LIMITED', message: 'the host answers no calls', nextAction: 'wait', sinceTime: minutesAgo(6) }
+  const soon = timestampFromMs(Date.now() + 7_530_000)
+  const pullRequestSync = {
+    asOf: minutesAgo(4),
+    source: PullRequestSyncSource.WEBHOOK,
+    openCount: 3,
+    truncated: true,
+    stale,
+    nextRefreshTime: soon,
+    apiLimit: 5000,
+    apiRemaining: 12,
+    apiResetTime: soon,
+  }
+  const branchSync = { status: BranchSyncStatus.CURRENT, asOf: minutesAgo(3), nextRefreshTime: soon, announceTime: minutesAgo(5) }
+  open(repository({ pullRequestSync, branchSync }))
+  const freshness = document.querySelector('dl')?.textContent ?? ''
+  expect(freshness).toContain('as of 3 min ago; next refresh in 2 h 5 min, or when a webhook announces a change')
+  expect(freshness).toContain('3 and more open, as of 4 min ago, by a webhook; next refresh in 2 h 5 min')
+  expect(freshness).toContain('12 of 5000; all of them again in 2 h 5 min')
+  const why = screen.getByText(/The host answers no calls/)
+  expect(why.textContent).toContain('(since 6 min ago) FORGE_RATE_LIMITED')
 })
 
 test('it asks for a refresh', async () => {

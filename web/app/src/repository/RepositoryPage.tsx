@@ -46,8 +46,10 @@ export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
         <ErrorState error={state.error} title="Live updates stopped" compact onRetry={() => client.reconnectNow()} />
       )}
       <RepositoryHeader repository={repository} taskCount={own.length} />
-      <CredentialSection repository={repository} rev={state.rev} />
-      <WebhookSection repository={repository} rev={state.rev} />
+      <div className={classes.aside}>
+        <CredentialSection repository={repository} rev={state.rev} />
+        <WebhookSection repository={repository} rev={state.rev} />
+      </div>
       <Tabs defaultValue="branches" keepMounted={false} className={classes.tabs}>
         <Tabs.List>
           <Tabs.Tab value="branches" leftSection={<IconGitBranch size={15} />}>

@@ -154,15 +154,17 @@ function Row({ branch, depth, owner, organizationId, onAct }: RowProps) {
   return (
     <tr>
       <td className={classes.cell} title={`${name}${on}`} style={{ paddingInlineStart: 12 + 16 * Math.min(depth, DEEPEST) }}>
-        <bdi className={classes.branch}>{name}</bdi>
-        <Marks branch={branch} />
-        {onAct !== undefined && !branch.isDefault && !branch.workOnly && (
-          <ActionIcon size="sm" variant="subtle" aria-label={`Actions on ${name}`} onClick={() => onAct(branch.name)}>
-            <IconDots size={14} aria-hidden />
-          </ActionIcon>
-        )}
+        <div className={classes.head}>
+          <bdi className={`${classes.branch} ${classes.shrinks}`}>{name}</bdi>
+          <Marks branch={branch} />
+          {onAct !== undefined && !branch.isDefault && !branch.workOnly && (
+            <ActionIcon size="sm" variant="subtle" aria-label={`Actions on ${name}`} onClick={() => onAct(branch.name)}>
+              <IconDots size={14} aria-hidden />
+            </ActionIcon>
+          )}
+        </div>
         {branch.pullRequest !== undefined && (
-          <div className={classes.base}>
+          <div className={`${classes.base} ${classes.wraps}`}>
             <PullRequestLink pullRequest={branch.pullRequest} />
           </div>
         )}
@@ -220,7 +222,8 @@ function Marks({ branch }: { branch: BranchOverview }) {
   if (branch.merged) marks.push('merged')
   if (branch.unrelated) marks.push('unrelated')
   if (branch.workOnly) marks.push('only in Foundry')
-  const { conflicts, leftOut } = branch
+  const { conflicts, leftOut, parent, fromParent } = branch
+  const behind = branch.merged ? 0 : (fromParent?.behind ?? 0)
   const files = conflicts?.files.map(visibleLine).join(', ') ?? ''
   return (
     <>
@@ -229,6 +232,11 @@ function Marks({ branch }: { branch: BranchOverview }) {
           {mark}
         </span>
       ))}
+      {behind > 0 && (
+        <span className={classes.behind}>
+          {commits(behind)} behind <bdi>{visibleLine(parent)}</bdi>
+        </span>
+      )}
       {conflicts !== undefined && (
         <span className={classes.conflict} title={`Conflicts with the default branch in ${files}`}>
           <IconAlertTriangle size={12} aria-hidden /> {conflicts.count === 1 ? '1 conflict' : `${conflicts.count} conflicts`}

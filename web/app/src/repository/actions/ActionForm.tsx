@@ -130,8 +130,8 @@ function Form(props: Props) {
         </p>
         {action.error !== undefined && <ErrorState error={action.error} title="The action was not started" compact />}
         {shown !== undefined && <ActionJob job={shown} label={it.runId === '' ? 'Plan' : 'Action'} />}
-        {earlier.map((job) => (
-          <ActionJob key={job.jobId} job={job} label="Earlier action" />
+        {earlier.map((job, at) => (
+          <ActionJob key={job.jobId} job={job} label={`Earlier action ${at + 1}`} />
         ))}
       </Stack>
       <Group justify="flex-end" gap="xs" mt="lg">

@@ -18,7 +18,7 @@ export function ActionJob({ job, label }: { job: Job; label: string }) {
     <section className={classes.job} aria-label={label}>
       <p className={classes.state} role="status">
         <Mark job={job} />
-        <InertLine text={`${actionText(job)}: ${stateText(job)}`} />
+        <InertLine className={classes.words} text={`${actionText(job)}: ${stateText(job)}`} />
         {isOpen(job) && <Cancel job={job} />}
         {!isOpen(job) && inState(job, JobBranchState.PUSHED) + inState(job, JobBranchState.PUSHING) > 0 && <Undo job={job} />}
       </p>

@@ -103,7 +103,7 @@ test('a conflict names its files and can be handed to an agent', async () => {
   })
   const condition = { reason: 'RESTACK_CONFLICT', message: 's1 is in conflict', nextAction: 'resolve it' }
   show(aJob('job_7', { kind: JobKind.RESTACK_REPO, state: JobState.FAILED, action: {}, condition, branches: [conflict] }))
-  const earlier = await screen.findByRole('region', { name: 'Earlier action' })
+  const earlier = await screen.findByRole('region', { name: 'Earlier action 1' })
   expect(earlier.textContent).toContain('commit cccccccccccc is in conflict with main in a.txt, b.txt')
   expect(earlier.textContent).not.toContain('\u202e')
   press('Have an agent resolve it')
