@@ -16,7 +16,7 @@ const UNSTEADY = stories('still');
  * Stories that measure how long the page takes, and the one with eight tabs, which uses the whole machine: each
  * alone, after all others; `make test` runs them at its end.
  */
-const BY_THEMSELVES = stories('checks', 'entries', 'flood', 'quick', 'tabs');
+const BY_THEMSELVES = stories('checks', 'entries', 'flood', 'quick', 'tabs', 'webhook');
 
 /**
  * Polls in stories that run beside others may take as long as a browser may wait: the default second is too short on

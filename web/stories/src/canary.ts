@@ -32,7 +32,10 @@ export function filesWith(directory: string, secret: string): string[] {
   return stdout.split('\n').filter((line) => line !== '');
 }
 
-/** The processes that name a directory in their environment or arguments, with how many were looked at. */
+/**
+ * The processes that name a directory in their environment or arguments, with how many were looked at. A git of one operation
+ * is where the credential must be (`crates/git/src/access.rs`).
+ */
 export function processesWith(directory: string, secret: string): { looked: number; bad: string[] } {
   let looked = 0;
   const bad: string[] = [];
@@ -40,7 +43,8 @@ export function processesWith(directory: string, secret: string): { looked: numb
     try {
       const [environment, words] = ['environ', 'cmdline'].map((name) => readFileSync(`/proc/${pid}/${name}`, 'latin1'));
       const text = `${environment}\0${words}`;
-      if (!text.includes(directory)) continue;
+      const isGit = /^git\b/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'));
+      if (isGit || !text.includes(directory)) continue;
       looked += 1;
       if (found(text, secret)) bad.push(`${pid}: ${words?.replaceAll('\0', ' ')}`);
     } catch {

@@ -76,6 +76,13 @@ export class Forge {
     return tree;
   }
 
+  /** Makes a repository without a commit. */
+  emptyRepository(name: string): void {
+    const bare = join(this.root, `${name}.git`);
+    mkdirSync(bare, { recursive: true });
+    git(bare, 'init', '--quiet', '--bare', '--initial-branch=main');
+  }
+
   /** Where a branch of a repository is; empty if there is none. */
   tip(repository: string, branch: string): string {
     return git(join(this.root, `${repository}.git`), 'for-each-ref', '--format=%(objectname)', `refs/heads/${branch}`);

@@ -123,6 +123,8 @@ test('the credential is in no file, no process and no part of the page', async (
     expect(filesWith(mesh.dir, TOKEN)).toEqual([planted]);
   }
   rmSync(planted);
+  expect(processesWith(mesh.dir, mesh.dir).bad).not.toEqual([]);
+  expect(await partsWith(page, 'the work is done')).toEqual(['document', 'text']);
   expect(filesWith(mesh.dir, TOKEN)).toEqual([]); // databases, log, mirror, sandbox
   const { looked, bad } = processesWith(mesh.dir, TOKEN);
   expect(looked).toBeGreaterThan(1); // the mesh, and the sandbox with its agent

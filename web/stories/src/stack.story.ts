@@ -94,7 +94,7 @@ async function closed(dialog: Locator): Promise<void> {
 
 test('each branch is shown on the one below it, and falls behind when somebody pushes to main', async () => {
   await row(STACK[2]).waitFor();
-  const names = await page.getByRole('row').locator('td:first-child > bdi').allInnerTexts();
+  const names = await page.getByRole('row').locator('td:first-child > div:first-child > bdi').allInnerTexts();
   expect(names).toEqual(['main', 'harvest', ...STACK]);
   await row(STACK[1])
     .getByRole('img', { name: `1 ahead of ${STACK[0]}, 0 behind` })
@@ -109,15 +109,18 @@ test('each branch is shown on the one below it, and falls behind when somebody p
 
 test('the stack is planned, pushed and undone', async () => {
   const before = tips();
-  const dialog = await actionsOn(STACK[0]);
-  await dialog.getByRole('button', { name: 'Show plan' }).click();
+  // By keyboard alone.
+  const opener = page.getByRole('button', { name: `Actions on ${STACK[0]}` });
+  const dialog = page.getByRole('dialog', { name: `Actions on ${STACK[0]}` });
+  await opener.press('Enter');
+  await dialog.getByRole('button', { name: 'Show plan' }).press('Enter');
   const plan = dialog.getByRole('region', { name: 'Plan' });
   await plan.getByText(`Restack ${STACK[0]}: a plan for 3 branches`).waitFor();
   for (const branch of STACK) await plan.getByText(new RegExp(`^${branch}: [0-9a-f]{12} → [0-9a-f]{12}`)).waitFor();
   expect(tips()).toEqual(before);
   expect(await wrongs(page, false)).toEqual([]);
 
-  await dialog.getByRole('button', { name: 'Push 3 branches' }).click();
+  await dialog.getByRole('button', { name: 'Push 3 branches' }).press('Enter');
   const action = dialog.getByRole('region', { name: 'Action', exact: true });
   await action.getByText('3 branches pushed').waitFor();
   expect(git(tree, 'fetch', '--quiet', 'origin')).toBe('');

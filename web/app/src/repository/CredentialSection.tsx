@@ -14,7 +14,7 @@ import { CredentialForm } from './CredentialForm'
 import classes from './RepositoryPage.module.css'
 import { originOf } from './url'
 
-/** Reasons for which a repository waits for a credential. */
+/** Reasons for which a repository waits for a credential, and those for which its pull requests do. */
 const WANTED = new Set([
   'REPOSITORY_CREDENTIALS_REQUIRED',
   'REPOSITORY_CREDENTIALS_REFUSED',

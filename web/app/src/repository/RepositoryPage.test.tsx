@@ -17,7 +17,7 @@ import {
 } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { MantineProvider } from '@mantine/core'
-import { act, fireEvent, render, screen } from '@testing-library/react'
+import { act, fireEvent, render, screen, waitFor, within } from '@testing-library/react'
 import { expect, test } from 'vitest'
 import { FrameContext, type Frame } from '../shell/frame'
 import { OrganizationProvider } from '../state/organization'
@@ -228,7 +228,14 @@ test('actions are offered on branches of the remote, and not on the default bran
   fake.show(topics.jobs('org_1', 'repo_1'), [])
   const names = screen.getAllByRole('button', { name: /^Actions on/ }).map((it) => it.getAttribute('aria-label'))
   expect(names).toEqual(['Actions on x'])
-  fireEvent.click(screen.getByRole('button', { name: 'Actions on x' }))
-  expect(await screen.findByRole('dialog', { name: 'Actions on x' })).toBeTruthy()
+  const opener = screen.getByRole('button', { name: 'Actions on x' })
+  opener.focus()
+  fireEvent.click(opener)
+  const dialog = await screen.findByRole('dialog', { name: 'Actions on x' })
   expect(screen.getByText(/is never changed/)).toBeTruthy()
+  const field = within(dialog).getByLabelText('Action')
+  field.focus()
+  fireEvent.keyDown(field, { key: 'Escape' })
+  await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())
+  await waitFor(() => expect(document.activeElement).toBe(opener))
 })

@@ -6,7 +6,7 @@ import { useMemo, useState } from 'react'
 import { Link } from 'wouter'
 import { paths } from '../app/paths'
 import { useFrame } from '../shell/frame'
-import { DiffStat, EmptyState, RelativeTime, sentence, TextSkeleton } from '../ui'
+import { DiffStat, EmptyState, RelativeTime, sentence, TextSkeleton, useFocusBack } from '../ui'
 import { PullRequestLink } from '../ui/PullRequestLink'
 import { visibleLine } from '../ui/text/visible'
 import { ActionDialog } from './actions'
@@ -29,6 +29,7 @@ export function StackTree({ repository, branches, tasks }: Props) {
   const [shown, setShown] = useState(PAGE)
   const placed = useMemo(() => stackTree(branches), [branches])
   const [acting, setActing] = useState<string>()
+  useFocusBack(acting !== undefined)
   const { canWrite } = useFrame()
   const owners = useMemo(() => new Map(tasks.map((task) => [task.taskId, task])), [tasks])
   const { overview } = repository

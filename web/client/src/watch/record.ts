@@ -186,11 +186,13 @@ export class TopicRecord {
     if (!this.position || position.rev < this.position.rev) return undefined;
     this.own(checker);
     this.position = position;
+    // Pages read again by revision what is of the scope and in no row.
+    const moved = this.shownRev === position.rev ? undefined : NO_ROWS;
     this.shownRev = position.rev;
     if (!caughtUp) return undefined;
     this.backoff.reset();
     this.error = undefined;
-    return this.setPhase('live');
+    return this.setPhase('live') ?? moved;
   }
 
   private own(checker: FrameChecker): void {

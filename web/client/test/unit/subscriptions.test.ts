@@ -20,6 +20,19 @@ describe('a topic', () => {
     expect(Object.keys(tab.titles('a'))).toHaveLength(7);
   });
 
+  it('shows the revision of a bookmark, although no row has changed', async () => {
+    const { edge, tab } = browser();
+    edge.commit('a', 'task/1', 'one');
+    tab.hold('a');
+    await pass(20);
+    const view = edge.view('a');
+    view.rev += 5n;
+    edge.live()[0]?.watching('a')[0]?.bookmark(true);
+    await pass(20);
+    expect(tab.shown.get('a')?.state.rev).toBe(view.rev);
+    expect(tab.titles('a')).toEqual({ 'task/1': 'one' });
+  });
+
   it('keeps the identity of entities that did not change', async () => {
     const { edge, tab } = browser();
     edge.commit('a', 'task/1', 'one');
