@@ -12,6 +12,7 @@ mod counters;
 mod crash;
 mod disconnects;
 mod drain;
+mod existing_branches;
 mod fetching;
 mod hanging_provider;
 mod hostile_input;

@@ -167,7 +167,8 @@ pub fn next_action(reason: &str) -> &'static str {
         "DEFAULT_BRANCH_REFUSED" => "publish to another branch, and merge it at the host",
         "NOTHING_TO_PUBLISH" => "let the agent change something first",
         "PUBLISH_NEEDS_FORCE" => {
-            "publish with force to replace the commits of the branch, or to another branch"
+            "have the agent pull the branch from origin to keep what others have pushed, and publish again; or publish with force \
+             to replace the commits of the branch, or to another branch"
         }
         "RESTACKED_WORK_CONFLICT" => {
             "have the agent fetch the branch from origin and rebase its work onto it, then publish again"
