@@ -79,9 +79,12 @@ need_apt /usr/sbin/sshd openssh-server
 if [ -z "${CHROMIUM:-}" ]; then need_apt chromium chromium; fi
 
 mkdir -p .cache
-if [ ! -x tools/node_modules/.bin/buf ] || [ ! -e tools/node_modules/@octokit/webhooks-examples ]; then
+if [ ! -x tools/node_modules/.bin/buf ] || [ ! -e tools/node_modules/@octokit/webhooks-examples ] ||
+  [ ! -e tools/node_modules/@octokit/openapi ]; then
   # The version is exact, and so are those of its platform packages; a lock file would name one platform only.
   (cd tools && npm install --no-package-lock --no-audit --no-fund --loglevel=error >&2)
+  # GitHub's description of its API comes in ten forms, 385 MB; the tests read one.
+  find tools/node_modules/@octokit/openapi/generated -name '*.json' ! -name api.github.com.json -delete
 fi
 if [ ! -x .cache/venv/bin/python ] || [ ! -x .cache/venv/bin/typos ] || ! .cache/venv/bin/python -c 'import grpc, grpc_reflection' 2>/dev/null; then
   python3 -m venv .cache/venv 2>/dev/null || { need_apt python3-venv-none python3-venv; python3 -m venv .cache/venv; }

@@ -5,3 +5,4 @@
 
 mod apps;
 mod forges;
+mod openapi;

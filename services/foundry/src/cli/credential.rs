@@ -16,6 +16,12 @@ pub enum Credential {
         /// What the secret is; default: a deploy key for a repository that is reached by ssh, otherwise a token.
         #[arg(long, value_enum)]
         kind: Option<CredentialKind>,
+        /// The id or client id of a GitHub App; the secret is its private key, a file that GitHub gives out.
+        #[arg(long, value_name = "APP", requires = "installation", conflicts_with_all = ["kind", "user"])]
+        github_app: Option<String>,
+        /// The installation of the app: the number at the end of the address of its settings.
+        #[arg(long, value_name = "NUMBER", requires = "github_app")]
+        installation: Option<i64>,
         /// User name; needed with a password, and for tokens of forges that look at it.
         #[arg(long, default_value = "")]
         user: String,

@@ -5,8 +5,9 @@ use clap::{Subcommand, ValueEnum};
 /// Add, list and remove webhooks, by which hosts of repositories announce changes at once.
 #[derive(Subcommand)]
 pub enum Webhook {
-    /// Add a webhook, and print the address and the secret to enter at the host. The secret is never shown again. Have the host
-    /// send JSON, for pushes, branches and tags that are created or deleted, pull or merge requests, checks and reviews.
+    /// Add a webhook, and print the address and the secret to enter at the host. The secret is never shown again; a repository
+    /// or host has one webhook. Have the host send JSON, for pushes, branches and tags that are created or deleted, pull or
+    /// merge requests, checks and reviews.
     Add {
         /// Repository by name or id, or a host for all repositories of the organization there: `github.com`.
         target: String,
@@ -14,7 +15,7 @@ pub enum Webhook {
         #[arg(long, value_enum)]
         forge: Option<Forge>,
     },
-    /// List the webhooks of the organization with their last deliveries, without their secrets.
+    /// List the webhooks of the organization with their last deliveries, and how many were refused for their signature.
     List,
     /// Remove a webhook with its secret; deliveries to its address are refused from then on.
     Remove {

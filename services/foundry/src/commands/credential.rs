@@ -10,7 +10,7 @@ use foundry_proto::repo::v1::create_repository_credential_request::Target;
 use foundry_proto::repo::v1::{
     CreateRepositoryCredentialRequest, DeleteRepositoryCredentialRequest, ListRepositoryCredentialsRequest,
     Repository, RepositoryCredential, RepositoryCredentialKind, RepositoryCredentialState,
-    TestRepositoryCredentialRequest,
+    RepositoryGithubApp, TestRepositoryCredentialRequest,
 };
 
 use crate::cli::Output;
@@ -26,7 +26,17 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// Runs one command of the group.
 pub async fn run(gateway: &Gateway, output: Output, command: Credential) -> Result<ExitCode, Failure> {
     match command {
-        Credential::Add { target, kind, user, file, host_keys, replace, no_wait } => {
+        Credential::Add {
+            target,
+            kind,
+            github_app,
+            installation,
+            user,
+            file,
+            host_keys,
+            replace,
+            no_wait,
+        } => {
             let mut request = CreateRepositoryCredentialRequest {
                 request_id: request_id(),
                 organization_id: gateway.organization().await?,
@@ -36,6 +46,10 @@ pub async fn run(gateway: &Gateway, output: Output, command: Credential) -> Resu
                 ..CreateRepositoryCredentialRequest::default()
             };
             aim(gateway, &mut request, target, kind).await?;
+            if let (Some(app_id), Some(installation_id)) = (github_app, installation) {
+                request.set_kind(RepositoryCredentialKind::GithubApp);
+                request.github_app = Some(RepositoryGithubApp { app_id, installation_id });
+            }
             request.secret = Some(the_secret(request.kind(), file.as_deref())?);
             let answer = gateway.repo().create_repository_credential(request).await?.into_inner();
             settle(gateway, output, answer.repository_credential.unwrap_or_default(), !no_wait).await
@@ -113,9 +127,9 @@ fn read(path: &Path) -> Result<String, Failure> {
 
 /// A key is all of the input, anything else its only line.
 fn the_secret(kind: RepositoryCredentialKind, file: Option<&Path>) -> Result<SecretText, Failure> {
-    let is_key = kind == RepositoryCredentialKind::SshKey;
+    let is_key = matches!(kind, RepositoryCredentialKind::SshKey | RepositoryCredentialKind::GithubApp);
     let what = match kind {
-        RepositoryCredentialKind::SshKey => "private key",
+        RepositoryCredentialKind::SshKey | RepositoryCredentialKind::GithubApp => "private key",
         RepositoryCredentialKind::Basic => "password",
         _ => "token",
     };
@@ -158,6 +172,9 @@ async fn settle(
 fn show(c: &RepositoryCredential) {
     let state = output::state(c.state().as_str_name(), "REPOSITORY_CREDENTIAL_STATE_");
     output::line(&format!("{}  {}  {state}", c.repository_credential_id, c.origin));
+    if let Some(app) = &c.github_app {
+        output::line(&output::inert(&format!("  GitHub App  {}", installed(app))));
+    }
     for key in &c.host_keys {
         let how = if key.given { "given" } else { "recorded on the first connection" };
         output::line(&output::inert(&format!("  host key  {} {} ({how})", key.algorithm, key.fingerprint)));
@@ -166,6 +183,11 @@ fn show(c: &RepositoryCredential) {
         output::line(&output::inert(&format!("  deploy key  {}", c.public_key)));
     }
     follow::print_condition(c.condition.as_ref());
+}
+
+/// An app and its installation.
+fn installed(app: &RepositoryGithubApp) -> String {
+    format!("{}, installation {}", app.app_id, app.installation_id)
 }
 
 async fn list(gateway: &Gateway, output: Output) -> Result<ExitCode, Failure> {
@@ -184,7 +206,7 @@ async fn list(gateway: &Gateway, output: Output) -> Result<ExitCode, Failure> {
             c.origin.clone(),
             target.to_owned(),
             output::state(c.kind().as_str_name(), "REPOSITORY_CREDENTIAL_KIND_"),
-            c.username.clone(),
+            c.github_app.as_ref().map_or_else(|| c.username.clone(), installed),
             c.hint.clone(),
             output::state(c.state().as_str_name(), "REPOSITORY_CREDENTIAL_STATE_"),
             c.condition.as_ref().map(|c| c.reason.clone()).unwrap_or_default(),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use foundry_proto::repo::v1::create_repository_webhook_request::Target;
 use foundry_proto::repo::v1::{
     CreateRepositoryWebhookRequest, CreateRepositoryWebhookResponse, DeleteRepositoryWebhookRequest,
-    ListRepositoryWebhooksRequest, RepositoryWebhook, RepositoryWebhookForge,
+    ListRepositoryWebhooksRequest, RepositoryWebhook, RepositoryWebhookForge, RepositoryWebhookRefusals,
 };
 
 use crate::cli::Output;
@@ -109,12 +109,19 @@ async fn list(gateway: &Gateway, output: Output) -> Result<(), Failure> {
             last.receive_time.as_ref().map_or_else(|| "none yet".to_owned(), |at| output::time(Some(at))),
             last.event.clone(),
             if it.last_delivery.is_some() { result } else { String::new() },
+            it.refusals.as_ref().map(refused).unwrap_or_default(),
         ]
     });
-    let header = ["id", "forge", "host", "repository", "last delivery", "event", "result"];
+    let header = ["id", "forge", "host", "repository", "last delivery", "event", "result", "refused"];
     output::table(&header, rows.collect());
     all.iter().for_each(|it| follow::print_condition(it.notice.as_ref()));
     Ok(())
+}
+
+/// Deliveries with a wrong signature.
+fn refused(it: &RepositoryWebhookRefusals) -> String {
+    let from = if it.last_address.is_empty() { "an unknown address" } else { &it.last_address };
+    format!("{}, last {} from {from}", it.count, output::time(it.last_time.as_ref()))
 }
 
 async fn all(gateway: &Gateway) -> Result<Vec<RepositoryWebhook>, Failure> {
