@@ -398,6 +398,9 @@ async fn recorded(cx: &Context, flow: &StageContext, loaded: Loaded, mut ws: Wri
         commits_since: 0,
         job_id: job.job_id.to_string(),
         squash: publishing::squashes(&publish, before),
+        work_tree: super::published::work_tree(&mirror, made_of.as_str(), commit.as_str())
+            .await
+            .unwrap_or_default(),
         pull_request: before.and_then(|p| p.pull_request.clone()),
     };
     let head = work.readable_commit()?;
