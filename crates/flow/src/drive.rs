@@ -214,7 +214,7 @@ impl Driver<'_> {
                     tracing::warn!(flow = %row.status.flow_id, error = ?e, "a transition could not be derived");
                     if row.found.take().is_some() {
                         // The stage runs again and finds the same, rather than that it is lost.
-                        ended = instead(&row, e.to_string());
+                        ended = instead(&row, &e.to_string());
                     }
                     showing = Showing::Plain;
                     continue;
@@ -277,7 +277,7 @@ impl Driver<'_> {
                     } else {
                         Showing::Nothing
                     };
-                    ended = instead(&row, text);
+                    ended = instead(&row, &text);
                 }
             }
         }
@@ -402,10 +402,14 @@ enum Reread {
 }
 
 /// The result to record in place of a transition whose writes conflict.
-fn instead(row: &Row, text: String) -> Ended {
+fn instead(row: &Row, text: &str) -> Ended {
     if row.status.cancel_requested {
-        Ended::Cancelled
-    } else {
-        Ended::Ran(Outcome::retry("WRITE_CONFLICT", text))
+        return Ended::Cancelled;
     }
+    // Which guard it was is nothing that a user can use.
+    tracing::debug!(flow = %row.status.flow_id, conflict = text, "the result of an attempt was not recorded");
+    Ended::Ran(Outcome::retry(
+        "WRITE_CONFLICT",
+        "what it depends on has changed since: it is looked at again",
+    ))
 }

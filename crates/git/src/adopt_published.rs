@@ -20,6 +20,8 @@ pub struct AdoptPublished {
     pub work: CommitId,
     /// The commit that was made of it.
     pub published: CommitId,
+    /// The tree of the hand-over, in hex, if the published commit has other files, as after a restack; empty otherwise.
+    pub work_tree: String,
     /// The branch of `origin` that has this commit.
     pub branch: BranchName,
     /// The time of the hand-over's commit, as in [`WorkBundle`](crate::WorkBundle).
@@ -34,6 +36,7 @@ impl AdoptPublished {
             ("FOUNDRY_TREE", self.tree.display().to_string()),
             ("FOUNDRY_WORK", self.work.to_string()),
             ("FOUNDRY_PUBLISHED", self.published.to_string()),
+            ("FOUNDRY_WORK_TREE", self.work_tree.clone()),
             ("FOUNDRY_BRANCH", self.branch.to_string()),
             ("FOUNDRY_DATE", seconds.to_string()),
         ]

@@ -1,10 +1,12 @@
 # Runs inside a sandbox before a turn: moves the agent's branch to what was published of its work, if nothing has
 # changed since that work was handed over. Files that the agent had not committed are committed then, in the very commit
-# that the remote has, so that git can merge what others push there. No file of the tree is written, and `ORIG_HEAD` is
-# the commit that the branch was at.
+# that the remote has, so that git can merge what others push there. No file of the tree is written, unless the published
+# commit has other files than the work, as after a restack: then the tree gets these. `ORIG_HEAD` is the commit that the
+# branch was at.
 #
 # In (environment): FOUNDRY_TREE work tree, FOUNDRY_WORK head of the hand-over that was published, FOUNDRY_PUBLISHED
-# commit that was made of it, FOUNDRY_BRANCH branch of `origin` that has it, FOUNDRY_DATE as in `work_bundle.sh`.
+# commit that was made of it, FOUNDRY_WORK_TREE tree of the hand-over if the published commit has another one,
+# FOUNDRY_BRANCH branch of `origin` that has it, FOUNDRY_DATE as in `work_bundle.sh`.
 # Out: `moved`, or `kept` with the reason. Exit: 0.
 set -u
 kept() { printf 'kept %s\n' "$1"; exit 0; }
@@ -38,7 +40,8 @@ fi
 
 # What was handed over is the head itself, or the tree as a commit on it.
 if [ "$head" != "$FOUNDRY_WORK" ]; then
-    tree=$(g rev-parse --verify --quiet "$FOUNDRY_PUBLISHED^{tree}") || kept 'origin does not have it'
+    tree=$FOUNDRY_WORK_TREE
+    [ -n "$tree" ] || tree=$(g rev-parse --verify --quiet "$FOUNDRY_PUBLISHED^{tree}") || kept 'origin does not have it'
     of='Foundry <foundry@localhost>'
     work=$(printf 'tree %s\nparent %s\nauthor %s %s +0000\ncommitter %s %s +0000\n\nWork in progress\n' \
         "$tree" "$head" "$of" "$FOUNDRY_DATE" "$of" "$FOUNDRY_DATE" | g hash-object -t commit --stdin)
@@ -57,9 +60,36 @@ g update-index -q --refresh >/dev/null
 g diff-index --cached --name-only -z HEAD | names >"$own/staged"
 g diff-files --name-only -z | names >"$own/unstaged"
 [ -z "$(comm -12 "$own/staged" "$own/unstaged" | head -c 1)" ] || kept 'files have changed since they were staged'
-g read-tree -i -m "$FOUNDRY_PUBLISHED" || kept 'the index cannot be read'
-g update-index -q --refresh >/dev/null
-g diff-files --quiet --ignore-submodules=all || kept 'files have changed'
-unset GIT_INDEX_FILE
-g reset --quiet --mixed "$FOUNDRY_PUBLISHED" || kept 'git refuses'
+if [ -z "$FOUNDRY_WORK_TREE" ]; then
+    g read-tree -i -m "$FOUNDRY_PUBLISHED" || kept 'the index cannot be read'
+    g update-index -q --refresh >/dev/null
+    g diff-files --quiet --ignore-submodules=all || kept 'files have changed'
+    unset GIT_INDEX_FILE
+    g reset --quiet --mixed "$FOUNDRY_PUBLISHED" || kept 'git refuses'
+    echo moved
+    exit 0
+fi
+
+# The tree as it is must be what was handed over; its objects need not be in the agent's repository.
+objects=$(g rev-parse --path-format=absolute --git-path objects) || kept 'there is no repository'
+mkdir "$own/objects" || kept 'there is no room'
+export GIT_OBJECT_DIRECTORY="$own/objects" GIT_ALTERNATE_OBJECT_DIRECTORIES="$objects"
+g add --all -- . || kept 'files cannot be read'
+[ "$(g write-tree)" = "$FOUNDRY_WORK_TREE" ] || kept 'files have changed'
+# Nothing is written if a file that git does not know is in the way, ignored ones too.
+g diff-tree -r -z --no-renames --diff-filter=A --name-only "$FOUNDRY_WORK_TREE" "$FOUNDRY_PUBLISHED" | xargs -0 sh -c '
+    for path do
+        if [ -e "./$path" ] || [ -L "./$path" ]; then exit 255; fi
+        while [ "$path" != "${path%/*}" ]; do
+            path=${path%/*}
+            if [ -L "./$path" ] || { [ -e "./$path" ] && [ ! -d "./$path" ]; }; then exit 255; fi
+        done
+    done' sh 2>/dev/null || kept 'files are in the way'
+g read-tree -m -u "$FOUNDRY_WORK_TREE" "$FOUNDRY_PUBLISHED" || kept 'files are in the way'
+unset GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_INDEX_FILE
+if ! g reset --quiet --mixed "$FOUNDRY_PUBLISHED"; then
+    export GIT_OBJECT_DIRECTORY="$own/objects" GIT_ALTERNATE_OBJECT_DIRECTORIES="$objects" GIT_INDEX_FILE="$own/index"
+    g read-tree -m -u "$FOUNDRY_PUBLISHED" "$FOUNDRY_WORK_TREE"
+    kept 'git refuses'
+fi
 echo moved

@@ -63,6 +63,8 @@ pub struct Context {
     pub base_wait: Duration,
     /// How long a fetch inside a sandbox waits for the remote to be read again.
     pub fetch_wait: Duration,
+    /// How long an attempt of an action makes commits before it records what it has.
+    pub plan_share: Duration,
     /// How often remotes are asked by themselves.
     pub pace: Pace,
     /// Permits for requests that read a mirror; each runs git once or twice, briefly.

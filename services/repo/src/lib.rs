@@ -93,6 +93,8 @@ pub struct Config {
 
 /// How long a fetch inside a sandbox waits for the remote to be read again.
 const FETCH_WAIT: Duration = Duration::from_secs(5);
+/// How long an attempt of an action makes commits before it records what it has: what a crash or an outage may cost.
+const PLAN_SHARE: Duration = Duration::from_secs(30);
 
 impl Default for Config {
     fn default() -> Self {
@@ -180,6 +182,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         max_bundle_bytes: config.max_bundle_bytes,
         base_wait: config.base_wait,
         fetch_wait: FETCH_WAIT,
+        plan_share: PLAN_SHARE,
         allow_findings: config.allow_findings.clone(),
         pace: Pace { active: config.poll_active, idle: config.poll_idle, at_once: config.polls_at_once },
         reads: tokio::sync::Semaphore::new(context::CONCURRENT_READS),

@@ -71,13 +71,23 @@ async fn context(
     (tasks, serving_tasks): (&Tasks, &Tasks),
     forge_hosts: foundry_forge::ForgeHosts,
 ) -> Arc<Context> {
+    Arc::new(owned(dir, url, env, (tasks, serving_tasks), forge_hosts).await)
+}
+
+async fn owned(
+    dir: &Path,
+    url: &str,
+    env: &TestEnv,
+    (tasks, serving_tasks): (&Tasks, &Tasks),
+    forge_hosts: foundry_forge::ForgeHosts,
+) -> Context {
     let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
     let options = StoreOptions { clock: Some(env.env.clock.clone()), ..StoreOptions::default() };
     let database = Database::open_with(options, url, dir, "repo", &migrations, &env.env).await.unwrap();
     let store = database.store;
     let keys = KeyRing::new(Arc::new(StaticKeys(Vec::new())), env.env.clock.clone());
     let authenticator = Authenticator::new("repo", keys, Revocations::none(), &env.env).unwrap();
-    Arc::new(Context {
+    Context {
         hub: Hub::new(store.clone(), env.env.clone(), tasks.clone(), HubConfig::default()),
         store,
         env: env.env.clone(),
@@ -103,6 +113,7 @@ async fn context(
         base_wait: std::time::Duration::from_secs(15),
         // The engine of these tests runs only between the calls.
         fetch_wait: std::time::Duration::ZERO,
+        plan_share: std::time::Duration::from_secs(30),
         pace: Pace {
             active: std::time::Duration::from_secs(60),
             idle: std::time::Duration::from_secs(900),
@@ -114,7 +125,7 @@ async fn context(
         app_tokens: crate::app_tokens::AppTokens::default(),
         refusals: crate::domain::webhook::Refusals::default(),
         authenticator: Arc::new(authenticator),
-    })
+    }
 }
 
 impl Fixture {
@@ -177,6 +188,16 @@ impl Fixture {
     /// Restarts the service with these forges.
     pub async fn with_forges(&mut self, forges: foundry_forge::ForgeHosts) {
         self.cx = self.knowing(forges).await;
+        let (store, flows) = (self.cx.store.clone(), flow::bindings(&self.cx));
+        self.engine =
+            Engine::new(store, self.env.env.clone(), flows, foundry_flow::Options::default()).unwrap();
+    }
+
+    /// Restarts the service so that an action records each branch that it has made.
+    pub async fn recording_each_branch(&mut self) {
+        let (tasks, forges) = ((&self.tasks, &self.serving_tasks), Default::default());
+        let cx = owned(self.path(), &self.url, &self.env, tasks, forges).await;
+        self.cx = Arc::new(Context { plan_share: std::time::Duration::ZERO, ..cx });
         let (store, flows) = (self.cx.store.clone(), flow::bindings(&self.cx));
         self.engine =
             Engine::new(store, self.env.env.clone(), flows, foundry_flow::Options::default()).unwrap();

@@ -1,7 +1,9 @@
 //! What was published of uncommitted files is committed in the sandbox too, so that git can merge what others push.
 
 use foundry_core::Timestamp;
-use foundry_git::{ADOPT_PUBLISHED_SCRIPT, AdoptPublished, CommitId, PublishSpec, PublishedWork};
+use foundry_git::{
+    ADOPT_PUBLISHED_SCRIPT, AdoptPublished, CommitId, PublishSpec, PublishedWork, ReplaySpec, Replayed,
+};
 
 use crate::lab::{Lab, Sandbox, branch, work};
 
@@ -9,6 +11,7 @@ struct Published<'a> {
     sandbox: &'a Sandbox<'a>,
     commit: CommitId,
     of: CommitId,
+    work_tree: String,
 }
 
 /// Publishes the work as `feat/x`; the mirror is `origin`.
@@ -32,7 +35,7 @@ async fn publish<'a>(sandbox: &'a Sandbox<'a>, squash: bool) -> Published<'a> {
          git remote set-url origin {}",
         sandbox.mirror.dir().display()
     ));
-    Published { sandbox, commit, of }
+    Published { sandbox, commit, of, work_tree: String::new() }
 }
 
 impl Published<'_> {
@@ -41,6 +44,7 @@ impl Published<'_> {
             tree: self.sandbox.tree.clone(),
             work: self.of.clone(),
             published: self.commit.clone(),
+            work_tree: self.work_tree.clone(),
             branch: branch("feat/x"),
             time: Timestamp::from_micros(1_700_000_000_000_000),
         };
@@ -165,4 +169,77 @@ async fn what_was_published_of_a_work_and_what_others_add_there_is_no_merge() {
     // Merged upstream, it is still the work's own.
     lab.sh(s.mirror.dir(), "git update-ref refs/heads/main feat/x~1; git update-ref -d refs/heads/feat/x");
     assert_eq!(separated(&published.commit).await, None);
+}
+
+/// The published branch of the work brought onto a newer base that has another file.
+async fn restacked<'a>(sandbox: &'a Sandbox<'a>) -> Published<'a> {
+    let published = publish(sandbox, false).await;
+    let mirror = &sandbox.mirror;
+    let lab = sandbox.lab;
+    let script = format!(
+        "git clone -q . ../newer-$$; cd ../newer-$$; git checkout -q {}; echo newer > newer; echo gone > text
+         git rm -q --ignore-unmatch gone; git add -A; git commit -qm newer; git push -q {} HEAD:refs/heads/newer",
+        sandbox.base,
+        mirror.dir().display()
+    );
+    lab.sh(mirror.dir(), &script);
+    let spec = ReplaySpec {
+        from: sandbox.base.clone(),
+        tip: published.commit.clone(),
+        onto: lab.rev(mirror.dir(), "refs/heads/newer"),
+        committer: ("Ada".into(), "ada@example.com".into()),
+        time: 1_700_000_000,
+        drop_signatures: false,
+    };
+    let Replayed::Done { tip, .. } = mirror.replay(&spec).await.unwrap() else { panic!("it applies") };
+    mirror.record_branches(&[(branch("feat/x"), tip.clone())]).await.unwrap();
+    let work_tree = mirror.tree_of(&published.of).await.unwrap();
+    Published { commit: tip, work_tree, ..published }
+}
+
+#[tokio::test]
+async fn the_agent_goes_on_from_its_restacked_branch_with_or_without_uncommitted_files() {
+    for uncommitted in
+        ["true", "echo new > new; mkdir sub; echo s > sub/s; echo staged > staged; git add staged"]
+    {
+        let lab = Lab::new().await;
+        let s = lab.sandbox().await;
+        s.sh(&format!("echo a > a; git add a; git commit -qm 'agent: a'; {uncommitted}"));
+        let published = restacked(&s).await;
+        let mine = s.sh("cat a; test ! -e new || cat new sub/s staged");
+        let before = published.head();
+        assert_eq!(published.adopt(), "moved", "{uncommitted}");
+        assert_eq!(published.head(), published.commit);
+        assert_eq!(s.sh("git status --porcelain"), "", "{uncommitted}");
+        assert_eq!(s.sh("cat a; test ! -e new || cat new sub/s staged"), mine);
+        assert_eq!(s.sh("cat newer text"), "newer\ngone");
+        assert_eq!(lab.rev(&s.tree, "ORIG_HEAD"), before);
+        assert_eq!(published.adopt(), "kept it is there already");
+    }
+}
+
+#[tokio::test]
+async fn a_restacked_branch_overwrites_nothing_that_is_only_in_the_sandbox() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo a > a; git add a; git commit -qm 'agent: a'; echo new > new");
+    let published = restacked(&s).await;
+    let ways = [
+        ("echo more >> new", "kept files have changed", "echo new > new"),
+        ("echo other > other", "kept files have changed", "rm other"),
+        ("git commit -q --allow-empty -m next", "kept the branch has moved", "git reset -q --soft HEAD~1"),
+        (
+            "mkdir -p .git/info; echo newer > .git/info/exclude; echo mine > newer",
+            "kept files are in the way",
+            "rm newer .git/info/exclude",
+        ),
+    ];
+    for (way, said, back) in ways {
+        s.sh(way);
+        let (head, before) = (published.head(), crate::lab::snapshot(&s.tree));
+        assert_eq!(published.adopt(), said, "{way}");
+        assert_eq!((published.head(), crate::lab::snapshot(&s.tree)), (head, before), "{way}");
+        s.sh(back);
+    }
+    assert_eq!(published.adopt(), "moved");
 }

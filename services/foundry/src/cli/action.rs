@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 #[derive(Subcommand)]
 pub enum Action {
     /// Bring a branch and all branches above it onto the newest commits of their parents; without a branch, all stacks.
-    /// What is merged already is left out, squashed too. A conflict changes nothing.
+    /// What is merged already is left out, squashed too, and what has merges of its own, unless it is named. A conflict changes
+    /// nothing.
     Restack {
         /// The lowest branch to bring there; default: all branches of stacks.
         branch: Option<String>,

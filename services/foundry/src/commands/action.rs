@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use foundry_core::counted;
 use foundry_proto::repo::v1::{
-    Job, JobBranch, JobBranchState, JobKind, JobState, RunRepositoryActionRequest, UndoJobRequest,
+    GetJobRequest, Job, JobBranch, JobBranchState, JobKind, JobState, ParentSource,
+    RunRepositoryActionRequest, UndoJobRequest,
 };
 use foundry_proto::task::v1::CreateTaskRequest;
 
@@ -90,7 +91,16 @@ async fn at_once(
 
 async fn ran(gateway: &Gateway, request: RunRepositoryActionRequest) -> Result<Job, Failure> {
     let begun = gateway.repo().run_repository_action(request).await?.into_inner().job.unwrap_or_default();
-    follow::job(gateway, &begun).await
+    whole(gateway, follow::job(gateway, &begun).await?).await
+}
+
+/// The job with all its branches: a watch shows the first ones.
+async fn whole(gateway: &Gateway, job: Job) -> Result<Job, Failure> {
+    if usize::try_from(job.branch_count).is_ok_and(|count| count <= job.branches.len()) {
+        return Ok(job);
+    }
+    let request = GetJobRequest { job_id: job.job_id.clone() };
+    Ok(gateway.repo().get_job(request).await?.into_inner().job.unwrap_or(job))
 }
 
 async fn undo(
@@ -103,7 +113,7 @@ async fn undo(
     let undone = async |plan_only| {
         let request = UndoJobRequest { request_id: request_id(), job_id: job_id.clone(), plan_only };
         let begun = gateway.repo().undo_job(request).await?.into_inner().job.unwrap_or_default();
-        follow::job(gateway, &begun).await
+        whole(gateway, follow::job(gateway, &begun).await?).await
     };
     let planned = undone(true).await?;
     if plan || !agreed(&planned, yes)? {
@@ -158,7 +168,7 @@ pub fn describe(branch: &JobBranch) -> String {
                 count => format!(", {} made again", counted(count, "commit")),
             };
             let (old, new) = (short(&branch.old_commit), short(&branch.new_commit));
-            format!("{name}: {old} -> {new}{onto}{made}{note}")
+            format!("{name}: {old} -> {new}{onto}{}{made}{note}", source(branch))
         }
         JobBranchState::Skipped => format!("{name}: stays{note}"),
         JobBranchState::Conflict => format!(
@@ -169,6 +179,20 @@ pub fn describe(branch: &JobBranch) -> String {
         ),
         JobBranchState::Refused => format!("{name}: refused{note}"),
         JobBranchState::Pending | JobBranchState::Unspecified => format!("{name}: not planned"),
+    }
+}
+
+/// Where the parent is known from, and which one it was if the action gives the branch another one; empty = not known.
+fn source(branch: &JobBranch) -> String {
+    let by = match branch.parent_source() {
+        ParentSource::Unspecified => return String::new(),
+        ParentSource::Commits => "by its commits",
+        ParentSource::User => "given by a user",
+        ParentSource::GitSpice => "by git-spice",
+    };
+    match branch.old_parent == branch.parent {
+        true => format!(" (parent {by})"),
+        false => format!(" (before on {}, {by})", branch.old_parent),
     }
 }
 
@@ -201,15 +225,31 @@ async fn resolve(gateway: &Gateway, output: Output, planned: &Job) -> Result<Exi
 }
 
 fn prompt(branch: &JobBranch) -> String {
+    let onto = quoted(&format!("origin/{}", branch.parent));
+    let rebase = match branch.from_commit.as_str() {
+        "" => format!("git rebase {onto}"),
+        // The history below belongs to what the branch stood on.
+        from => format!("git rebase --onto {onto} {from}"),
+    };
     format!(
         "The branch {0} cannot be brought onto {1}: its commit {2} is in conflict with it in these files:\n{3}\n\n\
-         You are on a branch that starts at {0}. Run `git fetch origin`, then `git rebase origin/{1}`. Resolve the conflicts \
-         so that what both sides want is kept, go on until the rebase has ended, and check the result. Do not push.",
+         You are on a branch that starts at {0}. Run `git fetch origin`, then `{rebase}`, which takes along only the commits \
+         that are the branch's own. Resolve the conflicts so that what both sides want is kept, go on until the rebase has \
+         ended, and check the result. Do not push.",
         branch.branch,
         branch.parent,
         branch.conflict_commit,
         branch.conflict_files.iter().map(|f| format!("- {f}")).collect::<Vec<_>>().join("\n")
     )
+}
+
+/// A word for a shell, in quotes if it needs them: names of branches may have almost any character.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._/+-@".contains(c);
+    match word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
 }
 
 #[cfg(test)]
@@ -241,6 +281,38 @@ mod tests {
         ] {
             assert_eq!(describe(&of(state)), line);
         }
-        assert!(prompt(&of(JobBranchState::Conflict)).contains("- x\n- y\n"));
+        let planned = |source: ParentSource, old_parent: &str| {
+            let branch = JobBranch {
+                old_parent: old_parent.into(),
+                note: String::new(),
+                ..of(JobBranchState::Planned)
+            };
+            describe(&JobBranch { parent_source: source.into(), ..branch })
+        };
+        let line = "s4: aaaaaaaaaaaa -> bbbbbbbbbbbb on s3 (parent by git-spice), 2 commits made again";
+        assert_eq!(planned(ParentSource::GitSpice, "s3"), line);
+        let line =
+            "s4: aaaaaaaaaaaa -> bbbbbbbbbbbb on s3 (before on s2, given by a user), 2 commits made again";
+        assert_eq!(planned(ParentSource::User, "s2"), line);
+    }
+
+    #[test]
+    fn an_agent_is_asked_to_rebase_the_own_commits_of_the_branch_alone() {
+        let conflict = |parent: &str, from: &str| JobBranch {
+            branch: "s4".into(),
+            parent: parent.into(),
+            from_commit: from.into(),
+            conflict_files: vec!["x".into(), "y".into()],
+            ..JobBranch::default()
+        };
+        let text = prompt(&conflict("s3", "abc123"));
+        assert!(
+            text.contains("`git rebase --onto origin/s3 abc123`") && text.contains("- x\n- y\n"),
+            "{text}"
+        );
+        let text = prompt(&conflict("it's $(id)", "abc123"));
+        assert!(text.contains(r"`git rebase --onto 'origin/it'\''s $(id)' abc123`"), "{text}");
+        // Planned by an older version.
+        assert!(prompt(&conflict("s3", "")).contains("`git rebase origin/s3`"));
     }
 }

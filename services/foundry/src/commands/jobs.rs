@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use foundry_proto::repo::v1::{CancelJobRequest, GetJobRequest, Job, ListJobsRequest};
+use foundry_proto::repo::v1::{CancelJobRequest, GetJobRequest, Job, JobState, ListJobsRequest};
 
 use crate::cli::{Jobs, Output};
 use crate::client::{Gateway, request_id};
@@ -32,8 +32,20 @@ pub async fn run(gateway: &Gateway, output: Output, command: Jobs) -> Result<(),
         Jobs::Cancel { job_id } => {
             let request = CancelJobRequest { request_id: request_id(), job_id };
             let job = gateway.repo().cancel_job(request).await?.into_inner().job.unwrap_or_default();
-            output::one(output, &job, |_| output::line("cancel scheduled"))
+            output::one(output, &job, |job| output::line(&cancelled(job)))
         }
+    }
+}
+
+/// What a request to cancel a job that is in this state has done.
+fn cancelled(job: &Job) -> String {
+    match job.state() {
+        JobState::Done => {
+            "nothing to cancel: the job is done already (`foundry repo undo` takes it back)".to_owned()
+        }
+        JobState::Failed => "nothing to cancel: the job has failed already".to_owned(),
+        JobState::Cancelled => "nothing to cancel: the job is cancelled already".to_owned(),
+        JobState::Unspecified | JobState::Queued | JobState::Running => "cancel scheduled".to_owned(),
     }
 }
 
@@ -107,7 +119,11 @@ async fn list(gateway: &Gateway, output: Output, repository: Option<&str>) -> Re
     let tasks = names::tasks(gateway, &repository.organization_id, &repository_id).await;
     let members = names::members(gateway, &repository.organization_id).await;
     let rows = jobs.iter().map(|job| {
-        let branches: Vec<&str> = job.branches.iter().map(|b| b.branch.as_str()).collect();
+        let mut branches: Vec<String> = job.branches.iter().map(|b| b.branch.clone()).collect();
+        let shown = i32::try_from(branches.len()).unwrap_or(i32::MAX);
+        if job.branch_count > shown {
+            branches.push(format!("and {} more", job.branch_count - shown));
+        }
         vec![
             job.job_id.clone(),
             kind(job),
@@ -121,4 +137,18 @@ async fn list(gateway: &Gateway, output: Output, repository: Option<&str>) -> Re
     });
     output::table(&["id", "kind", "state", "branch", "task", "by", "requested", "reason"], rows.collect());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancel_of_a_job_that_has_ended_says_so() {
+        let of = |state: JobState| cancelled(&Job { state: state.into(), ..Job::default() });
+        assert_eq!(of(JobState::Running), "cancel scheduled");
+        for ended in [JobState::Done, JobState::Failed, JobState::Cancelled] {
+            assert!(of(ended).starts_with("nothing to cancel"), "{ended:?}");
+        }
+    }
 }

@@ -4,14 +4,17 @@ use foundry_core::{Error, FlowId, JobId, OrganizationId, RepositoryId, Result, T
 use foundry_git::{BranchName, CommitId};
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1::{
-    self, ActionSettings, JobBranch, JobBranchState, PublishBranchRequest, PublishSettings,
+    self, ActionSettings, JobBranch, JobBranchCount, JobBranchState, PublishBranchRequest, PublishSettings,
     RunRepositoryActionRequest,
 };
+use prost::Message as _;
 
 /// Longest message of a commit in bytes.
 const MAX_MESSAGE: usize = 4 << 10;
 /// Longest name of an author or agent in characters.
 const MAX_NAME: usize = 100;
+/// Most bytes of branches in a job on a watch.
+const MAX_SHOWN: usize = 8 << 10;
 /// Longest e-mail address in bytes.
 const MAX_EMAIL: usize = 254;
 
@@ -108,6 +111,11 @@ impl Action {
         Self::ALL.iter().find(|(_, t, _)| *t == text).map(|(a, ..)| *a)
     }
 
+    /// Whether it changes branches of stacks, as far as the overview shows these when it is requested.
+    pub fn is_of_stacks(self) -> bool {
+        !matches!(self, Self::SyncRepo | Self::RegisterExistingBranch | Self::Undo)
+    }
+
     fn to_proto(self) -> v1::JobKind {
         Self::ALL.iter().find(|(a, ..)| *a == self).map_or(v1::JobKind::Unspecified, |(.., p)| *p)
     }
@@ -155,6 +163,8 @@ pub struct Job {
     pub condition: Condition,
     /// The branches with their plans and results.
     pub branches: Vec<JobBranch>,
+    /// Digest of the refs that they were planned from; empty = they were not, or by an older version.
+    pub planned_from: String,
     /// What it does, with what was requested.
     pub kind: Kind,
     /// Who requested it.
@@ -179,8 +189,15 @@ impl Job {
         self.branches.first().map_or("", |b| b.branch.as_str())
     }
 
-    /// As callers see it.
-    pub fn to_proto(&self) -> v1::Job {
+    /// The job with all its branches, for a caller that asks for this one.
+    pub fn to_whole_proto(&self) -> v1::Job {
+        let mut counts: Vec<JobBranchCount> = Vec::new();
+        for branch in &self.branches {
+            match counts.iter_mut().find(|c| c.state == branch.state) {
+                Some(found) => found.count += 1,
+                None => counts.push(JobBranchCount { state: branch.state, count: 1 }),
+            }
+        }
         v1::Job {
             job_id: self.job_id.to_string(),
             organization_id: self.organization_id.to_string(),
@@ -190,6 +207,8 @@ impl Job {
             state: self.state.to_proto().into(),
             condition: Some(self.condition.clone()),
             branches: self.branches.clone(),
+            branch_count: i32::try_from(self.branches.len()).unwrap_or(i32::MAX),
+            branch_counts: counts,
             publish: match &self.kind {
                 Kind::Publish(settings) => Some(settings.clone()),
                 _ => None,
@@ -203,6 +222,31 @@ impl Job {
             end_time: self.end_time.map(Timestamp::to_proto),
         }
     }
+
+    /// As watches and lists show it, with as many of its branches as fit there.
+    pub fn to_proto(&self) -> v1::Job {
+        let whole = self.to_whole_proto();
+        v1::Job { branches: shown(&whole.branches), ..whole }
+    }
+}
+
+/// The branches of a job that fit on a watch, in their order: those that failed, then the first ones; at least one.
+fn shown(branches: &[JobBranch]) -> Vec<JobBranch> {
+    let has_failed = |b: &JobBranch| matches!(b.state(), JobBranchState::Conflict | JobBranchState::Refused);
+    let mut order: Vec<usize> = (0..branches.len()).collect();
+    order.sort_by_key(|nth| !has_failed(&branches[*nth]));
+    let mut left = MAX_SHOWN;
+    let mut chosen = Vec::new();
+    for nth in order {
+        let size = branches[nth].encoded_len();
+        if size > left && !chosen.is_empty() {
+            break;
+        }
+        left = left.saturating_sub(size);
+        chosen.push(nth);
+    }
+    chosen.sort_unstable();
+    chosen.into_iter().map(|nth| branches[nth].clone()).collect()
 }
 
 /// The key that is signalled when a job has ended: what a later one on one of its branches waits for.
@@ -293,7 +337,7 @@ fn check_email(field: &str, email: &str) -> Result<()> {
 ///
 /// # Errors
 /// `INVALID_FIELD` for a kind that is no action, a branch where none belongs or none where one is needed, and for texts
-/// that cannot be in a commit.
+/// that cannot be in a commit; `STACK_CIRCLE` for a branch that is to stand on itself.
 pub fn requested(request: &RunRepositoryActionRequest) -> Result<(Action, ActionSettings)> {
     let found = Action::ALL.iter().find(|(a, _, kind)| *kind == request.kind() && *a != Action::Undo);
     let Some((action, ..)) = found else {
@@ -314,6 +358,11 @@ pub fn requested(request: &RunRepositoryActionRequest) -> Result<(Action, Action
     let is_moved = *action == Action::ReparentBranch;
     let may_move = is_moved || matches!(action, Action::RebaseBranch | Action::RegisterExistingBranch);
     name("parent", &request.parent, is_moved, may_move)?;
+    if !request.parent.is_empty() && request.parent == request.branch {
+        let text = format!("the branch {} cannot stand on itself", request.branch);
+        return Err(Error::precondition("STACK_CIRCLE", &request.branch, text)
+            .next_action("choose a parent that does not stand on the branch"));
+    }
     let settings = ActionSettings {
         branch: request.branch.clone(),
         parent: request.parent.clone(),
@@ -322,7 +371,7 @@ pub fn requested(request: &RunRepositoryActionRequest) -> Result<(Action, Action
         committer_name: or(&request.committer_name, "Foundry"),
         committer_email: or(&request.committer_email, "foundry@localhost"),
         plan_job_id: request.plan_job_id.clone(),
-        undone_job_id: String::new(),
+        ..ActionSettings::default()
     };
     check_name("committer_name", &settings.committer_name)?;
     check_email("committer_email", &settings.committer_email)?;
@@ -357,6 +406,25 @@ mod tests {
         assert!(asked(|r| r.expected_commit = "abc".to_owned()).is_err());
         assert!(asked(|r| r.message = "a\0b".to_owned()).is_err());
         assert!(asked(|r| r.message = "x".repeat(5_000)).is_err());
+    }
+
+    #[test]
+    fn of_many_branches_a_watch_shows_those_that_failed_and_the_first_ones() {
+        let branch = |n: usize| JobBranch {
+            branch: format!("branch-{n:03}"),
+            state: if n == 150 { JobBranchState::Conflict } else { JobBranchState::Planned }.into(),
+            old_commit: "a".repeat(40),
+            new_commit: "b".repeat(40),
+            ..JobBranch::default()
+        };
+        let all: Vec<JobBranch> = (0..200).map(branch).collect();
+        let some = shown(&all);
+        let size: usize = some.iter().map(JobBranch::encoded_len).sum();
+        assert!(size <= MAX_SHOWN && some.len() > 50, "{size} bytes of {}", some.len());
+        assert_eq!(some[0], all[0]);
+        assert_eq!(some.last(), Some(&all[150]));
+        let large = JobBranch { remote_message: "x".repeat(MAX_SHOWN), ..JobBranch::default() };
+        assert_eq!(shown(std::slice::from_ref(&large)), [large]);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Branch {
     pub merged_into: String,
     /// Its newest commit up to which the base has everything of it; none = nothing.
     pub absorbed: Option<CommitId>,
+    /// Why it is left as it is unless the request names it; empty = it is not.
+    pub kept: String,
 }
 
 /// Where a branch stands.
@@ -40,6 +42,16 @@ pub enum Selection {
     One(String),
 }
 
+impl Selection {
+    /// The branch that the request names.
+    pub fn named(&self) -> Option<&str> {
+        match self {
+            Self::Subtree(name) | Self::One(name) => Some(name),
+            Self::Stacks => None,
+        }
+    }
+}
+
 /// What becomes of one branch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -49,6 +61,8 @@ pub struct Step {
     pub tip: CommitId,
     /// The branch below it before.
     pub old_parent: String,
+    /// The newest commit that it had in common with that.
+    pub old_fork: Option<CommitId>,
     /// What is done.
     pub act: Act,
 }
@@ -67,6 +81,8 @@ pub enum Act {
     Merged(String),
     /// Nothing: it has nothing in common with the base.
     Unrelated,
+    /// Nothing: why it is not made again without being named.
+    Kept(String),
 }
 
 /// Why there is no plan.
@@ -106,10 +122,7 @@ pub fn plan(
 ) -> Result<Vec<Step>, Impossible> {
     let forest = Forest::new(base, branches);
     let selected = forest.selected(selection)?;
-    let moved = match selection {
-        Selection::Subtree(name) | Selection::One(name) => Some(name.as_str()),
-        Selection::Stacks => None,
-    };
+    let moved = selection.named();
     if let (Some(parent), Some(branch)) = (move_to, moved) {
         if !forest.by_name.contains_key(parent) {
             return Err(Impossible::ParentAbsent);
@@ -125,6 +138,7 @@ pub fn plan(
         let parent = branch.stands.as_ref().map_or("", |s| s.parent.as_str());
         let act = match (&branch.stands, new_parent(name)) {
             _ if !branch.merged_into.is_empty() => Act::Merged(forest.unmerged(&branch.merged_into)),
+            (Some(_), _) if !branch.kept.is_empty() && moved != Some(name) => Act::Kept(branch.kept.clone()),
             (Some(stands), to) => {
                 let parent = to.map_or_else(|| forest.unmerged(&stands.parent), str::to_owned);
                 let absorbed = branch.absorbed.as_ref().filter(|_| parent == base);
@@ -136,10 +150,39 @@ pub fn plan(
             branch: name.to_owned(),
             tip: branch.tip.clone(),
             old_parent: parent.to_owned(),
+            old_fork: branch.stands.as_ref().map(|s| s.from.clone()),
             act,
         });
     }
     Ok(steps)
+}
+
+/// The branches of which a plan must know what is merged: the selected ones, and all that they stand on.
+pub fn looked_at(base: &str, branches: &[Branch], selection: &Selection) -> BTreeSet<String> {
+    let forest = Forest::new(base, branches);
+    let mut all: BTreeSet<String> = BTreeSet::new();
+    for start in forest.selected(selection).unwrap_or_default() {
+        let mut at = start;
+        while all.insert(at.to_owned()) {
+            let parent = forest.by_name.get(at).and_then(|b| b.stands.as_ref());
+            let Some(parent) = parent.filter(|s| s.parent != base) else { break };
+            at = &parent.parent;
+        }
+    }
+    all
+}
+
+/// Whether a branch would stand on itself if it got this parent, by the parents that are known.
+pub fn is_circle(parents: &HashMap<String, String>, branch: &str, parent: &str) -> bool {
+    let (mut at, mut seen) = (parent, BTreeSet::new());
+    while seen.insert(at) {
+        if at == branch {
+            return true;
+        }
+        let Some(next) = parents.get(at).filter(|next| !next.is_empty()) else { return false };
+        at = next;
+    }
+    false
 }
 
 /// All branches of the stack of a branch: what stands on what it stands on, without the base. Jobs on them run one after
@@ -279,7 +322,8 @@ mod tests {
     /// A branch from `name parent`, whose own commits begin behind the parent's head.
     fn on(name: &str, parent: &str) -> Branch {
         let stands = (!parent.is_empty()).then(|| Stands { parent: parent.to_owned(), from: id(parent) });
-        Branch { name: name.to_owned(), tip: id(name), stands, merged_into: String::new(), absorbed: None }
+        let (merged_into, kept) = (String::new(), String::new());
+        Branch { name: name.to_owned(), tip: id(name), stands, merged_into, absorbed: None, kept }
     }
 
     fn merged(branch: Branch, into: &str) -> Branch {
@@ -304,6 +348,7 @@ mod tests {
             }
             Act::Merged(into) => format!("{}=merged({into})", s.branch),
             Act::Unrelated => format!("{}=unrelated", s.branch),
+            Act::Kept(why) => format!("{}=kept({why})", s.branch),
         };
         match planned {
             Ok(steps) => steps.iter().map(step).collect::<Vec<_>>().join(" "),
@@ -326,6 +371,10 @@ mod tests {
         };
         let (all, sub, one) =
             (Selection::Stacks, |n: &str| Selection::Subtree(n.into()), |n: &str| Selection::One(n.into()));
+        let kept = |name: &str| -> Vec<Branch> {
+            let why = |b: &Branch| if b.name == name { "merges".to_owned() } else { String::new() };
+            stack().into_iter().map(|b| Branch { kept: why(&b), ..b }).collect()
+        };
         type Case = (&'static str, Vec<Branch>, Selection, Option<&'static str>, &'static str);
         let cases: &[Case] = &[
             ("whole", stack(), all.clone(), None, "a:main->main b:a->a c:b->b d:c->c e:d->d f:e->e"),
@@ -353,6 +402,15 @@ mod tests {
                 None,
                 "c=merged(main) d:c->main e:d->d f:e->e",
             ),
+            (
+                "with merges of its own: left unless it is named",
+                kept("c"),
+                all.clone(),
+                None,
+                "a:main->main b:a->a c=kept(merges) d:c->c e:d->d f:e->e",
+            ),
+            ("above what is named", kept("e"), sub("d"), None, "d:c->c e=kept(merges) f:e->e"),
+            ("named", kept("d"), sub("d"), None, "d:c->c e:d->d f:e->e"),
             ("reparent", stack(), sub("d"), Some("a"), "d:c->a e:d->d f:e->e"),
             ("onto the base", stack(), one("d"), Some("main"), "d:c->main"),
             ("onto itself", stack(), sub("d"), Some("d"), "Circle"),
@@ -365,6 +423,29 @@ mod tests {
         for (case, branches, selection, to, expected) in cases {
             assert_eq!(words(plan("main", branches, selection, *to)), *expected, "{case}");
         }
+    }
+
+    #[test]
+    fn what_a_plan_looks_at_is_what_it_changes_and_what_that_stands_on() {
+        let names = |selection| looked_at("main", &stack(), &selection).into_iter().collect::<String>();
+        assert_eq!(names(Selection::One("c".into())), "abc");
+        assert_eq!(names(Selection::Subtree("e".into())), "abcdef");
+        assert_eq!(names(Selection::Stacks), "abcdef");
+        assert_eq!(names(Selection::One("gone".into())), "");
+    }
+
+    #[test]
+    fn a_parent_that_stands_on_the_branch_makes_a_circle() {
+        let branches = stack();
+        let parents = Forest::new("main", &branches).parents();
+        for (branch, parent, expected) in
+            [("b", "b", true), ("b", "d", true), ("d", "b", false), ("d", "main", false), ("d", "?", false)]
+        {
+            assert_eq!(is_circle(&parents, branch, parent), expected, "{branch} on {parent}");
+        }
+        // One that is there already is not followed for ever.
+        let circle = [("x", "y"), ("y", "x")].map(|(b, p)| (b.to_owned(), p.to_owned()));
+        assert!(!is_circle(&circle.into(), "a", "x"));
     }
 
     #[test]

@@ -31,6 +31,32 @@ pub struct Before {
     pub fork: CommitId,
 }
 
+/// Where an action has put a branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The commit that the branch is at as long as this counts.
+    pub head: String,
+    /// Name of the branch that it stands on.
+    pub parent: String,
+    /// The newest commit that both have in common.
+    pub fork: String,
+}
+
+impl Before {
+    /// Where a branch stood: where an action has put its head, otherwise where it was last seen. None on the base.
+    pub fn of(
+        head: &CommitId,
+        base: &str,
+        placed: Option<&Placed>,
+        seen: Option<(&str, &str)>,
+    ) -> Option<Self> {
+        let placed = placed.filter(|placed| placed.head == head.as_str());
+        let (parent, fork) = placed.map(|p| (p.parent.as_str(), p.fork.as_str())).or(seen)?;
+        let fork = CommitId::parse(fork).ok()?;
+        (!parent.is_empty() && parent != base).then(|| Self { parent: parent.to_owned(), fork })
+    }
+}
+
 /// How far two branches have moved apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Apart {
@@ -117,12 +143,50 @@ impl Walker<'_> {
     }
 }
 
+/// The commits of a branch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// How many it has.
+    pub commits: usize,
+    /// How many of them are merges.
+    pub merges: usize,
+}
+
+/// The commits that the history of a head has, and those of `from` and of the base do not.
+pub fn own(history: &History, head: &CommitId, from: &CommitId) -> Own {
+    let mut walker = Walker { history, seen: vec![0; history.size()], round: 0 };
+    let inside = |commit: &CommitId| history.find(commit).filter(|node| history.is_inside(*node));
+    let below = inside(from).map(|from| walker.set(from)).unwrap_or_default();
+    let mut own = Own::default();
+    if let Some(head) = inside(head) {
+        walker.walk(head, |node| {
+            if below.contains(&node) {
+                return false;
+            }
+            own.commits += 1;
+            own.merges += usize::from(history.parents(node).len() > 1);
+            true
+        });
+    }
+    own
+}
+
 /// The places of the branches, in their order. `base` is the position of the branch that all others are compared with.
 pub fn plan(history: &History, base: Option<usize>, branches: &[Known]) -> Vec<Place> {
     let mut plan = Plan::new(history, base, branches);
     let mut places: Vec<Place> = (0..branches.len()).map(|i| plan.place(i)).collect();
     plan.break_cycles(&mut places);
     places
+}
+
+/// The order of branches at the same commit, the lowest first.
+fn rank(branch: &Known) -> (bool, &str) {
+    (branch.started_from.is_some(), branch.name.as_str())
+}
+
+/// Whether a branch can stand on this one: what exists only in Foundry carries no branch of the remote.
+fn can_carry(parent: &Known, branch: &Known) -> bool {
+    parent.started_from.is_none() || branch.started_from.is_some()
 }
 
 struct Plan<'a> {
@@ -153,7 +217,7 @@ impl<'a> Plan<'a> {
             }));
         }
         for at in heads.values_mut() {
-            at.sort_by(|a, b| branches[*a].name.cmp(&branches[*b].name));
+            at.sort_by(|a, b| rank(&branches[*a]).cmp(&rank(&branches[*b])));
         }
         let names = branches.iter().enumerate().map(|(i, b)| (b.name.as_str(), i)).collect();
         Self { walker, base, branches, names, heads, reaches }
@@ -193,14 +257,17 @@ impl<'a> Plan<'a> {
     }
 
     /// Of the branches whose heads are in the history of this one, that with the longest history. Of several at the
-    /// same commit, the first one by name is below the others.
+    /// same commit, the first one by name is below the others, and those of the remote below work.
     fn nearest_below(&mut self, i: usize) -> Option<(usize, u32)> {
         let own = self.head(i)?;
         let (heads, reaches, branches) = (&self.heads, &self.reaches, self.branches);
         let mut best: Option<(usize, usize, u32)> = None;
         self.walker.walk(own, |node| {
             let Some(first) = heads.get(&node).and_then(|at| at.first().copied()) else { return true };
-            let is_below = node != own || branches[first].name < branches[i].name;
+            if !can_carry(&branches[first], &branches[i]) {
+                return true;
+            }
+            let is_below = node != own || rank(&branches[first]) < rank(&branches[i]);
             let commits = reaches[first].as_ref().map_or(0, |r| r.commits);
             if first != i && is_below && best.is_none_or(|(_, most, _)| commits > most) {
                 best = Some((first, commits, node));
@@ -244,6 +311,9 @@ impl<'a> Plan<'a> {
         if parent == i || self.base == Some(parent) || !self.walker.history.is_inside(other) {
             return None;
         }
+        if !can_carry(&self.branches[parent], &self.branches[i]) {
+            return None;
+        }
         if !self.contains(own, fork) || self.contains(other, own) {
             return None;
         }
@@ -257,6 +327,9 @@ impl<'a> Plan<'a> {
     /// The parent that a user has given it, if it is still there and does not contain the branch itself.
     fn given(&mut self, i: usize, forks: &[u32]) -> Option<(usize, u32)> {
         let parent = *self.names.get(self.branches[i].given.as_deref()?)?;
+        if !can_carry(&self.branches[parent], &self.branches[i]) {
+            return None;
+        }
         let (own, other) = (self.head(i)?, self.head(parent)?);
         if parent == i || !self.walker.history.is_inside(other) || (own != other && self.contains(other, own))
         {
@@ -418,6 +491,54 @@ mod tests {
         assert_eq!(places(given("main")), "c: base +3");
         assert_eq!(places(given("gone")), "c: b +1 -0 (3)");
         assert_eq!(places(given("c")), "c: b +1 -0 (3)");
+    }
+
+    #[test]
+    fn a_branch_stands_where_an_action_has_put_its_head_and_otherwise_where_it_was_seen() {
+        let put = Placed { head: full("h"), parent: "a".into(), fork: full("f") };
+        let seen = full("g");
+        let of = |head: &str, put: Option<&Placed>| {
+            let before = Before::of(&id(head), "main", put, Some(("b", &seen)))?;
+            Some((before.parent, before.fork))
+        };
+        assert_eq!(of("h", Some(&put)), Some(("a".into(), id("f"))));
+        assert_eq!(of("i", Some(&put)), Some(("b".into(), id("g"))), "somebody has pushed since");
+        assert_eq!(of("h", None), Some(("b".into(), id("g"))));
+        let on_base = Placed { parent: "main".into(), ..put };
+        assert_eq!(of("h", Some(&on_base)), None);
+    }
+
+    #[test]
+    fn what_exists_only_in_foundry_carries_no_branch_of_the_remote() {
+        let history = graph(&[("a", &["m"]), ("b", &["a"]), ("c", &["b"])]);
+        let work = |name: &str, head: &str| Known { started_from: Some(id("a")), ..branch(name, head) };
+        // It has another branch's head, as a task that resolves its conflict begins with, or is below one.
+        let all = [
+            branch("main", "m"),
+            work("a-work", "a"),
+            branch("x", "a"),
+            work("b-work", "b"),
+            branch("c", "c"),
+        ];
+        let expected = ["a-work: x +0 -0 (1)", "x: base +1", "b-work: x +1 -0 (2)", "c: x +2 -0 (3)"];
+        assert_eq!(places(&history, &all), expected);
+    }
+
+    #[test]
+    fn the_commits_of_a_branch_are_counted_with_its_merges() {
+        let history = graph(&[
+            ("a1", &["m"]),
+            ("a2", &["a1"]),
+            ("b1", &["a1"]),
+            ("b2", &["b1", "a2"]),
+            ("b3", &["b2", "m"]),
+        ]);
+        let of = |head: &str, from: &str| own(&history, &id(head), &id(from));
+        assert_eq!(of("a2", "m"), Own { commits: 2, merges: 0 });
+        assert_eq!(of("b3", "m"), Own { commits: 5, merges: 2 });
+        assert_eq!(of("b3", "a2"), Own { commits: 3, merges: 2 });
+        assert_eq!(of("b1", "a1"), Own { commits: 1, merges: 0 });
+        assert_eq!(of("m", "m"), Own::default());
     }
 
     #[test]

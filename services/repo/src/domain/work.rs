@@ -91,6 +91,8 @@ pub struct TaskWork {
     pub task_id: String,
     /// Its branch; empty when it was imported before that was recorded.
     pub branch: String,
+    /// The branch of the remote to which it was last published; empty = none.
+    pub published_to: String,
     /// The commit that it started from.
     pub base: String,
     /// The commit that holds it.

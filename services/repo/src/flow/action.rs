@@ -1,13 +1,16 @@
 //! Performs actions on branches of a remote: all commits are made in the mirror first, then all branches are pushed at once,
 //! each with a lease on where it was found.
 
+mod make;
 mod plan;
 mod push;
 mod record;
+pub mod scope;
 pub mod settle;
 mod stack;
 #[cfg(test)]
 mod tests;
+mod undone;
 
 pub use stack::MAX_BRANCHES;
 
@@ -100,10 +103,13 @@ async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<L
     Ok(Ok(Loaded { job, action, settings, repository, mirror }))
 }
 
-/// Waits for earlier jobs on branches of the stack, and for those of the organization if they are many.
+/// Waits for the first overview if it is not known yet which branches the job is about, for earlier jobs on branches of the stack, and for those of the organization if they are many.
 async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let id: JobId = flow.subject_id().parse()?;
     let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
+    if let Some(wait) = scope::known(cx, &job).await? {
+        return Ok(wait);
+    }
     Ok(turn::wait(cx, &job).await?.unwrap_or_else(Outcome::done))
 }
 
@@ -205,7 +211,8 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
             next.clone_into(&mut condition.next_action);
         }
         State::Queued if flow.wait_key.is_some() => {
-            "an earlier job".clone_into(&mut condition.waiting_on);
+            let on = if flow.reason == "OVERVIEW_PENDING" { "the first overview" } else { "an earlier job" };
+            on.clone_into(&mut condition.waiting_on);
             "none needed: it begins by itself".clone_into(&mut condition.next_action);
         }
         State::Done => condition = Condition { since_time: condition.since_time, ..Condition::default() },
@@ -227,7 +234,12 @@ fn next_action(reason: &str) -> Option<&'static str> {
             "rebase the branch by hand or hand it to an agent (`--resolve`), push it, then run the action again"
         }
         "BRANCH_MOVED" => "refresh the repository, look at what was pushed, then run the action again",
+        "BRANCH_DELETED" => "make the branch again at the commit that is named, then undo the job again",
+        "BRANCH_PROTECTED" => "have the rules of the branch changed at the host, then run the action again",
+        "DEFAULT_BRANCH_REFUSED" => "choose another branch: the default branch is never changed",
         "PLAN_OUTDATED" => "look at a new plan, then run the action again",
+        "PLAN_TOO_LARGE" => "run the action on one branch after another",
+        "OVERVIEW_PENDING" => "wait until the overview of the repository is there, then run the action again",
         "COMMITS_SIGNED" => "rebase and sign the commits by hand, or allow the signatures to be dropped",
         "BRANCH_NOT_AT_REMOTE" | "PARENT_NOT_AT_REMOTE" => {
             "refresh the repository, and choose a branch that is there"
@@ -236,6 +248,21 @@ fn next_action(reason: &str) -> Option<&'static str> {
         "TOO_MANY_BRANCHES" => "run the action on one stack after another",
         "TIP_NOT_KEPT" => "fetch the branch from a clone that still has the commit, and push it by hand",
         "BRANCH_UNRELATED" | "GIT_TOO_LARGE" => "rebase the branch by hand",
+        "PUSH_DECLINED" => "do what the host says, then run the action again",
+        "PUSH_NOT_FAST_FORWARD" => "have the host allow that commits are replaced, then run the action again",
+        "PUSH_SECRET_FOUND" => {
+            "take the secret out of the commits by hand and revoke it, then run the action again"
+        }
+        "PUSH_UNSIGNED" => "the host wants signed commits: rebase the branch by hand, and push it signed",
+        "PUSH_WORKFLOW_REFUSED" => "use a credential that may change workflows, then run the action again",
+        "PUSH_TOO_LARGE" => {
+            "make room at the host, or take large files out of the commits, then run the action again"
+        }
+        "PUSH_FORBIDDEN" => "give Foundry write access to the repository, then run the action again",
+        "PUSH_LFS_OBJECTS_MISSING" => {
+            "push the objects of LFS from a clone that has them, then run the action again"
+        }
+        "REPOSITORY_REMOVED" => "register the repository again",
         _ => return None,
     })
 }

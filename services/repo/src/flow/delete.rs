@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::store::base_requests::BASE_REQUESTS;
 use crate::store::branch_overviews;
 use crate::store::branch_parents::BRANCH_PARENTS;
+use crate::store::branch_places::BRANCH_PLACES;
 use crate::store::branches::BRANCHES;
 use crate::store::changes;
 use crate::store::clones::CLONES;
@@ -71,6 +72,7 @@ async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
     let branches = branch_overviews::bases(&cx.store, &id).await?;
     branch_overviews::remove_all(&mut ws, rev, &id, branches.keys());
     ws.delete_where(&BRANCH_PARENTS, &[("repository_id", id.as_str().into())]);
+    ws.delete_where(&BRANCH_PLACES, &[("repository_id", id.as_str().into())]);
     ws.delete_where(&BRANCHES, &[("repository_id", id.as_str().into())]);
     ws.remove(&REPOSITORIES, &[id.as_str().into()]);
     ws.tombstone(rev, REPOSITORY, id.as_str());

@@ -13,6 +13,7 @@ pub mod forget_deliveries;
 pub mod import;
 pub mod overview;
 pub mod publish;
+pub mod published;
 pub mod pull_request;
 pub mod pulls;
 pub mod sync;

@@ -4,6 +4,7 @@
 //! that an interrupted run goes on where it was.
 
 mod compute;
+mod forget;
 mod known;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,11 @@ pub static OVERVIEW: Flow<Context> = Flow::new(
 
 /// Overviews that wait or run at the same time; organizations take turns when these are chosen.
 const STARTED_AT_ONCE: u32 = 8;
+
+/// The key that is signalled when the overview of a repository is complete.
+pub fn complete_key(id: &RepositoryId) -> String {
+    format!("overview/{id}")
+}
 
 /// Makes the overview of a repository be computed after the commit, once more if it is being computed.
 pub fn want(cx: &Context, ws: &mut WriteSet, id: &RepositoryId) {
@@ -162,6 +168,7 @@ impl Run<'_> {
             ("overview_message", message.into()),
         ];
         self.show(&mut ws, &set);
+        foundry_flow::signal(&mut ws, &self.cx.env, &complete_key(&self.repository.repository_id));
         ws
     }
 }

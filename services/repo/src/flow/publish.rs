@@ -413,6 +413,9 @@ async fn recorded(cx: &Context, flow: &StageContext, loaded: Loaded, mut ws: Wri
         commits_since: 0,
         job_id: job.job_id.to_string(),
         squash: planned.single_commit,
+        work_tree: super::published::work_tree(&mirror, made_of.as_str(), commit.as_str())
+            .await
+            .unwrap_or_default(),
         pull_request: pull_request.map(|row| row.pull_request),
     };
     let head = work.readable_commit()?;

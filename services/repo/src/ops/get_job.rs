@@ -13,5 +13,5 @@ use crate::context::Context;
 /// `NOT_FOUND`.
 pub async fn get_job(cx: &Context, caller: &Caller, request: GetJobRequest) -> Result<GetJobResponse> {
     let job = cx.job(caller, &request.job_id, Role::Viewer).await?;
-    Ok(GetJobResponse { job: Some(job.to_proto()) })
+    Ok(GetJobResponse { job: Some(job.to_whole_proto()) })
 }

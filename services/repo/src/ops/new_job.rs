@@ -63,6 +63,7 @@ pub async fn begin(
             ..Condition::default()
         },
         branches: new.branches,
+        planned_from: String::new(),
         kind: new.kind,
         created_by: caller.actor(),
         create_time: now,

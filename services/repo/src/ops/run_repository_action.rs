@@ -1,7 +1,5 @@
 //! Starts a job that does something to branches of the remote.
 
-use std::collections::{BTreeSet, HashMap};
-
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};
 use foundry_proto::common::v1::Role;
@@ -12,14 +10,11 @@ use foundry_store::{Scope, WriteSet};
 use crate::context::Context;
 use crate::domain::job::{Action, Kind, requested, unplanned};
 use crate::domain::publishing::default_branch;
-use crate::domain::repository::Repository;
-use crate::domain::restack;
-use crate::flow::action::{ACTION, MAX_BRANCHES};
+use crate::flow::action::{ACTION, MAX_BRANCHES, scope};
 use crate::ops::new_job::{NewJob, begin};
-use crate::store::branch_overviews;
 
 /// Writes the job; what is done to which branch is decided when it runs, after earlier jobs on the stack. It changes no branch
-/// that the overview does not show in that stack now.
+/// that the overview does not show in that stack now; if there is no overview yet, it waits for the first one.
 ///
 /// # Errors
 /// `NOT_FOUND`; `INVALID_ARGUMENT` for a branch that git does not take or the kind does not use; `FAILED_PRECONDITION` for
@@ -56,7 +51,8 @@ async fn decide(
 ) -> Result<(WriteSet, RunRepositoryActionResponse)> {
     let repository = cx.repository(caller, &request.repository_id, Role::Member).await?;
     repository.require_mirror()?;
-    let (action, settings) = requested(request)?;
+    let (action, mut settings) = requested(request)?;
+    settings.awaits_overview = scope::is_unknown(&repository, action);
     let changes = !matches!(action, Action::SyncRepo | Action::RegisterExistingBranch);
     if changes && settings.branch == repository.default_branch {
         return Err(default_branch(&settings.branch));
@@ -67,7 +63,7 @@ async fn decide(
             return Err(Error::not_found("job", &settings.plan_job_id));
         }
     }
-    let others = touched(cx, &repository, action, (&settings.branch, &settings.parent)).await?;
+    let others = scope::touched(cx, &repository, action, (&settings.branch, &settings.parent)).await?;
     if others.len() > MAX_BRANCHES {
         let text = format!("the action is about {} branches; at most {MAX_BRANCHES} can be", others.len());
         return Err(Error::precondition("TOO_MANY_BRANCHES", repository.repository_id.as_str(), text)
@@ -96,28 +92,4 @@ async fn decide(
     );
     ws.audit(with_detail(record, detail));
     Ok((ws, RunRepositoryActionResponse { job: Some(job.to_proto()), rev: 0 }))
-}
-
-/// The branches that the action may change, as the overview shows them now.
-async fn touched(
-    cx: &Context,
-    repository: &Repository,
-    action: Action,
-    (branch, parent): (&str, &str),
-) -> Result<BTreeSet<String>> {
-    if matches!(action, Action::SyncRepo | Action::RegisterExistingBranch) {
-        return Ok(BTreeSet::new());
-    }
-    let base = repository.default_branch.as_str();
-    let shown = branch_overviews::bases(&cx.store, &repository.repository_id).await?;
-    let parents: HashMap<String, String> =
-        shown.into_iter().map(|(name, basis)| (name, basis.parent)).collect();
-    if action == Action::RestackRepo {
-        return Ok(restack::stacked(base, &parents));
-    }
-    let mut all = restack::stack_of(base, &parents, branch);
-    if !parent.is_empty() && parent != base {
-        all.extend(restack::stack_of(base, &parents, parent));
-    }
-    Ok(all)
 }

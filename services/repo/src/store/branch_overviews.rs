@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use foundry_core::{OrganizationId, PageRequest, PageToken, RepositoryId, Result};
+use foundry_git::CommitId;
 use foundry_proto::common::v1::{Condition, PullRequest};
 use foundry_proto::repo::v1::BranchOverview;
 use foundry_store::{Reader, RevRef, Row, Store, Table, WriteSet, is_damaged};
@@ -104,6 +105,22 @@ pub async fn bases(from: &impl Reader, repository: &RepositoryId) -> Result<Hash
         Ok((text("name")?, Basis { inputs: text("inputs")?, parent: text("parent")?, fork: text("fork")? }))
     };
     rows.iter().map(basis).collect()
+}
+
+/// The parents of the branches that the remote has, by their names: work that exists only in Foundry is in no stack.
+pub async fn parents(from: &impl Reader, repository: &RepositoryId) -> Result<HashMap<String, String>> {
+    let sql = "SELECT o.name AS name, o.parent AS parent FROM branch_overviews o \
+               JOIN branches b ON b.repository_id = o.repository_id AND b.name = o.name WHERE o.repository_id = $1";
+    let rows = from.query(sql, &[repository.as_str().into()]).await?;
+    rows.iter().map(|row| Ok((row.text("name")?.to_owned(), row.text("parent")?.to_owned()))).collect()
+}
+
+/// Where a branch was when its row was computed; none for one that is not known, or whose row is damaged.
+pub async fn head(from: &impl Reader, repository: &RepositoryId, name: &str) -> Result<Option<CommitId>> {
+    let sql = "SELECT name, overview FROM branch_overviews WHERE repository_id = $1 AND name = $2";
+    let rows = from.query(sql, &[repository.as_str().into(), name.into()]).await?;
+    let Some(Ok(branch)) = rows.first().map(decoded) else { return Ok(None) };
+    Ok(CommitId::parse(&branch.commit).ok())
 }
 
 /// Adds or replaces a branch.

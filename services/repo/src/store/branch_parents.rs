@@ -1,9 +1,10 @@
 //! Table `branch_parents`: the parents that users have given to branches, and those that git-spice has recorded. A row stays
-//! when its branch is gone, for one of the same name, and goes with the repository.
+//! when its branch or its parent is gone, for one of the same name, unless that one was merged; and goes with the repository.
 
 use std::collections::HashMap;
 
 use foundry_core::{RepositoryId, Result};
+use foundry_proto::repo::v1::ParentSource;
 use foundry_store::{Reader, Table, WriteSet};
 
 pub const BRANCH_PARENTS: Table = Table::new(
@@ -21,11 +22,45 @@ pub enum Source {
     Spice,
 }
 
+impl Source {
+    /// As callers see it.
+    pub fn to_proto(self) -> ParentSource {
+        match self {
+            Self::User => ParentSource::User,
+            Self::Spice => ParentSource::GitSpice,
+        }
+    }
+}
+
+/// A parent that somebody has given to a branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Name of the parent, which may be gone.
+    pub parent: String,
+    pub source: Source,
+}
+
 /// The parents by the names of their branches.
 pub async fn all(from: &impl Reader, repository: &RepositoryId) -> Result<HashMap<String, String>> {
     let sql = "SELECT branch, parent FROM branch_parents WHERE repository_id = $1";
     let rows = from.query(sql, &[repository.as_str().into()]).await?;
     rows.iter().map(|row| Ok((row.text("branch")?.to_owned(), row.text("parent")?.to_owned()))).collect()
+}
+
+/// The parents with their sources, by the names of their branches.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn sourced(from: &impl Reader, repository: &RepositoryId) -> Result<HashMap<String, Given>> {
+    let sql = "SELECT branch, parent, source FROM branch_parents WHERE repository_id = $1";
+    let rows = from.query(sql, &[repository.as_str().into()]).await?;
+    rows.iter()
+        .map(|row| {
+            let source = if row.text("source")? == "user" { Source::User } else { Source::Spice };
+            let parent = row.text("parent")?.to_owned();
+            Ok((row.text("branch")?.to_owned(), Given { parent, source }))
+        })
+        .collect()
 }
 
 /// The branches whose parents a user has given: no import replaces those.

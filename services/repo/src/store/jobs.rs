@@ -1,9 +1,11 @@
 //! Tables `jobs`: actions on branches of remotes, and `job_branches`: the branches that each may change. A new job removes
 //! those of its repository that ended long ago, and all go with the repository.
 
+use std::collections::BTreeSet;
+
 use foundry_core::{JobId, PageRequest, PageToken, RepositoryId, Result, TaskId};
 use foundry_proto::common::v1::Condition;
-use foundry_proto::repo::v1::{JobBranch, JobBranches};
+use foundry_proto::repo::v1::{ActionSettings, JobBranch, JobBranches};
 use foundry_service::{readable, stored_condition};
 use foundry_store::{Reader, RevRef, Row, Table, Value, WriteSet};
 use prost::Message as _;
@@ -32,6 +34,7 @@ pub const JOBS: Table = Table::new(
         "create_time",
         "end_time",
         "settings",
+        "planned_from",
     ],
     &["job_id"],
 );
@@ -48,7 +51,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT job_id, organization_id, repository_id, task_id, flow_id, rev, created_rev, kind, state, condition, ",
-            "branch, branches, publish, settings, created_by, create_time, end_time FROM jobs ",
+            "branch, branches, publish, settings, planned_from, created_by, create_time, end_time FROM jobs ",
             $rest
         )
     };
@@ -90,6 +93,7 @@ pub fn read(row: &Row) -> Result<Job> {
         state: State::parse(row.text("state")?),
         condition: stored_condition(row, "condition", id)?,
         branches,
+        planned_from: row.text("planned_from")?.to_owned(),
         kind,
         created_by: row.text("created_by")?.to_owned(),
         create_time: row.time("create_time")?,
@@ -137,7 +141,7 @@ pub async fn before(from: &impl Reader, job: &Job) -> Result<Option<JobId>> {
 }
 
 /// The branches that a job may change.
-pub async fn may_change(from: &impl Reader, job: &JobId) -> Result<std::collections::BTreeSet<String>> {
+pub async fn may_change(from: &impl Reader, job: &JobId) -> Result<BTreeSet<String>> {
     let rows =
         from.query("SELECT branch FROM job_branches WHERE job_id = $1", &[job.as_str().into()]).await?;
     rows.iter().map(|row| Ok(row.text("branch")?.to_owned())).collect()
@@ -191,10 +195,7 @@ pub async fn of_repository(from: &impl Reader, repository: &RepositoryId) -> Res
 }
 
 /// The ids of a repository's jobs.
-pub async fn ids_of_repository(
-    from: &impl Reader,
-    repository: &RepositoryId,
-) -> Result<std::collections::BTreeSet<String>> {
+pub async fn ids_of_repository(from: &impl Reader, repository: &RepositoryId) -> Result<BTreeSet<String>> {
     let sql = "SELECT job_id FROM jobs WHERE repository_id = $1";
     let rows = from.query(sql, &[repository.as_str().into()]).await?;
     rows.iter().map(|row| Ok(row.text("job_id")?.to_owned())).collect()
@@ -212,12 +213,9 @@ pub async fn outdated(from: &impl Reader, repository: &RepositoryId) -> Result<V
 /// Adds a new job, which may change its branches and those that are named.
 pub fn insert(ws: &mut WriteSet, rev: RevRef, job: &Job, others: &[String]) {
     let own = job.branches.iter().map(|b| b.branch.as_str());
-    let all: std::collections::BTreeSet<&str> = own.chain(others.iter().map(String::as_str)).collect();
+    let all: BTreeSet<&str> = own.chain(others.iter().map(String::as_str)).collect();
     for branch in all {
-        ws.insert(
-            &JOB_BRANCHES,
-            vec![job.job_id.as_str().into(), branch.into(), job.repository_id.as_str().into()],
-        );
+        ws.insert(&JOB_BRANCHES, job_branch(job, branch));
     }
     let (publish, settings) = match &job.kind {
         Kind::Publish(settings) => (settings.encode_to_vec(), Vec::new()),
@@ -243,6 +241,7 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, job: &Job, others: &[String]) {
         job.create_time.into(),
         job.end_time.into(),
         settings.into(),
+        job.planned_from.as_str().into(),
     ];
     ws.insert(&JOBS, values);
 }
@@ -258,8 +257,26 @@ pub fn set_branches(ws: &mut WriteSet, rev: RevRef, job: &Job) {
         ("branch", job.first_branch().into()),
         ("new_commit", job.branches.first().map_or("", |b| b.new_commit.as_str()).into()),
         ("branches", branches(job)),
+        ("planned_from", job.planned_from.as_str().into()),
     ];
     ws.update_where(&JOBS, &[("job_id", job.job_id.as_str().into())], &set);
+}
+
+/// Writes which branches a job may change that was requested before these were known.
+pub fn set_scope(ws: &mut WriteSet, rev: RevRef, job: &Job, others: &BTreeSet<String>) {
+    let own: BTreeSet<&str> = job.branches.iter().map(|b| b.branch.as_str()).collect();
+    for branch in others.iter().filter(|name| !own.contains(name.as_str())) {
+        ws.insert(&JOB_BRANCHES, job_branch(job, branch));
+    }
+    if let Kind::Action(_, settings) = &job.kind {
+        let known = ActionSettings { awaits_overview: false, ..settings.clone() };
+        let set = [("rev", rev.into()), ("settings", known.encode_to_vec().into())];
+        ws.update_where(&JOBS, &[("job_id", job.job_id.as_str().into())], &set);
+    }
+}
+
+fn job_branch(job: &Job, branch: &str) -> Vec<Value> {
+    vec![job.job_id.as_str().into(), branch.into(), job.repository_id.as_str().into()]
 }
 
 /// Writes the state; does nothing for a job that was removed.

@@ -3,6 +3,7 @@
 pub mod base_requests;
 pub mod branch_overviews;
 pub mod branch_parents;
+pub mod branch_places;
 pub mod branches;
 pub mod changes;
 pub mod clones;
@@ -131,6 +132,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0018_pull_requests"),
         step!("0019_webhooks"),
         step!("0022_unfinished_jobs"),
+        step!("0023_branch_places"),
         step!("0024_publications"),
         step!("0025_existing_branches"),
         step!("0026_refused_deliveries"),

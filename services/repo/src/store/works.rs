@@ -113,14 +113,16 @@ pub async fn heads(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<
 /// # Errors
 /// `INTERNAL` when a row is damaged.
 pub async fn of_repository(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<TaskWork>> {
-    let sql = "SELECT task_id, branch, base_commit, head_commit, existing_branch FROM works \
+    let sql = "SELECT task_id, branch, base_commit, head_commit, existing_branch, publication FROM works \
                WHERE repository_id = $1 AND head_commit <> '' ORDER BY task_id";
     let rows = from.query(sql, &[repository.as_str().into()]).await?;
     let work = |row: &Row| {
         let text = |column| row.text(column).map(str::to_owned);
+        let publication = readable::<Publication>(row, "publication", row.text("task_id")?)?;
         Ok(TaskWork {
             task_id: text("task_id")?,
             branch: text("branch")?,
+            published_to: publication.map(|p| p.branch).unwrap_or_default(),
             base: text("base_commit")?,
             head: text("head_commit")?,
             existing_branch: row.bool("existing_branch")?,

@@ -1,5 +1,6 @@
 //! Before a prompt, the agent's branch moves to what was published of its work. Otherwise the files that it had not committed
-//! are untracked in the sandbox and committed at the remote, and git would refuse to merge what others push there.
+//! are untracked in the sandbox and committed at the remote, and git would refuse to merge what others push there. After a
+//! restack of the published branch, the agent goes on from what that has become.
 
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ async fn adopt(shared: &Shared, sandbox: &Sandbox, session: &Session) -> Result<
         tree: facts_of(sandbox)?.workspace.clone(),
         work: CommitId::parse(&publication.work_commit)?,
         published: CommitId::parse(&publication.commit)?,
+        work_tree: publication.work_tree.clone(),
         branch: BranchName::parse(&publication.branch)?,
         time: sandbox.create_time,
     };

@@ -1,82 +1,125 @@
-//! Decides what becomes of each branch, and makes the commits in the mirror. Nothing changes at the remote.
+//! Decides what becomes of each branch, and has the commits made in the mirror. Nothing changes at the remote.
+//!
+//! What has been planned is recorded: an attempt that finds the branches where they were goes on with it, and a run of a plan
+//! that its requester has seen pushes the very commits of that plan.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
-use foundry_core::{Result, counted};
+use foundry_core::{Result, Timestamp};
 use foundry_flow::{Outcome, StageContext};
-use foundry_git::{CommitId, GitErrorKind, RemoteUrl, ReplaySpec, Replayed, WorkName};
+use foundry_git::{CommitId, RemoteUrl, WorkName};
 use foundry_proto::repo::v1::{JobBranch, JobBranchState};
 use foundry_store::WriteSet;
+use serde::{Deserialize, Serialize};
 
-use super::push::named;
-use super::stack::{self, Stack};
-use super::{Failed, Loaded, failed, load, refused, stopped};
+use super::stack::{self, Listed};
+use super::{Failed, Loaded, PLANNING, failed, load, make, refused, stopped, undone};
 use crate::broker;
 use crate::context::Context;
-use crate::domain::job::{Action, Job, Kind, State, may_have_pushed, unplanned};
-use crate::domain::publishing::elsewhere;
-use crate::domain::restack::{self, Act, Impossible, Selection, Step};
+use crate::domain::job::{Action, Job, Kind, State, unplanned};
+use crate::domain::restack::{self, Act, Branch, Impossible, Selection, Step};
 use crate::flow::overview;
 use crate::store::branch_parents::{self, Source};
-use crate::store::jobs;
+use crate::store::{branch_overviews, jobs};
 
 /// Most parents that are taken over from git-spice.
 const MAX_IMPORTED: usize = 5_000;
+/// How long a plan may take, with all its attempts.
+const WITHIN: Duration = Duration::from_secs(30 * 60);
 
-/// Longest path of a conflict in bytes.
-const MAX_PATH: usize = 250;
+/// What the attempts of one plan have in common.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Begun {
+    /// When the first of them began, in microseconds.
+    planning_since: i64,
+}
 
-/// The stage: fetches, plans, makes the commits, and keeps all old and new tips.
+/// The stage: fetches, plans, makes the commits, and keeps all old and new tips. A long plan is recorded piece by piece.
 pub async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let mut loaded = match load(cx, flow).await? {
         Ok(loaded) => loaded,
         Err(ended) => return Ok(ended),
     };
+    let now = cx.env.clock.now();
+    let begun = flow.state::<Begun>().unwrap_or(Begun { planning_since: now.as_micros() });
+    let is_over = now.since(Timestamp::from_micros(begun.planning_since)) > WITHIN;
     flow.progress("asking the remote where the branches are").await;
     let remote = broker::remote(cx, &loaded.repository).await?;
     let planned = tokio::select! {
-        planned = planned(cx, flow, &mut loaded, &remote) => planned,
+        planned = planned(cx, flow, &mut loaded, &remote), if !is_over => planned,
+        () = std::future::ready(()), if is_over => Err(too_large()),
         () = flow.cancellation().cancelled() => return Ok(stopped()),
     };
     match planned {
-        Ok(found) => {
+        Ok(Some(found)) => {
             let mut ws = loaded.recorded();
             ws.merge(found);
             remote.learned(cx, &mut ws, Ok(())).await?;
             Ok(Outcome::done().recording(ws))
         }
+        Ok(None) => Ok(Outcome::goto(PLANNING).recording(loaded.recorded()).with_state(&begun)),
         Err(e) => failed(cx, &remote, e, loaded.recorded()).await,
     }
 }
 
+fn too_large() -> Failed {
+    let minutes = WITHIN.as_secs() / 60;
+    refused("PLAN_TOO_LARGE", format!("the plan was not ready after {minutes} minutes; nothing was pushed"))
+}
+
+/// What is to be recorded besides the branches; none when the attempt has taken its share of time, and goes on with what is
+/// recorded then.
 async fn planned(
     cx: &Context,
     flow: &StageContext,
     loaded: &mut Loaded,
     remote: &broker::Remote,
-) -> Result<WriteSet, Failed> {
+) -> Result<Option<WriteSet>, Failed> {
+    let begin = Instant::now();
     loaded.mirror.fetch(&remote.url).await?;
-    if loaded.action == Action::SyncRepo {
-        return import(cx, loaded, &remote.url).await;
-    }
-    if loaded.action == Action::Undo {
-        undone(cx, loaded).await?;
-    } else {
-        let may_change = match loaded.action {
-            Action::RegisterExistingBranch => BTreeSet::new(),
-            _ => jobs::may_change(&cx.store, &loaded.job.job_id).await?,
-        };
-        let stack = stack::read(cx, &loaded.repository, &loaded.mirror, &may_change).await?;
-        if loaded.action == Action::RegisterExistingBranch {
-            return register(loaded, &stack).map(|()| WriteSet::new());
+    match loaded.action {
+        Action::SyncRepo => return import(cx, loaded, &remote.url).await.map(Some),
+        Action::Undo => undone::undone(cx, loaded).await?,
+        Action::RegisterExistingBranch => {
+            let listed = stack::list(cx, loaded, BTreeSet::new()).await?;
+            register(cx, loaded, &listed).await?;
+            return Ok(Some(WriteSet::new()));
         }
-        let before = seen(cx, loaded, &stack).await?;
-        let steps = steps(loaded, &stack)?;
-        make(flow, loaded, &stack, steps).await?;
-        if let Some(before) = before {
-            same(loaded, &before).await?;
+        _ => {
+            let may_change = jobs::may_change(&cx.store, &loaded.job.job_id).await?;
+            let listed = stack::list(cx, loaded, may_change).await?;
+            let seen = seen(cx, loaded, &listed).await?;
+            if !is_planned(loaded, &listed, seen.as_ref()).await? {
+                flow.progress("looking at the branches").await;
+                let selection = selection(loaded);
+                let read = stack::read(cx, flow, loaded, (&listed, &selection));
+                let branches = tokio::select! {
+                    branches = read => branches?,
+                    () = cx.env.clock.sleep(WITHIN) => return Err(too_large()),
+                };
+                let steps = steps(loaded, &listed, &branches)?;
+                loaded.job.branches = steps.iter().map(|step| shown(step, &listed)).collect();
+                loaded.job.planned_from = listed.digest();
+            }
+            // The commits of a plan that was seen are the same ones if the same person makes them.
+            let time = seen.as_ref().map_or(loaded.job.create_time, |plan| plan.create_time);
+            let until = begin + cx.plan_share;
+            if !make::make(flow, loaded, &listed, (time, until)).await? {
+                keep(loaded).await?;
+                return Ok(None);
+            }
+            if let Some(before) = seen {
+                same(loaded, &before.branches).await?;
+            }
         }
     }
+    keep(loaded).await?;
+    Ok(Some(WriteSet::new()))
+}
+
+/// Keeps the old and new tips of the job.
+async fn keep(loaded: &Loaded) -> Result<(), Failed> {
     let parse = |text: &str| (!text.is_empty()).then(|| CommitId::parse(text)).transpose();
     let tips: Vec<_> = loaded
         .job
@@ -84,8 +127,33 @@ async fn planned(
         .iter()
         .map(|b| Ok((parse(&b.old_commit)?, parse(&b.new_commit)?)))
         .collect::<Result<_, foundry_git::GitError>>()?;
-    loaded.mirror.keep_job(&WorkName::parse(loaded.job.job_id.as_str())?, &tips).await?;
-    Ok(WriteSet::new())
+    Ok(loaded.mirror.keep_job(&WorkName::parse(loaded.job.job_id.as_str())?, &tips).await?)
+}
+
+/// Whether the job has a plan of the branches as they are: from an earlier attempt, or the one that the requester has seen.
+async fn is_planned(loaded: &mut Loaded, listed: &Listed, seen: Option<&Job>) -> Result<bool, Failed> {
+    let digest = listed.digest();
+    if loaded.job.planned_from != digest {
+        let Some(seen) = seen.filter(|seen| seen.planned_from == digest && by_the_same(loaded, seen)) else {
+            return Ok(false);
+        };
+        loaded.job.branches.clone_from(&seen.branches);
+        loaded.job.planned_from = digest;
+    }
+    for branch in loaded.job.branches.iter().filter(|b| b.state() == JobBranchState::Planned) {
+        // The mirror may have been made again since.
+        if !loaded.mirror.has_commit(&CommitId::parse(&branch.new_commit)?).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether both jobs make commits of the same person.
+fn by_the_same(loaded: &Loaded, other: &Job) -> bool {
+    let (now, then) = (&loaded.settings, &other.kind);
+    matches!(then, Kind::Action(_, then)
+        if (&then.committer_name, &then.committer_email) == (&now.committer_name, &now.committer_email))
 }
 
 /// Takes over the parents that git-spice has recorded, where no user has given one.
@@ -116,7 +184,7 @@ async fn import(cx: &Context, loaded: &Loaded, remote: &RemoteUrl) -> Result<Wri
 
 /// The plan that the requester has seen, if one is named: it must be of the same request, and the branches must be where it
 /// found them.
-async fn seen(cx: &Context, loaded: &Loaded, stack: &Stack) -> Result<Option<Vec<JobBranch>>, Failed> {
+async fn seen(cx: &Context, loaded: &Loaded, listed: &Listed) -> Result<Option<Job>, Failed> {
     if loaded.settings.plan_job_id.is_empty() {
         return Ok(None);
     }
@@ -132,10 +200,10 @@ async fn seen(cx: &Context, loaded: &Loaded, stack: &Stack) -> Result<Option<Vec
         return Err(refused("PLAN_OUTDATED", format!("the job {id} is no plan of this action")));
     }
     let is_elsewhere =
-        |b: &&JobBranch| stack.tip(&b.branch).map_or("", CommitId::as_str) != b.old_commit.as_str();
+        |b: &&JobBranch| listed.tip(&b.branch).map_or("", CommitId::as_str) != b.old_commit.as_str();
     let moved: Vec<&str> = plan.branches.iter().filter(is_elsewhere).map(|b| b.branch.as_str()).collect();
     if moved.is_empty() {
-        return Ok(Some(plan.branches));
+        return Ok(Some(plan));
     }
     let text = format!("somebody has pushed since the plan was made, to {}", moved.join(", "));
     Err(refused("PLAN_OUTDATED", text))
@@ -166,16 +234,19 @@ async fn same(loaded: &Loaded, before: &[JobBranch]) -> Result<(), Failed> {
     Err(refused("PLAN_OUTDATED", text))
 }
 
-fn steps(loaded: &Loaded, stack: &Stack) -> Result<Vec<Step>, Failed> {
+fn selection(loaded: &Loaded) -> Selection {
     let branch = loaded.settings.branch.clone();
-    let selection = match loaded.action {
+    match loaded.action {
         Action::RestackRepo => Selection::Stacks,
-        Action::RebaseBranch => Selection::One(branch.clone()),
-        _ => Selection::Subtree(branch.clone()),
-    };
-    let to = Some(loaded.settings.parent.as_str()).filter(|to| !to.is_empty());
-    restack::plan(&stack.base, &stack.branches, &selection, to).map_err(|why| {
-        let parent = &loaded.settings.parent;
+        Action::RebaseBranch => Selection::One(branch),
+        _ => Selection::Subtree(branch),
+    }
+}
+
+fn steps(loaded: &Loaded, listed: &Listed, branches: &[Branch]) -> Result<Vec<Step>, Failed> {
+    let (branch, parent) = (&loaded.settings.branch, &loaded.settings.parent);
+    let to = Some(parent.as_str()).filter(|to| !to.is_empty());
+    restack::plan(&listed.base, branches, &selection(loaded), to).map_err(|why| {
         let text = match why {
             Impossible::Absent => format!("the remote has no branch {branch}"),
             Impossible::ParentAbsent => format!("the remote has no branch {parent}"),
@@ -186,214 +257,59 @@ fn steps(loaded: &Loaded, stack: &Stack) -> Result<Vec<Step>, Failed> {
     })
 }
 
-/// Makes the commits of each branch, parents first. After a conflict nothing is pushed, so the branches above it are left.
-async fn make(
-    flow: &StageContext,
-    loaded: &mut Loaded,
-    stack: &Stack,
-    steps: Vec<Step>,
-) -> Result<(), Failed> {
-    let mut heads: HashMap<String, CommitId> = HashMap::new();
-    // Branches of which nothing is left, with what they stand on.
-    let mut gone: HashMap<String, String> = HashMap::new();
-    let total = steps.len();
-    loaded.job.branches = steps.iter().map(shown).collect();
-    for (nth, step) in steps.into_iter().enumerate() {
-        flow.progress(format!("{nth} of {total} branches are made")).await;
-        let Act::Replay { parent, from } = step.act else { continue };
-        let mut parent = parent.as_str();
-        while let Some(next) = gone.get(parent) {
-            parent = next;
-        }
-        let parent = parent.to_owned();
-        let onto = heads.get(&parent).or_else(|| stack.tip(&parent)).cloned();
-        let Some(onto) = onto else {
-            let text = format!("the remote has no branch {parent}, on which {} stands", step.branch);
-            return Err(refused("PARENT_NOT_AT_REMOTE", text));
-        };
-        let spec = ReplaySpec {
-            from,
-            tip: step.tip.clone(),
-            onto: onto.clone(),
-            committer: (loaded.settings.committer_name.clone(), loaded.settings.committer_email.clone()),
-            time: loaded.job.create_time.as_micros() / 1_000_000,
-            drop_signatures: loaded.settings.drop_signatures,
-        };
-        let Some(branch) = loaded.job.branches.get_mut(nth) else { continue };
-        let replayed = match loaded.mirror.replay(&spec).await {
-            Err(e) if e.kind() == GitErrorKind::TooLarge => {
-                branch.state = JobBranchState::Refused.into();
-                return Err(refused(e.reason(), format!("{}: {}", branch.branch, e.message())));
-            }
-            replayed => replayed?,
-        };
-        branch.parent.clone_from(&parent);
-        match show(branch, replayed, (&step.tip, &onto))? {
-            Some(head) => drop(heads.insert(step.branch, head)),
-            None => drop(gone.insert(step.branch, parent)),
-        }
-    }
-    Ok(())
-}
-
-/// Shows what has become of a branch, and returns where it is then; none if nothing is left of it.
-fn show(
-    branch: &mut JobBranch,
-    replayed: Replayed,
-    (old, onto): (&CommitId, &CommitId),
-) -> Result<Option<CommitId>, Failed> {
-    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    match replayed {
-        Replayed::Done { tip, made: 0, dropped } if dropped > 0 && tip == *onto => {
-            branch.state = JobBranchState::Skipped.into();
-            branch.note = format!("everything of it is in {} already", branch.parent);
-            Ok(None)
-        }
-        Replayed::Done { tip, .. } if tip == *old => {
-            branch.state = JobBranchState::Skipped.into();
-            "it is in its place".clone_into(&mut branch.note);
-            Ok(Some(tip))
-        }
-        Replayed::Done { tip, made, dropped } => {
-            branch.state = JobBranchState::Planned.into();
-            branch.new_commit = tip.to_string();
-            branch.rewrites = true;
-            branch.commit_count = count(made);
-            if dropped > 0 {
-                let dropped = counted(count(dropped), "commit");
-                branch.note = format!("{dropped} left out, since {} has the changes", branch.parent);
-            }
-            Ok(Some(tip))
-        }
-        Replayed::Conflict { commit, count: number, files } => {
-            let files: Vec<String> = files.iter().map(|file| cut(&file.to_string())).collect();
-            let text = format!(
-                "{}: the commit {} does not apply to {}; {} in conflict: {}; nothing was pushed",
-                branch.branch,
-                short(commit.as_str()),
-                branch.parent,
-                counted(count(number), "file"),
-                named(&files)
-            );
-            branch.state = JobBranchState::Conflict.into();
-            branch.conflict_commit = commit.to_string();
-            branch.conflict_files = files;
-            Err(refused("RESTACK_CONFLICT", text))
-        }
-        Replayed::Signed(commit) => {
-            branch.state = JobBranchState::Refused.into();
-            let text = format!(
-                "{}: the commit {} is signed, and would lose its signature; nothing was pushed",
-                branch.branch,
-                short(commit.as_str())
-            );
-            Err(refused("COMMITS_SIGNED", text))
-        }
-    }
-}
-
-/// The end of a path that is too long for a watch.
-fn cut(path: &str) -> String {
-    let mut from = path.len().saturating_sub(MAX_PATH);
-    while !path.is_char_boundary(from) {
-        from += 1;
-    }
-    if from == 0 { path.to_owned() } else { format!("…{}", &path[from..]) }
-}
-
-fn short(commit: &str) -> &str {
-    commit.get(..12).unwrap_or(commit)
-}
-
 /// A branch of the plan before its commits are made.
-fn shown(step: &Step) -> JobBranch {
+fn shown(step: &Step, listed: &Listed) -> JobBranch {
+    let (given_parent, source) = listed.source(&step.branch, &step.old_parent);
     let mut branch = JobBranch {
         old_commit: step.tip.to_string(),
         old_parent: step.old_parent.clone(),
+        old_fork: step.old_fork.as_ref().map(CommitId::to_string).unwrap_or_default(),
+        parent_source: source.into(),
+        given_parent,
         ..unplanned(&step.branch)
     };
-    match &step.act {
-        Act::Replay { parent, .. } => branch.parent.clone_from(parent),
-        Act::Merged(into) => {
-            branch.state = JobBranchState::Skipped.into();
-            branch.note = format!("it is merged into {into}");
+    let note = match &step.act {
+        Act::Replay { parent, from } => {
+            branch.parent.clone_from(parent);
+            branch.from_commit = from.to_string();
+            return branch;
         }
-        Act::Unrelated => {
-            branch.state = JobBranchState::Skipped.into();
-            "it has no commit in common with the default branch".clone_into(&mut branch.note);
-        }
-    }
+        Act::Merged(into) => format!("it is merged into {into}"),
+        Act::Unrelated => "it has no commit in common with the default branch".to_owned(),
+        Act::Kept(why) => why.clone(),
+    };
+    branch.state = JobBranchState::Skipped.into();
+    branch.note = note;
     branch
 }
 
-/// The branch must be at the remote now, and its parent.
-fn register(loaded: &mut Loaded, stack: &Stack) -> Result<(), Failed> {
+/// The branch must be at the remote now, and its parent, which must not stand on it.
+async fn register(cx: &Context, loaded: &mut Loaded, listed: &Listed) -> Result<(), Failed> {
     let (name, parent) = (&loaded.settings.branch, &loaded.settings.parent);
     for (wanted, why) in [(name, Impossible::Absent), (parent, Impossible::ParentAbsent)] {
-        if !wanted.is_empty() && stack.tip(wanted).is_none() {
+        if !wanted.is_empty() && listed.tip(wanted).is_none() {
             return Err(Failed::Refused(why.reason(), format!("the remote has no branch {wanted}")));
         }
     }
-    let tip = stack.tip(name).map(CommitId::to_string).unwrap_or_default();
+    let shown = branch_overviews::parents(&cx.store, &loaded.repository.repository_id).await?;
+    let old_parent = shown.get(name).cloned().unwrap_or_default();
+    let (given_parent, source) = listed.source(name, &old_parent);
+    // What was given wins over what the overview shows, also where that is older.
+    let known: HashMap<String, String> = shown.into_iter().chain(listed.given()).collect();
+    if !parent.is_empty() && restack::is_circle(&known, name, parent) {
+        let why = Impossible::Circle;
+        return Err(Failed::Refused(why.reason(), format!("{parent} stands on {name} itself")));
+    }
     let branch = JobBranch {
         state: JobBranchState::Skipped.into(),
-        old_commit: tip,
+        old_commit: listed.tip(name).map(CommitId::to_string).unwrap_or_default(),
         parent: parent.clone(),
+        old_parent,
+        parent_source: source.into(),
+        given_parent,
         note: "it is at the remote".to_owned(),
         ..unplanned(name)
     };
     loaded.job.branches = vec![branch];
     Ok(())
-}
-
-/// The branches that a job has pushed, back to where they were before it, if they are where it has brought them.
-async fn undone(cx: &Context, loaded: &mut Loaded) -> Result<(), Failed> {
-    let id = loaded.settings.undone_job_id.parse()?;
-    let Some(Job { branches: before, .. }) = jobs::find(&cx.store, &id).await? else {
-        let text = "the job that is to be undone was removed since".to_owned();
-        return Err(refused("JOB_NOT_UNDOABLE", text));
-    };
-    let at: HashMap<String, String> = loaded
-        .mirror
-        .branches()
-        .await?
-        .items
-        .into_iter()
-        .map(|b| (b.name.to_string(), b.commit.to_string()))
-        .collect();
-    let mut refusals = Vec::new();
-    let mut branches = Vec::new();
-    for b in before.into_iter().filter(may_have_pushed) {
-        let found = at.get(&b.branch).cloned().unwrap_or_default();
-        let mut branch = JobBranch {
-            state: JobBranchState::Planned.into(),
-            old_commit: b.new_commit.clone(),
-            new_commit: b.old_commit.clone(),
-            old_parent: b.parent.clone(),
-            parent: b.old_parent.clone(),
-            rewrites: true,
-            ..unplanned(&b.branch)
-        };
-        if found == b.old_commit {
-            branch.state = JobBranchState::Skipped.into();
-            branch.old_commit.clone_from(&found);
-            "it is where it was before the job".clone_into(&mut branch.note);
-        } else if found != b.new_commit {
-            branch.state = JobBranchState::Refused.into();
-            branch.found_commit.clone_from(&found);
-            let place = |commit: &'_ str| Some(commit.to_owned()).filter(|c| !c.is_empty());
-            let (expected, found) = (place(&b.new_commit), place(&found));
-            refusals.push(elsewhere(&b.branch, expected.as_deref(), found.as_deref()));
-        } else if !loaded.mirror.has_commit(&CommitId::parse(&b.old_commit)?).await? {
-            let text = format!("the mirror does not have {} of {} any more", short(&b.old_commit), b.branch);
-            return Err(refused("TIP_NOT_KEPT", text));
-        }
-        branches.push(branch);
-    }
-    loaded.job.branches = branches;
-    if refusals.is_empty() {
-        return Ok(());
-    }
-    let text = format!("somebody has pushed since the job: {}; nothing was changed", named(&refusals));
-    Err(refused("BRANCH_MOVED", text))
 }

@@ -2,6 +2,7 @@
 
 mod over;
 mod parents;
+mod plans;
 mod proofs;
 mod tasks;
 mod turns;
@@ -392,6 +393,21 @@ async fn an_undo_names_who_was_pushed_to_since_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn an_undo_names_a_branch_that_was_deleted_since_as_deleted() {
+    let s = Stacked::of(2).await;
+    s.main_moves();
+    let job = s.run(JobKind::RestackRepo, "").await;
+    s.sh("git fetch -q; git push -q origin :s2");
+    let before = s.refs();
+    let undo = s.undo(&job).await;
+    assert_eq!((state(&undo), s.refs()), ((JobState::Failed, "BRANCH_DELETED"), before));
+    assert!(message(&undo).contains("was deleted since; nothing was changed"), "{}", message(&undo));
+    // What the condition says to do is enough.
+    s.sh(&format!("git push -q origin {0}:refs/heads/s2", job.branches[1].new_commit));
+    assert_eq!(state(&s.undo(&job).await), (JobState::Done, ""));
+}
+
+#[tokio::test]
 async fn a_parent_that_was_pushed_by_force_takes_its_children_along() {
     let s = Stacked::new().await;
     s.sh(&format!("git checkout -q s2; {C} --amend -a -m 's2 two'; git reset -q --hard HEAD; echo x > amended; git add .; {C} --amend -m 's2 two'; git push -q -f origin s2"));
@@ -440,6 +456,8 @@ async fn a_remote_that_cannot_do_all_or_nothing_is_pushed_to_branch_by_branch() 
     s.hook("update", "[ $1 != refs/heads/s3 ]");
     let job = s.run(JobKind::RestackRepo, "").await;
     assert_eq!(state(&job), (JobState::Failed, "PUSH_DECLINED"), "{}", message(&job));
+    let next = job.condition.as_ref().map(|c| c.next_action.as_str());
+    assert_eq!(next, Some("do what the host says, then run the action again"));
     assert_eq!(states(&job), "s1=PUSHED s2=PUSHED s3=REFUSED s4=PLANNED s5=PLANNED s6=PLANNED");
     assert!(s.is_stack(&["main", "s1", "s2"]));
     let undo = s.undo(&job).await;
@@ -461,6 +479,8 @@ async fn what_cannot_be_asked_for_is_refused() {
         (JobKind::RebaseBranch, "--force", "", "INVALID_FIELD"),
         (JobKind::PublishBranch, "s1", "", "INVALID_FIELD"),
         (JobKind::Undo, "", "", "INVALID_FIELD"),
+        (JobKind::RegisterExistingBranch, "s1", "s1", "STACK_CIRCLE"),
+        (JobKind::ReparentBranch, "s1", "s1", "STACK_CIRCLE"),
         (JobKind::RebaseBranch, "main", "", "DEFAULT_BRANCH_REFUSED"),
     ] {
         let request = RunRepositoryActionRequest { parent: parent.into(), ..s.request(kind, branch) };
@@ -472,6 +492,7 @@ async fn what_cannot_be_asked_for_is_refused() {
         (JobKind::ReparentBranch, "s1", "gone", "PARENT_NOT_AT_REMOTE"),
         (JobKind::ReparentBranch, "s1", "s2", "STACK_CIRCLE"),
         (JobKind::RegisterExistingBranch, "gone", "", "BRANCH_NOT_AT_REMOTE"),
+        (JobKind::RegisterExistingBranch, "s1", "s2", "STACK_CIRCLE"),
     ] {
         let request = RunRepositoryActionRequest { parent: parent.into(), ..s.request(kind, branch) };
         assert_eq!(

@@ -12,11 +12,11 @@ use foundry_store::{Scope, WriteSet};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
 use super::known::{self, Shown};
-use super::{Failure, Run};
+use super::{Failure, Run, forget};
 use crate::domain::repository::OverviewFacts;
 use crate::domain::stack::{self, Known, Place};
 use crate::store::branch_overviews::{self, Basis};
-use crate::store::branch_parents;
+use crate::store::{branch_parents, branch_places};
 use crate::store::{branches, clones, works};
 
 /// Most commits that are read of branches and that the default branch does not have.
@@ -39,15 +39,15 @@ const STORED_AFTER: Duration = Duration::from_secs(10);
 const MAX_PATH: usize = 300;
 
 /// What a run has read before it looks at single branches.
-struct Read {
-    mirror: Mirror,
-    shown: Vec<Shown>,
+pub(super) struct Read {
+    pub(super) mirror: Mirror,
+    pub(super) shown: Vec<Shown>,
     summaries: HashMap<CommitId, CommitSummary>,
     /// None when the branches have too many commits of their own.
     history: Option<History>,
     places: Vec<Place>,
     /// The head of the default branch and its tree.
-    base: Option<(CommitId, String)>,
+    pub(super) base: Option<(CommitId, String)>,
     /// Why the histories were not compared.
     unplanned: Option<String>,
 }
@@ -72,8 +72,10 @@ impl Run<'_> {
         let works = works::of_repository(&self.cx.store, id).await?;
         let worked_on = clones::worked_on(&self.cx.store, id).await?;
         let given = branch_parents::all(&self.cx.store, id).await?;
+        let placed = branch_places::all(&self.cx.store, id).await?;
+        let default = &self.repository.default_branch;
         let (shown, too_many) =
-            known::collect(all, (&works, &worked_on), &self.repository.default_branch, &stored, &given);
+            known::collect(all, (&works, &worked_on), default, &stored, (&given, &placed));
         let before = shown.len();
         let read = self.read(shown).await?;
         let missing = before - read.shown.len();
@@ -83,6 +85,8 @@ impl Run<'_> {
                 stored.get(&read.shown[*at].known.name).map(|b| &b.inputs) != Some(&basis.inputs)
             })
             .collect();
+        // Before the rows go that show where those branches were.
+        forget::forget(self, &read, &stored, &given).await?;
         self.remove(&read, &stored).await?;
         let total = read.shown.len();
         self.progress(total - todo.len(), total).await?;
@@ -156,6 +160,7 @@ impl Run<'_> {
             let rev = ws.scope(Scope::organization(&self.repository.organization_id));
             for name in some {
                 branch_overviews::remove(&mut ws, rev, &self.repository.repository_id, name);
+                branch_places::remove(&mut ws, &self.repository.repository_id, name);
             }
             self.cx.store.commit(ws).await?;
         }

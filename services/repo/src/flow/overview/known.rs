@@ -6,7 +6,7 @@ use foundry_core::Timestamp;
 use foundry_git::{BranchName, CommitId};
 
 use crate::domain::repository::OverviewFacts;
-use crate::domain::stack::{Before, Known};
+use crate::domain::stack::{Before, Known, Placed};
 use crate::domain::work::TaskWork;
 use crate::store::branch_overviews::Basis;
 use crate::store::branches::BranchRow;
@@ -34,7 +34,7 @@ pub fn collect(
     (works, worked_on): (&[TaskWork], &[(String, String)]),
     default: &str,
     stored: &HashMap<String, Basis>,
-    given: &HashMap<String, String>,
+    (given, placed): (&HashMap<String, String>, &HashMap<String, Placed>),
 ) -> (Vec<Shown>, usize) {
     let mut by_name: BTreeMap<String, Shown> = BTreeMap::new();
     for branch in branches {
@@ -73,11 +73,9 @@ pub fn collect(
     let left_out = all.len().saturating_sub(MAX_BRANCHES);
     all.truncate(MAX_BRANCHES);
     for shown in &mut all {
-        shown.known.before = stored.get(&shown.known.name).and_then(|basis| {
-            let fork = CommitId::parse(&basis.fork).ok()?;
-            (!basis.parent.is_empty() && basis.parent != default)
-                .then(|| Before { parent: basis.parent.clone(), fork })
-        });
+        let known = &mut shown.known;
+        let seen = stored.get(&known.name).map(|basis| (basis.parent.as_str(), basis.fork.as_str()));
+        known.before = Before::of(&known.head, default, placed.get(&known.name), seen);
     }
     (all, left_out)
 }
@@ -91,7 +89,10 @@ fn add_work(
     work: &TaskWork,
 ) {
     let (Ok(head), Ok(base)) = (CommitId::parse(&work.head), CommitId::parse(&work.base)) else { return };
-    let usual = BranchName::parse(&work.branch).ok();
+    // Work that was published to another branch than its own is that branch.
+    let published = work.published_to.as_str();
+    let published = Some(published).filter(|name| *name != default && at_remote.contains(*name));
+    let usual = BranchName::parse(published.unwrap_or(&work.branch)).ok();
     let usual = usual.filter(|name| work.existing_branch || name.as_str() != default);
     if let Some(remote) = usual.as_ref().and_then(|name| by_name.get_mut(name.as_str()))
         && (remote.task_id.is_empty() || remote.task_id == work.task_id)
@@ -143,7 +144,7 @@ mod tests {
         format!("{n:040x}")
     }
 
-    fn branch(name: &str, n: u32) -> BranchRow {
+    fn branch_row(name: &str, n: u32) -> BranchRow {
         BranchRow {
             name: name.to_owned(),
             commit_id: commit(n),
@@ -153,8 +154,14 @@ mod tests {
     }
 
     fn work(task: &str, branch: &str, head: u32) -> TaskWork {
-        let (task_id, branch) = (task.to_owned(), branch.to_owned());
-        TaskWork { task_id, branch, base: commit(1), head: commit(head), existing_branch: false }
+        TaskWork {
+            task_id: task.to_owned(),
+            branch: branch.to_owned(),
+            published_to: String::new(),
+            base: commit(1),
+            head: commit(head),
+            existing_branch: false,
+        }
     }
 
     #[test]
@@ -167,11 +174,11 @@ mod tests {
             work("t5", "feat/b", 5),
         ];
         let (shown, left) = collect(
-            vec![branch("main", 1), branch("feat/a", 3)],
+            vec![branch_row("main", 1), branch_row("feat/a", 3)],
             (&works, &[]),
             "main",
             &HashMap::new(),
-            &HashMap::new(),
+            (&HashMap::new(), &HashMap::new()),
         );
         let mut rows: Vec<_> = shown
             .iter()
@@ -195,10 +202,10 @@ mod tests {
             |task: &str, branch: &str, head| TaskWork { existing_branch: true, ..work(task, branch, head) };
         let works =
             [work("t1", "feat/a", 9), on("t2", "feat/a", 8), on("t3", "feat/a", 7), on("t4", "main", 6)];
-        let branches = || vec![branch("main", 1), branch("feat/a", 7)];
+        let branches = || vec![branch_row("main", 1), branch_row("feat/a", 7)];
         let owners = |worked_on: &[(String, String)]| {
-            let (shown, _) =
-                collect(branches(), (&works, worked_on), "main", &HashMap::new(), &HashMap::new());
+            let none = (&HashMap::new(), &HashMap::new());
+            let (shown, _) = collect(branches(), (&works, worked_on), "main", &HashMap::new(), none);
             let owner = |name: &str| {
                 let found = shown.iter().find(|s| s.known.name == name).unwrap();
                 (found.task_id.clone(), !found.work_commit.is_empty())
@@ -215,10 +222,25 @@ mod tests {
     }
 
     #[test]
+    fn work_that_was_published_to_another_branch_is_that_branch() {
+        let to = |branch: &str| TaskWork { published_to: branch.to_owned(), ..work("t1", "resolve-a", 9) };
+        for (branch, expected) in
+            [("feat/a", vec!["main ", "feat/a t1"]), ("gone", vec!["main ", "resolve-a t1", "feat/a "])]
+        {
+            let branches = vec![branch_row("main", 1), branch_row("feat/a", 3)];
+            let none = (&HashMap::new(), &HashMap::new());
+            let (shown, _) = collect(branches, (&[to(branch)], &[]), "main", &HashMap::new(), none);
+            let rows: Vec<_> = shown.iter().map(|s| format!("{} {}", s.known.name, s.task_id)).collect();
+            assert_eq!(rows, expected, "{branch}");
+        }
+    }
+
+    #[test]
     fn of_too_many_branches_the_newest_are_kept_and_the_default_one() {
         let many = u32::try_from(MAX_BRANCHES + 5).unwrap();
-        let branches = (0..many).map(|n| branch(&format!("b{n}"), n)).collect();
-        let (shown, left) = collect(branches, (&[], &[]), "b0", &HashMap::new(), &HashMap::new());
+        let branches = (0..many).map(|n| branch_row(&format!("b{n}"), n)).collect();
+        let (shown, left) =
+            collect(branches, (&[], &[]), "b0", &HashMap::new(), (&HashMap::new(), &HashMap::new()));
         assert_eq!((shown.len(), left), (MAX_BRANCHES, 5));
         assert_eq!(shown[0].known.name, "b0");
         assert_eq!(shown[1].known.name, format!("b{}", many - 1));

@@ -2,6 +2,7 @@ import { Button, Loader } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { JobBranchState, JobKind, JobState, type Job } from '@foundry/client/gen/foundry/repo/v1/job_pb'
 import { IconAlertTriangle, IconCircleCheck, IconCircleMinus } from '@tabler/icons-react'
+import { useState } from 'react'
 import { useLocation } from 'wouter'
 import { paths } from '../../app/paths'
 import { useCommand } from '../../state/command'
@@ -23,17 +24,41 @@ export function ActionJob({ job, label }: { job: Job; label: string }) {
         {!isOpen(job) && inState(job, JobBranchState.PUSHED) + inState(job, JobBranchState.PUSHING) > 0 && <Undo job={job} />}
       </p>
       {saysSomething(job.condition) && <ConditionLine condition={job.condition} />}
-      {job.branches.length > 0 && (
-        <ul className={classes.branches} aria-label="Branches">
-          {job.branches.map((branch) => (
-            <li key={branch.branch}>
-              <InertLine text={`${branch.branch}: ${branchText(branch)}`} />
-            </li>
-          ))}
-        </ul>
-      )}
+      <Branches job={job} />
       {conflict !== undefined && <Resolve job={job} branch={conflict} />}
     </section>
+  )
+}
+
+/** The branches of a job; a watch has the first ones of many, the others are read when they are asked for. */
+function Branches({ job }: { job: Job }) {
+  const client = useFoundry()
+  const { jobId } = job
+  const [whole, setWhole] = useState<{ of: Job; branches: Job['branches'] }>()
+  const read = useCommand('The branches were not read', () => client.repo.getJob({ jobId }))
+  const more = job.branchCount - job.branches.length
+  // What was read of an earlier state is not shown beside this one.
+  const branches = whole?.of === job ? whole.branches : job.branches
+  if (branches.length === 0) return null
+  const show = async () => {
+    const found = (await read.run())?.job
+    if (found !== undefined) setWhole({ of: job, branches: found.branches })
+  }
+  return (
+    <>
+      <ul className={classes.branches} aria-label="Branches">
+        {branches.map((branch) => (
+          <li key={branch.branch}>
+            <InertLine text={`${branch.branch}: ${branchText(branch)}`} />
+          </li>
+        ))}
+      </ul>
+      {job.branchCount > branches.length && (
+        <Button size="compact-xs" variant="default" loading={read.busy} onClick={() => void show()}>
+          {`Show ${counted(more, 'more branch', 'more branches')}`}
+        </Button>
+      )}
+    </>
   )
 }
 

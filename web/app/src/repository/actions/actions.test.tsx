@@ -2,21 +2,40 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { topics } from '@foundry/client'
 import { FoundryProvider } from '@foundry/client/react'
-import { JobBranchState, JobItemSchema, JobKind, JobState, type JobItem, type JobSchema } from '@foundry/client/gen/foundry/repo/v1/job_pb'
+import {
+  JobBranchState,
+  JobItemSchema,
+  JobKind,
+  JobState,
+  ParentSource,
+  type JobItem,
+  type JobSchema,
+} from '@foundry/client/gen/foundry/repo/v1/job_pb'
 import { BranchOverviewSchema, RepositorySchema } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import { MantineProvider } from '@mantine/core'
 import { act, fireEvent, render, screen, waitFor, within } from '@testing-library/react'
 import { expect, test, vi } from 'vitest'
 import { FakeFoundry, shellItems } from '../../test/fakeFoundry'
 import ActionForm from './ActionForm'
-import { branchText } from './words'
+import { branchText, conflictPrompt } from './words'
 
 const commit = (digit: string) => digit.repeat(40)
 const repository = create(RepositorySchema, { repositoryId: 'repo_1', organizationId: 'org_1', defaultBranch: 'main' })
 const branches = ['main', 's1', 's2'].map((name) => create(BranchOverviewSchema, { name }))
 
 function aJob(jobId: string, rest: MessageInitShape<typeof JobSchema>): [string, JobItem] {
-  const job = { jobId, organizationId: 'org_1', repositoryId: 'repo_1', createTime: timestampFromMs(1_000), ...rest }
+  const counts = new Map<JobBranchState, number>()
+  for (const { state } of rest.branches ?? []) counts.set(state ?? 0, (counts.get(state ?? 0) ?? 0) + 1)
+  const branchCounts = [...counts].map(([state, count]) => ({ state, count }))
+  const job = {
+    branchCount: rest.branches?.length ?? 0,
+    branchCounts,
+    jobId,
+    organizationId: 'org_1',
+    repositoryId: 'repo_1',
+    createTime: timestampFromMs(1_000),
+    ...rest,
+  }
   return [`job/${jobId}`, create(JobItemSchema, { item: { case: 'job', value: job } })]
 }
 
@@ -29,6 +48,7 @@ function open(branch: string) {
         return { job: { jobId: `job_${made}` } }
       },
       undoJob: () => ({}),
+      getJob: ({ jobId }) => ({ job: { jobId, state: JobState.DONE, branches: [planned(), planned({ branch: 's2' })] } }),
     },
     task: { createTask: () => ({ task: { taskId: 'task_9' } }) },
   })
@@ -111,6 +131,32 @@ test('a conflict names its files and can be handed to an agent', async () => {
   expect(asked('createTask')[0]?.['prompt']).toContain('- a.txt\n- b.txt')
   press('Show plan')
   await waitFor(() => expect(asked('runRepositoryAction')[0]).toMatchObject({ kind: JobKind.RESTACK_REPO, branch: '', parent: '' }))
+})
+
+test('the branches that do not fit on a watch are read when they are asked for', async () => {
+  const { show } = open('')
+  const counts = { branchCount: 2, branchCounts: [{ state: JobBranchState.PLANNED, count: 2 }] }
+  show(aJob('job_7', { kind: JobKind.RESTACK_REPO, state: JobState.DONE, action: {}, branches: [planned()], ...counts }))
+  const earlier = await screen.findByRole('region', { name: 'Earlier action' })
+  expect(earlier.textContent).toContain('a plan for 2 branches')
+  expect(within(earlier).getAllByRole('listitem')).toHaveLength(1)
+  press('Show 1 more branch')
+  await waitFor(() => expect(within(earlier).getAllByRole('listitem')).toHaveLength(2))
+  expect(screen.queryByRole('button', { name: 'Show 1 more branch' })).toBeNull()
+})
+
+test('a plan says where a parent is known from', () => {
+  const text = (more: object) => branchText({ ...planned({ note: '', ...more }) } as never)
+  expect(text({ oldParent: 'main', parentSource: ParentSource.USER })).toContain('on main (parent given by a user), 2 commits')
+  expect(text({ oldParent: 's0', parentSource: ParentSource.GIT_SPICE })).toContain('on main (before on s0, by git-spice)')
+})
+
+test('an agent is asked to rebase only the commits of the branch', () => {
+  const prompt = (parent: string, fromCommit: string) =>
+    conflictPrompt({ ...planned({ parent, fromCommit, conflictFiles: ['a'], conflictCommit: commit('c') }) } as never)
+  expect(prompt('s0', 'abc')).toContain('`git rebase --onto origin/s0 abc`')
+  expect(prompt("it's $(id)", 'abc')).toContain("`git rebase --onto 'origin/it'\\''s $(id)' abc`")
+  expect(prompt('s0', '')).toContain('`git rebase origin/s0`')
 })
 
 test('each state of a branch has its words', () => {

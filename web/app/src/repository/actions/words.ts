@@ -1,4 +1,4 @@
-import { JobBranchState, JobKind, JobState, type Job, type JobBranch } from '@foundry/client/gen/foundry/repo/v1/job_pb'
+import { JobBranchState, JobKind, JobState, ParentSource, type Job, type JobBranch } from '@foundry/client/gen/foundry/repo/v1/job_pb'
 import { counted } from '../../ui/text/size'
 
 const KINDS: Partial<Record<JobKind, string>> = {
@@ -30,7 +30,7 @@ export function branchText(branch: JobBranch): string {
     case JobBranchState.PUSHED: {
       const made = branch.commitCount === 0n ? '' : `, ${counted(Number(branch.commitCount), 'commit')} made again`
       const on = branch.parent === '' ? '' : `, on ${branch.parent}`
-      return `${short(branch.oldCommit)} → ${short(branch.newCommit)}${on}${made}${note}`
+      return `${short(branch.oldCommit)} → ${short(branch.newCommit)}${on}${sourceText(branch)}${made}${note}`
     }
     case JobBranchState.SKIPPED:
       return `stays${note}`
@@ -43,6 +43,19 @@ export function branchText(branch: JobBranch): string {
   }
 }
 
+const SOURCES: Partial<Record<ParentSource, string>> = {
+  [ParentSource.COMMITS]: 'by its commits',
+  [ParentSource.USER]: 'given by a user',
+  [ParentSource.GIT_SPICE]: 'by git-spice',
+}
+
+/** Where the parent is known from, and which one it was if the action gives the branch another one. */
+function sourceText(branch: JobBranch): string {
+  const by = SOURCES[branch.parentSource]
+  if (by === undefined) return ''
+  return branch.oldParent === branch.parent ? ` (parent ${by})` : ` (before on ${branch.oldParent}, ${by})`
+}
+
 /** Whether a job has not ended. */
 export function isOpen(job: Job): boolean {
   return job.state === JobState.QUEUED || job.state === JobState.RUNNING
@@ -50,16 +63,24 @@ export function isOpen(job: Job): boolean {
 
 /** How many branches of a job are in this state. */
 export function inState(job: Job | undefined, state: JobBranchState): number {
-  return job?.branches.filter((branch) => branch.state === state).length ?? 0
+  return job?.branchCounts.find((it) => it.state === state)?.count ?? 0
+}
+
+/** A word for a shell, in quotes if it needs them: names of branches may have almost any character. */
+function quoted(word: string): string {
+  return /^[A-Za-z0-9._/+@-]*$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
 
 /** What an agent is asked to do about a conflict. */
 export function conflictPrompt(branch: JobBranch): string {
   const files = branch.conflictFiles.map((file) => `- ${file}`).join('\n')
+  const onto = quoted(`origin/${branch.parent}`)
+  // The history below the first own commit belongs to what the branch stood on.
+  const rebase = branch.fromCommit === '' ? `git rebase ${onto}` : `git rebase --onto ${onto} ${branch.fromCommit}`
   return (
     `The branch ${branch.branch} cannot be brought onto ${branch.parent}: its commit ${branch.conflictCommit} is in conflict with it in ` +
-    `these files:\n${files}\n\nYou are on a branch that starts at ${branch.branch}. Run \`git fetch origin\`, then ` +
-    `\`git rebase origin/${branch.parent}\`. Resolve the conflicts so that what both sides want is kept, go on until the rebase has ended, ` +
-    'and check the result. Do not push.'
+    `these files:\n${files}\n\nYou are on a branch that starts at ${branch.branch}. Run \`git fetch origin\`, then \`${rebase}\`, ` +
+    "which takes along only the commits that are the branch's own. Resolve the conflicts so that what both sides want is kept, go on " +
+    'until the rebase has ended, and check the result. Do not push.'
   )
 }

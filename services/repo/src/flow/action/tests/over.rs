@@ -21,7 +21,7 @@ async fn allow(f: &Fixture, origin: String, kind: RepositoryCredentialKind, secr
     create_repository_credential(&f.cx, &f.member, request).await.unwrap();
 }
 
-/// The whole story: a squash-merged bottom, a conflict, somebody else's push and deletion, an undo; with exact ends.
+/// The whole story: a squash-merged bottom and middle, a conflict, somebody else's push and deletion, undos; with exact ends.
 async fn story(s: &Stacked) {
     s.squash_merge("s1");
     let before = s.refs();
@@ -50,6 +50,17 @@ async fn story(s: &Stacked) {
     let job = s.run(JobKind::RestackRepo, "").await;
     assert_eq!(state(&job), (JobState::Done, ""), "{}", message(&job));
     assert!(s.is_stack(&["main", "s2"]) && s.is_stack(&["s4", "s5", "s6"]));
+    // The middle is squash-merged with all below it.
+    s.sh("git fetch -q; git checkout -q -B s5 origin/s5");
+    s.squash_merge("s5");
+    let (before, others) = (s.refs(), ["s2", "s4", "s5"].map(|name| s.tip(name)));
+    let job = s.run(JobKind::RestackRepo, "").await;
+    assert_eq!(state(&job), (JobState::Done, ""), "{}", message(&job));
+    assert_eq!(states(&job), "s2=SKIPPED s4=SKIPPED s5=SKIPPED s6=PUSHED");
+    assert!(s.is_stack(&["main", "s6"]));
+    assert_eq!(["s2", "s4", "s5"].map(|name| s.tip(name)), others);
+    let undo = s.undo(&job).await;
+    assert_eq!((state(&undo), s.refs()), ((JobState::Done, ""), before));
 }
 
 #[tokio::test]

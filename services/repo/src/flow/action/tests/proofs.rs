@@ -4,24 +4,59 @@ use std::time::Duration;
 
 use foundry_core::{Env, Error, FlowId};
 use foundry_flow::Binding;
-use foundry_flow::proofs::{World, prove};
+use foundry_flow::proofs::{self, World, prove};
 use foundry_store::Store;
 
 use super::*;
 use crate::flow::action::ACTION;
 use crate::flow::bindings;
 
-/// A stack of which main has moved, and the job to undo if there is one.
+/// A stack of which main has moved, with what is done to it: the job to undo if there is one, otherwise the action with its
+/// branch and parent.
 struct Moved {
     s: Stacked,
     undone: Option<String>,
+    action: (JobKind, &'static str, &'static str),
 }
 
 impl Moved {
     async fn new() -> Self {
-        let s = Stacked::of(2).await;
+        Self::of(Stacked::of(2).await)
+    }
+
+    fn of(s: Stacked) -> Self {
         s.main_moves();
-        Self { s, undone: None }
+        Self { s, undone: None, action: (JobKind::RestackRepo, "", "") }
+    }
+
+    async fn before(kind: JobKind, branch: &'static str, parent: &'static str) -> Self {
+        Self { action: (kind, branch, parent), ..Self::new().await }
+    }
+
+    /// A remote that cannot do all or nothing.
+    async fn one_by_one() -> Self {
+        let moved = Self::new().await;
+        git(&moved.s.remote, &["config", "receive.advertiseAtomic", "false"]);
+        moved
+    }
+
+    /// A plan that is recorded with each branch.
+    async fn in_pieces() -> Self {
+        let mut f = Fixture::new().await;
+        f.recording_each_branch().await;
+        let url = f.path().join("remote.git").to_str().unwrap().to_owned();
+        Self::of(Stacked::at(f, url, 2).await)
+    }
+
+    /// With what git-spice has recorded of the stack.
+    async fn with_spice() -> Self {
+        let moved = Self::before(JobKind::SyncRepo, "", "").await;
+        moved.s.sh(&format!(
+            "git checkout -q --orphan data; git rm -q -rf .; mkdir branches
+             echo '{{\"base\":{{\"name\":\"main\"}}}}' > branches/s2; echo '{{}}' > repo
+             git add .; {C} -m data; git push -q origin HEAD:refs/spice/data"
+        ));
+        moved
     }
 
     async fn done() -> Self {
@@ -50,7 +85,8 @@ impl World for Moved {
         let s = &self.s;
         let job = match &self.undone {
             None => {
-                let request = s.request(JobKind::RestackRepo, "");
+                let (kind, branch, parent) = self.action;
+                let request = RunRepositoryActionRequest { parent: parent.into(), ..s.request(kind, branch) };
                 run_repository_action(&s.f.cx, &s.f.member, request).await?.job
             }
             Some(job_id) => {
@@ -71,6 +107,12 @@ impl World for Moved {
         all.extend(trees(&mirror).lines().map(str::to_owned));
         all.extend(kept);
         all.push(format!("pushes {}", pushes.lines().count()));
+        let store = &self.s.f.cx.store;
+        let parents = "SELECT branch, parent, source FROM branch_parents ORDER BY branch";
+        for row in store.query(parents, &[]).await.unwrap() {
+            let text = |column| row.text(column).unwrap().to_owned();
+            all.push(format!("{} on {} by {}", text("branch"), text("parent"), text("source")));
+        }
         all
     }
     async fn shown(&self) -> String {
@@ -94,4 +136,40 @@ async fn a_restack_passes_all_proofs() {
 #[tokio::test]
 async fn an_undo_passes_all_proofs() {
     prove(&ACTION, Moved::done).await;
+}
+
+#[tokio::test]
+async fn a_reparent_passes_all_proofs() {
+    prove(&ACTION, || Moved::before(JobKind::ReparentBranch, "s2", "main")).await;
+}
+
+#[tokio::test]
+async fn a_rebase_passes_all_proofs() {
+    prove(&ACTION, || Moved::before(JobKind::RebaseBranch, "s1", "")).await;
+}
+
+#[tokio::test]
+async fn a_registration_passes_all_proofs() {
+    prove(&ACTION, || Moved::before(JobKind::RegisterExistingBranch, "s2", "main")).await;
+}
+
+#[tokio::test]
+async fn a_synchronization_with_git_spice_passes_all_proofs() {
+    prove(&ACTION, Moved::with_spice).await;
+}
+
+#[tokio::test]
+async fn a_push_branch_by_branch_passes_the_proofs_of_crashes() {
+    let fresh = Moved::one_by_one;
+    Box::pin(proofs::resumes_after_a_crash_at_every_point(&ACTION, &fresh)).await;
+    Box::pin(proofs::survives_every_stage_run_twice(&ACTION, &fresh)).await;
+    Box::pin(proofs::ends_after_a_failure_at_every_stage(&ACTION, &fresh)).await;
+    Box::pin(proofs::ends_after_a_cancel_at_every_point(&ACTION, &fresh)).await;
+    Box::pin(proofs::a_frozen_owner_writes_nothing(&ACTION, &fresh)).await;
+    Box::pin(proofs::a_late_owner_does_not_disturb_the_next(&ACTION, &fresh)).await;
+}
+
+#[tokio::test]
+async fn a_plan_in_pieces_passes_all_proofs() {
+    prove(&ACTION, Moved::in_pieces).await;
 }

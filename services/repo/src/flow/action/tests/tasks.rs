@@ -35,7 +35,12 @@ async fn later_work_of_a_task_is_published_onto_its_restacked_branch_and_takes_n
     let job = s.run(JobKind::RebaseBranch, "feat/work").await;
     assert_eq!((state(&job), states(&job)), ((JobState::Done, ""), "feat/work=PUSHED".into()));
     let work = s.f.cx.work(&s.f.member, task.as_str(), Role::Viewer).await.unwrap();
-    assert_eq!(work.publication.unwrap().commit, s.tip("feat/work"));
+    let publication = work.publication.unwrap();
+    assert_eq!(publication.commit, s.tip("feat/work"));
+    // By this the sandbox finds that nothing has changed there, and moves to what the branch has become.
+    let mirror = s.f.cx.mirror_path(&s.repository.parse().unwrap());
+    let tree = git(&mirror, &["rev-parse", &format!("{}^{{tree}}", publication.work_commit)]);
+    assert_eq!(publication.work_tree, tree);
     // The agent goes on where it was, without what main has got.
     hand_over(&s, &task, &[("a.txt", "a\n"), ("b.txt", "b\n")]).await;
     for _ in 0..2 {
@@ -54,4 +59,28 @@ async fn later_work_of_a_task_is_published_onto_its_restacked_branch_and_takes_n
     // Undone, the publication is what it was.
     let undo = s.undo(&job).await;
     assert_eq!(state(&undo), (JobState::Failed, "BRANCH_MOVED"));
+}
+
+#[tokio::test]
+async fn the_work_of_a_task_that_resolves_a_conflict_is_in_no_stack() {
+    let s = Stacked::of(1).await;
+    let task = TaskId::generate(&s.f.env.env);
+    let base = s.tip("s1");
+    s.sh(&format!(
+        "git checkout -q --detach {base}; echo r > resolved; git add .; {C} -m resolved
+         git update-ref refs/foundry/work/{task} HEAD; git bundle create -q ../work.bundle ^{base} refs/foundry/work/{task}"
+    ));
+    let (head, bundle) = (s.sh("git rev-parse HEAD"), std::fs::read(s.f.path().join("work.bundle")).unwrap());
+    let id = s.repository.clone();
+    let repository = s.f.cx.repository(&s.f.member, &id, Role::Viewer).await.unwrap().to_proto();
+    let parts = s.f.handed_over(&repository, &task, &base, &head, bundle);
+    import_work(&s.f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
+    s.f.engine.run_until_idle().await.unwrap();
+    let shown = crate::store::branch_overviews::bases(&s.f.cx.store, &id.parse().unwrap()).await.unwrap();
+    assert!(shown.values().any(|basis| basis.parent == "s1"), "the work stands on it: {shown:?}");
+    s.main_moves();
+    let before = s.refs();
+    let job = s.run(JobKind::RestackRepo, "").await;
+    // A branch that stands alone on the default branch is no stack.
+    assert_eq!((state(&job), states(&job), s.refs()), ((JobState::Done, ""), String::new(), before));
 }
