@@ -88,6 +88,10 @@ ids! {
     CredentialId = "crd", "credential_id";
     /// A personal access token.
     AccessTokenId = "pat", "access_token_id";
+    /// A sign-in at an identity provider, from its beginning to the session.
+    SignInId = "sgn", "sign_in_id";
+    /// An account at an identity provider that belongs to a user.
+    AccountId = "acc", "account_id";
     /// A registered Git repository.
     RepositoryId = "repo", "repository_id";
     /// A stored credential for a repository or for all at a host.

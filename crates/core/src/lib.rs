@@ -15,9 +15,9 @@ mod text;
 pub use clock::{Clock, SystemClock, Timestamp, proto_duration, sleep_until};
 pub use error::{Code, Error, FieldViolation, Result};
 pub use id::{
-    AccessTokenId, AgentSessionId, AttachmentId, CredentialId, FlowId, JobId, MessageId, ModelProviderId,
-    OrganizationId, ProfileId, RepositoryCredentialId, RepositoryId, RepositoryWebhookId, ReviewCommentId,
-    SandboxId, SessionId, TaskId, UserId,
+    AccessTokenId, AccountId, AgentSessionId, AttachmentId, CredentialId, FlowId, JobId, MessageId,
+    ModelProviderId, OrganizationId, ProfileId, RepositoryCredentialId, RepositoryId, RepositoryWebhookId,
+    ReviewCommentId, SandboxId, SessionId, SignInId, TaskId, UserId,
 };
 pub use lock::lock;
 pub use on_wake::OnWake;

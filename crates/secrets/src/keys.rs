@@ -21,7 +21,7 @@ const NONCE: std::ops::Range<usize> = KEY_ID.end..KEY_ID.end + 24;
 const TAG: usize = 16;
 
 /// How long a command that prints keys may take.
-const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where a secret is stored. It can only be decrypted for the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,8 @@ use tokio::io::AsyncReadExt as _;
 use zeroize::Zeroizing;
 
 use crate::file::read_secret_file;
+use crate::keys::COMMAND_LIMIT;
+use crate::secret::Secret;
 
 /// Most bytes of a command's output: far more than all keys in use.
 const OUTPUT_LIMIT: u64 = 64 << 10;
@@ -65,6 +67,17 @@ impl fmt::Display for KeySource {
 }
 
 impl KeySource {
+    /// A secret that is no key, such as the password of this mesh at another server: the text of the source without the
+    /// space around it. A command may take 10 s.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` as for keys, and when the source is empty.
+    pub async fn secret(&self) -> Result<Secret> {
+        let text = self.read(COMMAND_LIMIT).await?;
+        let text = text.trim();
+        if text.is_empty() { Err(self.unusable("it is empty")) } else { Ok(Secret::new(text)) }
+    }
+
     /// The text of the source. A command may take `limit`.
     pub(crate) async fn read(&self, limit: Duration) -> Result<Zeroizing<String>> {
         let text = match self {

@@ -190,7 +190,7 @@ macro_rules! from_ids {
 }
 
 from_ids! {
-    AccessTokenId AgentSessionId AttachmentId CredentialId FlowId JobId MessageId ModelProviderId OrganizationId ProfileId
+    AccessTokenId AccountId AgentSessionId AttachmentId CredentialId FlowId JobId MessageId ModelProviderId OrganizationId ProfileId
     RepositoryCredentialId RepositoryId RepositoryWebhookId ReviewCommentId
-    SandboxId SessionId TaskId UserId
+    SandboxId SessionId SignInId TaskId UserId
 }

@@ -6,6 +6,7 @@ mod connect_proxy;
 mod disk;
 mod forge;
 mod git_http;
+mod identity;
 mod log;
 mod postgres;
 mod random;
@@ -20,6 +21,7 @@ pub use disk::{FULL_DISK, ROOMY_DISK};
 pub use forge::{APP_KEY, Exchange, ForgeHost, GitHubApp};
 use foundry_core::Env;
 pub use git_http::GitHttp;
+pub use identity::{IdentityHost, Person};
 pub use log::Log;
 pub use postgres::{
     PostgresCluster, PostgresDatabase, PostgresMissing, database_url, migrated_database_url, on_postgres,

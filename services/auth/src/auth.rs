@@ -11,6 +11,7 @@ use foundry_watch_hub::Hub;
 use crate::Config;
 use crate::development::DevelopmentSignIn;
 use crate::keys::PublishedKeys;
+use crate::sign_in::SignIn;
 use crate::signing::SigningKeys;
 
 /// The state shared by the service's ops and jobs.
@@ -25,6 +26,7 @@ pub(crate) struct Auth {
     pub(crate) development: Option<DevelopmentSignIn>,
     pub(crate) revocations: Revocations,
     pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) sign_in: SignIn,
     pub(crate) uses: RecentUses,
 }
 

@@ -1,45 +1,23 @@
 //! The development sign-in: a secret in a 0600 file of the data directory, which no sandbox mounts.
 //! An agent on the host's loopback, without the file, cannot sign in.
 
-use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Mutex;
-use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use foundry_authn::ClientPeer;
 use foundry_core::{Code, Env, Error, Result, Timestamp};
-use foundry_secrets::read_or_create_secret_file;
-use subtle::ConstantTimeEq as _;
+
+use crate::secret_file::SecretFile;
 
 /// Name of the file in the data directory.
 pub(crate) const FILE: &str = "dev-sign-in.secret";
 
-/// Failed attempts in [`WINDOW`] after which further wrong secrets get `LIMIT_REACHED`.
-const MAX_FAILURES: usize = 10;
-const WINDOW: Duration = Duration::from_secs(60);
-
 /// Checks the proofs of the development sign-in.
-pub(crate) struct DevelopmentSignIn {
-    secret: String,
-    failures: Mutex<VecDeque<Timestamp>>,
-}
+pub(crate) struct DevelopmentSignIn(SecretFile);
 
 impl DevelopmentSignIn {
     /// Reads the secret file, or creates it. Blocks; call it only at startup.
     pub(crate) fn load_or_create(data_dir: &Path, env: &Env) -> Result<Self> {
-        let mut bytes = [0u8; 32];
-        env.random.fill(&mut bytes);
-        let fresh = format!("{}\n", URL_SAFE_NO_PAD.encode(bytes));
-        let path = data_dir.join(FILE);
-        let secret = read_or_create_secret_file(&path, &fresh)?.trim().to_owned();
-        if secret.len() < 32 {
-            let name = path.display().to_string();
-            let text = format!("{name} cannot be used: its secret is shorter than 32 characters");
-            return Err(Error::precondition("SECRET_FILE_UNUSABLE", &name, text));
-        }
-        Ok(Self { secret, failures: Mutex::default() })
+        SecretFile::load_or_create(&data_dir.join(FILE), env).map(Self)
     }
 
     /// Checks that the secret matches the file and that the client is on this machine. The right secret always passes:
@@ -53,10 +31,10 @@ impl DevelopmentSignIn {
             )
             .next_action("sign in on that machine, create a personal access token, and use it here"));
         }
-        if bool::from(presented.as_bytes().ct_eq(self.secret.as_bytes())) {
+        if self.0.matches(presented, now)? {
             return Ok(());
         }
-        self.note_failure(now)?;
+        tracing::warn!("a development sign-in with a wrong secret was refused");
         Err(Error::new(
             Code::Unauthenticated,
             "SIGN_IN_SECRET_WRONG",
@@ -64,27 +42,12 @@ impl DevelopmentSignIn {
         )
         .next_action("use `foundry login`, which reads the secret from the data directory"))
     }
-
-    fn note_failure(&self, now: Timestamp) -> Result<()> {
-        let mut failures = foundry_core::lock(&self.failures);
-        while failures.front().is_some_and(|t| now.since(*t) >= WINDOW) {
-            failures.pop_front();
-        }
-        if let (true, Some(oldest)) = (failures.len() >= MAX_FAILURES, failures.front()) {
-            let wait = oldest.plus(WINDOW).since(now);
-            let (current, maximum) = (failures.len() as u64, MAX_FAILURES as u64);
-            return Err(Error::quota("failed_sign_ins_per_minute", "this machine", current, maximum)
-                .retry_after(wait));
-        }
-        failures.push_back(now);
-        tracing::warn!("a development sign-in with a wrong secret was refused");
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret_file::{MAX_FAILURES, WINDOW};
 
     fn made() -> (DevelopmentSignIn, String, foundry_testkit::TestEnv) {
         let dir = tempfile::tempdir().unwrap();

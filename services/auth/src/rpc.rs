@@ -44,6 +44,22 @@ foundry_service::rpcs! {
         watch_revocations: WatchRevocationsRequest => WatchRevocationsStream;
     }
     also {
+        async fn list_sign_in_ways(&self, _: Request<ListSignInWaysRequest>) -> Answer<ListSignInWaysResponse> {
+            foundry_service::answer(ops::list_sign_in_ways::list_sign_in_ways(&self.0).await)
+        }
+
+        async fn begin_sign_in(&self, r: Request<BeginSignInRequest>) -> Answer<BeginSignInResponse> {
+            foundry_service::answer(ops::begin_sign_in::begin_sign_in(&self.0, r.into_inner()).await)
+        }
+
+        async fn receive_sign_in(&self, r: Request<ReceiveSignInRequest>) -> Answer<ReceiveSignInResponse> {
+            foundry_service::answer(ops::receive_sign_in::receive_sign_in(&self.0, r.into_inner()).await)
+        }
+
+        async fn get_sign_in(&self, r: Request<GetSignInRequest>) -> Answer<GetSignInResponse> {
+            foundry_service::answer(ops::get_sign_in::get_sign_in(&self.0, r.into_inner()).await)
+        }
+
         // No caller: users are not authenticated yet.
         async fn complete_sign_in(&self, r: Request<CompleteSignInRequest>) -> Answer<CompleteSignInResponse> {
             let signed_in = ops::complete_sign_in::complete_sign_in(&self.0, client(&r), r.into_inner()).await;

@@ -6,25 +6,29 @@ use std::time::Duration;
 
 use foundry_authn::{Caller, Client, ClientPeer, KeyRing, Verifier};
 use foundry_core::{OrganizationId, PageRequest, Result, Tasks};
+use foundry_flow::Engine;
 use foundry_proto::auth::v1::complete_sign_in_request::Proof;
 use foundry_proto::auth::v1::{
     CompleteSignInRequest, CompleteSignInResponse, CreateAccessTokenRequest, CreateAccessTokenResponse,
     DevelopmentProof, ExchangeTokenRequest, SetMemberRequest,
 };
 use foundry_proto::common::v1::Role;
+use foundry_server::DataDirectory;
 use foundry_store::{AuditRecord, Store, StoreOptions};
 use foundry_testkit::{MockClock, TestEnv, test_env};
 
 use crate::auth::Auth;
-use crate::{Config, Dependencies, jobs, ops};
+use crate::{Config, Dependencies, ProviderConfig, jobs, ops};
 
 pub(crate) struct Fixture {
     pub(crate) auth: Arc<Auth>,
+    pub(crate) engine: Engine,
     pub(crate) clock: Arc<MockClock>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) secret: String,
     verifier: Verifier,
     sessions: Mutex<HashMap<String, String>>,
+    _data: DataDirectory,
 }
 
 /// A client on this machine that is not the gateway's page.
@@ -48,12 +52,22 @@ impl Fixture {
         Self::with(Config::default()).await
     }
 
+    /// With these identity providers, whose documents are fetched already.
+    pub(crate) async fn with_providers(
+        providers: impl IntoIterator<Item = (&'static str, ProviderConfig)>,
+    ) -> Self {
+        let sign_in = providers.into_iter().map(|(name, config)| (name.to_owned(), config)).collect();
+        let fixture = Self::with(Config { development_sign_in: true, sign_in, ..Config::default() }).await;
+        jobs::refresh_providers::run(fixture.auth.clone()).await.unwrap();
+        fixture
+    }
+
     async fn with(config: Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let TestEnv { env, clock } = test_env();
         let (tasks, _) = Tasks::new();
-        let data_dir = dir.path().to_owned();
-        let migrations = [&crate::store::MIGRATIONS];
+        let data = DataDirectory::open(dir.path()).unwrap();
+        let migrations = [&crate::store::MIGRATIONS, &foundry_flow::MIGRATIONS];
         let store_url = foundry_testkit::migrated_database_url(dir.path(), "auth", async |url| {
             Store::connect(&url, &migrations, &foundry_core::Env::system(), StoreOptions::default())
                 .await
@@ -61,20 +75,25 @@ impl Fixture {
         })
         .await;
         let config = Config { store_url, ..config };
-        let keys_dir = data_dir.join("keys");
+        let keys_dir = dir.path().join("keys");
         let deps = Dependencies {
             env: env.clone(),
             tasks,
-            data_dir,
+            data: &data,
             keys_dir,
+            flow_hooks: Arc::new(foundry_flow::NoHooks),
             watch_observer: Arc::new(foundry_watch::NoObserver),
         };
-        let auth = crate::open(config, &deps).await.unwrap();
+        let options = StoreOptions { clock: Some(env.clock.clone()), ..StoreOptions::default() };
+        let (auth, _) = crate::open(config, &deps, options).await.unwrap();
+        let flows = crate::flow::bindings(&auth);
+        let engine =
+            Engine::new(auth.store.clone(), env.clone(), flows, foundry_flow::Options::default()).unwrap();
         let secret = std::fs::read_to_string(dir.path().join(crate::development::FILE)).unwrap_or_default();
         let keys = KeyRing::new(Arc::new(auth.published.clone()), env.clock.clone());
         let verifier = Verifier::new("auth", keys, env.clock.clone());
         let secret = secret.trim().to_owned();
-        Self { auth, clock, dir, secret, verifier, sessions: Mutex::default() }
+        Self { auth, engine, clock, dir, secret, verifier, sessions: Mutex::default(), _data: data }
     }
 
     pub(crate) async fn sign_in(&self, login: &str, organization: &str) -> Result<CompleteSignInResponse> {

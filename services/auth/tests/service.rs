@@ -20,8 +20,8 @@ use foundry_proto::auth::v1::{
     SelectOrganizationRequest, SessionDelivery, SetMemberRequest, SignOutRequest, WatchAppShellRequest,
 };
 use foundry_proto::common::v1::Role;
-use foundry_server::Upstream;
 use foundry_server::testing::TestServer;
+use foundry_server::{DataDirectory, Upstream};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
@@ -32,20 +32,27 @@ struct Mesh {
     env: Env,
     tasks: Tasks,
     dir: tempfile::TempDir,
+    _data: DataDirectory,
 }
 
 impl Mesh {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (env, (tasks, _)) = (Env::system(), Tasks::new());
-        let data_dir = dir.path().to_owned();
+        let data = DataDirectory::open(dir.path()).unwrap();
         let keys_dir = dir.path().join("keys");
         let watch_observer = Arc::new(foundry_watch::NoObserver);
-        let deps =
-            Dependencies { env: env.clone(), tasks: tasks.clone(), data_dir, keys_dir, watch_observer };
+        let deps = Dependencies {
+            env: env.clone(),
+            tasks: tasks.clone(),
+            data: &data,
+            keys_dir,
+            flow_hooks: Arc::new(foundry_flow::NoHooks),
+            watch_observer,
+        };
         let config = Config { development_sign_in: true, ..Config::default() };
         let server = TestServer::start(foundry_auth::build(config, deps).await.unwrap()).await.unwrap();
-        Self { server, env, tasks, dir }
+        Self { server, env, tasks, dir, _data: data }
     }
 
     fn identity(&self, service: &str) -> ServiceIdentity {

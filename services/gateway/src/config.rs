@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Address under which browsers reach this gateway, such as `https://foundry.example`, without a path. Sign-in at
+    /// identity providers needs it: the redirect URI to register there is `PUBLIC_URL/auth/callback/NAME`. The page at
+    /// this address counts as the gateway's own.
+    pub public_url: String,
     /// Origins of pages that may call from a browser, each exact (`https://foundry.example`); the word `loopback`
     /// stands for every origin of this machine, for development. Session cookies are accepted from the gateway's own
     /// page and from exact origins only.
@@ -31,6 +35,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            public_url: String::new(),
             allowed_origins: vec!["loopback".to_owned()],
             trust_forwarded_proto: false,
             caller: CallerLimits { requests_per_second: 2_000, burst: 4_000, unary_calls: 256, streams: 512 },

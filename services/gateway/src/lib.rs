@@ -19,6 +19,7 @@ mod health;
 mod page;
 mod routes;
 mod session;
+mod sign_in;
 mod web;
 mod webhooks;
 
@@ -68,6 +69,7 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     let routes = RouteTable::new(&deps.upstreams, deps.authenticator.policies());
     let auth = deps.upstreams.get("auth").ok_or_else(|| Error::internal("the gateway needs auth"))?;
     let auth = auth.clone().layer(IdentityLayer::new(deps.identity.clone(), "auth")?);
+    let sign_in = AuthServiceClient::new(auth.clone());
     let exchange = Exchange::new(
         AuthServiceClient::new(auth),
         deps.authenticator.clone(),
@@ -92,6 +94,7 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
         None => axum::Router::new(),
     };
     let sessions = Sessions::new(config, &deps.identity, &deps.env)?;
+    let sign_in = sign_in::routes(config, sign_in, callers.clone(), &deps.env)?;
     let edge = Edge::new(edge::Parts {
         admission: Admission::new(deps.authenticator, exchange, deps.identity),
         callers: callers.clone(),
@@ -111,7 +114,9 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     Ok(service
         .takes_seats()
         .grpc_web()
-        .plain_routes(web::plain_routes(health, Page::embedded(&deps.env)).merge(git).merge(webhooks))
+        .plain_routes(
+            web::plain_routes(health, Page::embedded(&deps.env)).merge(git).merge(webhooks).merge(sign_in),
+        )
         .edge_layer(web::edge_layer(&config.allowed_origins)?)
         .phases(Phases::default().drain_watches(move |spread| async move {
             tokio::join!(cut.all(spread, &*clock), watch.drain(spread));

@@ -19,6 +19,7 @@ use tonic::body::Body;
 use tower::layer::util::Stack;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::config::Config;
 use crate::page::Page;
 use crate::session::SentContentType;
 
@@ -69,6 +70,19 @@ pub(crate) fn edge_layer(origins: &[String]) -> Result<Stack<ContentTypeLayer, C
 /// `INVALID_ARGUMENT` for an origin that is not valid.
 pub(crate) fn exact_origins(origins: &[String]) -> Result<Vec<HeaderValue>> {
     origins.iter().filter(|o| *o != LOOPBACK).map(|o| parse_origin(o)).collect()
+}
+
+/// The origin under which browsers reach this gateway, if it is configured.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for an origin that is not valid.
+pub(crate) fn public_origin(config: &Config) -> Result<Option<HeaderValue>> {
+    let wrong = |_| {
+        let text = format!("`{}` is not an origin, such as https://foundry.example", config.public_url);
+        Error::invalid_field("gateway.public_url", text)
+    };
+    let origin = (!config.public_url.is_empty()).then(|| parse_origin(&config.public_url));
+    origin.transpose().map_err(wrong)
 }
 
 fn parse_origin(text: &str) -> Result<HeaderValue> {

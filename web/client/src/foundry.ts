@@ -1,17 +1,23 @@
-import type { DescService } from '@bufbuild/protobuf';
+import type { DescService, MessageInitShape } from '@bufbuild/protobuf';
 import type { Client, Transport } from '@connectrpc/connect';
 import { Code } from '@connectrpc/connect';
 import { sessionClient, type CallSession } from './calls/client';
 import { SESSION_KEY_HEADER } from './calls/headers';
 import { callTransport, watchTransport } from './calls/transport';
 import { FoundryError } from './errors';
-import { AuthService, SessionDelivery, type CompleteSignInResponse } from './gen/foundry/auth/v1/auth_service_pb';
+import {
+  AuthService,
+  SessionDelivery,
+  type CompleteSignInRequestSchema,
+  type CompleteSignInResponse,
+} from './gen/foundry/auth/v1/auth_service_pb';
 import { ProvisionerService } from './gen/foundry/provisioner/v1/provisioner_service_pb';
 import { RepoService } from './gen/foundry/repo/v1/repo_service_pb';
 import { TaskService } from './gen/foundry/task/v1/task_service_pb';
 import { withNextFrame, type Schedule } from './page/frames';
 import { Link, type ToPageItself } from './page/link';
 import { PageStore } from './page/pageStore';
+import { beginSignIn, loadSignInWays, type BegunSignIn, type SetUp, type SignInWays } from './signIn';
 import { LocalSessionKeyStore, type SessionKeyStore } from './sessionKey';
 import type { ConnectionState, LogEvent, Topic, TopicState } from './types';
 import { systemEnv } from './watch/env';
@@ -139,12 +145,31 @@ export class Foundry {
    * @throws FoundryError
    */
   async signIn(secret: string, login: string, organizationName = ''): Promise<CompleteSignInResponse> {
+    return this.openSession({ case: 'development', value: { secret, login, organizationName } });
+  }
+
+  /** The ways to sign in. @throws FoundryError */
+  async signInWays(): Promise<SignInWays> {
+    return loadSignInWays(this.options.fetch ?? globalThis.fetch.bind(globalThis), this.baseUrl);
+  }
+
+  /** Begins a sign-in at a provider; go to its address afterwards. @throws FoundryError */
+  async beginSignIn(provider: string, setUp?: SetUp): Promise<BegunSignIn> {
+    return beginSignIn(this.options.fetch ?? globalThis.fetch.bind(globalThis), this.baseUrl, provider, setUp);
+  }
+
+  /**
+   * Opens the session of a sign-in that has come back from a provider.
+   * @throws FoundryError
+   */
+  async completeSignIn(signInId: string, claim: string): Promise<CompleteSignInResponse> {
+    return this.openSession({ case: 'provider', value: { signInId, claim } });
+  }
+
+  private async openSession(proof: MessageInitShape<typeof CompleteSignInRequestSchema>['proof']): Promise<CompleteSignInResponse> {
     let key: string | null = null;
     const response = await this.auth.completeSignIn(
-      {
-        proof: { case: 'development', value: { secret, login, organizationName } },
-        sessionDelivery: SessionDelivery.COOKIE,
-      },
+      { proof, sessionDelivery: SessionDelivery.COOKIE },
       { onHeader: (headers) => (key = headers.get(SESSION_KEY_HEADER)) },
     );
     if (!key) {

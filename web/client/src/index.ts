@@ -4,6 +4,7 @@ export { FoundryError, type FieldViolation, type FoundryErrorFacts } from './err
 export { Foundry, type FoundryOptions, type Readable } from './foundry';
 export { newRequestId } from './requestId';
 export { LocalSessionKeyStore, MemorySessionKeyStore, type SessionKeyStore } from './sessionKey';
+export type { BegunSignIn, SetUp, SignInWay, SignInWays } from './signIn';
 export { SessionLog, sessionLog } from './sessionLog';
 export { createSharedWorker } from './worker/create';
 export { topics } from './topics';

@@ -1,7 +1,9 @@
 //! The service's rules without a database: names, roles, secrets, proofs, key rotation.
 
+pub(crate) mod account;
 pub(crate) mod membership;
 pub(crate) mod name;
 pub(crate) mod proof;
 pub(crate) mod rotation;
 pub(crate) mod secret;
+pub(crate) mod sign_in;

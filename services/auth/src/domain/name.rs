@@ -32,7 +32,7 @@ pub(crate) fn parse_token_name(name: &str) -> Result<String> {
 }
 
 /// Characters that reorder or hide the text around them.
-fn is_deceptive(c: char) -> bool {
+pub(super) fn is_deceptive(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 

@@ -1,6 +1,6 @@
 //! How a user proves its identity. Another identity provider is another variant and changes nothing else.
 
-use foundry_core::{Error, Result};
+use foundry_core::{Error, Result, SignInId};
 use foundry_proto::auth::v1::complete_sign_in_request::Proof as ProofMessage;
 
 use super::name::parse_name;
@@ -16,6 +16,13 @@ pub(crate) enum Proof {
         subject: Subject,
         /// Name of the organization to open; by default the user's login.
         organization_name: String,
+    },
+    /// A sign-in at an identity provider that has come back.
+    Provider {
+        /// Id of the sign-in.
+        sign_in_id: SignInId,
+        /// The secret of the page that began it.
+        claim: String,
     },
 }
 
@@ -43,6 +50,11 @@ impl Proof {
                 };
                 let subject = Subject { provider: "development", subject: login.clone(), login };
                 Ok(Self::Development { secret: p.secret, subject, organization_name })
+            }
+            Some(ProofMessage::Provider(p)) => {
+                let wrong = |_| Error::invalid_field("provider.sign_in_id", "must be the id of a sign-in");
+                let sign_in_id = p.sign_in_id.parse().map_err(wrong)?;
+                Ok(Self::Provider { sign_in_id, claim: p.claim })
             }
             None => Err(Error::invalid_field("proof", "must be set")),
         }

@@ -4,6 +4,7 @@
 pub(crate) mod expire_credentials;
 pub(crate) mod follow_revocations;
 pub(crate) mod record_last_use;
+pub(crate) mod refresh_providers;
 pub(crate) mod retire;
 pub(crate) mod rotate_keys;
 
@@ -36,6 +37,7 @@ impl Jobs {
         jobs.every("expire credentials", minute, expire_credentials::run);
         jobs.every("retire", minute, retire::run);
         jobs.every("record last use", Duration::from_secs(30), record_last_use::run);
+        jobs.every("refresh identity providers", minute, refresh_providers::run);
         jobs.every("rotate keys", minute * 10, rotate_keys::run);
         jobs
     }

@@ -1,4 +1,5 @@
-//! Removes aged-out rows: revocations of which every token has expired, tombstones, remembered requests.
+//! Removes aged-out rows: revocations of which every token has expired, sign-ins that ended an hour ago, tombstones, remembered
+//! requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +8,11 @@ use foundry_core::Result;
 use foundry_store::{CommitError, WriteSet};
 
 use crate::auth::Auth;
-use crate::store::revocations;
+use crate::store::{revocations, sign_ins};
 
 const BATCH: u32 = 500;
+/// How long it can be seen how a sign-in ended.
+const SIGN_INS_KEPT: Duration = Duration::from_secs(3_600);
 /// How long a watch can resume from an old position.
 const TOMBSTONES_KEPT: Duration = Duration::from_secs(86_400);
 
@@ -27,6 +30,14 @@ pub(crate) async fn run(auth: Arc<Auth>) -> Result<()> {
             Err(CommitError::GuardFailed { .. }) => {}
             Err(e) => return Err(e.into()),
         }
+    }
+    let over = sign_ins::ended(&auth.store, now.minus(SIGN_INS_KEPT), BATCH).await?;
+    if !over.is_empty() {
+        let mut set = WriteSet::new();
+        for id in &over {
+            sign_ins::remove(&mut set, id);
+        }
+        auth.store.commit(set).await?;
     }
     auth.store.sweep_tombstones(now.minus(TOMBSTONES_KEPT)).await?;
     auth.store.sweep_idempotency().await?;

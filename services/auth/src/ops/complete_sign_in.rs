@@ -1,6 +1,8 @@
-//! CompleteSignIn: checks a proof, creates user and organization at first use, opens a session.
+//! CompleteSignIn: checks a proof and opens a session. The development sign-in creates user and organization at first use.
 
-use foundry_authn::{Client, ClientPeer, SessionCookie, role_key};
+mod provider;
+
+use foundry_authn::{Client, SessionCookie, role_key};
 use foundry_core::{Code, CredentialId, Error, OrganizationId, Result, Timestamp, UserId};
 use foundry_proto::auth::v1::{CompleteSignInRequest, CompleteSignInResponse, SessionDelivery};
 use foundry_proto::common::v1::Role;
@@ -22,15 +24,22 @@ pub(crate) async fn complete_sign_in(
     request: CompleteSignInRequest,
 ) -> Result<(CompleteSignInResponse, Option<SessionCookie>)> {
     let as_cookie = parse_delivery(request.session_delivery, client)?;
-    let (subject, organization_name) = examine(auth, client.peer, Proof::parse(request.proof)?)?;
+    let proof = Proof::parse(request.proof)?;
     // Other programs on this host may see a cookie; its content must be useless to them.
     let kind = if as_cookie { SecretKind::PageSession } else { SecretKind::Session };
     let session = secret::generate(kind, &auth.env);
-    let decide = || async {
-        let (subject, name) = (&subject, organization_name.as_str());
-        decide(auth, subject, name, &session).await
+    let (_, (mut response, expires_at)) = match proof {
+        Proof::Development { secret, subject, organization_name } => {
+            let enabled = auth.development.as_ref().ok_or_else(disabled)?;
+            enabled.examine(&secret, client.peer, auth.env.clock.now())?;
+            let decide = || decide(auth, &subject, &organization_name, &session);
+            auth.store.retry_on_conflict(decide).await?
+        }
+        Proof::Provider { sign_in_id, claim } => {
+            let decide = || provider::decide(auth, &sign_in_id, &claim, &session);
+            auth.store.retry_on_conflict(decide).await?
+        }
     };
-    let (_, (mut response, expires_at)) = auth.store.retry_on_conflict(decide).await?;
     if as_cookie {
         return Ok((response, Some(SessionCookie { token: session, expires_at })));
     }
@@ -53,17 +62,6 @@ fn parse_delivery(delivery: i32, client: Client) -> Result<bool> {
     }
 }
 
-/// Checks a proof; returns the user and the name of the organization to open.
-fn examine(auth: &Auth, peer: ClientPeer, proof: Proof) -> Result<(Subject, String)> {
-    match proof {
-        Proof::Development { secret, subject, organization_name } => {
-            let enabled = auth.development.as_ref().ok_or_else(disabled)?;
-            enabled.examine(&secret, peer, auth.env.clock.now())?;
-            Ok((subject, organization_name))
-        }
-    }
-}
-
 async fn decide(
     auth: &Auth,
     subject: &Subject,
@@ -78,6 +76,17 @@ async fn decide(
     let user = known.unwrap_or_else(|| new_user(auth, subject));
     let organization = organization(auth, &mut set, &user, organization_name, existing).await?;
     open_in(&mut set, is_known, &user, subject, &organization.organization_id);
+    Ok(open_session(auth, set, &user, &organization, session))
+}
+
+/// Adds the session to what is written, and makes the answer.
+fn open_session(
+    auth: &Auth,
+    mut set: WriteSet,
+    user: &User,
+    organization: &Organization,
+    session: &str,
+) -> (WriteSet, (CompleteSignInResponse, Timestamp)) {
     let now = auth.env.clock.now();
     let expires_at = now.plus(auth.config.session_lifetime);
     let credential_id = CredentialId::generate(&auth.env);
@@ -97,7 +106,7 @@ async fn decide(
         organization: Some(organization.message()),
         expire_time: Some(expires_at.to_proto()),
     };
-    Ok((set, (response, expires_at)))
+    (set, (response, expires_at))
 }
 
 async fn known_user(auth: &Auth, subject: &Subject) -> Result<Option<User>> {
@@ -162,7 +171,7 @@ async fn organization(
 
 fn disabled() -> Error {
     Error::precondition("SIGN_IN_DISABLED", "development", "development sign-in is not enabled")
-        .next_action("enable `auth.development_sign_in`, or sign in another way")
+        .next_action("sign in with one of the ways that the page shows, or enable `auth.development_sign_in`")
 }
 
 fn no_member(login: &str, organization: &str) -> Error {
@@ -176,6 +185,8 @@ fn no_member(login: &str, organization: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use foundry_authn::ClientPeer;
+
     use super::*;
     use crate::testing::{Fixture, HERE, development};
 

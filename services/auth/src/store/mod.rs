@@ -1,15 +1,18 @@
 //! The tables, one file each: descriptor, reads, and writes.
 
+pub(crate) mod accounts;
 pub(crate) mod credentials;
 pub(crate) mod identities;
 pub(crate) mod memberships;
 pub(crate) mod organizations;
 pub(crate) mod revocations;
 pub(crate) mod shell;
+pub(crate) mod sign_ins;
 pub(crate) mod users;
 
 use foundry_core::{Error, OrganizationId, Result};
-use foundry_store::{Migrations, Reference, Row, Value, step};
+use foundry_service::SecretColumn;
+use foundry_store::{Encoded, Migrations, Reference, Row, Value, step};
 
 /// The schema of the auth service.
 pub(crate) const MIGRATIONS: Migrations = Migrations {
@@ -20,11 +23,23 @@ pub(crate) const MIGRATIONS: Migrations = Migrations {
         // role) have revision 0 or keep their old one. `WatchAppShell` does not show them until they are written again.
         step!("0002_app_shell"),
         step!("0003_method_names"),
+        step!("0004_sign_in"),
     ],
 };
 
+/// The columns of encrypted secrets that stay.
+pub(crate) static SECRETS: [SecretColumn; 1] = [accounts::SECRETS];
+
+/// Values that `foundry verify` decodes.
+pub static ENCODED: [Encoded; 0] = [];
+
 /// Rows that others of this service name.
-pub static REFERENCES: [Reference; 4] = [
+pub static REFERENCES: [Reference; 5] = [
+    Reference {
+        table: "users",
+        sql: "SELECT DISTINCT user_id AS id, 'an account at a provider is theirs' AS why FROM accounts a \
+              WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.user_id = a.user_id)",
+    },
     Reference {
         table: "users",
         sql: "SELECT DISTINCT user_id AS id, 'it is a member' AS why FROM memberships m \

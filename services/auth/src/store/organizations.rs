@@ -43,6 +43,12 @@ pub(crate) async fn by_name(store: &Store, name: &str) -> Result<Option<Organiza
     store.query(SQL, &[name.into()]).await?.first().map(Organization::read).transpose()
 }
 
+pub(crate) async fn by_id(store: &Store, id: &OrganizationId) -> Result<Option<Organization>> {
+    const SQL: &str =
+        "SELECT organization_id, name, created_at FROM organizations WHERE organization_id = $1";
+    store.query(SQL, &[id.into()]).await?.first().map(Organization::read).transpose()
+}
+
 /// A page of a user's organizations that its token covers, sorted by name.
 pub(crate) async fn of_user(
     store: &Store,

@@ -48,6 +48,13 @@ impl User {
         set.update(&TABLE, &[(&self.user_id).into()], &changes, &was);
     }
 
+    /// Takes over what the user is called at the identity provider.
+    pub(crate) fn rename(&self, set: &mut WriteSet, login: &str, display_name: &str) {
+        let rev = set.scope(Scope::user(&self.user_id));
+        let changes = [("login", login.into()), ("display_name", display_name.into()), ("rev", rev.into())];
+        set.update(&TABLE, &[(&self.user_id).into()], &changes, &[]);
+    }
+
     /// Guards a write set: the active organization must still be the same at commit.
     pub(crate) fn still_active(&self, set: &mut WriteSet) {
         let active = ("active_organization_id", text(self.active.as_ref()));

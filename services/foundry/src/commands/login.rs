@@ -64,6 +64,12 @@ pub fn secret_file(data_dir: &Path) -> PathBuf {
     data_dir.join("auth").join(foundry_auth::DEVELOPMENT_SECRET_FILE)
 }
 
+/// Path of the secret for the first owner in a data directory; none when there is none: with an owner, or without an
+/// identity provider.
+pub fn set_up_file(data_dir: &Path) -> Option<PathBuf> {
+    Some(data_dir.join("auth").join(foundry_auth::SET_UP_SECRET_FILE)).filter(|path| path.exists())
+}
+
 /// Signs in with the secret of the data directory, and stores the session's token.
 pub async fn run(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
     let (_, secret) = secret(global)?;

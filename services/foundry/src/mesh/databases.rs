@@ -197,7 +197,12 @@ pub fn all(config: &MeshConfig, mesh_dir: &Path) -> Vec<ServiceDatabase> {
         ServiceDatabase { service, url, columns: columns.concat(), references }
     };
     vec![
-        database(foundry_auth::NAME, &config.auth.store_url, &[], &foundry_auth::REFERENCES),
+        database(
+            foundry_auth::NAME,
+            &config.auth.store_url,
+            &[&foundry_auth::ENCODED, flows],
+            &foundry_auth::REFERENCES,
+        ),
         database("repo", &config.repo.store_url, &[&foundry_repo::ENCODED, flows], &foundry_repo::REFERENCES),
         database(
             "provisioner",

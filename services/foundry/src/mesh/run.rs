@@ -174,9 +174,12 @@ fn announce(config: &MeshConfig, mesh_dir: &Path, services: &[MeshService]) {
 fn announce_page(config: &MeshConfig, mesh_dir: &Path, gateway: SocketAddr) {
     let page = page_address(gateway);
     let mut text = format!("workbench    {page}");
-    if config.auth.development_sign_in {
+    if config.auth.has_development_sign_in() {
         let secret = login::secret_file(mesh_dir);
         text.push_str("  `foundry login --web` prints a sign-in link, using the secret in ");
+        text.push_str(&secret.display().to_string());
+    } else if let Some(secret) = login::set_up_file(mesh_dir) {
+        text.push_str("  the first owner signs in with the set-up secret in ");
         text.push_str(&secret.display().to_string());
     }
     output::line(&text);

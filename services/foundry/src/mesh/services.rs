@@ -127,11 +127,16 @@ async fn auth(inputs: ServiceInputs<'_>) -> Result<RunningService, Failure> {
     let deps = foundry_auth::Dependencies {
         env: wiring.env.clone(),
         tasks,
-        data_dir: inputs.data()?.path().to_owned(),
+        data: inputs.data()?,
         keys_dir: wiring.keys_dir(),
+        flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
     };
-    let service = foundry_auth::build(config.auth.clone(), deps).await?;
+    let mut settings = config.auth.clone();
+    if settings.network == foundry_http_client::NetworkSettings::default() {
+        settings.network = config.provisioner.network.clone();
+    }
+    let service = foundry_auth::build(settings, deps).await?;
     Ok(RunningService { service, failures, survivors: None })
 }
 

@@ -91,12 +91,22 @@ impl PageRules {
     /// # Errors
     /// `INVALID_ARGUMENT` for an origin that is not valid.
     pub(super) fn new(config: &Config) -> Result<Self> {
-        let listed = web::exact_origins(&config.allowed_origins)?;
+        let mut listed = web::exact_origins(&config.allowed_origins)?;
+        listed.extend(web::public_origin(config)?);
         Ok(Self { listed, trust_forwarded_proto: config.trust_forwarded_proto })
     }
 
-    /// The page that sent the request, or the rule that it breaks.
+    /// The page that sent a request of gRPC-Web, or the rule that it breaks.
     pub(super) fn judge<B>(&self, request: &Request<B>) -> Result<Page, Broken> {
+        match request.extensions().get::<SentContentType>().map(|SentContentType(sent)| sent.as_bytes()) {
+            Some(b"application/grpc-web" | b"application/grpc-web+proto") => self.judge_origin(request),
+            // What is wrong with the origin is the better answer.
+            _ => self.judge_origin(request).and(Err(Broken::ContentType)),
+        }
+    }
+
+    /// The page that sent a request of any type, or the rule that it breaks.
+    fn judge_origin<B>(&self, request: &Request<B>) -> Result<Page, Broken> {
         let headers = request.headers();
         let origin = only(headers, &header::ORIGIN).ok_or(Broken::Origin)?;
         let text = origin.to_str().map_err(|_| Broken::Origin)?;
@@ -104,10 +114,6 @@ impl PageRules {
         let listed = self.listed.contains(origin);
         if !listed {
             self.check_own(text, request.uri(), headers)?;
-        }
-        match request.extensions().get::<SentContentType>().map(|SentContentType(sent)| sent.as_bytes()) {
-            Some(b"application/grpc-web" | b"application/grpc-web+proto") => {}
-            _ => return Err(Broken::ContentType),
         }
         let sites: Vec<_> = headers.get_all(FETCH_SITE).iter().map(HeaderValue::as_bytes).collect();
         match sites[..] {

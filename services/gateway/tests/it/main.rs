@@ -16,6 +16,7 @@ mod plain;
 mod revoking;
 mod sessions;
 mod shares;
+mod sign_in;
 mod standing;
 mod story;
 mod tokens;

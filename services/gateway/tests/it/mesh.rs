@@ -14,7 +14,11 @@ use foundry_authn::{
 };
 use foundry_core::{Code, Env, Error, OrganizationId, Tasks, UserId};
 use foundry_gateway::{Config, Dependencies, build};
-use foundry_proto::auth::v1::{ExchangeTokenRequest, ExchangeTokenResponse, SigningKey};
+use foundry_proto::auth::v1::{
+    BeginSignInResponse, ExchangeTokenRequest, ExchangeTokenResponse, GetSignInResponse,
+    ListSignInWaysResponse, ReceiveSignInRequest, ReceiveSignInResponse, SignInState, SignInWay,
+    SignInWayKind, SigningKey,
+};
 use foundry_proto::repo::v1::ReceiveWebhookRequest;
 use foundry_proto::task::v1::task_service_client::TaskServiceClient;
 use foundry_proto::task::v1::{GetTaskRequest, GetTaskResponse, Task};
@@ -150,6 +154,9 @@ impl Behind {
         match path.rsplit('/').next().unwrap() {
             "ExchangeToken" => self.exchange(message).await,
             "CompleteSignIn" if own_page => saying(&[("foundry-session-set", &self.session_set("fdc_page"))]),
+            "ListSignInWays" | "BeginSignIn" | "ReceiveSignIn" | "GetSignIn" => {
+                self.sign_in(path.rsplit('/').next().unwrap(), &bytes.slice(5..))
+            }
             "SignOut" => saying(&[("foundry-session-clear", "1")]),
             // Headers that no service but auth may send.
             "ListTasks" => {
@@ -178,6 +185,43 @@ impl Behind {
                 Err(status) => status.into_http(),
             },
             _ => unary(&[]),
+        }
+    }
+
+    /// Sign-in at a provider: begins and receives everything but the code `used`.
+    fn sign_in(&self, method: &str, message: &Bytes) -> Response<Body> {
+        let refused = || {
+            Error::new(Code::PermissionDenied, "SIGN_IN_USED", "it has come back").into_status().into_http()
+        };
+        match method {
+            "BeginSignIn" => {
+                self.bodies.lock().unwrap().push(message.clone());
+                let begun = BeginSignInResponse {
+                    sign_in_id: "sgn_1".into(),
+                    authorization_url: "https://provider.example/".into(),
+                    claim: "the-claim".into(),
+                    browser_binding: "the-binding".into(),
+                    expire_time: None,
+                };
+                unary(&begun.encode_to_vec())
+            }
+            "ReceiveSignIn" => {
+                self.bodies.lock().unwrap().push(message.clone());
+                if ReceiveSignInRequest::decode(message.clone()).unwrap().code == "used" {
+                    return refused();
+                }
+                unary(&ReceiveSignInResponse { sign_in_id: "sgn_1".into() }.encode_to_vec())
+            }
+            "GetSignIn" => {
+                let state = SignInState::Admitted.into();
+                unary(&GetSignInResponse { state, reason: String::new() }.encode_to_vec())
+            }
+            _ => {
+                let (name, title) = ("github".to_owned(), "GitHub".to_owned());
+                let ways = vec![SignInWay { name, title, kind: SignInWayKind::Github.into() }];
+                let answer = ListSignInWaysResponse { ways, development: false, set_up_required: true };
+                unary(&answer.encode_to_vec())
+            }
         }
     }
 

@@ -1,3 +1,4 @@
+import type { SignInWays } from '@foundry/client'
 import { Alert, Button, PasswordInput, Stack, TextInput } from '@mantine/core'
 import { useConnection, useFoundry } from '@foundry/client/react'
 import { IconInfoCircle } from '@tabler/icons-react'
@@ -9,6 +10,7 @@ import { Logo } from '../app/Logo'
 import { useTitle } from '../app/useTitle'
 import { useCommand } from '../state/command'
 import { CopyButton, ErrorState, forgetToasts } from '../ui'
+import { Providers, Returning, useReturn } from './Providers'
 import { nameProblem, signInState, takeFragment } from './fragment'
 import classes from './SignInPage.module.css'
 
@@ -22,8 +24,8 @@ const COMMAND = 'foundry login --web'
 const empty: Fields = { secret: '', login: '', organization: '' }
 
 /**
- * Signs in with the secret of the mesh and a name. A sign-in link fills in the form, and sends it when it has a
- * login.
+ * Signs in at one of the configured providers; without any, with the secret of the mesh and a name. A sign-in link fills
+ * in that form, and sends it when it has a login.
  */
 export function SignInPage() {
   useTitle('Sign in')
@@ -47,10 +49,17 @@ export function SignInPage() {
     if (problems(it) !== undefined) return
     if ((await signIn.run(it)) === true) setDone(true)
   }
+  const [returned, setReturned] = useState<string>()
+  const back = useReturn((path) => {
+    setReturned(path)
+    setDone(true)
+  })
+  const ways = useWays()
+  const failure = signIn.error ?? back.error
   // The connection learns of the new session a moment after the answer.
   useEffect(() => {
-    if (done && connection.phase !== 'signed-out') navigate(returnTo, { replace: true })
-  }, [done, connection.phase, navigate, returnTo])
+    if (done && connection.phase !== 'signed-out') navigate(returned ?? returnTo, { replace: true })
+  }, [done, connection.phase, navigate, returned, returnTo])
   useLink((link) => {
     setFields(link)
     if (link.login !== '') void send(link)
@@ -62,22 +71,45 @@ export function SignInPage() {
           <Logo size={32} />
           <h1 className={classes.title}>Sign in to Foundry</h1>
         </div>
-        {ended && signIn.error === undefined && <Notice>Your session has ended. Sign in to continue.</Notice>}
-        {signedIn && !signIn.busy && !done && (
+        {ended && failure === undefined && !back.busy && <Notice>Your session has ended. Sign in to continue.</Notice>}
+        {signedIn && !signIn.busy && !back.busy && !done && (
           <Notice>
             You are already signed in. <Link href={returnTo}>Go to your tasks</Link>
           </Notice>
         )}
-        <SignInForm fields={fields} setFields={setFields} shown={shown} busy={signIn.busy || done} onSend={() => void send(fields)} />
-        {signIn.error !== undefined && (
+        {back.busy && <Returning />}
+        {!back.busy && ways !== undefined && ways.ways.length > 0 && <Providers ways={ways} returnTo={returnTo} />}
+        {!back.busy && ways !== undefined && ways.ways.length === 0 && (
+          <SignInForm fields={fields} setFields={setFields} shown={shown} busy={signIn.busy || done} onSend={() => void send(fields)} />
+        )}
+        {failure !== undefined && (
           <div className={classes.failure}>
-            <ErrorState error={signIn.error} title="Sign-in failed" compact />
+            <ErrorState error={failure} title="Sign-in failed" compact />
           </div>
         )}
-        <Hint />
+        {ways?.ways.length === 0 && <Hint />}
       </div>
     </main>
   )
+}
+
+const development: SignInWays = { ways: [], development: true, setUpRequired: false, publicUrl: '' }
+
+/** The ways to sign in; those of a mesh without providers if they cannot be loaded. */
+function useWays(): SignInWays | undefined {
+  const client = useFoundry()
+  const [ways, setWays] = useState<SignInWays>()
+  useEffect(() => {
+    let gone = false
+    const show = (it: SignInWays) => {
+      if (!gone) setWays(it)
+    }
+    client.signInWays().then(show, () => show(development))
+    return () => {
+      gone = true
+    }
+  }, [client])
+  return ways
 }
 
 function Notice({ children }: { children: ReactNode }) {

@@ -1,3 +1,5 @@
+import { isOwnPath } from './away'
+
 /** The part of a sign-in link after the `#`, which reaches no server and no log. */
 export interface SignInFragment {
   readonly secret: string
@@ -33,7 +35,7 @@ export interface SignInState {
 /** Reads the history entry of the sign-in page; anything but a path of this page leads to the start page. */
 export function signInState(state: unknown): SignInState {
   const { returnTo, ended } = (state ?? {}) as Record<string, unknown>
-  const own = typeof returnTo === 'string' && /^\/(?![/\\])/.test(returnTo) && !returnTo.startsWith('/sign-in')
+  const own = typeof returnTo === 'string' && isOwnPath(returnTo)
   return { returnTo: own ? returnTo : '/', ended: ended === true }
 }
 

@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf'
-import type { ConnectionState, Foundry, LogEvent, Topic, TopicPhase, TopicState } from '@foundry/client'
+import type { BegunSignIn, ConnectionState, Foundry, LogEvent, SetUp, SignInWays, Topic, TopicPhase, TopicState } from '@foundry/client'
 import { FoundryError } from '@foundry/client'
 import type { AppShellItem } from '@foundry/client/gen/foundry/auth/v1/auth_pb'
 import { AppShellItemSchema } from '@foundry/client/gen/foundry/auth/v1/auth_pb'
@@ -75,6 +75,27 @@ export class FakeFoundry {
 
   async signIn(secret: string, login: string, organization?: string): Promise<void> {
     this.signIns.push({ secret, login, organization })
+    if (this.signInError !== undefined) throw this.signInError
+    this.connection.set({ phase: 'connecting', since: Date.now(), attempt: 0 })
+  }
+
+  /** The ways to sign in; tests may set others. */
+  ways: SignInWays = { ways: [], development: true, setUpRequired: false, publicUrl: '' }
+  readonly begun: { provider: string; setUp?: SetUp }[] = []
+  readonly completed: { signInId: string; claim: string }[] = []
+
+  async signInWays(): Promise<SignInWays> {
+    return this.ways
+  }
+
+  async beginSignIn(provider: string, setUp?: SetUp): Promise<BegunSignIn> {
+    this.begun.push({ provider, setUp })
+    if (this.signInError !== undefined) throw this.signInError
+    return { signInId: 'sgn_1', claim: 'claim', url: 'https://provider.example/authorize' }
+  }
+
+  async completeSignIn(signInId: string, claim: string): Promise<void> {
+    this.completed.push({ signInId, claim })
     if (this.signInError !== undefined) throw this.signInError
     this.connection.set({ phase: 'connecting', since: Date.now(), attempt: 0 })
   }

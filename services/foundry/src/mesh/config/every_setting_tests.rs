@@ -17,6 +17,7 @@ const TEXTS: &[&str] = &[
     "env:X",
     "/x",
     "{ command = [\"x\"] }",
+    "{ client_id = \"x\" }",
 ];
 
 fn leaves(prefix: &str, value: &Value, found: &mut Vec<(String, Value)>) {

@@ -1,0 +1,76 @@
+//! BeginSignIn: remembers a sign-in and returns where the browser goes.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use foundry_core::{Code, Error, Result, SignInId};
+use foundry_proto::auth::v1::{BeginSignInRequest, BeginSignInResponse};
+use foundry_secrets::Secret;
+use foundry_store::WriteSet;
+
+use crate::auth::Auth;
+use crate::domain::name::parse_name;
+use crate::domain::sign_in::{LIFETIME, Purpose, SignInRow, State, hash, set_up_done};
+use crate::sign_in::Request;
+use crate::store::accounts;
+use crate::store::sign_ins::{self, Held};
+
+pub(crate) async fn begin_sign_in(auth: &Auth, request: BeginSignInRequest) -> Result<BeginSignInResponse> {
+    let provider = auth.sign_in.provider(&request.provider)?;
+    let (purpose, organization_name) = purpose(auth, &request).await?;
+    let now = auth.env.clock.now();
+    let [state, binding, claim, nonce, verifier] = std::array::from_fn(|_| random(auth));
+    let asked =
+        Request { state: &state, nonce: &nonce, verifier: &verifier, redirect_uri: &request.redirect_uri };
+    let authorization_url = provider.authorization_url(&asked)?;
+    let row = SignInRow {
+        sign_in_id: SignInId::generate(&auth.env),
+        provider: provider.name.clone(),
+        state: State::Begun,
+        binding_hash: hash(&binding).to_vec(),
+        claim_hash: hash(&claim).to_vec(),
+        purpose,
+        organization_name,
+        redirect_uri: request.redirect_uri,
+        nonce,
+        reason: String::new(),
+        message: String::new(),
+        user_id: String::new(),
+        organization_id: String::new(),
+        expires_at: now.plus(LIFETIME),
+    };
+    let id = &row.sign_in_id;
+    let sealed = auth.sign_in.keys.seal(Held::Verifier.bound_to(id), &Secret::new(verifier))?;
+    let mut set = WriteSet::new();
+    sign_ins::insert(&mut set, &row, hash(&state), &sealed, now);
+    auth.store.commit(set).await?;
+    Ok(BeginSignInResponse {
+        sign_in_id: row.sign_in_id.to_string(),
+        authorization_url,
+        claim,
+        browser_binding: binding,
+        expire_time: Some(row.expires_at.to_proto()),
+    })
+}
+
+/// What the sign-in is for; the set-up secret is checked before anything is remembered.
+async fn purpose(auth: &Auth, request: &BeginSignInRequest) -> Result<(Purpose, String)> {
+    if request.set_up_secret.is_empty() {
+        return Ok((Purpose::SignIn, String::new()));
+    }
+    let name = parse_name("organization_name", &request.organization_name)?;
+    let secret = auth.sign_in.set_up.as_ref().ok_or_else(set_up_done)?;
+    if !secret.matches(request.set_up_secret.trim(), auth.env.clock.now())? {
+        tracing::warn!("a set-up with a wrong secret was refused");
+        let text = "the set-up secret does not match the one in the data directory";
+        return Err(Error::new(Code::Unauthenticated, "SET_UP_SECRET_WRONG", text)
+            .next_action("read it from the file `auth/set-up.secret` of the data directory"));
+    }
+    if accounts::has_owner(&auth.store).await? { Err(set_up_done()) } else { Ok((Purpose::SetUp, name)) }
+}
+
+/// 256 random bits as text; also a verifier as PKCE wants it.
+fn random(auth: &Auth) -> String {
+    let mut bytes = [0u8; 32];
+    auth.env.random.fill(&mut bytes);
+    URL_SAFE_NO_PAD.encode(bytes)
+}

@@ -1,0 +1,22 @@
+//! ListSignInWays: how one can sign in here.
+
+use foundry_core::Result;
+use foundry_proto::auth::v1::{ListSignInWaysResponse, SignInWay, SignInWayKind};
+
+use crate::auth::Auth;
+use crate::store::accounts;
+
+pub(crate) async fn list_sign_in_ways(auth: &Auth) -> Result<ListSignInWaysResponse> {
+    let ways: Vec<SignInWay> = auth
+        .sign_in
+        .providers
+        .values()
+        .map(|provider| SignInWay {
+            name: provider.name.clone(),
+            title: provider.title.clone(),
+            kind: if provider.is_github() { SignInWayKind::Github } else { SignInWayKind::Openid }.into(),
+        })
+        .collect();
+    let set_up_required = !ways.is_empty() && !accounts::has_owner(&auth.store).await?;
+    Ok(ListSignInWaysResponse { ways, development: auth.development.is_some(), set_up_required })
+}
