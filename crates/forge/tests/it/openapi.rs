@@ -224,6 +224,7 @@ async fn every_call_and_what_is_read_of_its_answer_are_as_github_describes_them(
         title: "Add a parser".to_owned(),
         body: "In Rust.".to_owned(),
         draft: true,
+        mark: foundry_forge::mark("job_1"),
     };
     let given = Given { title: true, body: true, base: true };
     host.open("team/app", "feat/y", "from a fork", true);
