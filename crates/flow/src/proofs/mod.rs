@@ -298,11 +298,11 @@ where
         tokio::task::yield_now().await;
     }
     let id = started(&world).await;
-    for _ in 0..10_000 {
-        if status(&world, &id).await.status.is_finished() {
-            break;
-        }
+    // Only polls while no stage runs count: a stage may wait for a process, in real time.
+    let mut idle = 0;
+    while idle < 10_000 && !status(&world, &id).await.status.is_finished() {
         if engine.active().is_empty() {
+            idle += 1;
             world.outside_acts().await;
             world.advance(Duration::from_millis(200));
         }

@@ -172,7 +172,7 @@ async fn a_call_without_a_valid_credential_takes_no_room_of_others() {
         assert_eq!(["anonymous_calls", "unary_calls"].map(|limit| refused(&server, limit)), [1, 0]);
         probe.release();
     };
-    let (first, ()) = bounded(async { tokio::join!(hanging.get_task(get("hang")), rest) }).await;
+    let (first, ()) = Box::pin(bounded(async { tokio::join!(hanging.get_task(get("hang")), rest) })).await;
     first.unwrap();
 
     // Checked before there is any question of room.

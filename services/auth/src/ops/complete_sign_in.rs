@@ -171,7 +171,7 @@ async fn organization(
 
 fn disabled() -> Error {
     Error::precondition("SIGN_IN_DISABLED", "development", "development sign-in is not enabled")
-        .next_action("sign in with one of the ways that the page shows, or enable `auth.development_sign_in`")
+        .next_action("sign in with a provider that the page shows, and give `foundry` a personal access token (FOUNDRY_TOKEN); without a provider, enable `auth.development_sign_in`")
 }
 
 fn no_member(login: &str, organization: &str) -> Error {

@@ -110,7 +110,20 @@ pub fn load(global: &Global) -> Result<Loaded<MeshConfig>, Failure> {
             .ok_or_else(|| Failure::new(format!("--set {setting} is not KEY=VALUE")).exit(2))?;
         layers = layers.flag(key, value);
     }
-    layers.load(&MeshConfig::default()).map_err(|e| Failure::new(e.to_string()).exit(2))
+    let loaded = layers.load(&MeshConfig::default()).map_err(|e| Failure::new(e.to_string()).exit(2))?;
+    usable(&loaded.value)?;
+    Ok(loaded)
+}
+
+/// Settings of two services that need each other.
+fn usable(config: &MeshConfig) -> Result<(), Failure> {
+    if config.auth.sign_in.is_empty() || !config.gateway.public_url.is_empty() {
+        return Ok(());
+    }
+    let says = "`auth.sign_in` names an identity provider, and `gateway.public_url` is not set: nobody could sign in";
+    Err(Failure::new(says)
+        .next("set `gateway.public_url` to the address under which browsers reach the gateway, as in docs/sign-in.md")
+        .exit(2))
 }
 
 /// The data directory: `--data-dir`, else `foundry` in the user's data directory.
@@ -134,6 +147,16 @@ mod every_setting_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_identity_provider_needs_the_address_to_which_it_sends_browsers_back() {
+        let mut config = MeshConfig::default();
+        assert!(usable(&config).is_ok());
+        config.auth.sign_in.insert("corp".to_owned(), foundry_auth::ProviderConfig::default());
+        assert!(usable(&config).unwrap_err().message.contains("gateway.public_url"));
+        config.gateway.public_url = "https://foundry.example".to_owned();
+        assert!(usable(&config).is_ok());
+    }
 
     #[test]
     fn services_are_reached_where_they_listen_unless_told_otherwise() {

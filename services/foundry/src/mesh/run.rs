@@ -161,13 +161,22 @@ fn announce(config: &MeshConfig, mesh_dir: &Path, services: &[MeshService]) {
     if let Some(gateway) = services.iter().find(|service| service.name == "gateway") {
         let gateway = config.server(gateway).listen;
         announce_page(config, mesh_dir, gateway);
-        output::line(&format!(
-            "ready: sign in with `foundry login`; explore the API with `grpcurl -plaintext {gateway} list`"
-        ));
+        let way = way_in(config);
+        output::line(&format!("ready: {way}; explore the API with `grpcurl -plaintext {gateway} list`"));
     } else {
         output::line("ready");
     }
     tracing::info!(data_directory = %mesh_dir.display(), "ready");
+}
+
+/// How people sign in to this mesh.
+fn way_in(config: &MeshConfig) -> String {
+    if config.auth.sign_in.is_empty() {
+        return "sign in with `foundry login`".to_owned();
+    }
+    let names: Vec<&str> = config.auth.sign_in.keys().map(String::as_str).collect();
+    let (public, names) = (&config.gateway.public_url, names.join(", "));
+    format!("sign in at {public} with {names}; `foundry` itself takes a personal access token (FOUNDRY_TOKEN)")
 }
 
 /// Says where the workbench is and how to get in.

@@ -159,7 +159,7 @@ pub fn note(
 /// What a user can do about a publication that failed.
 pub fn next_action(reason: &str) -> &'static str {
     match reason {
-        "BRANCH_MOVED" => "refresh the repository, look at what was pushed, then publish again",
+        "BRANCH_MOVED" => "refresh the repository (`foundry repo refresh`), look at what was pushed, then publish again",
         "BRANCH_NOT_OWNED" => "name the branch explicitly to push to it, or choose another one",
         "BRANCH_CONFLICT" => "choose another branch",
         "BRANCH_DELETED" => "publish to another branch, or with force to make the branch again",
@@ -174,7 +174,7 @@ pub fn next_action(reason: &str) -> &'static str {
             "have the agent fetch the branch from origin and rebase its work onto it, then publish again"
         }
         "WORK_IN_CONFLICT" => {
-            "have the agent finish or abort it, then publish; the files are published with their markers only where that is allowed"
+            "have the agent finish or abort it, then publish; or publish the files with their markers: `--conflicts`, or the box in the dialog"
         }
         "LFS_OBJECTS_LEFT_OUT" => {
             "have the agent store the files without LFS; with force the pointers are published, and the files are missing"

@@ -68,7 +68,15 @@ async fn decide(
             return Ok((ws, Err(error.next_action("choose another branch"))));
         }
     }
-    let answer = source(cx, repository, request, work, notices).await?;
+    let answer = match source(cx, repository, request, work, notices).await {
+        Err(e) if e.reason() == "BRANCH_NOT_FOUND" && !request.sandbox_id.is_empty() => {
+            // A retry reads the remote again: the branch may have been made there.
+            let (sandbox, id) = (request.sandbox_id.parse()?, &repository.repository_id);
+            base_requests::put(&mut ws, &sandbox, id, cx.env.clock.now());
+            return Ok((ws, Err(e)));
+        }
+        answer => answer?,
+    };
     hold(cx, repository, request, &answer.base_commit, &mut ws).await?;
     Ok((ws, Ok(answer)))
 }
@@ -365,6 +373,23 @@ mod tests {
         // Minutes later, it is a new start.
         f.env.clock.advance(SAME_START);
         assert_eq!(ask(&f, &refuses).await.unwrap_err().reason(), "BASE_BEING_FETCHED");
+    }
+
+    #[tokio::test]
+    async fn a_retry_finds_a_branch_that_the_remote_did_not_have_before() {
+        let f = Fixture::new().await;
+        let repository = f.mirrored().await;
+        let named = GetCloneSourceRequest { base_branch: "late".into(), ..asking(&f, &repository) };
+        f.env.clock.advance(Duration::from_secs(1));
+        assert_eq!(ask(&f, &named).await.unwrap_err().reason(), "BASE_BEING_FETCHED");
+        f.engine.run_until_idle().await.unwrap();
+        f.env.clock.advance(Duration::from_millis(1));
+        assert_eq!(ask(&f, &named).await.unwrap_err().reason(), "BRANCH_NOT_FOUND");
+        git(&f.origin, &["branch", "late"]);
+        f.env.clock.advance(Duration::from_secs(1));
+        assert_eq!(ask(&f, &named).await.unwrap_err().reason(), "BASE_BEING_FETCHED");
+        f.engine.run_until_idle().await.unwrap();
+        assert_eq!(ask(&f, &named).await.unwrap().base_branch, "late");
     }
 
     #[tokio::test]

@@ -49,6 +49,13 @@ pub async fn source(
         let key = format!("repository/{}", sandbox.repository_id);
         return Err(Outcome::wait(key, status.message()).because(reason).until(until).into());
     }
+    if reason == "BRANCH_NOT_FOUND" {
+        let message = format!(
+            "{}: make it at the remote, then retry; or create the task on another branch",
+            status.message()
+        );
+        return Err(Outcome::fail(reason, message).into());
+    }
     if reason == "BRANCH_CONFLICT" {
         let message = format!(
             "{}: create the task again with another branch, or retry when the remote has room for it",
