@@ -129,6 +129,11 @@ function around(all: () => Everything): State[] {
       ready: async (page) => await page.getByRole('main').getByText('harvest').first().waitFor(),
     },
     { name: 'the models', path: () => `${home()}/models`, ready: async (page) => await page.getByText('No agent profiles yet').waitFor() },
+    {
+      name: 'the access tokens',
+      path: () => `${home()}/tokens`,
+      ready: async (page) => await page.getByText('No access tokens', { exact: true }).waitFor(),
+    },
     ...['Add model provider', 'Add agent profile'].map((name) => ({
       name: `the dialog “${name}”`,
       path: () => `${home()}/models`,

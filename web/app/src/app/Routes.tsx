@@ -14,6 +14,9 @@ const RepositoryPage = lazyPart('The repository could not be loaded', <PageSkele
   import('../repository').then((it) => it.RepositoryPage),
 )
 const ModelsPage = lazyPart('The models could not be loaded', <PageSkeleton />, () => import('../models').then((it) => it.ModelsPage))
+const TokensPage = lazyPart('The access tokens could not be loaded', <PageSkeleton />, () =>
+  import('../tokens').then((it) => it.TokensPage),
+)
 
 /** The page for each address. */
 export function Routes() {
@@ -60,6 +63,9 @@ function OrganizationRoutes({ organizationId }: { organizationId: string }) {
       </Route>
       <Route path="/o/:organizationId/models">
         <ModelsPage />
+      </Route>
+      <Route path="/o/:organizationId/tokens">
+        <TokensPage />
       </Route>
       <Route>
         <NotFoundPage inFrame />

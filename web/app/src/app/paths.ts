@@ -7,5 +7,6 @@ export const paths = {
   repository: (organizationId: string, repositoryId: string): string =>
     `/o/${encodeURIComponent(organizationId)}/r/${encodeURIComponent(repositoryId)}`,
   models: (organizationId: string): string => `/o/${encodeURIComponent(organizationId)}/models`,
+  tokens: (organizationId: string): string => `/o/${encodeURIComponent(organizationId)}/tokens`,
   newTask: (organizationId: string): string => `/o/${encodeURIComponent(organizationId)}/new`,
 }

@@ -1,16 +1,20 @@
 import { Avatar, Menu, UnstyledButton, useMantineColorScheme, type MantineColorScheme } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import { IconHistory, IconKeyboard, IconLogout } from '@tabler/icons-react'
+import { IconHistory, IconKey, IconKeyboard, IconLogout } from '@tabler/icons-react'
+import { Link } from 'wouter'
 import { signOut } from '../app/leave'
+import { paths } from '../app/paths'
+import { useOrganization } from '../state/organization'
 import type { Shell } from '../state/shell'
 import { Kbd } from '../ui'
 import { useFrame } from './frame'
 import classes from './UserMenu.module.css'
 
-/** The signed-in user, with theme, shortcuts, event log and signing out. */
+/** The signed-in user, with theme, access tokens, shortcuts, event log and signing out. */
 export function UserMenu({ shell }: { shell: Shell }) {
   const client = useFoundry()
   const frame = useFrame()
+  const { organizationId } = useOrganization()
   const login = shell.user?.login ?? ''
   const name = shell.user === undefined || shell.user.displayName === '' ? login : shell.user.displayName
   return (
@@ -29,6 +33,15 @@ export function UserMenu({ shell }: { shell: Shell }) {
         </Menu.Label>
         <ColorScheme />
         <Menu.Divider />
+        <Menu.Item
+          component={Link}
+          href={paths.tokens(organizationId)}
+          onClick={frame.closeDrawer}
+          leftSection={<IconKey size={16} />}
+          rightSection={<Kbd keys="g a" />}
+        >
+          Access tokens
+        </Menu.Item>
         <Menu.Item leftSection={<IconKeyboard size={16} />} rightSection={<Kbd keys="?" />} onClick={frame.showShortcuts}>
           Shortcuts
         </Menu.Item>
