@@ -72,6 +72,18 @@ test('a way back that this tab did not begin opens nothing', async () => {
   expect(location.search).toBe('')
 })
 
+test('ways that cannot be loaded are an error to try again, and no form', async () => {
+  const fake = openAt('/sign-in', (it) => {
+    it.waysError = new FoundryError({ code: Code.Unavailable, reason: 'STARTING', message: 'auth starts' })
+  })
+  await screen.findByText('STARTING')
+  expect(screen.queryByLabelText('Secret')).toBeNull()
+  fake.waysError = undefined
+  fireEvent.click(screen.getByRole('button', { name: 'Try again' }))
+  await screen.findByRole('button', { name: 'Continue with GitHub' })
+  expect(screen.queryByText('STARTING')).toBeNull()
+})
+
 test('nothing of a hostile address is shown', async () => {
   openAt('/sign-in?refused=%3Cimg%20src%3Dx%3E')
   await screen.findByText('SIGN_IN_INTERRUPTED')

@@ -81,10 +81,13 @@ export class FakeFoundry {
 
   /** The ways to sign in; tests may set others. */
   ways: SignInWays = { ways: [], development: true, setUpRequired: false, publicUrl: '' }
+  /** Why the ways cannot be loaded. */
+  waysError: FoundryError | undefined
   readonly begun: { provider: string; setUp?: SetUp }[] = []
   readonly completed: { signInId: string; claim: string }[] = []
 
   async signInWays(): Promise<SignInWays> {
+    if (this.waysError !== undefined) throw this.waysError
     return this.ways
   }
 
