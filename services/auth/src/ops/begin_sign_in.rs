@@ -4,16 +4,19 @@ use foundry_core::{Code, Error, Result, SignInId};
 use foundry_proto::auth::v1::{BeginSignInRequest, BeginSignInResponse};
 use foundry_secrets::Secret;
 use foundry_store::WriteSet;
+use url::Url;
 
 use crate::auth::Auth;
 use crate::domain::name::parse_name;
 use crate::domain::sign_in::{LIFETIME, Purpose, SignInRow, State, hash, new_secret, set_up_done};
 use crate::sign_in::Request;
+use crate::sign_in::config::keeps_secrets;
 use crate::store::accounts;
 use crate::store::sign_ins::{self, Held};
 
 pub(crate) async fn begin_sign_in(auth: &Auth, request: BeginSignInRequest) -> Result<BeginSignInResponse> {
     let provider = auth.sign_in.provider(&request.provider)?;
+    check_redirect(&request.redirect_uri)?;
     let (purpose, organization_name) = purpose(auth, &request).await?;
     let now = auth.env.clock.now();
     let [state, binding, claim, nonce, verifier] = std::array::from_fn(|_| new_secret(&auth.env));
@@ -49,6 +52,17 @@ pub(crate) async fn begin_sign_in(auth: &Auth, request: BeginSignInRequest) -> R
         browser_binding: binding,
         expire_time: Some(row.expires_at.to_proto()),
     })
+}
+
+/// The set-up secret, the claim, the code and the session all pass by the address of the page.
+fn check_redirect(redirect_uri: &str) -> Result<()> {
+    if Url::parse(redirect_uri).is_ok_and(|url| keeps_secrets(&url)) {
+        return Ok(());
+    }
+    let text =
+        "`gateway.public_url` is an http:// address of another machine, so secrets would pass unencrypted";
+    Err(Error::precondition("PUBLIC_URL_UNSAFE", "gateway.public_url", text)
+        .next_action("serve the page over https, set the https:// address, and restart"))
 }
 
 /// What the sign-in is for; the set-up secret is checked before anything is remembered.

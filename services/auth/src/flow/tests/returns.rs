@@ -68,3 +68,32 @@ async fn the_code_of_another_sign_in_is_worth_nothing() {
     c.receive(swapped).await.unwrap();
     assert_eq!(reason(c.claim(&mine.sign_in_id, &mine.claim).await), "SIGN_IN_CODE_REFUSED", "PKCE");
 }
+
+#[tokio::test]
+async fn no_sign_in_begins_whose_secrets_would_pass_in_the_clear() {
+    let c = Case::github().await;
+    let to = |address: &str| BeginSignInRequest { redirect_uri: address.to_owned(), ..c.as_first_owner() };
+    for address in ["http://foundry.corp/auth/callback/github", "ftp://127.0.0.1/", "callback"] {
+        assert_eq!(reason(c.begin(to(address)).await), "PUBLIC_URL_UNSAFE", "{address}");
+    }
+    for address in ["https://foundry.corp/auth/callback/github", "http://localhost:7100/auth/callback/github"]
+    {
+        assert!(c.begin(to(address)).await.is_ok(), "{address}");
+    }
+}
+
+#[tokio::test]
+async fn a_return_without_a_sender_is_refused_where_the_provider_promised_one() {
+    let c = Case::openid().await;
+    let begun = c.begin(c.ask()).await.unwrap();
+    assert_eq!(reason(c.receive(c.back(&begun)).await), "OK", "most promise none");
+    c.host.name_itself();
+    c.f.clock.advance(Duration::from_secs(3_700));
+    jobs::refresh_providers::run(c.f.auth.clone()).await.unwrap();
+    let begun = c.begin(c.ask()).await.unwrap();
+    let named = c.back(&begun);
+    assert_eq!(named.issuer, c.host.origin());
+    let silent = ReceiveSignInRequest { issuer: String::new(), ..named.clone() };
+    assert_eq!(reason(c.receive(silent).await), "SIGN_IN_PROVIDER_WRONG");
+    assert_eq!(reason(c.receive(named).await), "OK");
+}
