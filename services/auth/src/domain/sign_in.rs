@@ -189,7 +189,7 @@ impl SignInRow {
 }
 
 /// The reasons that a flow may refuse with. Any other end of it is an interruption.
-const REFUSALS: [&str; 7] = [
+const REFUSALS: [&str; 8] = [
     "SIGN_IN_DENIED",
     "SIGN_IN_PROVIDER_UNREACHABLE",
     "SIGN_IN_CODE_REFUSED",
@@ -197,6 +197,7 @@ const REFUSALS: [&str; 7] = [
     "NOT_ADMITTED",
     "SET_UP_REQUIRED",
     "SET_UP_DONE",
+    "SIGN_IN_ORGANIZATION_UNKNOWN",
 ];
 
 /// The hash under which a secret of a sign-in is stored.
@@ -246,6 +247,14 @@ pub(crate) fn not_admitted() -> Error {
     let text = "this account may not sign in here";
     Error::new(Code::PermissionDenied, "NOT_ADMITTED", text)
         .next_action("ask an owner to allow it in the configuration, or sign in with another account")
+}
+
+/// The configuration lets people into an organization that is not there.
+pub(crate) fn no_organization(provider: &str, name: &str) -> Error {
+    let setting = format!("auth.sign_in.{provider}.organization");
+    let text = format!("`{setting}` is {name}, and there is no organization of this name");
+    Error::precondition("SIGN_IN_ORGANIZATION_UNKNOWN", &setting, text)
+        .next_action("ask an operator to correct the setting, or an owner to create the organization")
 }
 
 /// There is an owner already.

@@ -219,6 +219,20 @@ async fn a_list_counts_at_each_sign_in_and_refusals_are_audited() {
 }
 
 #[tokio::test]
+async fn a_setting_that_names_no_organization_is_named_itself() {
+    let c = Case::with("corp", |config| {
+        config.allow_email_domains = vec!["corp.example".to_owned()];
+        config.organization = "hoem".to_owned();
+    })
+    .await;
+    assert_eq!(reason(c.go(person(2, "ada"), c.ask()).await), "SET_UP_REQUIRED", "first things first");
+    c.set_up().await;
+    let refused = c.go(person(2, "ada"), c.ask()).await.unwrap_err();
+    assert_eq!(refused.reason(), "SIGN_IN_ORGANIZATION_UNKNOWN");
+    assert!(refused.message().contains("auth.sign_in.corp.organization"), "{}", refused.message());
+}
+
+#[tokio::test]
 async fn an_unverified_address_of_an_allowed_domain_lets_nobody_in() {
     let c = Case::openid().await;
     c.set_up().await;
