@@ -49,6 +49,7 @@ struct State {
     refuses: bool,
     takes_codes_again: bool,
     has_thin_tokens: bool,
+    names_itself: bool,
 }
 
 #[derive(Clone)]
@@ -104,6 +105,7 @@ impl IdentityHost {
             refuses: false,
             takes_codes_again: false,
             has_thin_tokens: false,
+            names_itself: false,
         };
         let shared = Arc::new(Shared { origin: http.origin(), state: Mutex::new(state) });
         let serving = Arc::clone(&shared);
@@ -152,6 +154,11 @@ impl IdentityHost {
     /// From now on, ID tokens have the subject only, and name and address are in the user info.
     pub fn thin_tokens(&self) {
         self.shared.state(|state| state.has_thin_tokens = true);
+    }
+
+    /// Promises to name itself in each return, and does (RFC 9207). To be called before its documents are fetched.
+    pub fn name_itself(&self) {
+        self.shared.state(|state| state.names_itself = true);
     }
 
     /// The paths that were called so far.
@@ -212,6 +219,9 @@ impl Shared {
             state.codes.insert(code.clone(), grant);
             let mut to = Url::parse(&state.redirect_uri).map_err(|e| e.to_string())?;
             to.query_pairs_mut().append_pair("code", &code).append_pair("state", &get("state"));
+            if state.names_itself {
+                to.query_pairs_mut().append_pair("iss", &self.origin);
+            }
             Ok(to)
         })
     }
@@ -247,6 +257,7 @@ impl Shared {
         let origin = &self.origin;
         json!({
             "issuer": origin,
+            "authorization_response_iss_parameter_supported": self.state(|state| state.names_itself),
             "authorization_endpoint": format!("{origin}/login/oauth/authorize"),
             "token_endpoint": format!("{origin}/login/oauth/access_token"),
             "jwks_uri": format!("{origin}/jwks"),

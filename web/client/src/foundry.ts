@@ -159,11 +159,11 @@ export class Foundry {
   }
 
   /**
-   * Opens the session of a sign-in that has come back from a provider.
+   * Opens the session of a sign-in that has come back from a provider, with the secrets of its beginning and its return.
    * @throws FoundryError
    */
-  async completeSignIn(signInId: string, claim: string): Promise<CompleteSignInResponse> {
-    return this.openSession({ case: 'provider', value: { signInId, claim } });
+  async completeSignIn(signInId: string, claim: string, returnSecret: string): Promise<CompleteSignInResponse> {
+    return this.openSession({ case: 'provider', value: { signInId, claim, returnSecret } });
   }
 
   private async openSession(proof: MessageInitShape<typeof CompleteSignInRequestSchema>['proof']): Promise<CompleteSignInResponse> {

@@ -19,7 +19,7 @@ export interface SignInWays {
   readonly publicUrl: string;
 }
 
-/** A sign-in that has begun. The claim is secret: with it the session is opened. */
+/** A sign-in that has begun. The claim is secret: the session needs it and the secret of the return. */
 export interface BegunSignIn {
   readonly signInId: string;
   readonly claim: string;

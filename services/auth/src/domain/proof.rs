@@ -23,6 +23,8 @@ pub(crate) enum Proof {
         sign_in_id: SignInId,
         /// The secret of the page that began it.
         claim: String,
+        /// The secret of its return.
+        return_secret: String,
     },
 }
 
@@ -54,7 +56,7 @@ impl Proof {
             Some(ProofMessage::Provider(p)) => {
                 let wrong = |_| Error::invalid_field("provider.sign_in_id", "must be the id of a sign-in");
                 let sign_in_id = p.sign_in_id.parse().map_err(wrong)?;
-                Ok(Self::Provider { sign_in_id, claim: p.claim })
+                Ok(Self::Provider { sign_in_id, claim: p.claim, return_secret: p.return_secret })
             }
             None => Err(Error::invalid_field("proof", "must be set")),
         }

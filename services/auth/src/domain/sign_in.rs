@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use foundry_core::{Code, Error, Result, SignInId, Timestamp};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use foundry_core::{Code, Env, Error, Result, SignInId, Timestamp};
 use foundry_proto::auth::v1::SignInState;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -98,6 +100,8 @@ pub(crate) struct SignInRow {
     pub(crate) state: State,
     pub(crate) binding_hash: Vec<u8>,
     pub(crate) claim_hash: Vec<u8>,
+    /// Empty until the browser has come back.
+    pub(crate) return_hash: Vec<u8>,
     pub(crate) purpose: Purpose,
     /// Of the first owner's organization; else empty.
     pub(crate) organization_name: String,
@@ -132,12 +136,23 @@ impl SignInRow {
         self.check_time(now)
     }
 
-    /// Checks that the page which opens the session is the one that began the sign-in.
+    /// Checks that this is the browser which came back.
+    ///
+    /// # Errors
+    /// `SIGN_IN_UNKNOWN` for another one.
+    pub(crate) fn check_returned(&self, return_secret: &str) -> Result<()> {
+        if is_hash_of(&self.return_hash, return_secret) { Ok(()) } else { Err(unknown()) }
+    }
+
+    /// Checks that the page which opens the session is the one that began the sign-in, and the one that its browser came
+    /// back to: either alone could be somebody else, who lent another browser a cookie.
     ///
     /// # Errors
     /// The typed refusal; `UNAVAILABLE` while the user is being identified.
-    pub(crate) fn check_claim(&self, claim: &str, now: Timestamp) -> Result<()> {
-        if !is_hash_of(&self.claim_hash, claim) {
+    pub(crate) fn check_claim(&self, claim: &str, return_secret: &str, now: Timestamp) -> Result<()> {
+        let began = is_hash_of(&self.claim_hash, claim);
+        let returned = is_hash_of(&self.return_hash, return_secret);
+        if !(began & returned) {
             return Err(unknown());
         }
         match self.state {
@@ -174,7 +189,7 @@ impl SignInRow {
 }
 
 /// The reasons that a flow may refuse with. Any other end of it is an interruption.
-const REFUSALS: [&str; 7] = [
+const REFUSALS: [&str; 8] = [
     "SIGN_IN_DENIED",
     "SIGN_IN_PROVIDER_UNREACHABLE",
     "SIGN_IN_CODE_REFUSED",
@@ -182,11 +197,19 @@ const REFUSALS: [&str; 7] = [
     "NOT_ADMITTED",
     "SET_UP_REQUIRED",
     "SET_UP_DONE",
+    "SIGN_IN_ORGANIZATION_UNKNOWN",
 ];
 
 /// The hash under which a secret of a sign-in is stored.
 pub(crate) fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
+}
+
+/// A new secret of a sign-in: 256 random bits as text, which is also a verifier as PKCE wants it.
+pub(crate) fn new_secret(env: &Env) -> String {
+    let mut bytes = [0u8; 32];
+    env.random.fill(&mut bytes);
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 fn is_hash_of(stored: &[u8], secret: &str) -> bool {
@@ -226,6 +249,14 @@ pub(crate) fn not_admitted() -> Error {
         .next_action("ask an owner to allow it in the configuration, or sign in with another account")
 }
 
+/// The configuration lets people into an organization that is not there.
+pub(crate) fn no_organization(provider: &str, name: &str) -> Error {
+    let setting = format!("auth.sign_in.{provider}.organization");
+    let text = format!("`{setting}` is {name}, and there is no organization of this name");
+    Error::precondition("SIGN_IN_ORGANIZATION_UNKNOWN", &setting, text)
+        .next_action("ask an operator to correct the setting, or an owner to create the organization")
+}
+
 /// There is an owner already.
 pub(crate) fn set_up_done() -> Error {
     Error::precondition("SET_UP_DONE", "set-up", "this mesh has an owner already")
@@ -245,6 +276,7 @@ mod tests {
             state,
             binding_hash: hash("binding").to_vec(),
             claim_hash: hash("claim").to_vec(),
+            return_hash: if state == State::Begun { Vec::new() } else { hash("return").to_vec() },
             purpose: Purpose::SignIn,
             organization_name: String::new(),
             redirect_uri: String::new(),
@@ -274,10 +306,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_page_that_began_opens_the_session_and_only_once() {
-        let check = |state, claim| {
-            row(state).check_claim(claim, Timestamp::from_micros(999)).map_or_else(|e| e.reason(), |()| "OK")
+    fn only_the_page_that_began_and_was_returned_to_opens_the_session_and_only_once() {
+        let check_both = |state, claim, secret| {
+            let checked = row(state).check_claim(claim, secret, Timestamp::from_micros(999));
+            checked.map_or_else(|e| e.reason(), |()| "OK")
         };
+        let check = |state, claim| check_both(state, claim, "return");
         assert_eq!(check(State::Admitted, "claim"), "OK");
         assert_eq!(check(State::Received, "claim"), "SIGN_IN_PENDING");
         assert_eq!(check(State::Refused, "claim"), "NOT_ADMITTED");
@@ -286,6 +320,10 @@ mod tests {
         for state in [State::Begun, State::Received, State::Admitted, State::Refused, State::Completed] {
             assert_eq!(check(state, "wrong"), "SIGN_IN_UNKNOWN", "{state:?}");
             assert_eq!(check(state, ""), "SIGN_IN_UNKNOWN", "{state:?}");
+            for secret in ["", "wrong", "claim"] {
+                assert_eq!(check_both(state, "claim", secret), "SIGN_IN_UNKNOWN", "{state:?} {secret}");
+                assert_eq!(row(state).check_returned(secret).unwrap_err().reason(), "SIGN_IN_UNKNOWN");
+            }
         }
     }
 

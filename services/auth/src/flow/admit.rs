@@ -11,7 +11,7 @@ use foundry_store::WriteSet;
 use super::sign_in::{load, tokens};
 use crate::auth::Auth;
 use crate::domain::account::{AdmittedBy, Identified, is_listed, login_like, numbered};
-use crate::domain::sign_in::{Purpose, SignInRow, State, not_admitted, set_up_done};
+use crate::domain::sign_in::{Purpose, SignInRow, State, no_organization, not_admitted, set_up_done};
 use crate::store::accounts::{self, Account};
 use crate::store::organizations::{self, Organization};
 use crate::store::users::{self, User};
@@ -91,7 +91,12 @@ async fn allowed(cx: &Auth, row: &SignInRow, who: &Identified, known: Option<&Ac
     }
     let organization = match settings.organization.as_str() {
         "" => accounts::oldest_organization(&cx.store).await?,
-        name => organizations::by_name(&cx.store, name).await?.map(|o| o.organization_id),
+        name => match organizations::by_name(&cx.store, name).await? {
+            None if accounts::has_owner(&cx.store).await? => {
+                return Err(no_organization(&row.provider, name));
+            }
+            found => found.map(|o| o.organization_id),
+        },
     };
     let organization = organization.ok_or_else(|| {
         Error::new(Code::FailedPrecondition, "SET_UP_REQUIRED", "nobody has set this mesh up yet")

@@ -1,24 +1,25 @@
 //! BeginSignIn: remembers a sign-in and returns where the browser goes.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use foundry_core::{Code, Error, Result, SignInId};
 use foundry_proto::auth::v1::{BeginSignInRequest, BeginSignInResponse};
 use foundry_secrets::Secret;
 use foundry_store::WriteSet;
+use url::Url;
 
 use crate::auth::Auth;
 use crate::domain::name::parse_name;
-use crate::domain::sign_in::{LIFETIME, Purpose, SignInRow, State, hash, set_up_done};
+use crate::domain::sign_in::{LIFETIME, Purpose, SignInRow, State, hash, new_secret, set_up_done};
 use crate::sign_in::Request;
+use crate::sign_in::config::keeps_secrets;
 use crate::store::accounts;
 use crate::store::sign_ins::{self, Held};
 
 pub(crate) async fn begin_sign_in(auth: &Auth, request: BeginSignInRequest) -> Result<BeginSignInResponse> {
     let provider = auth.sign_in.provider(&request.provider)?;
+    check_redirect(&request.redirect_uri)?;
     let (purpose, organization_name) = purpose(auth, &request).await?;
     let now = auth.env.clock.now();
-    let [state, binding, claim, nonce, verifier] = std::array::from_fn(|_| random(auth));
+    let [state, binding, claim, nonce, verifier] = std::array::from_fn(|_| new_secret(&auth.env));
     let asked =
         Request { state: &state, nonce: &nonce, verifier: &verifier, redirect_uri: &request.redirect_uri };
     let authorization_url = provider.authorization_url(&asked)?;
@@ -28,6 +29,7 @@ pub(crate) async fn begin_sign_in(auth: &Auth, request: BeginSignInRequest) -> R
         state: State::Begun,
         binding_hash: hash(&binding).to_vec(),
         claim_hash: hash(&claim).to_vec(),
+        return_hash: Vec::new(),
         purpose,
         organization_name,
         redirect_uri: request.redirect_uri,
@@ -52,6 +54,17 @@ pub(crate) async fn begin_sign_in(auth: &Auth, request: BeginSignInRequest) -> R
     })
 }
 
+/// The set-up secret, the claim, the code and the session all pass by the address of the page.
+fn check_redirect(redirect_uri: &str) -> Result<()> {
+    if Url::parse(redirect_uri).is_ok_and(|url| keeps_secrets(&url)) {
+        return Ok(());
+    }
+    let text =
+        "`gateway.public_url` is an http:// address of another machine, so secrets would pass unencrypted";
+    Err(Error::precondition("PUBLIC_URL_UNSAFE", "gateway.public_url", text)
+        .next_action("serve the page over https, set the https:// address, and restart"))
+}
+
 /// What the sign-in is for; the set-up secret is checked before anything is remembered.
 async fn purpose(auth: &Auth, request: &BeginSignInRequest) -> Result<(Purpose, String)> {
     if request.set_up_secret.is_empty() {
@@ -66,11 +79,4 @@ async fn purpose(auth: &Auth, request: &BeginSignInRequest) -> Result<(Purpose, 
             .next_action("read it from the file `auth/set-up.secret` of the data directory"));
     }
     if accounts::has_owner(&auth.store).await? { Err(set_up_done()) } else { Ok((Purpose::SetUp, name)) }
-}
-
-/// 256 random bits as text; also a verifier as PKCE wants it.
-fn random(auth: &Auth) -> String {
-    let mut bytes = [0u8; 32];
-    auth.env.random.fill(&mut bytes);
-    URL_SAFE_NO_PAD.encode(bytes)
 }

@@ -35,8 +35,8 @@ pub(crate) async fn complete_sign_in(
             let decide = || decide(auth, &subject, &organization_name, &session);
             auth.store.retry_on_conflict(decide).await?
         }
-        Proof::Provider { sign_in_id, claim } => {
-            let decide = || provider::decide(auth, &sign_in_id, &claim, &session);
+        Proof::Provider { sign_in_id, claim, return_secret } => {
+            let decide = || provider::decide(auth, &sign_in_id, (&claim, &return_secret), &session);
             auth.store.retry_on_conflict(decide).await?
         }
     };

@@ -139,17 +139,22 @@ pub(crate) fn unusable(name: &str, why: &str) -> Error {
         .next_action("correct the setting and restart")
 }
 
-/// Whether secrets may be sent to an address: encrypted, or within this machine.
+/// Whether an address is one to build others from, to which secrets may be sent.
 fn is_safe(text: &str) -> bool {
     let Ok(url) = Url::parse(text) else { return false };
+    let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    bare && url.password().is_none() && keeps_secrets(&url)
+}
+
+/// Whether nobody on the way can read what goes to an address: it is encrypted, or stays on this machine.
+pub(crate) fn keeps_secrets(url: &Url) -> bool {
     let here = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
         None => return false,
     };
-    let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    bare && url.password().is_none() && (url.scheme() == "https" || (url.scheme() == "http" && here))
+    url.scheme() == "https" || (url.scheme() == "http" && here)
 }
 
 fn is_domain(text: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Who somebody is at GitHub, and to which of the allowed organizations and teams they belong.
 
 use foundry_core::{Error, Result};
-use oauth2::{AsyncHttpClient as _, HttpRequest};
+use oauth2::{AsyncHttpClient as _, HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -87,15 +87,35 @@ impl GitHub<'_> {
             .body(Vec::new());
         let request: HttpRequest = request.map_err(Error::internal)?;
         let answer = self.http.call(request).await.map_err(|e| unreachable(&e.to_string()))?;
-        match answer.status().as_u16() {
-            200 => serde_json::from_slice(answer.body())
-                .map(Some)
-                .map_err(|e| unreachable(&format!("its answer cannot be read: {e}"))),
-            401 => Err(refused_code("GitHub refuses the token")),
-            403 | 404 => Ok(None),
-            status => Err(unreachable(&format!("it answered with status {status}"))),
-        }
+        shown(path, &answer)
     }
+}
+
+/// What an answer shows; none where GitHub shows nothing to this token.
+fn shown<T: DeserializeOwned>(path: &str, answer: &HttpResponse) -> Result<Option<T>> {
+    match answer.status().as_u16() {
+        200 => serde_json::from_slice(answer.body())
+            .map(Some)
+            .map_err(|e| unreachable(&format!("its answer cannot be read: {e}"))),
+        401 => Err(refused_code("GitHub refuses the token")),
+        // GitHub says in this way too that it takes no more calls for now, which says nothing about the user.
+        403 if is_throttled(answer) => Err(unreachable("it takes no more calls for now")),
+        403 => {
+            tracing::warn!(
+                path = %path.escape_debug(),
+                "GitHub refuses to show a membership; its organization may have to approve the OAuth application"
+            );
+            Ok(None)
+        }
+        404 => Ok(None),
+        status => Err(unreachable(&format!("it answered with status {status}"))),
+    }
+}
+
+fn is_throttled(answer: &HttpResponse) -> bool {
+    let headers = answer.headers();
+    headers.contains_key("retry-after")
+        || headers.get("x-ratelimit-remaining").is_some_and(|left| left.as_bytes() == b"0")
 }
 
 /// A login as a part of a path; GitHub's own have no other characters.
@@ -105,5 +125,35 @@ fn path_part(login: &str) -> Result<&str> {
         Ok(login)
     } else {
         Err(refused_code("the account's login has an unexpected form"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_for_too_many_calls_says_nothing_about_a_membership() {
+        let shown = |status: u16, headers: &[(&'static str, &'static str)]| {
+            let mut answer = HttpResponse::new(br#"{"state":"active"}"#.to_vec());
+            *answer.status_mut() = status.try_into().unwrap();
+            for (name, value) in headers {
+                answer.headers_mut().insert(*name, value.parse().unwrap());
+            }
+            let shown = shown::<Membership>("/user/memberships/orgs/acme", &answer);
+            shown.map_or_else(|e| e.reason(), |it| if it.is_some() { "shown" } else { "hidden" })
+        };
+        assert_eq!(shown(200, &[("x-ratelimit-remaining", "0")]), "shown");
+        assert_eq!(shown(404, &[]), "hidden");
+        assert_eq!(shown(403, &[("x-ratelimit-remaining", "4999")]), "hidden");
+        for (status, headers) in [
+            (403, [("x-ratelimit-remaining", "0")]),
+            (403, [("retry-after", "60")]),
+            (429, [("retry-after", "60")]),
+            (500, [("server", "github.com")]),
+        ] {
+            assert_eq!(shown(status, &headers), "SIGN_IN_PROVIDER_UNREACHABLE", "{status} {headers:?}");
+        }
+        assert_eq!(shown(401, &[]), "SIGN_IN_CODE_REFUSED");
     }
 }

@@ -9,12 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use foundry_core::Timestamp;
-use openidconnect::core::{
-    CoreIdToken, CoreIdTokenClaims, CoreIdTokenVerifier, CoreJwsSigningAlgorithm, CoreProviderMetadata,
-};
+use openidconnect::core::{CoreIdToken, CoreIdTokenClaims, CoreIdTokenVerifier, CoreJwsSigningAlgorithm};
 use openidconnect::{ClientId, Nonce};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+
+use super::openid::Documents;
 
 /// Longest token that is looked at.
 const MAX_TOKEN: usize = 16 << 10;
@@ -88,7 +88,7 @@ impl<'a> Unverified<'a> {
     /// What is wrong with it.
     pub(crate) fn verify(
         self,
-        provider: &CoreProviderMetadata,
+        provider: &Documents,
         client_id: &str,
         nonce: &str,
         now: Timestamp,

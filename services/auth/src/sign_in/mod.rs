@@ -207,10 +207,12 @@ impl Provider {
         Ok(url.url().0.into())
     }
 
-    /// Whether the sender that the return address names is this provider (RFC 9207); many name none.
+    /// Whether the sender that the return address names is this provider (RFC 9207). Many name none; those
+    /// that have promised to must.
     pub(crate) fn is_sender(&self, issuer: &str) -> bool {
         match &self.kind {
-            _ if issuer.is_empty() => true,
+            Kind::GitHub { .. } if issuer.is_empty() => true,
+            Kind::OpenId if issuer.is_empty() => !self.openid.names_sender(),
             Kind::GitHub { origin, .. } => issuer == origin || issuer == format!("{origin}/login/oauth"),
             Kind::OpenId => issuer == self.settings.issuer,
         }

@@ -7,10 +7,16 @@ use arc_swap::ArcSwapOption;
 use foundry_core::{Error, Result, Timestamp};
 use oauth2::{AsyncHttpClient as _, HttpRequest};
 use openidconnect::IssuerUrl;
-use openidconnect::JsonWebKey as _;
-use openidconnect::core::CoreProviderMetadata;
+use openidconnect::core::{
+    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
+    CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType,
+    CoreSubjectIdentifierType,
+};
+use openidconnect::{AdditionalProviderMetadata, JsonWebKey as _, ProviderMetadata};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::config::keeps_secrets;
 use super::http::Http;
 use super::id_token::{Unverified, Verified};
 use super::{invalid_token, unreachable};
@@ -21,6 +27,32 @@ const FRESH: Duration = Duration::from_secs(3600);
 /// Shortest time between two fetches, also when tokens name keys that nobody knows.
 const BETWEEN: Duration = Duration::from_secs(60);
 
+/// What a discovery document says besides what the library reads.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Promises {
+    /// Whether each return names its sender (RFC 9207).
+    #[serde(default, rename = "authorization_response_iss_parameter_supported")]
+    names_sender: bool,
+}
+
+impl AdditionalProviderMetadata for Promises {}
+
+/// A discovery document with its keys.
+pub(crate) type Documents = ProviderMetadata<
+    Promises,
+    CoreAuthDisplay,
+    CoreClientAuthMethod,
+    CoreClaimName,
+    CoreClaimType,
+    CoreGrantType,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm,
+    CoreJsonWebKey,
+    CoreResponseMode,
+    CoreResponseType,
+    CoreSubjectIdentifierType,
+>;
+
 /// The documents of a provider.
 pub(crate) struct OpenId {
     issuer: String,
@@ -29,7 +61,7 @@ pub(crate) struct OpenId {
 }
 
 struct Known {
-    provider: CoreProviderMetadata,
+    provider: Documents,
     fetched_at: Timestamp,
 }
 
@@ -42,11 +74,16 @@ impl OpenId {
     ///
     /// # Errors
     /// `UNAVAILABLE` before the first fetch has succeeded.
-    pub(crate) fn provider(&self) -> Result<CoreProviderMetadata> {
+    pub(crate) fn provider(&self) -> Result<Documents> {
         let known = self.known.load_full();
         known
             .map(|known| known.provider.clone())
             .ok_or_else(|| unreachable("its documents are not fetched yet"))
+    }
+
+    /// Whether the provider has promised to name itself in each return.
+    pub(crate) fn names_sender(&self) -> bool {
+        self.known.load().as_ref().is_some_and(|known| known.provider.additional_metadata().names_sender)
     }
 
     /// Whether the documents are missing or old.
@@ -67,11 +104,12 @@ impl OpenId {
             *last = Some(now);
         }
         let issuer = IssuerUrl::new(self.issuer.clone()).map_err(Error::internal)?;
-        let fetched = CoreProviderMetadata::discover_async(issuer, http).await;
+        let fetched = Documents::discover_async(issuer, http).await;
         let provider = fetched.map_err(|e| {
             let cause = std::error::Error::source(&e).map(|cause| format!(": {cause}")).unwrap_or_default();
             unreachable(&format!("{e}{cause}"))
         })?;
+        check_endpoints(&provider)?;
         self.known.store(Some(Arc::new(Known { provider, fetched_at: now })));
         Ok(())
     }
@@ -88,7 +126,7 @@ impl OpenId {
     ) -> Result<Verified> {
         let unverified = Unverified::parse(token).map_err(|why| invalid_token(&why))?;
         let mut provider = self.provider()?;
-        let knows = |provider: &CoreProviderMetadata, id: &str| {
+        let knows = |provider: &Documents, id: &str| {
             id.is_empty()
                 || provider.jwks().keys().iter().any(|k| k.key_id().is_some_and(|k| k.as_str() == id))
         };
@@ -97,6 +135,20 @@ impl OpenId {
             provider = self.provider()?;
         }
         unverified.verify(&provider, client_id, nonce, now).map_err(|why| invalid_token(&why))
+    }
+}
+
+/// Checks that no code, secret, key or token goes to or comes from an address in the clear.
+fn check_endpoints(provider: &Documents) -> Result<()> {
+    let endpoints = [
+        ("authorization_endpoint", Some(provider.authorization_endpoint().url())),
+        ("token_endpoint", provider.token_endpoint().map(|at| at.url())),
+        ("jwks_uri", Some(provider.jwks_uri().url())),
+        ("userinfo_endpoint", provider.userinfo_endpoint().map(|at| at.url())),
+    ];
+    match endpoints.iter().find(|(_, url)| url.is_some_and(|url| !keeps_secrets(url))) {
+        Some((name, _)) => Err(unreachable(&format!("its `{name}` is no https:// address"))),
+        None => Ok(()),
     }
 }
 
@@ -175,6 +227,29 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn documents_that_would_send_secrets_in_the_clear_are_refused() {
+        let check = |name: &str, address: &str| {
+            let mut document = json!({
+                "issuer": "https://id.corp",
+                "authorization_endpoint": "https://id.corp/authorize?policy=a",
+                "token_endpoint": "https://id.corp/token",
+                "jwks_uri": "https://keys.corp/jwks",
+                "userinfo_endpoint": "https://id.corp/me",
+                "response_types_supported": ["code"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["RS256"],
+            });
+            document[name] = address.into();
+            check_endpoints(&serde_json::from_value(document).unwrap()).map_err(|e| e.reason())
+        };
+        for name in ["authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint"] {
+            assert_eq!(check(name, "https://elsewhere.corp/x"), Ok(()), "{name}");
+            assert_eq!(check(name, "http://127.0.0.1:9/x"), Ok(()), "{name}");
+            assert_eq!(check(name, "http://id.corp/x"), Err("SIGN_IN_PROVIDER_UNREACHABLE"), "{name}");
+        }
+    }
 
     #[test]
     fn a_person_at_entra_is_tenant_and_object_id() {

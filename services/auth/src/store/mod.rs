@@ -24,6 +24,8 @@ pub(crate) const MIGRATIONS: Migrations = Migrations {
         step!("0002_app_shell"),
         step!("0003_method_names"),
         step!("0004_sign_in"),
+        // In a rolling upgrade a return that an old process received opens no session: the user signs in again.
+        step!("0005_sign_in_return"),
     ],
 };
 

@@ -29,6 +29,7 @@ pub(crate) const TABLE: Table = Table::new(
         "organization_id",
         "created_at",
         "expires_at",
+        "return_hash",
     ],
     &["sign_in_id"],
 );
@@ -67,6 +68,7 @@ fn read(row: &Row) -> Result<SignInRow> {
         state: State::parse(row.text("state")?)?,
         binding_hash: row.blob("binding_hash")?.to_vec(),
         claim_hash: row.blob("claim_hash")?.to_vec(),
+        return_hash: row.opt_blob("return_hash")?.map(|hash| hash.to_vec()).unwrap_or_default(),
         purpose: Purpose::parse(row.text("purpose")?)?,
         organization_name: text("organization_name")?,
         redirect_uri: text("redirect_uri")?,
@@ -82,7 +84,7 @@ fn read(row: &Row) -> Result<SignInRow> {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT sign_in_id, provider, state, binding_hash, claim_hash, purpose, organization_name, ",
+            "SELECT sign_in_id, provider, state, binding_hash, claim_hash, return_hash, purpose, organization_name, ",
             "redirect_uri, nonce, reason, message, user_id, organization_id, expires_at FROM sign_ins ",
             $rest
         )
@@ -136,6 +138,7 @@ pub(crate) fn insert(
         "".into(),
         now.into(),
         row.expires_at.into(),
+        Value::Null,
     ];
     set.insert(&TABLE, values);
 }

@@ -1,11 +1,12 @@
 //! The way back from a provider: what came with the browser is recorded by auth, and the browser goes on to the page,
-//! which opens the session. A refusal is a reason in the page's address.
+//! which opens the session. A refusal is a reason in the page's address. The secret of the return is in the fragment: it
+//! reaches the page at the public address and no server, no log and no program on another port.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
-use foundry_proto::auth::v1::{GetSignInRequest, ReceiveSignInRequest, SignInState};
+use foundry_proto::auth::v1::{GetSignInRequest, ReceiveSignInRequest, ReceiveSignInResponse, SignInState};
 use http::StatusCode;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -26,21 +27,22 @@ impl Door {
     /// Records the return and sends the browser on; the answer is always a redirect to the page's sign-in.
     pub(super) async fn callback(self, provider: String, request: Parts) -> Response {
         let to = match self.returned(provider, &request).await {
-            Ok(sign_in_id) => format!("/sign-in?sign_in={sign_in_id}"),
+            Ok(it) => format!("/sign-in?sign_in={}#return={}", it.sign_in_id, it.return_secret),
             Err(refused) => {
                 format!("/sign-in?refused={}", reason(&refused).unwrap_or_else(|| INTERRUPTED.to_owned()))
             }
         };
         let mut response = kept_out_of_caches(StatusCode::SEE_OTHER.into_response());
         let headers = response.headers_mut();
-        // Ids and reasons have no other characters than these.
-        let to = HeaderValue::try_from(to).unwrap_or(HeaderValue::from_static("/sign-in"));
+        // Ids, secrets and reasons have no other characters than these.
+        let mut to = HeaderValue::try_from(to).unwrap_or(HeaderValue::from_static("/sign-in"));
+        to.set_sensitive(true);
         headers.insert(header::LOCATION, to);
         headers.extend(self.public.as_ref().and_then(cookie::clear));
         response
     }
 
-    async fn returned(&self, provider: String, request: &Parts) -> Result<String, Status> {
+    async fn returned(&self, provider: String, request: &Parts) -> Result<ReceiveSignInResponse, Status> {
         let _permit = self.enter(&request.extensions)?;
         let query = request.uri.query().unwrap_or_default();
         let mut sent = single(query).ok_or_else(|| Status::invalid_argument("the address cannot be read"))?;
@@ -54,18 +56,19 @@ impl Door {
             issuer: take("iss"),
             browser_binding: binding.unwrap_or_default(),
         };
-        let id = self.auth.clone().receive_sign_in(within(receive)).await?.into_inner().sign_in_id;
-        self.wait(&id).await;
-        Ok(id)
+        let received = self.auth.clone().receive_sign_in(within(receive)).await?.into_inner();
+        self.wait(&received).await;
+        Ok(received)
     }
 
     /// Waits a moment for the end of the flow. What it was is the page's to ask, with its own secret.
-    async fn wait(&self, id: &str) {
+    async fn wait(&self, it: &ReceiveSignInResponse) {
         let deadline = self.clock.now().plus(WAIT);
         let mut pause = FIRST_PAUSE;
         while self.clock.now() < deadline {
-            let ask = within(GetSignInRequest { sign_in_id: id.to_owned() });
-            match self.auth.clone().get_sign_in(ask).await {
+            let (sign_in_id, return_secret) = (it.sign_in_id.clone(), it.return_secret.clone());
+            let ask = GetSignInRequest { sign_in_id, return_secret };
+            match self.auth.clone().get_sign_in(within(ask)).await {
                 Ok(answer) if answer.get_ref().state() == SignInState::Received => {}
                 _ => return,
             }

@@ -210,9 +210,11 @@ impl Behind {
                 if ReceiveSignInRequest::decode(message.clone()).unwrap().code == "used" {
                     return refused();
                 }
-                unary(&ReceiveSignInResponse { sign_in_id: "sgn_1".into() }.encode_to_vec())
+                let return_secret = "the-return".into();
+                unary(&ReceiveSignInResponse { sign_in_id: "sgn_1".into(), return_secret }.encode_to_vec())
             }
             "GetSignIn" => {
+                self.bodies.lock().unwrap().push(message.clone());
                 let state = SignInState::Admitted.into();
                 unary(&GetSignInResponse { state, reason: String::new() }.encode_to_vec())
             }

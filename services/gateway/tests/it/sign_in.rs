@@ -1,7 +1,7 @@
 //! Sign-in at providers, as the gateway serves it to browsers.
 
 use foundry_gateway::Config;
-use foundry_proto::auth::v1::{BeginSignInRequest, ReceiveSignInRequest};
+use foundry_proto::auth::v1::{BeginSignInRequest, GetSignInRequest, ReceiveSignInRequest};
 use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use http::{Request, StatusCode};
 use prost::Message;
@@ -81,13 +81,15 @@ async fn the_way_back_is_recorded_and_leads_to_the_page_only() {
     let address = "/auth/callback/github?code=c%2B1&state=st&iss=https%3A%2F%2Fx&return_to=//evil.example";
     let answer = back(&mesh, address, "a=b; foundry_sign_in_7100=the-binding").await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
-    assert_eq!(answer.headers[LOCATION], "/sign-in?sign_in=sgn_1");
+    assert_eq!(answer.headers[LOCATION], "/sign-in?sign_in=sgn_1#return=the-return");
     let cookies: Vec<_> = answer.headers.get_all(SET_COOKIE).iter().collect();
     assert_eq!(
         cookies,
         ["foundry_sign_in_7100=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"],
         "and no session"
     );
+    let asked: GetSignInRequest = last(&mesh).unwrap();
+    assert_eq!((asked.sign_in_id.as_str(), asked.return_secret.as_str()), ("sgn_1", "the-return"));
     let sent: ReceiveSignInRequest = last(&mesh).unwrap();
     let expected = ReceiveSignInRequest {
         provider: "github".into(),

@@ -1,12 +1,12 @@
 import { Button, Loader, PasswordInput, Stack, TextInput } from '@mantine/core'
 import type { SetUp, SignInWay, SignInWays } from '@foundry/client'
-import { FoundryError } from '@foundry/client'
+import { Code, FoundryError } from '@foundry/client'
 import { useFoundry } from '@foundry/client/react'
 import { IconBrandGithub, IconLogin2 } from '@tabler/icons-react'
 import { useEffect, useRef, useState } from 'react'
 import { useCommand } from '../state/command'
 import { ErrorState } from '../ui'
-import { leaveFor, takeReturn, type Return } from './away'
+import { forgetReturn, leaveFor, takeReturn, type Return } from './away'
 import { nameProblem } from './fragment'
 import { refusal } from './reasons'
 import classes from './SignInPage.module.css'
@@ -122,12 +122,18 @@ export function useReturn(onDone: (returnTo: string) => void): { busy: boolean; 
       return
     }
     setBusy(true)
-    const { signInId, claim, returnTo } = back.away
-    void complete(() => client.completeSignIn(signInId, claim)).then(
-      () => done.current(returnTo),
+    const { signInId, claim, returnSecret, returnTo } = back.back
+    void complete(() => client.completeSignIn(signInId, claim, returnSecret)).then(
+      () => {
+        forgetReturn()
+        done.current(returnTo)
+      },
       (thrown: unknown) => {
+        const failure = FoundryError.from(thrown)
+        // Without an answer the sign-in is still there for the page when it is loaded again.
+        if (failure.code !== Code.Unavailable) forgetReturn()
         setBusy(false)
-        setError(FoundryError.from(thrown))
+        setError(failure)
       },
     )
   }, [client])

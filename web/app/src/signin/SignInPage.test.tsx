@@ -1,5 +1,5 @@
 import { Code, FoundryError } from '@foundry/client'
-import { fireEvent, render, screen, waitFor } from '@testing-library/react'
+import { cleanup, fireEvent, render, screen, waitFor } from '@testing-library/react'
 import { afterEach, expect, test } from 'vitest'
 import { App } from '../app/App'
 import { FakeFoundry } from '../test/fakeFoundry'
@@ -51,25 +51,51 @@ test('the first owner enters the set-up secret and a name', async () => {
 
 test('who comes back is signed in and goes where they wanted', async () => {
   leaveFor({ signInId: 'sgn_1', claim: 'claim', returnTo: '/o/org_1?x=1' })
-  const fake = openAt('/sign-in?sign_in=sgn_1')
+  const fake = openAt('/sign-in?sign_in=sgn_1#return=back')
   await waitFor(() => expect(location.pathname + location.search).toBe('/o/org_1?x=1'))
-  expect(fake.completed).toEqual([{ signInId: 'sgn_1', claim: 'claim' }])
+  expect(fake.completed).toEqual([{ signInId: 'sgn_1', claim: 'claim', returnSecret: 'back' }])
+  expect(sessionStorage.length).toBe(0)
 })
 
 test('a refusal is shown with its reason, and the ways are there for another attempt', async () => {
   leaveFor({ signInId: 'sgn_1', claim: 'claim', returnTo: '/' })
-  openAt('/sign-in?sign_in=sgn_1', (it) => {
+  openAt('/sign-in?sign_in=sgn_1#return=back', (it) => {
     it.signInError = new FoundryError({ code: Code.PermissionDenied, reason: 'NOT_ADMITTED', message: 'this account may not sign in here' })
   })
   await screen.findByText('NOT_ADMITTED')
+  expect(sessionStorage.length).toBe(0)
   expect(await screen.findByRole('button', { name: 'Continue with GitHub' })).toBeTruthy()
 })
 
 test('a way back that this tab did not begin opens nothing', async () => {
-  const fake = openAt('/sign-in?sign_in=sgn_7')
+  const fake = openAt('/sign-in?sign_in=sgn_7#return=back')
   await screen.findByText('SIGN_IN_UNKNOWN')
   expect(fake.completed).toEqual([])
-  expect(location.search).toBe('')
+  expect(location.search + location.hash).toBe('')
+})
+
+test('a sign-in without an answer is there for the page when it is loaded again', async () => {
+  leaveFor({ signInId: 'sgn_1', claim: 'claim', returnTo: '/o/org_1' })
+  const fake = openAt('/sign-in?sign_in=sgn_1#return=back', failing)
+  await screen.findByText('SIGN_IN_PROVIDER_UNREACHABLE')
+  expect(location.search + location.hash).toBe('')
+  cleanup()
+  const again = openAt('/sign-in', () => undefined)
+  await waitFor(() => expect(location.pathname).toBe('/o/org_1'))
+  expect(again.completed).toEqual(fake.completed)
+  expect(sessionStorage.length).toBe(0)
+})
+
+test('ways that cannot be loaded are an error to try again, and no form', async () => {
+  const fake = openAt('/sign-in', (it) => {
+    it.waysError = new FoundryError({ code: Code.Unavailable, reason: 'STARTING', message: 'auth starts' })
+  })
+  await screen.findByText('STARTING')
+  expect(screen.queryByLabelText('Secret')).toBeNull()
+  fake.waysError = undefined
+  fireEvent.click(screen.getByRole('button', { name: 'Try again' }))
+  await screen.findByRole('button', { name: 'Continue with GitHub' })
+  expect(screen.queryByText('STARTING')).toBeNull()
 })
 
 test('nothing of a hostile address is shown', async () => {

@@ -54,7 +54,7 @@ export function SignInPage() {
     setReturned(path)
     setDone(true)
   })
-  const ways = useWays()
+  const { ways, ...unloaded } = useWays()
   const failure = signIn.error ?? back.error
   // The connection learns of the new session a moment after the answer.
   useEffect(() => {
@@ -87,29 +87,55 @@ export function SignInPage() {
             <ErrorState error={failure} title="Sign-in failed" compact />
           </div>
         )}
+        {unloaded.error !== undefined && (
+          <ErrorState
+            error={unloaded.error}
+            title="The ways to sign in could not be loaded"
+            onRetry={unloaded.again}
+            retrying={unloaded.loading}
+            compact
+          />
+        )}
         {ways?.ways.length === 0 && <Hint />}
       </div>
     </main>
   )
 }
 
-const development: SignInWays = { ways: [], development: true, setUpRequired: false, publicUrl: '' }
+interface Ways {
+  /** The ways to sign in; undefined until they are known. */
+  ways: SignInWays | undefined
+  /** Why they are not known. */
+  error: unknown
+  again: () => void
+  loading: boolean
+}
 
-/** The ways to sign in; those of a mesh without providers if they cannot be loaded. */
-function useWays(): SignInWays | undefined {
+/** Loads the ways to sign in. No form is shown without them: in a mesh with providers it would ask for what cannot work. */
+function useWays(): Ways {
   const client = useFoundry()
+  const [attempt, setAttempt] = useState(0)
   const [ways, setWays] = useState<SignInWays>()
+  const [error, setError] = useState<unknown>()
+  const [loading, setLoading] = useState(true)
   useEffect(() => {
     let gone = false
-    const show = (it: SignInWays) => {
-      if (!gone) setWays(it)
+    const end = (ways: SignInWays | undefined, error: unknown) => {
+      if (gone) return
+      setLoading(false)
+      setWays(ways)
+      setError(error)
     }
-    client.signInWays().then(show, () => show(development))
+    setLoading(true)
+    client.signInWays().then(
+      (it) => end(it, undefined),
+      (thrown: unknown) => end(undefined, thrown),
+    )
     return () => {
       gone = true
     }
-  }, [client])
-  return ways
+  }, [client, attempt])
+  return { ways, error, again: () => setAttempt((n) => n + 1), loading }
 }
 
 function Notice({ children }: { children: ReactNode }) {

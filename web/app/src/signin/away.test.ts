@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from 'vitest'
-import { leaveFor, takeReturn } from './away'
+import { forgetReturn, leaveFor, takeReturn } from './away'
 import { refusal } from './reasons'
 
 afterEach(() => {
@@ -9,19 +9,33 @@ afterEach(() => {
 
 const away = { signInId: 'sgn_1', claim: 'secret', returnTo: '/o/org_1' }
 
-test('a sign-in that this tab began comes back once, and leaves address and storage', () => {
+const back = { ...away, returnSecret: 'back' }
+
+test('a sign-in that this tab began comes back and leaves the address at once, the storage when it is answered', () => {
   leaveFor(away)
-  history.replaceState({ x: 1 }, '', '/sign-in?sign_in=sgn_1')
-  expect(takeReturn()).toEqual({ kind: 'back', away })
-  expect(location.pathname + location.search).toBe('/sign-in')
+  expect(takeReturn()).toBeUndefined()
+  history.replaceState({ x: 1 }, '', '/sign-in?sign_in=sgn_1#return=back')
+  expect(takeReturn()).toEqual({ kind: 'back', back })
+  expect(location.pathname + location.search + location.hash).toBe('/sign-in')
   expect(history.state).toEqual({ x: 1 })
+  expect(takeReturn()).toEqual({ kind: 'back', back })
+  forgetReturn()
   expect(sessionStorage.length).toBe(0)
-  history.replaceState(null, '', '/sign-in?sign_in=sgn_1')
+  expect(takeReturn()).toBeUndefined()
+  history.replaceState(null, '', '/sign-in?sign_in=sgn_1#return=back')
   expect(takeReturn()).toEqual({ kind: 'refused', reason: 'SIGN_IN_UNKNOWN' })
 })
 
+test('a way back without its secret opens nothing', () => {
+  for (const hash of ['', '#return=', '#secret=back']) {
+    leaveFor(away)
+    history.replaceState(null, '', `/sign-in?sign_in=sgn_1${hash}`)
+    expect(takeReturn()).toEqual({ kind: 'refused', reason: 'SIGN_IN_UNKNOWN' })
+  }
+})
+
 test('a sign-in of another tab or browser is none of this one', () => {
-  history.replaceState(null, '', '/sign-in?sign_in=sgn_2')
+  history.replaceState(null, '', '/sign-in?sign_in=sgn_2#return=back')
   leaveFor(away)
   expect(takeReturn()).toEqual({ kind: 'refused', reason: 'SIGN_IN_UNKNOWN' })
   sessionStorage.setItem('foundry-sign-in', '{"signInId":7}')
@@ -34,8 +48,8 @@ test('a sign-in of another tab or browser is none of this one', () => {
 test('only a path of this page is opened afterwards', () => {
   for (const returnTo of ['//evil.example', '/\\evil.example', 'https://evil.example', 'javascript:alert(1)', '/sign-in']) {
     leaveFor({ ...away, returnTo })
-    history.replaceState(null, '', '/sign-in?sign_in=sgn_1')
-    expect(takeReturn()).toEqual({ kind: 'back', away: { ...away, returnTo: '/' } })
+    history.replaceState(null, '', '/sign-in?sign_in=sgn_1#return=back')
+    expect(takeReturn()).toEqual({ kind: 'back', back: { ...back, returnTo: '/' } })
   }
 })
 

@@ -1,43 +1,68 @@
 /** A sign-in whose browser is at a provider. Kept in this tab's storage of this origin, which no other port can read. */
 export interface Away {
   readonly signInId: string
-  /** Secret: with it the session is opened. */
+  /** Secret: it shows that this page began the sign-in. */
   readonly claim: string
   /** Path of this page to open afterwards. */
   readonly returnTo: string
+}
+
+/** A sign-in whose browser is back. */
+export interface Back extends Away {
+  /** Secret from the address: it shows that the browser came back to this page. The session needs it beside the claim. */
+  readonly returnSecret: string
 }
 
 const NAME = 'foundry-sign-in'
 
 /** Remembers a sign-in before the browser goes to the provider. */
 export function leaveFor(away: Away): void {
-  sessionStorage.setItem(NAME, JSON.stringify(away))
+  keep(away)
+}
+
+/** Forgets the sign-in that came back: it has been answered, and would be answered the same again. */
+export function forgetReturn(): void {
+  sessionStorage.removeItem(NAME)
 }
 
 /** How the browser came back: with a sign-in, or with a refusal. */
-export type Return = { readonly kind: 'back'; readonly away: Away } | { readonly kind: 'refused'; readonly reason: string }
+export type Return = { readonly kind: 'back'; readonly back: Back } | { readonly kind: 'refused'; readonly reason: string }
 
 /**
- * Reads the way back from a provider, once, and removes it from the address and the storage. A sign-in that this tab did
- * not begin is refused here already.
+ * Reads the way back from a provider and removes it from the address, the secret in the fragment included. A sign-in that
+ * this tab did not begin is refused here already. What came back is kept in the storage until it is answered, so that the
+ * page may be loaded again before.
  */
 export function takeReturn(): Return | undefined {
   const sent = new URLSearchParams(location.search)
   const [signInId, refused] = [sent.get('sign_in'), sent.get('refused')]
-  if (signInId === null && refused === null) return undefined
-  const away = take()
-  history.replaceState(history.state, '', location.pathname + location.hash)
-  if (refused !== null) return { kind: 'refused', reason: refused }
-  return away?.signInId === signInId && away !== undefined ? { kind: 'back', away } : { kind: 'refused', reason: 'SIGN_IN_UNKNOWN' }
+  const kept = read()
+  if (signInId === null && refused === null) {
+    const { returnSecret } = kept ?? {}
+    return kept !== undefined && returnSecret !== undefined ? { kind: 'back', back: { ...kept, returnSecret } } : undefined
+  }
+  const returnSecret = new URLSearchParams(location.hash.slice(1)).get('return') ?? ''
+  history.replaceState(history.state, '', location.pathname)
+  if (refused === null && kept?.signInId === signInId && kept !== undefined && returnSecret !== '') {
+    const back = { ...kept, returnSecret }
+    keep(back)
+    return { kind: 'back', back }
+  }
+  forgetReturn()
+  return { kind: 'refused', reason: refused ?? 'SIGN_IN_UNKNOWN' }
 }
 
-function take(): Away | undefined {
-  const text = sessionStorage.getItem(NAME)
-  sessionStorage.removeItem(NAME)
+function keep(it: Away | Back): void {
+  sessionStorage.setItem(NAME, JSON.stringify(it))
+}
+
+function read(): (Away & Partial<Back>) | undefined {
   try {
-    const { signInId, claim, returnTo } = JSON.parse(text ?? 'null') as Record<string, unknown>
+    const stored = JSON.parse(sessionStorage.getItem(NAME) ?? 'null') as Record<string, unknown>
+    const { signInId, claim, returnTo, returnSecret } = stored
     if (typeof signInId !== 'string' || typeof claim !== 'string' || typeof returnTo !== 'string') return undefined
-    return { signInId, claim, returnTo: isOwnPath(returnTo) ? returnTo : '/' }
+    const away = { signInId, claim, returnTo: isOwnPath(returnTo) ? returnTo : '/' }
+    return typeof returnSecret === 'string' ? { ...away, returnSecret } : away
   } catch {
     return undefined
   }

@@ -81,10 +81,13 @@ export class FakeFoundry {
 
   /** The ways to sign in; tests may set others. */
   ways: SignInWays = { ways: [], development: true, setUpRequired: false, publicUrl: '' }
+  /** Why the ways cannot be loaded. */
+  waysError: FoundryError | undefined
   readonly begun: { provider: string; setUp?: SetUp }[] = []
-  readonly completed: { signInId: string; claim: string }[] = []
+  readonly completed: { signInId: string; claim: string; returnSecret: string }[] = []
 
   async signInWays(): Promise<SignInWays> {
+    if (this.waysError !== undefined) throw this.waysError
     return this.ways
   }
 
@@ -94,8 +97,8 @@ export class FakeFoundry {
     return { signInId: 'sgn_1', claim: 'claim', url: 'https://provider.example/authorize' }
   }
 
-  async completeSignIn(signInId: string, claim: string): Promise<void> {
-    this.completed.push({ signInId, claim })
+  async completeSignIn(signInId: string, claim: string, returnSecret: string): Promise<void> {
+    this.completed.push({ signInId, claim, returnSecret })
     if (this.signInError !== undefined) throw this.signInError
     this.connection.set({ phase: 'connecting', since: Date.now(), attempt: 0 })
   }

@@ -1,4 +1,4 @@
-//! The session of somebody whom an identity provider has named, for the page that began the sign-in.
+//! The session of somebody whom an identity provider has named, for the page that began the sign-in and was returned to.
 
 use foundry_core::{OrganizationId, Result, SignInId, Timestamp, UserId};
 use foundry_proto::auth::v1::CompleteSignInResponse;
@@ -13,11 +13,11 @@ use crate::store::{memberships, organizations, sign_ins, users};
 pub(super) async fn decide(
     auth: &Auth,
     sign_in_id: &SignInId,
-    claim: &str,
+    (claim, return_secret): (&str, &str),
     session: &str,
 ) -> Result<(WriteSet, (CompleteSignInResponse, Timestamp))> {
     let row = sign_ins::find(&auth.store, sign_in_id).await?.ok_or_else(unknown)?;
-    row.check_claim(claim, auth.env.clock.now())?;
+    row.check_claim(claim, return_secret, auth.env.clock.now())?;
     let (user, organization): (UserId, OrganizationId) = (row.user_id.parse()?, row.organization_id.parse()?);
     // The membership may have been lost since.
     let member = memberships::get(&auth.store, &organization, &user).await?.ok_or_else(not_admitted)?;
