@@ -226,6 +226,12 @@ pub(crate) fn not_admitted() -> Error {
         .next_action("ask an owner to allow it in the configuration, or sign in with another account")
 }
 
+/// There is nobody yet who could let others in.
+pub(crate) fn set_up_required() -> Error {
+    Error::new(Code::FailedPrecondition, "SET_UP_REQUIRED", "nobody has set this mesh up yet")
+        .next_action("sign in with the set-up secret from the data directory first")
+}
+
 /// There is an owner already.
 pub(crate) fn set_up_done() -> Error {
     Error::precondition("SET_UP_DONE", "set-up", "this mesh has an owner already")

@@ -1,5 +1,7 @@
 //! Sign-ins from their beginning to the session, at providers that enforce what real ones do.
 
+mod existing;
+
 use std::time::Duration;
 
 use base64::Engine as _;

@@ -3,6 +3,7 @@
 
 pub(crate) mod expire_credentials;
 pub(crate) mod follow_revocations;
+pub(crate) mod keep_set_up_secret;
 pub(crate) mod record_last_use;
 pub(crate) mod refresh_providers;
 pub(crate) mod retire;
@@ -35,6 +36,7 @@ impl Jobs {
         let following = follow_revocations::run(auth.clone(), jobs.cancel.clone());
         tasks.spawn("follow revocations", jobs.running.track_future(following));
         jobs.every("expire credentials", minute, expire_credentials::run);
+        jobs.every("keep the set-up secret", minute, keep_set_up_secret::run);
         jobs.every("retire", minute, retire::run);
         jobs.every("record last use", Duration::from_secs(30), record_last_use::run);
         jobs.every("refresh identity providers", minute, refresh_providers::run);

@@ -10,7 +10,7 @@ use foundry_store::WriteSet;
 use crate::auth::Auth;
 use crate::domain::sign_in::{SignInRow, State, hash, unknown, used, wrong_provider};
 use crate::flow::sign_in::SIGN_IN;
-use crate::store::accounts;
+use crate::store::organizations;
 use crate::store::sign_ins::{self, Held};
 
 /// Longest code, state or error that is looked at.
@@ -32,7 +32,7 @@ pub(crate) async fn receive_sign_in(
     }
     let mut set = WriteSet::new();
     // Refusals are audited where the user would have come in.
-    let organization = accounts::oldest_organization(&auth.store).await?;
+    let organization = organizations::home(&auth.store).await?;
     if request.code.is_empty() {
         deny(&mut set, &row, &request.error, organization.as_ref());
     } else {
