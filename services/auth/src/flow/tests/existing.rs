@@ -89,6 +89,26 @@ async fn an_organization_of_ones_own_is_no_set_up_and_the_secret_comes_back_when
 }
 
 #[tokio::test]
+async fn a_provider_ends_sessions_and_tokens_of_the_development_sign_in_and_no_others() {
+    let c = Case::openid().await;
+    let (_, of_alice, session) = developed(&c, "alice").await;
+    let alice = c.f.caller(&session).await.unwrap();
+    let token = c.f.access_token(&alice, &of_alice, None).await.secret;
+    let owner = c.set_up().await;
+    jobs::end_development::run(c.f.auth.clone()).await.unwrap();
+    c.f.follow().await;
+    assert_eq!(c.f.auth.revocations.apply(alice).unwrap_err().reason(), "TOKEN_REVOKED");
+    for ended in [&session, &token] {
+        assert_eq!(c.f.caller(ended).await.unwrap_err().reason(), "TOKEN_REVOKED");
+    }
+    assert!(c.f.caller(&owner.session_token).await.is_ok());
+    let actions: Vec<String> = c.f.audit(&of_alice).await.into_iter().map(|r| r.action).collect();
+    for action in ["session.close", "access_token.revoke"] {
+        assert_eq!(actions.iter().filter(|a| *a == action).count(), 1, "{actions:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_role_that_changes_during_a_sign_in_is_not_given_back() {
     let c = Case::github().await;
     let owner = c.set_up().await;
