@@ -166,8 +166,7 @@ async fn open(
     let database = Database::open_with(options, &config.store_url, dir, NAME, &migrations, &env).await?;
     database.supervise(&deps.tasks);
     let (signing, development) = secrets(&config, deps).await?;
-    let has_owner = store::accounts::has_owner(&database.store).await?;
-    let sign_in = SignIn::load(&config, dir, &env, has_owner).await?;
+    let sign_in = SignIn::load(&config, dir, &env).await?;
     let published = PublishedKeys::new(signing.clone(), deps.keys_dir.clone(), env.clock.clone());
     let revocations = Revocations::new();
     let ring = KeyRing::new(Arc::new(published.clone()), env.clock.clone());
@@ -187,6 +186,8 @@ async fn open(
         sign_in,
         uses,
     });
+    // Before the mesh says where the secret is.
+    jobs::keep_set_up_secret::run(auth.clone()).await?;
     Ok((auth, database))
 }
 

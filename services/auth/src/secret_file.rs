@@ -22,7 +22,8 @@ pub(crate) struct SecretFile {
 }
 
 impl SecretFile {
-    /// Reads the file, or creates it with a random secret. Blocks; call it only at startup.
+    /// Reads the file, or creates it with a random secret. Blocks: call it off the
+    /// runtime's threads.
     pub(crate) fn load_or_create(path: &Path, env: &Env) -> Result<Self> {
         let mut bytes = [0u8; 32];
         env.random.fill(&mut bytes);
@@ -34,6 +35,11 @@ impl SecretFile {
             return Err(Error::precondition("SECRET_FILE_UNUSABLE", &name, text));
         }
         Ok(Self { secret, failures: Mutex::default() })
+    }
+
+    /// Whether both hold the same secret.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.secret.as_bytes().ct_eq(other.secret.as_bytes()).into()
     }
 
     /// Whether this is the secret. The right one always passes, however many wrong ones came before.

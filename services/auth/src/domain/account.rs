@@ -84,6 +84,12 @@ pub(crate) fn numbered(login: &str, number: u32) -> String {
     format!("{}{suffix}", stem.trim_end_matches('-'))
 }
 
+/// Whether this login is the wanted one, plain or with a number.
+pub(crate) fn is_login_for(login: &str, wanted: &str) -> bool {
+    let number = login.rsplit_once('-').and_then(|(_, number)| number.parse::<u32>().ok());
+    login == wanted || number.is_some_and(|number| number > 1 && numbered(wanted, number) == login)
+}
+
 /// A text of a provider as it is kept: one line, without characters that hide or reorder others, and not long.
 pub(crate) fn plain_text(text: &str) -> String {
     let shown = text.chars().filter(|c| !c.is_control() && !super::name::is_deceptive(*c));
@@ -133,6 +139,23 @@ mod tests {
         let long = login_like(&"x".repeat(80));
         assert_eq!((long.len(), numbered(&long, 12).len()), (39, 39));
         assert_eq!(numbered("octo", 2), "octo-2");
+    }
+
+    #[test]
+    fn a_login_with_a_number_is_still_that_of_its_owner() {
+        let long = login_like(&"x".repeat(80));
+        for (login, wanted) in [("octo", "octo"), ("octo-2", "octo"), (&numbered(&long, 123_456), &long)] {
+            assert!(is_login_for(login, wanted), "{login}");
+        }
+        for (login, wanted) in [
+            ("octo", "octo-2"),
+            ("octo-1", "octo"),
+            ("octo-02", "octo"),
+            ("octo-x", "octo"),
+            ("hub-2", "octo"),
+        ] {
+            assert!(!is_login_for(login, wanted), "{login}");
+        }
     }
 
     #[test]

@@ -257,6 +257,12 @@ pub(crate) fn no_organization(provider: &str, name: &str) -> Error {
         .next_action("ask an operator to correct the setting, or an owner to create the organization")
 }
 
+/// There is nobody yet who could let others in.
+pub(crate) fn set_up_required() -> Error {
+    Error::new(Code::FailedPrecondition, "SET_UP_REQUIRED", "nobody has set this mesh up yet")
+        .next_action("sign in with the set-up secret from the data directory first")
+}
+
 /// There is an owner already.
 pub(crate) fn set_up_done() -> Error {
     Error::precondition("SET_UP_DONE", "set-up", "this mesh has an owner already")

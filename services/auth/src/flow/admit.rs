@@ -1,7 +1,7 @@
 //! The stage `admitting`: whether an account lets its owner in, and as whom.
 
-use foundry_authn::role_key;
-use foundry_core::{AccountId, Code, Error, OrganizationId, Result, UserId};
+use foundry_authn::{role_key, role_name};
+use foundry_core::{AccountId, Error, OrganizationId, Result, UserId};
 use foundry_flow::{Outcome, StageContext};
 use foundry_proto::common::v1::Role;
 use foundry_secrets::Secret;
@@ -10,22 +10,23 @@ use foundry_store::WriteSet;
 
 use super::sign_in::{load, tokens};
 use crate::auth::Auth;
-use crate::domain::account::{AdmittedBy, Identified, is_listed, login_like, numbered};
-use crate::domain::sign_in::{Purpose, SignInRow, State, no_organization, not_admitted, set_up_done};
+use crate::domain::account::{AdmittedBy, Identified, is_listed, is_login_for, login_like, numbered};
+use crate::domain::sign_in::{
+    Purpose, SignInRow, State, no_organization, not_admitted, set_up_done, set_up_required,
+};
 use crate::store::accounts::{self, Account};
 use crate::store::organizations::{self, Organization};
 use crate::store::users::{self, User};
 use crate::store::{memberships, revocations, shell, sign_ins};
 
-/// Most numbers that are tried behind a login.
-const MAX_NUMBER: u32 = 1_000;
-
 /// Where somebody comes in, as what, and why.
-struct Way {
+pub(super) struct Way {
     organization: OrganizationId,
     /// The organization, if it is a new one.
     created: Option<Organization>,
     role: Role,
+    /// Whether the role is given here. Else it is what was read, and must still be so at the commit.
+    grants: bool,
     by: AdmittedBy,
 }
 
@@ -41,13 +42,20 @@ pub(super) async fn admit(cx: &Auth, flow: &StageContext) -> Result<Outcome> {
     };
     let user = enter(cx, &mut set, &who, known.as_ref(), &way).await?;
     account(cx, &mut set, &row, &who, (known.as_ref(), &user), way.by).await?;
+    if row.purpose == Purpose::SetUp {
+        organizations::set_up(&mut set, &way.organization, cx.env.clock.now());
+    }
+    if way.created.is_some() {
+        let id = &way.organization;
+        set.audit(audit_as(user.as_str(), id, "organization.create", id.as_str(), ""));
+    }
     let mut more = vec![("user_id", (&user).into()), ("organization_id", (&way.organization).into())];
     more.extend(sign_ins::forgotten());
     sign_ins::advance(&mut set, &row.sign_in_id, State::Received, State::Admitted, &more);
     let record = audit_as(user.as_str(), &way.organization, "sign_in.admit", row.sign_in_id.as_str(), "");
     let detail = serde_json::json!({
         "provider": row.provider, "issuer": who.issuer, "subject": who.subject, "login": who.login,
-        "by": way.by.as_str(),
+        "by": way.by.as_str(), "role": role_name(way.role), "granted": way.grants, "created": way.created.is_some(),
     });
     set.audit(with_detail(record, detail));
     Ok(Outcome::done().recording(set))
@@ -56,7 +64,7 @@ pub(super) async fn admit(cx: &Auth, flow: &StageContext) -> Result<Outcome> {
 /// The first owner, who knew the set-up secret. An organization of the development sign-in is taken over by name: who
 /// can read the data directory has it already.
 async fn set_up(cx: &Auth, row: &SignInRow) -> Result<Way> {
-    if accounts::has_owner(&cx.store).await? {
+    if organizations::home(&cx.store).await?.is_some() {
         return Err(set_up_done());
     }
     let name = &row.organization_name;
@@ -68,11 +76,16 @@ async fn set_up(cx: &Auth, row: &SignInRow) -> Result<Way> {
     });
     let organization = found.as_ref().or(created.as_ref()).map(|o| o.organization_id.clone());
     let organization = organization.ok_or_else(|| Error::internal("neither found nor created"))?;
-    Ok(Way { organization, created, role: Role::Owner, by: AdmittedBy::SetUp })
+    Ok(Way { organization, created, role: Role::Owner, grants: true, by: AdmittedBy::SetUp })
 }
 
 /// Somebody who is in already, or whom a list of the configuration names.
-async fn allowed(cx: &Auth, row: &SignInRow, who: &Identified, known: Option<&Account>) -> Result<Way> {
+pub(super) async fn allowed(
+    cx: &Auth,
+    row: &SignInRow,
+    who: &Identified,
+    known: Option<&Account>,
+) -> Result<Way> {
     let settings = &cx.sign_in.provider(&row.provider)?.settings;
     let listed = is_listed(who, &settings.allow_email_domains);
     if let Some(account) = known {
@@ -84,29 +97,26 @@ async fn allowed(cx: &Auth, row: &SignInRow, who: &Identified, known: Option<&Ac
         let active = all.iter().find(|m| account.user.active.as_ref() == Some(&m.organization_id));
         let membership = active.or(all.first()).ok_or_else(not_admitted)?;
         let organization = membership.organization_id.clone();
-        return Ok(Way { organization, created: None, role: membership.role, by: account.admitted_by });
+        let (role, by) = (membership.role, account.admitted_by);
+        return Ok(Way { organization, created: None, role, grants: false, by });
     }
     if !listed {
         return Err(not_admitted());
     }
+    // Nobody joins before the set-up, whichever organizations there are.
+    let home = organizations::home(&cx.store).await?.ok_or_else(set_up_required)?;
     let organization = match settings.organization.as_str() {
-        "" => accounts::oldest_organization(&cx.store).await?,
+        "" => home,
         name => match organizations::by_name(&cx.store, name).await? {
-            None if accounts::has_owner(&cx.store).await? => {
-                return Err(no_organization(&row.provider, name));
-            }
-            found => found.map(|o| o.organization_id),
+            Some(found) => found.organization_id,
+            None => return Err(no_organization(&row.provider, name)),
         },
     };
-    let organization = organization.ok_or_else(|| {
-        Error::new(Code::FailedPrecondition, "SET_UP_REQUIRED", "nobody has set this mesh up yet")
-            .next_action("sign in with the set-up secret from the data directory first")
-    })?;
-    Ok(Way { organization, created: None, role: Role::Member, by: AdmittedBy::List })
+    Ok(Way { organization, created: None, role: Role::Member, grants: true, by: AdmittedBy::List })
 }
 
 /// Makes the user, or refreshes it, and a member of the organization.
-async fn enter(
+pub(super) async fn enter(
     cx: &Auth,
     set: &mut WriteSet,
     who: &Identified,
@@ -131,6 +141,11 @@ async fn enter(
     if user.login != login || user.display_name != display_name {
         user.rename(set, &login, &display_name);
     }
+    if !way.grants {
+        // Removed or given another role in between: the stage runs again, and decides by what it finds then.
+        memberships::still(set, organization, &user.user_id, way.role);
+        return Ok(user.user_id.clone());
+    }
     let member = memberships::get(&cx.store, organization, &user.user_id).await?;
     match member.map(|member| member.role) {
         Some(role) if role >= way.role => memberships::still(set, organization, &user.user_id, role),
@@ -151,12 +166,23 @@ async fn enter(
 /// provider never finds the user of before: users are found by issuer and subject only.
 async fn free_login(cx: &Auth, who: &Identified, own: Option<&User>) -> Result<String> {
     let wanted = login_like(&who.login);
-    for number in 1..MAX_NUMBER {
-        let login = if number == 1 { wanted.clone() } else { numbered(&wanted, number) };
-        match users::by_login(&cx.store, &login).await? {
-            None => return Ok(login),
-            Some(taken) if own.is_some_and(|own| own.user_id == taken.user_id) => return Ok(login),
-            Some(_) => {}
+    if let Some(own) = own.filter(|own| is_login_for(&own.login, &wanted)) {
+        return Ok(own.login.clone());
+    }
+    let small: [String; users::CANDIDATES] = std::array::from_fn(|at| match at {
+        0 => wanted.clone(),
+        at => numbered(&wanted, u32::try_from(at + 1).unwrap_or(u32::MAX)),
+    });
+    // Where the small numbers are taken, a large one costs no further look at each of those before it.
+    let large: [String; users::CANDIDATES] = std::array::from_fn(|_| {
+        let mut bytes = [0; 4];
+        cx.env.random.fill(&mut bytes);
+        numbered(&wanted, 100_000 + u32::from_le_bytes(bytes) % 900_000)
+    });
+    for candidates in [small, large] {
+        let taken = users::taken(&cx.store, &candidates).await?;
+        if let Some(free) = candidates.into_iter().find(|login| !taken.contains(login)) {
+            return Ok(free);
         }
     }
     Err(Error::already_exists("user", &wanted))

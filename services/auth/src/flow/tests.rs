@@ -1,5 +1,6 @@
 //! Sign-ins from their beginning to the session, at providers that enforce what real ones do.
 
+mod existing;
 mod returns;
 
 use std::collections::HashMap;

@@ -1,8 +1,10 @@
 //! Background jobs, one per file. All of them may run in several replicas at once: each write is guarded by the facts
 //! that it is based on.
 
+pub(crate) mod end_development;
 pub(crate) mod expire_credentials;
 pub(crate) mod follow_revocations;
+pub(crate) mod keep_set_up_secret;
 pub(crate) mod record_last_use;
 pub(crate) mod refresh_providers;
 pub(crate) mod retire;
@@ -34,7 +36,9 @@ impl Jobs {
         let minute = Duration::from_secs(60);
         let following = follow_revocations::run(auth.clone(), jobs.cancel.clone());
         tasks.spawn("follow revocations", jobs.running.track_future(following));
+        jobs.every("end the development sign-in", minute * 10, end_development::run);
         jobs.every("expire credentials", minute, expire_credentials::run);
+        jobs.every("keep the set-up secret", minute, keep_set_up_secret::run);
         jobs.every("retire", minute, retire::run);
         jobs.every("record last use", Duration::from_secs(30), record_last_use::run);
         jobs.every("refresh identity providers", minute, refresh_providers::run);

@@ -31,8 +31,12 @@ pub(crate) async fn run(auth: Arc<Auth>) -> Result<()> {
             Err(e) => return Err(e.into()),
         }
     }
-    let over = sign_ins::ended(&auth.store, now.minus(SIGN_INS_KEPT), BATCH).await?;
-    if !over.is_empty() {
+    // All of them, however many strangers have begun.
+    loop {
+        let over = sign_ins::ended(&auth.store, now.minus(SIGN_INS_KEPT), BATCH).await?;
+        if over.is_empty() {
+            break;
+        }
         let mut set = WriteSet::new();
         for id in &over {
             sign_ins::remove(&mut set, id);

@@ -11,7 +11,7 @@ use crate::domain::name::parse_name;
 use crate::domain::sign_in::{LIFETIME, Purpose, SignInRow, State, hash, new_secret, set_up_done};
 use crate::sign_in::Request;
 use crate::sign_in::config::keeps_secrets;
-use crate::store::accounts;
+use crate::store::organizations;
 use crate::store::sign_ins::{self, Held};
 
 pub(crate) async fn begin_sign_in(auth: &Auth, request: BeginSignInRequest) -> Result<BeginSignInResponse> {
@@ -71,12 +71,15 @@ async fn purpose(auth: &Auth, request: &BeginSignInRequest) -> Result<(Purpose, 
         return Ok((Purpose::SignIn, String::new()));
     }
     let name = parse_name("organization_name", &request.organization_name)?;
-    let secret = auth.sign_in.set_up.as_ref().ok_or_else(set_up_done)?;
+    if organizations::home(&auth.store).await?.is_some() {
+        return Err(set_up_done());
+    }
+    let secret = auth.sign_in.set_up.secret(&auth.env).await?;
     if !secret.matches(request.set_up_secret.trim(), auth.env.clock.now())? {
         tracing::warn!("a set-up with a wrong secret was refused");
         let text = "the set-up secret does not match the one in the data directory";
         return Err(Error::new(Code::Unauthenticated, "SET_UP_SECRET_WRONG", text)
             .next_action("read it from the file `auth/set-up.secret` of the data directory"));
     }
-    if accounts::has_owner(&auth.store).await? { Err(set_up_done()) } else { Ok((Purpose::SetUp, name)) }
+    Ok((Purpose::SetUp, name))
 }

@@ -4,7 +4,7 @@ use foundry_core::Result;
 use foundry_proto::auth::v1::{ListSignInWaysResponse, SignInWay, SignInWayKind};
 
 use crate::auth::Auth;
-use crate::store::accounts;
+use crate::store::organizations;
 
 pub(crate) async fn list_sign_in_ways(auth: &Auth) -> Result<ListSignInWaysResponse> {
     let ways: Vec<SignInWay> = auth
@@ -17,6 +17,6 @@ pub(crate) async fn list_sign_in_ways(auth: &Auth) -> Result<ListSignInWaysRespo
             kind: if provider.is_github() { SignInWayKind::Github } else { SignInWayKind::Openid }.into(),
         })
         .collect();
-    let set_up_required = !ways.is_empty() && !accounts::has_owner(&auth.store).await?;
+    let set_up_required = !ways.is_empty() && organizations::home(&auth.store).await?.is_none();
     Ok(ListSignInWaysResponse { ways, development: auth.development.is_some(), set_up_required })
 }

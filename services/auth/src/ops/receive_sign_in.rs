@@ -11,7 +11,7 @@ use foundry_store::{Value, WriteSet};
 use crate::auth::Auth;
 use crate::domain::sign_in::{SignInRow, State, hash, new_secret, unknown, used, wrong_provider};
 use crate::flow::sign_in::SIGN_IN;
-use crate::store::accounts;
+use crate::store::organizations;
 use crate::store::sign_ins::{self, Held};
 
 /// Longest code, state or error that is looked at.
@@ -33,7 +33,7 @@ pub(crate) async fn receive_sign_in(
     }
     let mut set = WriteSet::new();
     // Refusals are audited where the user would have come in.
-    let organization = accounts::oldest_organization(&auth.store).await?;
+    let organization = organizations::home(&auth.store).await?;
     let return_secret = new_secret(&auth.env);
     let returned = ("return_hash", hash(&return_secret).to_vec().into());
     if request.code.is_empty() {

@@ -9,7 +9,8 @@ mod openid;
 mod tokens;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foundry_core::{Code, Env, Error, Result, Timestamp};
@@ -37,25 +38,21 @@ pub(crate) struct SignIn {
     pub(crate) providers: BTreeMap<String, Provider>,
     /// Encrypts tokens and verifiers.
     pub(crate) keys: Keys,
-    /// The set-up secret; none without a provider, and none if there was an owner at the start.
-    pub(crate) set_up: Option<SecretFile>,
+    /// The set-up secret, for as long as the set-up is to be done.
+    pub(crate) set_up: SetUpSecret,
 }
 
 impl SignIn {
-    /// Checks the configuration and reads the secrets. With an owner, the file of the set-up secret is removed.
+    /// Checks the configuration and reads the secrets of applications.
     ///
     /// # Errors
     /// `FAILED_PRECONDITION` that names the setting that cannot be used.
-    pub(crate) async fn load(
-        config: &crate::Config,
-        data_dir: &Path,
-        env: &Env,
-        has_owner: bool,
-    ) -> Result<Self> {
+    pub(crate) async fn load(config: &crate::Config, data_dir: &Path, env: &Env) -> Result<Self> {
         let keys = Keys::load(&config.secret_keys, &data_dir.join(SECRETS_KEY_FILE), env).await?;
+        let set_up = SetUpSecret { path: data_dir.join(SET_UP_FILE), known: Mutex::default() };
         let mut providers = BTreeMap::new();
         if config.sign_in.is_empty() {
-            return Ok(Self { providers, keys, set_up: None });
+            return Ok(Self { providers, keys, set_up });
         }
         let network = |e: foundry_http_client::ClientError| {
             Error::precondition("NETWORK_UNUSABLE", "auth.network", e.to_string())
@@ -65,15 +62,6 @@ impl SignIn {
             let provider = Provider::load(name, settings.clone(), http.clone()).await?;
             providers.insert(name.clone(), provider);
         }
-        let file = data_dir.join(SET_UP_FILE);
-        let set_up = match has_owner {
-            true => {
-                // It makes nobody an owner any more, whether it is there or not.
-                let _ = std::fs::remove_file(&file);
-                None
-            }
-            false => Some(SecretFile::load_or_create(&file, env)?),
-        };
         Ok(Self { providers, keys, set_up })
     }
 
@@ -87,6 +75,43 @@ impl SignIn {
             Error::new(Code::NotFound, "SIGN_IN_PROVIDER_UNKNOWN", text)
                 .next_action("choose one of the ways that the sign-in page shows")
         })
+    }
+}
+
+/// The secret that makes the first owner. Its file is there while the set-up is to be done: also when that becomes so
+/// again, after the last owner with an account has gone.
+pub(crate) struct SetUpSecret {
+    path: PathBuf,
+    /// As it was read last, with the attempts to guess it.
+    known: Mutex<Option<Arc<SecretFile>>>,
+}
+
+impl SetUpSecret {
+    /// Reads the file, or creates it.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` when the file cannot be used.
+    pub(crate) async fn secret(&self, env: &Env) -> Result<Arc<SecretFile>> {
+        let (path, env) = (self.path.clone(), env.clone());
+        let read = tokio::task::spawn_blocking(move || SecretFile::load_or_create(&path, &env));
+        let read = read.await.map_err(Error::internal)??;
+        let mut known = foundry_core::lock(&self.known);
+        match known.as_ref() {
+            Some(known) if known.is_same(&read) => Ok(known.clone()),
+            _ => Ok(known.insert(Arc::new(read)).clone()),
+        }
+    }
+
+    /// Removes the file. Its secret makes nobody an owner any more, whether it is there or not.
+    pub(crate) async fn remove(&self) -> Result<()> {
+        let path = self.path.clone();
+        let removed = tokio::task::spawn_blocking(move || std::fs::remove_file(path));
+        if let Err(e) = removed.await.map_err(Error::internal)?
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(error = %e, "the file of the set-up secret cannot be removed");
+        }
+        Ok(())
     }
 }
 

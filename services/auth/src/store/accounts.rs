@@ -1,7 +1,6 @@
 //! Table `accounts`: accounts at identity providers, by issuer and subject. They stay as long as their user.
 
-use foundry_core::{AccountId, OrganizationId, Result, Timestamp, UserId};
-use foundry_proto::common::v1::Role;
+use foundry_core::{AccountId, Result, Timestamp, UserId};
 use foundry_secrets::{Column, Sealed};
 use foundry_service::SecretColumn;
 use foundry_store::{Row, Store, Table, Value, WriteSet};
@@ -70,13 +69,6 @@ pub(crate) async fn of_subject(store: &Store, issuer: &str, subject: &str) -> Re
     store.query(SQL, &[issuer.into(), subject.into()]).await?.first().map(Account::read).transpose()
 }
 
-/// Whether an owner of any organization has an account: then the set-up is over.
-pub(crate) async fn has_owner(store: &Store) -> Result<bool> {
-    const SQL: &str = "SELECT a.account_id FROM accounts a JOIN memberships m ON m.user_id = a.user_id \
-         WHERE m.role = $1 LIMIT 1";
-    Ok(!store.query(SQL, &[i32::from(Role::Owner).into()]).await?.is_empty())
-}
-
 /// Adds an account of a user; a conflict if the subject has one.
 pub(crate) fn insert(
     set: &mut WriteSet,
@@ -123,11 +115,4 @@ pub(crate) fn refresh(
         ("seen_at", now.into()),
     ];
     set.update_where(&TABLE, &[("account_id", account.into())], &changes);
-}
-
-/// The organization that was created first; new members join it unless another one is configured.
-pub(crate) async fn oldest_organization(store: &Store) -> Result<Option<OrganizationId>> {
-    const SQL: &str =
-        "SELECT organization_id FROM organizations ORDER BY created_at, organization_id LIMIT 1";
-    store.query(SQL, &[]).await?.first().map(|row| id(row, "organization_id")).transpose()
 }

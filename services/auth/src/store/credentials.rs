@@ -185,6 +185,24 @@ pub(crate) async fn expired(store: &Store, now: Timestamp, limit: u32) -> Result
     rows.iter().map(|row| Ok(row.text("credential_id")?.to_owned())).collect()
 }
 
+/// Credentials of users without an account at a provider that are not revoked yet, each with the organization that its
+/// end is audited in: the token's own, or the active one of the user.
+pub(crate) async fn without_account(
+    store: &Store,
+    limit: u32,
+) -> Result<Vec<(String, Option<OrganizationId>)>> {
+    const SQL: &str = "SELECT c.credential_id, coalesce(c.organization_id, u.active_organization_id) AS place \
+         FROM credentials c JOIN users u ON u.user_id = c.user_id WHERE c.revoked_at IS NULL \
+         AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.user_id = c.user_id) \
+         ORDER BY c.credential_id LIMIT $1";
+    let rows = store.query(SQL, &[limit.into()]).await?;
+    let read = |row: &Row| {
+        let place = if row.text("place")?.is_empty() { None } else { Some(id(row, "place")?) };
+        Ok((row.text("credential_id")?.to_owned(), place))
+    };
+    rows.iter().map(read).collect()
+}
+
 /// A credential, with the contents of an access token made from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Exchange {

@@ -2,12 +2,16 @@
 
 use foundry_core::{OrganizationId, Result, Timestamp, UserId};
 use foundry_proto::auth::v1::Organization as OrganizationMessage;
-use foundry_store::{Row, Store, Table, WriteSet};
+use foundry_proto::common::v1::Role;
+use foundry_store::{Row, Store, Table, Value, WriteSet};
 
 use super::{Reach, id};
 
-pub(crate) const TABLE: Table =
-    Table::new("organizations", &["organization_id", "name", "created_at"], &["organization_id"]);
+pub(crate) const TABLE: Table = Table::new(
+    "organizations",
+    &["organization_id", "name", "created_at", "set_up_at"],
+    &["organization_id"],
+);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Organization {
@@ -26,7 +30,8 @@ impl Organization {
     }
 
     pub(crate) fn insert(&self, set: &mut WriteSet) {
-        set.insert(&TABLE, [(&self.organization_id).into(), (&self.name).into(), self.created_at.into()]);
+        let (id, name) = ((&self.organization_id).into(), (&self.name).into());
+        set.insert(&TABLE, [id, name, self.created_at.into(), Value::Null]);
     }
 
     pub(crate) fn message(&self) -> OrganizationMessage {
@@ -36,6 +41,22 @@ impl Organization {
             create_time: Some(self.created_at.to_proto()),
         }
     }
+}
+
+/// Records that the set-up secret made somebody an owner of this organization.
+pub(crate) fn set_up(set: &mut WriteSet, organization: &OrganizationId, now: Timestamp) {
+    set.update(&TABLE, &[organization.into()], &[("set_up_at", now.into())], &[]);
+}
+
+/// The organization that was set up first and still has an owner with an account at a provider; none while the set-up is
+/// to be done. An organization that somebody made in another way, such as with the development sign-in, is none of these.
+pub(crate) async fn home(store: &Store) -> Result<Option<OrganizationId>> {
+    const SQL: &str = "SELECT o.organization_id FROM organizations o WHERE o.set_up_at IS NOT NULL \
+         AND EXISTS (SELECT 1 FROM memberships m JOIN accounts a ON a.user_id = m.user_id \
+         WHERE m.organization_id = o.organization_id AND m.role = $1) \
+         ORDER BY o.set_up_at, o.organization_id LIMIT 1";
+    let rows = store.query(SQL, &[i32::from(Role::Owner).into()]).await?;
+    rows.first().map(|row| id(row, "organization_id")).transpose()
 }
 
 pub(crate) async fn by_name(store: &Store, name: &str) -> Result<Option<Organization>> {

@@ -88,6 +88,17 @@ pub(crate) async fn by_id(store: &Store, user: &UserId) -> Result<Option<User>> 
     store.query(SQL, &[user.into()]).await?.first().map(User::read).transpose()
 }
 
+/// How many logins [`taken`] looks for.
+pub(crate) const CANDIDATES: usize = 16;
+
+/// Which of these logins belong to somebody.
+pub(crate) async fn taken(store: &Store, logins: &[String; CANDIDATES]) -> Result<Vec<String>> {
+    const SQL: &str = "SELECT login FROM users WHERE login IN \
+         ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+    let logins: Vec<Value> = logins.iter().map(Value::from).collect();
+    store.query(SQL, &logins).await?.iter().map(|row| Ok(row.text("login")?.to_owned())).collect()
+}
+
 pub(crate) async fn by_login(store: &Store, login: &str) -> Result<Option<User>> {
     const SQL: &str =
         "SELECT user_id, login, display_name, created_at, active_organization_id FROM users WHERE login = $1";

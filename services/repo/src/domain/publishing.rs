@@ -159,7 +159,9 @@ pub fn note(
 /// What a user can do about a publication that failed.
 pub fn next_action(reason: &str) -> &'static str {
     match reason {
-        "BRANCH_MOVED" => "refresh the repository (`foundry repo refresh`), look at what was pushed, then publish again",
+        "BRANCH_MOVED" => {
+            "refresh the repository (`foundry repo refresh`), look at what was pushed, then publish again"
+        }
         "BRANCH_NOT_OWNED" => "name the branch explicitly to push to it, or choose another one",
         "BRANCH_CONFLICT" => "choose another branch",
         "BRANCH_DELETED" => "publish to another branch, or with force to make the branch again",
