@@ -1,6 +1,8 @@
 import { Button, Loader } from '@mantine/core'
+import { FoundryError } from '@foundry/client'
 import { useFoundry } from '@foundry/client/react'
 import { JobBranchState, JobKind, JobState, type Job } from '@foundry/client/gen/foundry/repo/v1/job_pb'
+import { SessionState } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { IconAlertTriangle, IconCircleCheck, IconCircleMinus } from '@tabler/icons-react'
 import { useState } from 'react'
 import { useLocation } from 'wouter'
@@ -115,17 +117,26 @@ function Resolve({ job, branch }: { job: Job; branch: Job['branches'][number] })
   const client = useFoundry()
   const [, navigate] = useLocation()
   const { organizationId, repositoryId } = job
-  const create = useCommand(
-    'The task was not created',
-    (requestId: string) =>
-      client.task.createTask({
-        requestId,
-        organizationId,
-        repositoryId,
-        onBranch: branch.branch,
-        title: `Resolve conflicts of ${branch.branch}`,
-        prompt: conflictPrompt(branch),
-      }),
+  const hand = useCommand(
+    'No agent was asked to resolve it',
+    async (requestId: string) => {
+      const text = conflictPrompt(branch)
+      const title = `Resolve conflicts of ${branch.branch}`
+      try {
+        const made = await client.task.createTask({ requestId, organizationId, repositoryId, onBranch: branch.branch, title, prompt: text })
+        return made.task?.taskId
+      } catch (thrown) {
+        const refused = FoundryError.from(thrown)
+        if (refused.reason !== 'BRANCH_HAS_TASK' || refused.resource === undefined) throw refused
+        // The task that has the branch, often the one that made it, resolves it.
+        const taskId = refused.resource.name
+        const { sessions } = await client.task.getTask({ taskId })
+        const session = sessions.findLast((it) => it.state !== SessionState.CLOSED)
+        if (session === undefined) throw refused
+        await client.task.sendMessage({ requestId, sessionId: session.sessionId, text })
+        return taskId
+      }
+    },
     true,
   )
   const below = job.branches.find((it) => it.branch === branch.parent)
@@ -137,11 +148,11 @@ function Resolve({ job, branch }: { job: Job; branch: Job['branches'][number] })
     )
   }
   const run = async () => {
-    const made = await create.run()
-    if (made?.task !== undefined) navigate(paths.task(organizationId, made.task.taskId))
+    const taskId = await hand.run()
+    if (taskId !== undefined) navigate(paths.task(organizationId, taskId))
   }
   return (
-    <Button size="compact-sm" variant="default" loading={create.busy} onClick={() => void run()}>
+    <Button size="compact-sm" variant="default" loading={hand.busy} onClick={() => void run()}>
       Have an agent resolve it
     </Button>
   )

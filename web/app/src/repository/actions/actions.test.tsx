@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
-import { topics } from '@foundry/client'
+import { FoundryError, topics } from '@foundry/client'
 import { FoundryProvider } from '@foundry/client/react'
 import {
   JobBranchState,
@@ -12,10 +12,14 @@ import {
   type JobSchema,
 } from '@foundry/client/gen/foundry/repo/v1/job_pb'
 import { BranchOverviewSchema, RepositorySchema } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
+import { SessionState } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { MantineProvider } from '@mantine/core'
+import { Code } from '@connectrpc/connect'
 import { act, fireEvent, render, screen, waitFor, within } from '@testing-library/react'
 import { expect, test, vi } from 'vitest'
-import { FakeFoundry, shellItems } from '../../test/fakeFoundry'
+import { FrameContext, type Frame } from '../../shell/frame'
+import { OrganizationProvider } from '../../state/organization'
+import { FakeFoundry, shellItems, type FakeCalls } from '../../test/fakeFoundry'
 import ActionForm from './ActionForm'
 import { branchText, conflictPrompt } from './words'
 
@@ -39,7 +43,7 @@ function aJob(jobId: string, rest: MessageInitShape<typeof JobSchema>): [string,
   return [`job/${jobId}`, create(JobItemSchema, { item: { case: 'job', value: job } })]
 }
 
-function open(branch: string) {
+function open(branch: string, task: FakeCalls['task'] = { createTask: () => ({ task: { taskId: 'task_9' } }) }) {
   let made = 0
   const fake = new FakeFoundry({
     repo: {
@@ -50,7 +54,7 @@ function open(branch: string) {
       undoJob: () => ({}),
       getJob: ({ jobId }) => ({ job: { jobId, state: JobState.DONE, branches: [planned(), planned({ branch: 's2' })] } }),
     },
-    task: { createTask: () => ({ task: { taskId: 'task_9' } }) },
+    task,
   })
   fake.show(topics.appShell(), shellItems([{ id: 'org_1', name: 'acme', role: 2 }]))
   const show = (...jobs: [string, JobItem][]) => act(() => fake.show(topics.jobs('org_1', 'repo_1'), jobs))
@@ -58,7 +62,11 @@ function open(branch: string) {
   render(
     <MantineProvider env="test">
       <FoundryProvider client={fake.client}>
-        <ActionForm repository={repository} branches={branches} branch={branch} onClose={vi.fn()} />
+        <OrganizationProvider organizationId="org_1">
+          <FrameContext.Provider value={{ canWrite: true, onNewTask: vi.fn() } as unknown as Frame}>
+            <ActionForm repository={repository} branches={branches} branch={branch} onClose={vi.fn()} />
+          </FrameContext.Provider>
+        </OrganizationProvider>
       </FoundryProvider>
     </MantineProvider>,
   )
@@ -133,11 +141,37 @@ test('a conflict names its files and can be handed to an agent', async () => {
   await waitFor(() => expect(asked('runRepositoryAction')[0]).toMatchObject({ kind: JobKind.RESTACK_REPO, branch: '', parent: '' }))
 })
 
+test('a conflict of a branch that an open task has is handed to that task', async () => {
+  const taken = new FoundryError({
+    code: Code.FailedPrecondition,
+    message: 'the task task_1 works on the branch s1',
+    reason: 'BRANCH_HAS_TASK',
+    resource: { type: 'foundry.task', name: 'task_1' },
+  })
+  const sessions = [
+    { sessionId: 'sess_1', state: SessionState.IDLE },
+    { sessionId: 'sess_2', state: SessionState.CLOSED },
+  ]
+  const { show, asked } = open('', {
+    createTask: () => {
+      throw taken
+    },
+    getTask: () => ({ task: { taskId: 'task_1' }, sessions }),
+    sendMessage: () => ({}),
+  })
+  const conflict = planned({ state: JobBranchState.CONFLICT, newCommit: '', conflictCommit: commit('c'), conflictFiles: ['a.txt'] })
+  show(aJob('job_7', { kind: JobKind.RESTACK_REPO, state: JobState.FAILED, action: {}, branches: [conflict] }))
+  await screen.findByRole('region', { name: 'Earlier action 1' })
+  press('Have an agent resolve it')
+  await waitFor(() => expect(asked('sendMessage')).toHaveLength(1))
+  expect(asked('sendMessage')[0]).toMatchObject({ sessionId: 'sess_1', text: expect.stringContaining('- a.txt') })
+})
+
 test('the branches that do not fit on a watch are read when they are asked for', async () => {
   const { show } = open('')
   const counts = { branchCount: 2, branchCounts: [{ state: JobBranchState.PLANNED, count: 2 }] }
   show(aJob('job_7', { kind: JobKind.RESTACK_REPO, state: JobState.DONE, action: {}, branches: [planned()], ...counts }))
-  const earlier = await screen.findByRole('region', { name: 'Earlier action' })
+  const earlier = await screen.findByRole('region', { name: 'Earlier action 1' })
   expect(earlier.textContent).toContain('a plan for 2 branches')
   expect(within(earlier).getAllByRole('listitem')).toHaveLength(1)
   press('Show 1 more branch')

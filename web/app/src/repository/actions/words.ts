@@ -79,7 +79,7 @@ export function conflictPrompt(branch: JobBranch): string {
   const rebase = branch.fromCommit === '' ? `git rebase ${onto}` : `git rebase --onto ${onto} ${branch.fromCommit}`
   return (
     `The branch ${branch.branch} cannot be brought onto ${branch.parent}: its commit ${branch.conflictCommit} is in conflict with it in ` +
-    `these files:\n${files}\n\nYou are on a branch that starts at ${branch.branch}. Run \`git fetch origin\`, then \`${rebase}\`, ` +
+    `these files:\n${files}\n\nYou work on ${branch.branch}, or on a branch that starts there. Run \`git fetch origin\`, then \`${rebase}\`, ` +
     "which takes along only the commits that are the branch's own. Resolve the conflicts so that what both sides want is kept, go on " +
     'until the rebase has ended, and check the result. Do not push.'
   )
