@@ -38,6 +38,8 @@ export class TopicRecord {
   private generation = 0;
   private isOtherView = false;
   private shownRev = 0n;
+  /** The revision of the last update for the pages. */
+  private toldRev = 0n;
   private resets: number[] = [];
 
   constructor(
@@ -124,8 +126,13 @@ export class TopicRecord {
     return { rows: [], whole: true };
   }
 
-  /** The update that pages are sent. */
-  update({ rows, whole }: Effect): TopicUpdate {
+  /** The update that all pages are sent. */
+  update(effect: Effect): TopicUpdate {
+    this.toldRev = this.shownRev;
+    return this.message(effect);
+  }
+
+  private message({ rows, whole }: Effect): TopicUpdate {
     const { phase, since, error, shownRev: rev, generation } = this;
     // Rows of equal versions are equal only within one view of one store.
     const incarnation = generation > 0 ? `${this.incarnation}/${generation}` : this.incarnation;
@@ -134,7 +141,7 @@ export class TopicRecord {
 
   /** The whole topic, for a page that joins. A page that had it before keeps showing its data until there is some. */
   whole(): TopicUpdate {
-    return this.update({ rows: [...this.rows.values()], whole: this.loaded });
+    return this.message({ rows: [...this.rows.values()], whole: this.loaded });
   }
 
   private clear(): void {
@@ -186,13 +193,12 @@ export class TopicRecord {
     if (!this.position || position.rev < this.position.rev) return undefined;
     this.own(checker);
     this.position = position;
-    // Pages read again by revision what is of the scope and in no row.
-    const moved = this.shownRev === position.rev ? undefined : NO_ROWS;
     this.shownRev = position.rev;
     if (!caughtUp) return undefined;
     this.backoff.reset();
     this.error = undefined;
-    return this.setPhase('live') ?? moved;
+    // Pages read again by revision what is of the scope and in no row.
+    return this.setPhase('live') ?? (this.toldRev === position.rev ? undefined : NO_ROWS);
   }
 
   private own(checker: FrameChecker): void {
