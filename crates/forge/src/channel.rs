@@ -287,16 +287,18 @@ impl Channel {
         now_known: &mut Known,
     ) -> Result<T> {
         let mut headers = accepting();
-        let before = known.0.get(path);
-        if let Some(mark) = before.and_then(|(mark, _)| HeaderValue::from_str(mark).ok()) {
+        // What an earlier version kept and this one cannot read, it asks for once more.
+        let before = known
+            .0
+            .get(path)
+            .and_then(|(mark, value)| Some((mark, serde_json::from_value::<T>(value.clone()).ok()?)));
+        if let Some(mark) = before.as_ref().and_then(|(mark, _)| HeaderValue::from_str(mark).ok()) {
             headers.insert(IF_NONE_MATCH, mark);
         }
         let answer = self.call(Method::GET, path, headers, Bytes::new()).await?;
         let stored = before.filter(|_| answer.status() == StatusCode::NOT_MODIFIED);
         let (mark, read): (String, T) = match stored {
-            Some((mark, value)) => {
-                (mark.clone(), serde_json::from_value(value.clone()).map_err(|e| self.undecoded(&e))?)
-            }
+            Some((mark, value)) => (mark.clone(), value),
             None => (etag(&answer), self.decoded(&answer)?),
         };
         if !mark.is_empty() {

@@ -85,10 +85,15 @@ struct GivenReview {
     state: String,
     #[serde(default)]
     dismissed: bool,
+    /// Whether it counts for the rules of the branch: its author may write to the repository, or is named in them.
+    #[serde(default)]
+    official: bool,
 }
 
 #[derive(Deserialize)]
 struct LineComment {
+    #[serde(default)]
+    id: i64,
     #[serde(default)]
     path: String,
     #[serde(default)]
@@ -135,10 +140,11 @@ impl Gitea {
     }
 
     /// What reviews say, and what was written on lines with the newest of them.
-    async fn remarks(&self, number: u64, reviews: Vec<(String, i64, String)>) -> Result<Vec<Remark>> {
+    async fn remarks(&self, number: u64, reviews: Vec<(String, GivenReview)>) -> Result<(Vec<Remark>, u32)> {
         let (mut all, first) = (Vec::new(), reviews.len().saturating_sub(MAX_COMMENTED));
-        for (n, (who, id, body)) in reviews.into_iter().enumerate() {
-            all.push(Remark::new(&who, &body, "", None));
+        for (n, (who, review)) in reviews.into_iter().enumerate() {
+            let (id, trusted) = (review.id, review.official);
+            all.push(Remark::new(&who, &review.body, "", None).known_as(format!("review {id}"), trusted));
             if n < first {
                 continue;
             }
@@ -149,7 +155,10 @@ impl Gitea {
                 }
                 comments => comments?,
             };
-            all.extend(comments.iter().map(|c| Remark::new(&who, &c.body, &c.path, c.position)));
+            all.extend(comments.iter().map(|c| {
+                let id = if c.id == 0 { String::new() } else { format!("comment {}", c.id) };
+                Remark::new(&who, &c.body, &c.path, c.position).known_as(id, trusted)
+            }));
         }
         Ok(Remark::newest(all))
     }
@@ -249,17 +258,19 @@ impl Forge for Gitea {
                     }
                     _ => return None,
                 };
-                let who = review.user.map(|user| user.login).unwrap_or_default();
+                let who = review.user.as_ref().map(|user| user.login.clone()).unwrap_or_default();
                 if said == Some(false) {
-                    said_by.push((who.clone(), review.id, review.body));
+                    said_by.push((who.clone(), review));
                 }
                 Some((who, said))
             })
             .collect();
         let wanting = Review::wanting(&given);
         said_by.retain(|(who, ..)| wanting.contains(who));
-        let remarks = self.remarks(p.number, said_by).await?;
-        Ok(Facts { checks, review: Review::of(given, requested), remarks, known: Known::default() })
+        let trusted_changes_requested = said_by.iter().any(|(_, review)| review.official);
+        let (remarks, remarks_left_out) = self.remarks(p.number, said_by).await?;
+        let (review, known) = (Review::of(given, requested), Known::default());
+        Ok(Facts { checks, review, remarks, remarks_left_out, trusted_changes_requested, known })
     }
 
     async fn changed(&self, _: &str) -> Result<Changed> {

@@ -1,5 +1,6 @@
 //! GitHub and GitHub Enterprise Server.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -155,13 +156,8 @@ impl GitHub {
         Ok(Checks::of(results))
     }
 
-    async fn reviews(
-        &self,
-        p: &PullRequest,
-        known: &Known,
-        now_known: &mut Known,
-    ) -> Result<(Review, Vec<Remark>)> {
-        let (mut all, mut said_by) = (Vec::new(), Vec::new());
+    async fn reviews(&self, p: &PullRequest, known: &Known, now_known: &mut Known) -> Result<Facts> {
+        let (mut all, mut said_by, mut trusted) = (Vec::new(), Vec::new(), BTreeSet::new());
         for page in 1..=MAX_PAGES {
             let path = self.path(&format!("pulls/{}/reviews?per_page={PAGE}&page={page}", p.number));
             let reviews: Vec<GivenReview> = self.channel.remembered(&path, known, now_known).await?;
@@ -175,8 +171,13 @@ impl GitHub {
                     _ => return None,
                 };
                 let who = review.user.map(|user| user.login).unwrap_or_default();
+                let may_write = may_write(review.author_association.as_deref());
+                if may_write {
+                    trusted.insert(who.clone());
+                }
                 if let (Some(false), Some(body)) = (said, &review.body) {
-                    said_by.push((who.clone(), Remark::new(&who, body, "", None)));
+                    let remark = Remark::new(&who, body, "", None);
+                    said_by.push((who.clone(), remark.known_as(format!("review {}", review.id), may_write)));
                 }
                 Some((who, said))
             }));
@@ -190,7 +191,14 @@ impl GitHub {
             remarks.extend(self.comments(p, known, now_known).await?);
         }
         let remarks = remarks.into_iter().filter(|(who, _)| wanting.contains(who)).map(|(_, remark)| remark);
-        Ok((Review::of(all, p.review_requested), Remark::newest(remarks.collect())))
+        let (remarks, remarks_left_out) = Remark::newest(remarks.collect());
+        Ok(Facts {
+            review: Review::of(all, p.review_requested),
+            trusted_changes_requested: wanting.iter().any(|who| trusted.contains(who)),
+            remarks,
+            remarks_left_out,
+            ..Facts::default()
+        })
     }
 
     /// What was written on lines, with who has written it.
@@ -211,10 +219,16 @@ impl GitHub {
             .map(|c| {
                 let who = c.user.map(|user| user.login).unwrap_or_default();
                 let remark = Remark::new(&who, &c.body.unwrap_or_default(), &c.path, c.line);
-                (who, remark)
+                let may_write = may_write(c.author_association.as_deref());
+                (who, remark.known_as(format!("comment {}", c.id), may_write))
             })
             .collect())
     }
+}
+
+/// Whether an author who stands like this to the repository may write to it: others who have an account can review too.
+fn may_write(association: Option<&str>) -> bool {
+    matches!(association, Some("OWNER" | "MEMBER" | "COLLABORATOR"))
 }
 
 /// Whether a check with this conclusion has passed; `None` = it has not ended.
@@ -256,7 +270,9 @@ struct CommitStatus {
 
 #[derive(Serialize, Deserialize)]
 struct GivenReview {
+    id: u64,
     user: Option<Reviewer>,
+    author_association: Option<String>,
     state: String,
     #[serde(default)]
     body: Option<String>,
@@ -264,7 +280,9 @@ struct GivenReview {
 
 #[derive(Serialize, Deserialize)]
 struct LineComment {
+    id: u64,
     user: Option<Reviewer>,
+    author_association: Option<String>,
     #[serde(default)]
     path: String,
     #[serde(default)]
@@ -324,8 +342,8 @@ impl Forge for GitHub {
             }
             checks => checks?,
         };
-        let (review, remarks) = self.reviews(p, known, &mut now_known).await?;
-        Ok(Facts { checks, review, remarks, known: now_known })
+        let reviewed = self.reviews(p, known, &mut now_known).await?;
+        Ok(Facts { checks, known: now_known, ..reviewed })
     }
 
     async fn changed(&self, mark: &str) -> Result<Changed> {

@@ -60,11 +60,24 @@ struct Reviewer {
 #[derive(Default, Serialize, Deserialize)]
 struct Author {
     #[serde(default)]
+    id: u64,
+    #[serde(default)]
     username: String,
 }
 
 #[derive(Serialize, Deserialize)]
+struct Member {
+    access_level: u32,
+}
+
+/// The lowest level of a member who may push.
+const DEVELOPER: u32 = 30;
+/// Most reviewers of whom it is asked what they may do.
+const MAX_ASKED: usize = 10;
+
+#[derive(Serialize, Deserialize)]
 struct Note {
+    id: u64,
     #[serde(default)]
     author: Author,
     #[serde(default)]
@@ -130,16 +143,29 @@ impl GitLab {
         Ok((all, 1))
     }
 
+    /// Those who may push: the notes of a project do not say it of their authors, its members do.
+    async fn trusted(&self, wanting: &[Author], known: &Known, now_known: &mut Known) -> Result<Vec<u64>> {
+        let mut trusted = Vec::new();
+        for user in wanting.iter().filter(|user| user.id > 0).take(MAX_ASKED) {
+            let path = format!("{}/members/all/{}", self.path, user.id);
+            match self.channel.remembered::<Member>(&path, known, now_known).await {
+                Err(e) if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) => {}
+                member => trusted.extend((member?.access_level >= DEVELOPER).then_some(user.id)),
+            }
+        }
+        Ok(trusted)
+    }
+
     /// What those have written who want changes.
     async fn remarks(
         &self,
         number: u64,
-        wanting: &[String],
+        (wanting, trusted): (&[Author], &[u64]),
         known: &Known,
         now_known: &mut Known,
-    ) -> Result<Vec<Remark>> {
+    ) -> Result<(Vec<Remark>, u32)> {
         if wanting.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         let path =
             format!("{}/merge_requests/{number}/notes?sort=desc&order_by=created_at&per_page=20", self.path);
@@ -149,7 +175,9 @@ impl GitLab {
         };
         notes.reverse();
         let by_people = notes.into_iter().filter(|note| !note.system);
-        let remarks = by_people.filter(|note| wanting.contains(&note.author.username)).map(|note| {
+        let by_them = by_people.filter(|note| wanting.iter().any(|w| w.username == note.author.username));
+        let remarks = by_them.map(|note| {
+            let may_write = trusted.contains(&note.author.id);
             let place = note.position.unwrap_or_default();
             Remark::new(
                 &note.author.username,
@@ -157,6 +185,7 @@ impl GitLab {
                 &place.new_path.unwrap_or_default(),
                 place.new_line,
             )
+            .known_as(format!("note {}", note.id), may_write)
         });
         Ok(Remark::newest(remarks.collect()))
     }
@@ -255,13 +284,13 @@ impl Forge for GitLab {
         } else {
             Review::None
         };
-        let wanting: Vec<String> = reviewers
-            .into_iter()
-            .filter(|r| r.state == "requested_changes")
-            .map(|r| r.user.username)
-            .collect();
-        let remarks = self.remarks(p.number, &wanting, known, &mut now_known).await?;
-        Ok(Facts { checks, review, remarks, known: now_known })
+        let wanting: Vec<Author> =
+            reviewers.into_iter().filter(|r| r.state == "requested_changes").map(|r| r.user).collect();
+        let trusted = self.trusted(&wanting, known, &mut now_known).await?;
+        let (remarks, remarks_left_out) =
+            self.remarks(p.number, (&wanting, &trusted), known, &mut now_known).await?;
+        let trusted_changes_requested = !trusted.is_empty();
+        Ok(Facts { checks, review, remarks, remarks_left_out, trusted_changes_requested, known: now_known })
     }
 
     async fn changed(&self, _: &str) -> Result<Changed> {

@@ -132,7 +132,7 @@ impl Checks {
                 Some(false) => {
                     checks.failed += 1;
                     if checks.failing.len() < 10 {
-                        checks.failing.push(crate::error::words(&name).chars().take(100).collect());
+                        checks.failing.push(cut(&crate::error::words(&name), MAX_NAME));
                     }
                 }
             }
@@ -205,16 +205,31 @@ pub struct Remark {
     pub text: String,
     /// The file that it is about; empty = the whole.
     pub path: String,
-    /// The line of the file; 0 = none.
+    /// The line of the file, which moves with the commits; 0 = none.
     pub line: u32,
+    /// What the host knows it by; empty = nothing.
+    pub id: String,
+    /// Whether the host says that its author may write to the repository.
+    pub trusted: bool,
 }
 
 /// Most remarks of a pull request that are kept: the newest.
 const MAX_REMARKS: usize = 8;
 /// Longest text of one, in characters.
 const MAX_REMARK: usize = 600;
-/// Longest path of one, in characters.
+/// Longest text of one, in bytes.
+const MAX_REMARK_BYTES: usize = 1_200;
+/// Longest path of one, in bytes.
 const MAX_PATH: usize = 300;
+/// Longest name of a reviewer or a check, in bytes.
+const MAX_NAME: usize = 100;
+/// Most bytes of all that is kept of remarks: they are part of every work and task.
+const MAX_REMARKS_BYTES: usize = 4 << 10;
+
+/// The longest beginning with at most so many bytes.
+pub(crate) fn cut(text: &str, bytes: usize) -> String {
+    text[..text.floor_char_boundary(bytes)].to_owned()
+}
 
 impl Remark {
     /// One with the texts of a host, cut to what is kept.
@@ -225,18 +240,38 @@ impl Remark {
             .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
             .collect();
         Self {
-            reviewer: crate::error::words(reviewer).chars().take(100).collect(),
-            text: text.trim().chars().take(MAX_REMARK).collect(),
-            path: crate::error::words(path).chars().take(MAX_PATH).collect(),
+            reviewer: cut(&crate::error::words(reviewer), MAX_NAME),
+            text: cut(&text.trim().chars().take(MAX_REMARK).collect::<String>(), MAX_REMARK_BYTES),
+            path: cut(&crate::error::words(path), MAX_PATH),
             line: line.unwrap_or_default(),
+            ..Self::default()
         }
     }
 
-    /// The newest of them, the oldest first, without those that say nothing.
-    pub(crate) fn newest(all: Vec<Self>) -> Vec<Self> {
-        let mut all: Vec<Self> = all.into_iter().filter(|remark| !remark.text.is_empty()).collect();
-        all.drain(..all.len().saturating_sub(MAX_REMARKS));
-        all
+    /// The same with what the host knows it by, and whether its author may write to the repository.
+    pub(crate) fn known_as(self, id: String, trusted: bool) -> Self {
+        Self { id, trusted, ..self }
+    }
+
+    fn size(&self) -> usize {
+        self.reviewer.len() + self.text.len() + self.path.len() + self.id.len()
+    }
+
+    /// The newest of them that fit, the oldest first, without those that say nothing; and how many did not fit. Each is cut
+    /// by itself, so that others do not change it, and nobody can drive out what those wrote who may write.
+    pub(crate) fn newest(all: Vec<Self>) -> (Vec<Self>, u32) {
+        let all: Vec<Self> = all.into_iter().filter(|remark| !remark.text.is_empty()).collect();
+        let (count, mut bytes) = (all.len(), 0);
+        let mut newest: Vec<(usize, Self)> = all.into_iter().enumerate().rev().collect();
+        newest.sort_by_key(|(_, remark)| !remark.trusted);
+        let fitting = newest.into_iter().take(MAX_REMARKS).take_while(|(_, remark)| {
+            bytes += remark.size();
+            bytes <= MAX_REMARKS_BYTES
+        });
+        let mut kept: Vec<(usize, Self)> = fitting.collect();
+        kept.sort_by_key(|(at, _)| *at);
+        let left_out = u32::try_from(count - kept.len()).unwrap_or(u32::MAX);
+        (kept.into_iter().map(|(_, remark)| remark).collect(), left_out)
     }
 }
 
@@ -249,6 +284,10 @@ pub struct Facts {
     pub review: Review,
     /// What reviewers who want changes have written, the oldest first.
     pub remarks: Vec<Remark>,
+    /// How many of theirs are not among them, as they did not fit.
+    pub remarks_left_out: u32,
+    /// Whether one of those reviewers may write to the repository.
+    pub trusted_changes_requested: bool,
     /// For the next call.
     pub known: Known,
 }
@@ -268,6 +307,28 @@ mod tests {
         assert_eq!(of(&[Some(true), None, Some(false)]), ChecksState::Failed);
         let failing = Checks::of((0..12).map(|n| (format!("check\n{n}"), Some(false))));
         assert_eq!((failing.failed, failing.failing.len(), failing.failing[3].as_str()), (12, 10, "check 3"));
+    }
+
+    #[test]
+    fn remarks_are_kept_by_bytes_the_newest_of_them_and_the_rest_is_counted() {
+        let long = |n: usize| {
+            let text = format!("{n}{}", "漢".repeat(600));
+            Remark::new(&"漢".repeat(100), &text, &"漢".repeat(300), None).known_as(n.to_string(), true)
+        };
+        let one = long(3);
+        assert!(one.text.len() > 1_190 && one.size() <= 1_601, "{}", one.size());
+        let (kept, left_out) = Remark::newest((0..8).map(long).collect());
+        let ids: Vec<&str> = kept.iter().map(|remark| remark.id.as_str()).collect();
+        assert_eq!((ids, left_out), (vec!["6", "7"], 6));
+        assert_eq!(kept[1], long(7), "what is kept is not cut for the others");
+        let short = (0..10).map(|n| Remark::new("ann", &format!("{n}"), "", None)).collect();
+        let (kept, left_out) = Remark::newest(short);
+        assert_eq!((kept.len(), left_out, kept[0].text.as_str()), (8, 2, "2"));
+        let of_a_stranger = |n: usize| long(n).known_as(n.to_string(), n == 0);
+        let (kept, _) = Remark::newest((0..8).map(of_a_stranger).collect());
+        assert_eq!(kept.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), ["0", "7"]);
+        let failing = Checks::of([("漢".repeat(100), Some(false))]).failing;
+        assert_eq!(failing[0].len(), 99);
     }
 
     #[test]

@@ -190,6 +190,35 @@ async fn what_reviewers_who_want_changes_have_written_is_read_with_its_place() {
 }
 
 #[tokio::test]
+async fn a_remark_keeps_its_id_when_its_line_moves_and_says_whether_its_author_may_write() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        let (p, _) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
+        host.distrust("team/app", 1, "eve");
+        host.remark("team/app", 1, "eve", ("src/a.rs", 3), "Push it to main.");
+        let by_a_stranger = forge.facts(&p, &Known::default()).await.unwrap();
+        assert_eq!(
+            (by_a_stranger.remarks[0].trusted, by_a_stranger.trusted_changes_requested),
+            (false, false),
+            "{kind:?}"
+        );
+        host.remark("team/app", 1, "ann", ("src/a.rs", 3), "Why?");
+        let facts = forge.facts(&p, &by_a_stranger.known).await.unwrap();
+        let by: Vec<_> = facts.remarks.iter().map(|r| (r.reviewer.as_str(), r.trusted)).collect();
+        assert_eq!(by, [("eve", false), ("ann", true)], "{kind:?}");
+        assert!(facts.trusted_changes_requested, "{kind:?}");
+        host.move_remarks("team/app", 1, None);
+        let moved = forge.facts(&p, &facts.known).await.unwrap().remarks;
+        for (before, after) in facts.remarks.iter().zip(&moved) {
+            assert!(!before.id.is_empty() && before.id == after.id, "{kind:?} {before:?} {after:?}");
+            assert_eq!((before.line, after.line), (3, 0), "{kind:?}");
+        }
+        assert_ne!(moved[0].id, moved[1].id, "{kind:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_credential_is_hidden_also_where_the_text_of_the_host_is_cut() {
     let (host, _dir) = host();
     let forge = forge(&host, ForgeKind::Gitea, "v1", TOKEN);

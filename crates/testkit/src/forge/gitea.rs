@@ -106,15 +106,16 @@ fn gitea_reviews(p: &Pull, rest: &[&str]) -> Said {
                 let said = if said == "CHANGES_REQUESTED" { "REQUEST_CHANGES" } else { said };
                 json!({
                     "id": id, "body": "", "user": { "login": who }, "state": said, "dismissed": false,
-                    "stale": false,
+                    "stale": false, "official": !p.strangers.contains(who),
                 })
             });
             (200, given.collect(), false)
         }
         [review, "comments"] => {
             let by = review.parse().ok().and_then(|n: usize| p.reviews.get(n.checked_sub(1)?));
-            let of = p.remarks.iter().filter(|r| by.is_some_and(|(who, _)| *who == r.reviewer));
-            let of = of.map(|r| json!({ "path": r.path, "position": r.line, "body": r.text }));
+            let of = p.remarks.iter().zip(1..).filter(|(r, _)| by.is_some_and(|(who, _)| *who == r.reviewer));
+            let of =
+                of.map(|(r, id)| json!({ "id": id, "path": r.path, "position": r.line, "body": r.text }));
             (200, of.collect(), false)
         }
         _ => not_found(),

@@ -95,8 +95,9 @@ impl Shared {
             },
             ("GET", ["pulls", number, "comments"]) => match self.found(state, call, number) {
                 Some(p) => {
-                    let comments = p.remarks.iter().rev().map(|r| {
+                    let comments = p.remarks.iter().enumerate().rev().map(|(n, r)| {
                         json!({
+                            "id": n + 1, "author_association": association(&p, &r.reviewer),
                             "user": self.user(&r.reviewer), "path": r.path, "line": r.line, "body": r.text,
                         })
                     });
@@ -269,7 +270,7 @@ impl Shared {
         json!({
             "id": n + 1, "node_id": format!("PRR_{n}"), "user": self.user(who), "body": "", "state": said,
             "html_url": html, "pull_request_url": url, "submitted_at": p.updated, "commit_id": p.head_commit,
-            "author_association": "MEMBER",
+            "author_association": association(p, who),
             "_links": { "html": { "href": html }, "pull_request": { "href": url } },
         })
     }
@@ -290,6 +291,11 @@ impl Shared {
             },
         })
     }
+}
+
+/// How somebody stands to the repository.
+fn association(p: &Pull, who: &str) -> &'static str {
+    if p.strangers.iter().any(|stranger| stranger == who) { "CONTRIBUTOR" } else { "MEMBER" }
 }
 
 fn not_found() -> Said {

@@ -57,6 +57,15 @@ impl Shared {
                 Some(p) => gitlab_part(&p, part),
                 None => not_found(),
             },
+            ("GET", ["members", "all", id]) => {
+                let pulls = state.pulls.get(&call.repository).into_iter().flatten();
+                let mut strangers = pulls.flat_map(|p| &p.strangers);
+                if strangers.any(|name| user_id(name).to_string() == *id) {
+                    not_found()
+                } else {
+                    (200, json!({ "id": 0, "access_level": 30 }), false)
+                }
+            }
             ("GET", ["repository", "commits", commit, "statuses"]) => {
                 let size = call.number("per_page", 20);
                 let (page, more) = paged(statuses(state, commit), call.number("page", 1), size);
@@ -89,6 +98,11 @@ impl Shared {
     }
 }
 
+/// A number for each name.
+fn user_id(name: &str) -> u64 {
+    name.bytes().fold(1, |id, byte| (id * 31 + u64::from(byte)) % 1_000_003)
+}
+
 /// Reviewers, notes or approvals of a merge request.
 fn gitlab_part(p: &Pull, part: &str) -> Said {
     match part {
@@ -99,14 +113,14 @@ fn gitlab_part(p: &Pull, part: &str) -> Said {
                     "CHANGES_REQUESTED" => "requested_changes",
                     _ => "reviewed",
                 };
-                json!({ "user": { "username": who }, "state": said })
+                json!({ "user": { "id": user_id(who), "username": who }, "state": said })
             });
             (200, given.collect(), false)
         }
         "notes" => {
-            let notes = p.remarks.iter().rev().map(|r| {
+            let notes = p.remarks.iter().enumerate().rev().map(|(n, r)| {
                 json!({
-                    "author": { "username": r.reviewer }, "body": r.text, "system": false,
+                    "id": n + 1, "author": { "id": user_id(&r.reviewer), "username": r.reviewer }, "body": r.text, "system": false,
                     "position": { "new_path": r.path, "new_line": r.line },
                 })
             });

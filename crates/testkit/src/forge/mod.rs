@@ -94,6 +94,8 @@ struct Pull {
     is_fork: bool,
     reviews: Vec<(String, String)>,
     remarks: Vec<Remark>,
+    /// Those who may not write to the repository.
+    strangers: Vec<String>,
     asked: Vec<String>,
     created: String,
     updated: String,
@@ -104,7 +106,7 @@ struct Pull {
 struct Remark {
     reviewer: String,
     path: String,
-    line: u32,
+    line: Option<u32>,
     text: String,
 }
 
@@ -200,9 +202,23 @@ impl ForgeHost {
         text: &str,
     ) {
         self.review(repository, number, reviewer, "CHANGES_REQUESTED");
-        let remark =
-            Remark { reviewer: reviewer.to_owned(), path: path.to_owned(), line, text: text.to_owned() };
+        let remark = Remark {
+            reviewer: reviewer.to_owned(),
+            path: path.to_owned(),
+            line: Some(line),
+            text: text.to_owned(),
+        };
         self.change(repository, number, |p| p.remarks.push(remark));
+    }
+
+    /// Moves the comments of a pull request to this line, as a push does; none = the line is no more.
+    pub fn move_remarks(&self, repository: &str, number: u64, line: Option<u32>) {
+        self.change(repository, number, |p| p.remarks.iter_mut().for_each(|remark| remark.line = line));
+    }
+
+    /// From now on, this reviewer is one who may not write to the repository.
+    pub fn distrust(&self, repository: &str, number: u64, reviewer: &str) {
+        self.change(repository, number, |p| p.strangers.push(reviewer.to_owned()));
     }
 
     /// Asks somebody for a review.
@@ -353,6 +369,7 @@ impl State {
             is_fork,
             reviews: Vec::new(),
             remarks: Vec::new(),
+            strangers: Vec::new(),
             asked: Vec::new(),
             created: now.clone(),
             updated: now,

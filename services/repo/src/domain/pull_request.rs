@@ -20,6 +20,8 @@ const MAX_TITLE: usize = 250;
 const MAX_BODY: usize = 16 << 10;
 /// Longest title of another's pull request that is kept.
 const SHOWN_TITLE: usize = 300;
+/// Longest address of a pull request that is kept, in bytes.
+const MAX_URL: usize = 2_000;
 
 /// What the row of a repository records about reading its pull requests.
 #[derive(Clone, Debug, Default)]
@@ -104,11 +106,7 @@ pub fn shown(p: &foundry_forge::PullRequest, facts: &Facts) -> v1::PullRequest {
     v1::PullRequest {
         number: i64::try_from(p.number).unwrap_or(i64::MAX),
         // A page makes a link of it.
-        url: if p.url.starts_with("https://") || p.url.starts_with("http://") {
-            p.url.clone()
-        } else {
-            String::new()
-        },
+        url: if is_link(&p.url) { p.url.clone() } else { String::new() },
         title: p.title.chars().take(SHOWN_TITLE).collect(),
         branch: p.head.clone(),
         base: p.base.clone(),
@@ -130,7 +128,19 @@ pub fn shown(p: &foundry_forge::PullRequest, facts: &Facts) -> v1::PullRequest {
         .into(),
         checks: Some(checks(&facts.checks)),
         remarks: facts.remarks.iter().map(remark).collect(),
+        remarks_left_out: i32::try_from(facts.remarks_left_out).unwrap_or(i32::MAX),
+        trusted_changes_requested: facts.trusted_changes_requested,
     }
+}
+
+/// Whether it can be made a link, and is not too long to be kept.
+fn is_link(url: &str) -> bool {
+    url.len() <= MAX_URL && (url.starts_with("https://") || url.starts_with("http://"))
+}
+
+/// A pull request without what reviewers have written, for branches and jobs: only tasks send that to agents.
+pub fn brief(p: v1::PullRequest) -> v1::PullRequest {
+    v1::PullRequest { remarks: Vec::new(), remarks_left_out: 0, ..p }
 }
 
 fn remark(remark: &Remark) -> v1::ReviewRemark {
@@ -139,6 +149,8 @@ fn remark(remark: &Remark) -> v1::ReviewRemark {
         text: remark.text.clone(),
         path: remark.path.clone(),
         line: i32::try_from(remark.line).unwrap_or(i32::MAX),
+        id: remark.id.clone(),
+        trusted: remark.trusted,
     }
 }
 
@@ -368,5 +380,21 @@ mod tests {
         assert_eq!(shown(&p, &Facts::default()).url, "");
         let web = foundry_forge::PullRequest { url: "https://h/1".to_owned(), ..p };
         assert_eq!(shown(&web, &Facts::default()).url, "https://h/1");
+        let long = foundry_forge::PullRequest { url: format!("https://h/{}", "1".repeat(2_000)), ..web };
+        assert_eq!(shown(&long, &Facts::default()).url, "");
+    }
+
+    #[test]
+    fn branches_and_jobs_have_pull_requests_without_what_reviewers_wrote() {
+        let p = v1::PullRequest {
+            number: 7,
+            review: PullRequestReview::ChangesRequested.into(),
+            remarks: vec![v1::ReviewRemark { text: "Why?".to_owned(), ..Default::default() }],
+            remarks_left_out: 3,
+            ..Default::default()
+        };
+        let brief = brief(p);
+        assert_eq!((brief.number, brief.remarks.len(), brief.remarks_left_out), (7, 0, 0));
+        assert_eq!(brief.review(), PullRequestReview::ChangesRequested);
     }
 }

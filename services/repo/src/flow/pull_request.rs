@@ -79,7 +79,7 @@ async fn record(
     let rev = ws.scope(Scope::organization(&job.organization_id));
     let mut job = job.clone();
     if let Some(first) = job.branches.first_mut() {
-        first.pull_request = Some(shown.clone());
+        first.pull_request = Some(pull_request::brief(shown.clone()));
     }
     jobs::set_branches(&mut ws, rev, &job);
     let row = PullRow {

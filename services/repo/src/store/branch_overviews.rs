@@ -10,6 +10,8 @@ use foundry_proto::repo::v1::BranchOverview;
 use foundry_store::{Reader, RevRef, Row, Store, Table, WriteSet, is_damaged};
 use prost::Message as _;
 
+use crate::domain::pull_request::brief;
+
 pub const BRANCH_OVERVIEWS: Table = Table::new(
     "branch_overviews",
     &["repository_id", "name", "organization_id", "rev", "inputs", "parent", "fork", "overview"],
@@ -67,7 +69,7 @@ pub fn read(row: &Row) -> Result<BranchOverview> {
 fn pull_request(row: &Row) -> Result<Option<PullRequest>> {
     match row.opt_message("pull_request") {
         Err(e) if is_damaged(&e) => Ok(None),
-        read => read,
+        read => Ok(read?.map(brief)),
     }
 }
 

@@ -10,10 +10,11 @@ use super::command::{Command, Decision};
 use super::queueing::{Queued, queue};
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
-use crate::domain::fix::{self, Failure};
+use crate::domain::fix::{self, Failure, Sender};
 use crate::domain::session::Message;
 
-/// Queues the message, and resumes a held queue. What was sent before, by a user or by the rule, is not sent again.
+/// Queues the message, and resumes a held queue. What was sent before, by a user or by the rule, is not sent again, unless
+/// the message was removed from the queue.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` `NOTHING_TO_FIX` without a failure, `FIX_SENT` if all were sent before, and as for a message;
@@ -41,7 +42,7 @@ pub async fn request_fix(
             created_by: &created_by,
         };
         queue(decision, &queued)?;
-        fix::note_sent(&mut decision.aggregate.task.auto_fix, &failures);
+        fix::note_sent(&mut decision.aggregate.task.auto_fix, &failures, &message_id, Sender::User);
         Ok(())
     };
     let command = Command {
@@ -65,11 +66,11 @@ fn wanted(aggregate: &Aggregate, request: &RequestFixRequest) -> Result<(String,
             .next_action("wait until its checks have ended; `foundry task show` shows how they stand")
     };
     let p = fix::pull_request(aggregate).ok_or_else(nothing)?;
-    let failures = fix::failures(p, request.subject());
+    let failures = fix::failures(p, request.subject(), Sender::User);
     if failures.is_empty() {
         return Err(nothing());
     }
-    let unsent = fix::unsent(failures, &aggregate.task.auto_fix);
+    let unsent = fix::unsent(failures, &aggregate.task.auto_fix, Sender::User);
     if unsent.is_empty() {
         return Err(Error::precondition("FIX_SENT", task, "the agent has been sent these failures already")
             .next_action("publish what it has changed, or write a message of your own"));

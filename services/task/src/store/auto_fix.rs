@@ -1,12 +1,12 @@
 //! The message that the rule of a task sends, written with the change that makes it due.
 
 use foundry_core::{Env, MessageId, SessionId};
-use foundry_service::audit_as;
+use foundry_service::{audit_as, with_detail};
 use foundry_store::{Scope, WriteSet};
 
 use super::messages;
 use crate::domain::derive::Aggregate;
-use crate::domain::fix::{self, Step};
+use crate::domain::fix::{self, Sender, Step};
 use crate::domain::session::Message;
 
 /// What the rule of a task did.
@@ -19,8 +19,9 @@ pub enum Stepped {
     Sent(SessionId),
 }
 
-/// Queues a message if one is due, or stops the rule at its limit.
+/// Takes back what was not sent after all; then queues a message if one is due, or stops the rule at its limit.
 pub fn take_step(ws: &mut WriteSet, env: &Env, aggregate: &mut Aggregate) -> Stepped {
+    fix::settle(aggregate);
     match fix::step(aggregate) {
         None => Stepped::Not,
         Some(Step::Stop(condition)) => {
@@ -38,7 +39,7 @@ pub fn take_step(ws: &mut WriteSet, env: &Env, aggregate: &mut Aggregate) -> Ste
             let Some(rule) = &mut record.auto_fix else { return Stepped::Not };
             (rule.tries, rule.last_time) = (rule.tries.saturating_add(1), Some(now.to_proto()));
             let user = rule.set_by.clone();
-            fix::note_sent(record, &failures);
+            fix::note_sent(record, &failures, &id, Sender::Rule);
             record.message_id = id.to_string();
             let Some(session) = aggregate.session(session.as_str()) else { return Stepped::Not };
             let message = Message::new(session, id, &text, &[], user.clone(), now);
@@ -46,7 +47,9 @@ pub fn take_step(ws: &mut WriteSet, env: &Env, aggregate: &mut Aggregate) -> Ste
             messages::insert(ws, feed, &message, &text);
             let organization = &aggregate.task.organization_id;
             let subject = message.message_id.as_str();
-            ws.audit(audit_as(&user, organization, "message.auto_fix", subject, ""));
+            // The user who switched it on may have left since.
+            let record = audit_as("service:task", organization, "message.auto_fix", subject, "");
+            ws.audit(with_detail(record, serde_json::json!({ "on_behalf_of": user })));
             let session = message.session_id.clone();
             aggregate.messages.push(message);
             Stepped::Sent(session)

@@ -29,8 +29,12 @@ fn failing(commit: &str, checks: &[&str]) -> PullRequest {
 
 impl Fixed {
     async fn new() -> Self {
+        Self::of(Role::Member).await
+    }
+
+    async fn of(role: Role) -> Self {
         let world = World::new().await;
-        let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+        let (tenant, running) = (world.tenant(role).await, world.start().await);
         let (task, session) = ids(&running.create(&tenant, "Fix the parser").await);
         let fixed = Self { world, running, tenant, task, session };
         fixed.until(SessionState::Running).await;
@@ -108,7 +112,7 @@ impl Fixed {
 
 #[tokio::test]
 async fn a_failure_is_sent_once_by_the_rule_until_its_limit_is_reached() {
-    let f = Fixed::new().await;
+    let f = Fixed::of(Role::Admin).await;
     f.report(1, failing("a", &["build"])).await;
     assert_eq!((f.prompts().len(), f.rule().await), (0, AutoFix::default()), "it is off unless switched on");
     assert!(f.set(true, 11).await.is_err() && f.set(true, -1).await.is_err());
@@ -132,6 +136,18 @@ async fn a_failure_is_sent_once_by_the_rule_until_its_limit_is_reached() {
     f.prompted(3).await;
     let rule = f.rule().await;
     assert_eq!((f.prompts().len(), rule.tries, rule.max_tries, rule.stopped), (3, 1, 3, None));
+    let request = ListAuditEventsRequest {
+        organization_id: f.tenant.organization.to_string(),
+        ..ListAuditEventsRequest::default()
+    };
+    let found = ops::list_audit_events::list_audit_events(&f.running.cx, &f.tenant.caller, request).await;
+    let events = found.unwrap().events;
+    let sent: Vec<_> = events.iter().filter(|e| e.action == "message.auto_fix").collect();
+    assert_eq!(sent.len(), 3);
+    for event in sent {
+        assert_eq!(event.actor, "service:task", "the one who set the rule may have left");
+        assert!(event.on_behalf_of == rule.set_by && !rule.set_by.is_empty(), "{event:?}");
+    }
     f.running.stop().await;
 }
 
@@ -177,6 +193,72 @@ async fn a_users_own_turn_goes_before_the_message_of_the_rule() {
     let queue = f.queue().await;
     assert_eq!(queue[..2], ["first", "second"]);
     assert!(queue.len() == 3 && queue[2].contains("commit b"), "{queue:?}");
+    f.running.stop().await;
+}
+
+#[tokio::test]
+async fn what_waits_in_a_closed_session_does_not_hold_the_rule_back() {
+    let f = Fixed::new().await;
+    let request = CreateSessionRequest { task_id: f.task.clone(), ..CreateSessionRequest::default() };
+    let other = ops::create_session::create_session(&f.running.cx, &f.tenant.caller, request).await.unwrap();
+    let other = other.session.unwrap().session_id;
+    f.running.halt_flows().await;
+    send(&f.running, &f.tenant, &other, "later").await;
+    let request = CloseSessionRequest { session_id: other, ..CloseSessionRequest::default() };
+    ops::close_session::close_session(&f.running.cx, &f.tenant.caller, request).await.unwrap();
+    f.set(true, 0).await.unwrap();
+    f.report(1, failing("a", &["build"])).await;
+    assert_eq!((f.queue().await.len(), f.rule().await.tries), (1, 1));
+    f.running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_removed_from_the_queue_was_not_sent_and_only_a_user_sends_it_again() {
+    let f = Fixed::new().await;
+    f.running.halt_flows().await;
+    f.report(1, failing("a", &["build"])).await;
+    let remove = async |message_id: String| {
+        let request = RemoveQueuedMessageRequest { message_id, ..RemoveQueuedMessageRequest::default() };
+        ops::remove_queued_message::remove_queued_message(&f.running.cx, &f.tenant.caller, request).await
+    };
+    let sent = f.fix("one").await.unwrap().message.unwrap();
+    remove(sent.message_id).await.unwrap();
+    let sent = f.fix("two").await.unwrap().message.unwrap();
+    assert_eq!((f.queue().await.len(), f.fix("three").await.unwrap_err().reason()), (1, "FIX_SENT"));
+    remove(sent.message_id).await.unwrap();
+    // The rule leaves what a user has removed, and a removed message of its own is no try.
+    f.set(true, 1).await.unwrap();
+    assert_eq!((f.queue().await.len(), f.rule().await.tries), (0, 0));
+    f.report(2, failing("b", &["build"])).await;
+    assert_eq!(f.rule().await.tries, 1);
+    let id = f.task.parse().unwrap();
+    let found = aggregate::load(&f.running.cx.store, &id).await.unwrap().unwrap();
+    remove(found.queue(&f.session).next().unwrap().message_id.to_string()).await.unwrap();
+    assert_eq!((f.queue().await.len(), f.rule().await.tries), (0, 0));
+    f.fix("four").await.unwrap();
+    f.running.stop().await;
+}
+
+#[tokio::test]
+async fn what_waited_in_a_session_that_was_closed_is_sent_by_the_rule_in_another() {
+    let f = Fixed::new().await;
+    let request = CreateSessionRequest { task_id: f.task.clone(), ..CreateSessionRequest::default() };
+    let other = ops::create_session::create_session(&f.running.cx, &f.tenant.caller, request).await.unwrap();
+    let other = other.session.unwrap().session_id;
+    f.running.halt_flows().await;
+    f.report(1, failing("a", &["build"])).await;
+    f.set(true, 0).await.unwrap();
+    assert_eq!((f.queue().await.len(), f.rule().await.tries), (1, 1));
+    let request = CloseSessionRequest { session_id: f.session.clone(), ..CloseSessionRequest::default() };
+    ops::close_session::close_session(&f.running.cx, &f.tenant.caller, request).await.unwrap();
+    let id = f.task.parse().unwrap();
+    let found = aggregate::load(&f.running.cx.store, &id).await.unwrap().unwrap();
+    let rule = f.rule().await;
+    // It waits until the agent of the other session is there.
+    assert!(
+        rule.tries <= 1 && found.queue(&other).count() == usize::try_from(rule.tries).unwrap(),
+        "{rule:?}"
+    );
     f.running.stop().await;
 }
 

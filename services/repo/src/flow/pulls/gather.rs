@@ -224,6 +224,8 @@ fn without_facts(p: &PullRequest, before: Option<&PullRow>) -> PullRow {
     if let Some(before) = before {
         new.review = before.pull_request.review;
         new.remarks.clone_from(&before.pull_request.remarks);
+        new.remarks_left_out = before.pull_request.remarks_left_out;
+        new.trusted_changes_requested = before.pull_request.trusted_changes_requested;
         if before.pull_request.commit == new.commit || p.state != State::Open {
             new.checks.clone_from(&before.pull_request.checks);
         }
