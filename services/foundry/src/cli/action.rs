@@ -80,7 +80,7 @@ pub struct How {
     /// Make signed commits again without their signatures.
     #[arg(long)]
     pub drop_signatures: bool,
-    /// After a conflict, create a task for the default agent that resolves it.
+    /// After a conflict, have an agent resolve it: that of the open task on the branch, or of a new task.
     #[arg(long)]
     pub resolve: bool,
 }

@@ -7,7 +7,11 @@ use foundry_proto::repo::v1::{
     GetJobRequest, Job, JobBranch, JobBranchState, JobKind, JobState, ParentSource,
     RunRepositoryActionRequest, UndoJobRequest,
 };
-use foundry_proto::task::v1::CreateTaskRequest;
+use foundry_proto::task::v1::{
+    CreateTaskRequest, GetTaskRequest, SendMessageRequest, Session, SessionState, Task,
+};
+use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use crate::cli::Output;
 use crate::cli::action::Action;
@@ -196,7 +200,7 @@ fn source(branch: &JobBranch) -> String {
     }
 }
 
-/// Creates a task whose agent resolves the conflict of a plan.
+/// Has an agent resolve the conflict of a plan: that of the open task which has the branch, or of a new one.
 async fn resolve(gateway: &Gateway, output: Output, planned: &Job) -> Result<ExitCode, Failure> {
     let Some(branch) = planned.branches.iter().find(|b| b.state() == JobBranchState::Conflict) else {
         return ended(output, planned);
@@ -216,12 +220,41 @@ async fn resolve(gateway: &Gateway, output: Output, planned: &Job) -> Result<Exi
         prompt: prompt(branch),
         ..CreateTaskRequest::default()
     };
-    let task = gateway.task().create_task(request).await?.into_inner().task.unwrap_or_default();
+    let task = match gateway.task().create_task(request).await {
+        Ok(created) => created.into_inner().task.unwrap_or_default(),
+        Err(refused) => match owner(&refused) {
+            Some(owner) => ask(gateway, &owner, prompt(branch)).await?,
+            None => return Err(refused.into()),
+        },
+    };
     output::one(output, &task, |task| {
         output::line(&format!("{}  resolves the conflict", task.task_id));
         output::line(&format!("when it is done: foundry task publish {} --force", task.task_id));
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The open task that has the branch on which another one was refused, often the one that made it.
+fn owner(refused: &Status) -> Option<String> {
+    let details = refused.get_error_details();
+    let is_taken = details.error_info().is_some_and(|info| info.reason == "BRANCH_HAS_TASK");
+    details.resource_info().filter(|_| is_taken).map(|task| task.resource_name.clone())
+}
+
+/// Sends a message to the newest open session of a task.
+async fn ask(gateway: &Gateway, task_id: &str, text: String) -> Result<Task, Failure> {
+    let request = GetTaskRequest { task_id: task_id.to_owned() };
+    let found = gateway.task().get_task(request).await?.into_inner();
+    let is_open = |s: &&Session| s.state() != SessionState::Closed;
+    let Some(session) = found.sessions.iter().rev().find(is_open) else {
+        let next = "archive or kill it, or open a session in it, then run this again";
+        return Err(Failure::new(format!("the task {task_id} has the branch, and no open session")).next(next));
+    };
+    let session_id = session.session_id.clone();
+    let message =
+        SendMessageRequest { request_id: request_id(), session_id, text, ..SendMessageRequest::default() };
+    gateway.task().send_message(message).await?;
+    Ok(found.task.unwrap_or_default())
 }
 
 fn prompt(branch: &JobBranch) -> String {
@@ -233,7 +266,7 @@ fn prompt(branch: &JobBranch) -> String {
     };
     format!(
         "The branch {0} cannot be brought onto {1}: its commit {2} is in conflict with it in these files:\n{3}\n\n\
-         You are on a branch that starts at {0}. Run `git fetch origin`, then `{rebase}`, which takes along only the commits \
+         You work on {0}, or on a branch that starts there. Run `git fetch origin`, then `{rebase}`, which takes along only the commits \
          that are the branch's own. Resolve the conflicts so that what both sides want is kept, go on until the rebase has \
          ended, and check the result. Do not push.",
         branch.branch,
@@ -294,6 +327,16 @@ mod tests {
         let line =
             "s4: aaaaaaaaaaaa -> bbbbbbbbbbbb on s3 (before on s2, given by a user), 2 commits made again";
         assert_eq!(planned(ParentSource::User, "s2"), line);
+    }
+
+    #[test]
+    fn the_owner_of_a_taken_branch_is_known_from_the_refusal_and_from_no_other() {
+        let refused = |reason| {
+            let refused = foundry_core::Error::precondition(reason, "task_1", "the task task_1 works on it");
+            owner(&refused.into_status())
+        };
+        assert_eq!(refused("BRANCH_HAS_TASK").as_deref(), Some("task_1"));
+        assert_eq!(refused("REPOSITORY_REMOVED"), None);
     }
 
     #[test]

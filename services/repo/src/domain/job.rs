@@ -1,5 +1,7 @@
 //! An action on branches of a repository's remote.
 
+use std::collections::BTreeSet;
+
 use foundry_core::{Error, FlowId, JobId, OrganizationId, RepositoryId, Result, TaskId, Timestamp};
 use foundry_git::{BranchName, CommitId};
 use foundry_proto::common::v1::Condition;
@@ -230,11 +232,19 @@ impl Job {
     }
 }
 
-/// The branches of a job that fit on a watch, in their order: those that failed, then the first ones; at least one.
+/// The branches of a job that fit on a watch, in their order: those that failed, then what these stand on, which decides what
+/// can be done about them, then the first ones; at least one.
 fn shown(branches: &[JobBranch]) -> Vec<JobBranch> {
     let has_failed = |b: &JobBranch| matches!(b.state(), JobBranchState::Conflict | JobBranchState::Refused);
+    let below: BTreeSet<&str> =
+        branches.iter().filter(|b| has_failed(b)).map(|b| b.parent.as_str()).collect();
+    let rank = |b: &JobBranch| match has_failed(b) {
+        true => 0,
+        false if below.contains(b.branch.as_str()) => 1,
+        false => 2,
+    };
     let mut order: Vec<usize> = (0..branches.len()).collect();
-    order.sort_by_key(|nth| !has_failed(&branches[*nth]));
+    order.sort_by_key(|nth| rank(&branches[*nth]));
     let mut left = MAX_SHOWN;
     let mut chosen = Vec::new();
     for nth in order {
@@ -409,9 +419,10 @@ mod tests {
     }
 
     #[test]
-    fn of_many_branches_a_watch_shows_those_that_failed_and_the_first_ones() {
+    fn of_many_branches_a_watch_shows_those_that_failed_with_what_they_stand_on_and_the_first_ones() {
         let branch = |n: usize| JobBranch {
             branch: format!("branch-{n:03}"),
+            parent: format!("branch-{:03}", n.wrapping_sub(1)),
             state: if n == 150 { JobBranchState::Conflict } else { JobBranchState::Planned }.into(),
             old_commit: "a".repeat(40),
             new_commit: "b".repeat(40),
@@ -422,7 +433,8 @@ mod tests {
         let size: usize = some.iter().map(JobBranch::encoded_len).sum();
         assert!(size <= MAX_SHOWN && some.len() > 50, "{size} bytes of {}", some.len());
         assert_eq!(some[0], all[0]);
-        assert_eq!(some.last(), Some(&all[150]));
+        // What the failed one stands on decides whether it can be resolved.
+        assert_eq!(some[some.len() - 2..], all[149..=150]);
         let large = JobBranch { remote_message: "x".repeat(MAX_SHOWN), ..JobBranch::default() };
         assert_eq!(shown(std::slice::from_ref(&large)), [large]);
     }

@@ -133,6 +133,13 @@ fn unseen(name: &str, seen: Option<&str>, found: Option<&str>) -> Refused {
     Refused { reason: "BRANCH_MOVED", message }
 }
 
+/// Whether a branch came from the base of a work to where it is by nothing but actions: each move, the oldest first, is from
+/// a commit to another one.
+pub fn restacked_from(moves: &[(String, String)], base: &str, tip: &str) -> bool {
+    let at = moves.iter().fold(base, |at, (from, to)| if from == at { to } else { at });
+    at != base && at == tip
+}
+
 /// Whether the work is published as a single commit: as asked, or as it last was on this branch.
 pub fn squashes(settings: &PublishSettings, before: Option<&Publication>) -> bool {
     settings.squash || (!settings.keep_commits && before.is_some_and(|before| before.squash))

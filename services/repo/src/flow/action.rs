@@ -193,8 +193,7 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
     match state {
         State::Failed => {
             let next = broker::next_action(&flow.reason).or_else(|| next_action(&flow.reason));
-            next.unwrap_or_else(|| publishing::next_action(&flow.reason))
-                .clone_into(&mut condition.next_action);
+            next.unwrap_or(AGAIN).clone_into(&mut condition.next_action);
             let is_refused = next.is_some() || publishing::is_refusal(&flow.reason);
             if flow.stage == RECORDING || (flow.stage == PUSHING && !is_refused) {
                 condition.message.push_str(MAY_HAVE);
@@ -221,6 +220,8 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
     condition
 }
 
+/// What a user can do about a failure of which nothing else is known.
+const AGAIN: &str = "run the action again";
 /// What a user can do when a push may have arrived.
 const REFRESH: &str = "refresh the repository and look at where the branches are, or undo the job";
 /// How a condition says that it is not known whether a push has arrived.
@@ -263,6 +264,9 @@ fn next_action(reason: &str) -> Option<&'static str> {
             "push the objects of LFS from a clone that has them, then run the action again"
         }
         "REPOSITORY_REMOVED" => "register the repository again",
+        "JOB_NOT_UNDOABLE" => "none needed: the job has left nothing at the remote that could be undone",
+        "GIT_AUTH_REQUIRED" => "give Foundry access to the repository, then run the action again",
+        "GIT_REMOTE_NOT_FOUND" => "check the URL of the repository, then run the action again",
         _ => return None,
     })
 }

@@ -206,15 +206,21 @@ async fn planned(
         // A push that was cut off may have arrived.
         tip_of = jobs::published_as(&cx.store, task, (&repository.repository_id, name, tip)).await?;
     }
+    let is_ours = tip_of.is_some();
+    if let (None, Some(at), true) = (&tip_of, tip, work.works_on(name)) {
+        // It started from what the branch was before it was restacked.
+        let moves = jobs::moves(&cx.store, &repository.repository_id, name).await?;
+        tip_of = publishing::restacked_from(&moves, &work.base_commit, at).then(|| work.base_commit.clone());
+    }
     let known_default = remote_tip.is_default || name == repository.default_branch;
     let known = Branch {
         name,
         tip,
         recorded: recorded.as_deref(),
         is_default: known_default,
-        is_owned: before.is_some() || tip_of.is_some(),
+        is_owned: before.is_some() || is_ours,
         is_worked_on: work.works_on(name),
-        is_ours: tip_of.is_some(),
+        is_ours,
         remakes: publish.force,
         is_named: !publish.to_branch.is_empty(),
         seen: Some(publish.expected_commit.as_str()).filter(|c| !c.is_empty()),

@@ -79,7 +79,48 @@ pub fn put(ws: &mut WriteSet, repository: &RepositoryId, branch: &str, parent: &
     ws.upsert(&BRANCH_PARENTS, vec![repository.as_str().into(), branch.into(), parent.into(), source.into()]);
 }
 
+/// Takes the parent of a branch back, unless another one was given to it since it was read.
+pub fn forget(ws: &mut WriteSet, repository: &RepositoryId, branch: &str, read: &str) {
+    let read =
+        [("repository_id", repository.as_str().into()), ("branch", branch.into()), ("parent", read.into())];
+    ws.delete_where(&BRANCH_PARENTS, &read);
+}
+
+/// Takes the parent of a branch back that git-spice has given, unless a user has given one since.
+pub fn forget_imported(ws: &mut WriteSet, repository: &RepositoryId, branch: &str) {
+    let imported = [
+        ("repository_id", repository.as_str().into()),
+        ("branch", branch.into()),
+        ("source", "spice".into()),
+    ];
+    ws.delete_where(&BRANCH_PARENTS, &imported);
+}
+
 /// Takes the parent of a branch back.
 pub fn remove(ws: &mut WriteSet, repository: &RepositoryId, branch: &str) {
     ws.remove(&BRANCH_PARENTS, &[repository.as_str().into(), branch.into()]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Fixture;
+
+    #[tokio::test]
+    async fn what_was_given_since_it_was_read_is_not_forgotten() {
+        let f = Fixture::new().await;
+        let id = RepositoryId::generate(&f.env.env);
+        let given = async |change: &dyn Fn(&mut WriteSet)| {
+            let mut ws = WriteSet::new();
+            change(&mut ws);
+            f.cx.store.commit(ws).await.unwrap();
+            all(&f.cx.store, &id).await.unwrap().remove("b")
+        };
+        given(&|ws| put(ws, &id, "b", "q", Source::User)).await;
+        assert_eq!(given(&|ws| forget(ws, &id, "b", "p")).await.as_deref(), Some("q"));
+        assert_eq!(given(&|ws| forget_imported(ws, &id, "b")).await.as_deref(), Some("q"));
+        assert_eq!(given(&|ws| forget(ws, &id, "b", "q")).await, None);
+        given(&|ws| put(ws, &id, "b", "q", Source::Spice)).await;
+        assert_eq!(given(&|ws| forget_imported(ws, &id, "b")).await, None);
+    }
 }

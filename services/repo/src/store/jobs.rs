@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use foundry_core::{JobId, PageRequest, PageToken, RepositoryId, Result, TaskId};
 use foundry_proto::common::v1::Condition;
-use foundry_proto::repo::v1::{ActionSettings, JobBranch, JobBranches};
+use foundry_proto::repo::v1::{ActionSettings, JobBranch, JobBranchState, JobBranches};
 use foundry_service::{readable, stored_condition};
 use foundry_store::{Reader, RevRef, Row, Table, Value, WriteSet};
 use prost::Message as _;
@@ -186,6 +186,28 @@ pub async fn published_as(
     let params = [repository.as_str().into(), branch.into(), task.as_str().into(), commit.into()];
     let found = from.query(sql, &params).await?.first().map(read).transpose()?;
     Ok(found.and_then(|job| job.branches.into_iter().next()).map(|branch| branch.work_commit))
+}
+
+/// Where actions have moved a branch from and to, the oldest first, of the jobs that are kept.
+///
+/// # Errors
+/// `INTERNAL` when a row is damaged.
+pub async fn moves(
+    from: &impl Reader,
+    repository: &RepositoryId,
+    branch: &str,
+) -> Result<Vec<(String, String)>> {
+    let sql = select!(
+        "WHERE repository_id = $1 AND job_id IN (SELECT job_id FROM job_branches WHERE repository_id = $1 AND branch = $2) \
+         ORDER BY created_rev"
+    );
+    let params = [repository.as_str().into(), branch.into()];
+    let jobs: Vec<Job> = from.query(sql, &params).await?.iter().map(read).collect::<Result<_>>()?;
+    let actions = jobs.into_iter().filter(|job| matches!(job.kind, Kind::Action(..)));
+    let pushed = actions
+        .flat_map(|job| job.branches)
+        .filter(|b| b.branch == branch && b.state() == JobBranchState::Pushed);
+    Ok(pushed.map(|b| (b.old_commit, b.new_commit)).collect())
 }
 
 /// The jobs of a repository with their flows, for its deletion.

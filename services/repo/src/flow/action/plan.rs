@@ -27,6 +27,9 @@ use crate::store::{branch_overviews, jobs};
 const MAX_IMPORTED: usize = 5_000;
 /// How long a plan may take, with all its attempts.
 const WITHIN: Duration = Duration::from_secs(30 * 60);
+/// How long one look at the branches may take. It is below the limit of the stage, as nothing of it is kept: another attempt
+/// would take as long.
+const LOOK: Duration = Duration::from_secs(12 * 60);
 
 /// What the attempts of one plan have in common.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -42,13 +45,16 @@ pub async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         Err(ended) => return Ok(ended),
     };
     let now = cx.env.clock.now();
-    let begun = flow.state::<Begun>().unwrap_or(Begun { planning_since: now.as_micros() });
+    let Ok(begun) = flow.state::<Begun>() else {
+        // Kept before anything is done: an attempt that fails leaves nothing.
+        return Ok(Outcome::goto(PLANNING).with_state(&Begun { planning_since: now.as_micros() }));
+    };
     let is_over = now.since(Timestamp::from_micros(begun.planning_since)) > WITHIN;
     flow.progress("asking the remote where the branches are").await;
     let remote = broker::remote(cx, &loaded.repository).await?;
     let planned = tokio::select! {
         planned = planned(cx, flow, &mut loaded, &remote), if !is_over => planned,
-        () = std::future::ready(()), if is_over => Err(too_large()),
+        () = std::future::ready(()), if is_over => Err(too_large(WITHIN)),
         () = flow.cancellation().cancelled() => return Ok(stopped()),
     };
     match planned {
@@ -63,8 +69,8 @@ pub async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     }
 }
 
-fn too_large() -> Failed {
-    let minutes = WITHIN.as_secs() / 60;
+fn too_large(after: Duration) -> Failed {
+    let minutes = after.as_secs() / 60;
     refused("PLAN_TOO_LARGE", format!("the plan was not ready after {minutes} minutes; nothing was pushed"))
 }
 
@@ -96,7 +102,7 @@ async fn planned(
                 let read = stack::read(cx, flow, loaded, (&listed, &selection));
                 let branches = tokio::select! {
                     branches = read => branches?,
-                    () = cx.env.clock.sleep(WITHIN) => return Err(too_large()),
+                    () = cx.env.clock.sleep(LOOK) => return Err(too_large(LOOK)),
                 };
                 let steps = steps(loaded, &listed, &branches)?;
                 loaded.job.branches = steps.iter().map(|step| shown(step, &listed)).collect();
@@ -169,7 +175,7 @@ async fn import(cx: &Context, loaded: &Loaded, remote: &RemoteUrl) -> Result<Wri
     // What git-spice says no more, or of a branch that is gone, was imported before.
     for branch in known.keys().filter(|name| !given.contains(name)) {
         if !found.iter().any(|(name, _)| name.as_str() == branch) {
-            branch_parents::remove(&mut ws, id, branch);
+            branch_parents::forget_imported(&mut ws, id, branch);
         }
     }
     for (branch, parent) in found.into_iter().take(MAX_IMPORTED) {

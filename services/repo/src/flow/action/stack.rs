@@ -162,10 +162,11 @@ async fn stands(
     })
 }
 
-/// The names of branches that are of tasks: agents merge, and go on with what a restack made of it.
+/// The names of branches that tasks have made: agents merge, and go on with what a restack made of it. A branch that a task
+/// only works on, or has published to by its name, is somebody else's: what it was meant to be is not known.
 async fn of_tasks(cx: &Context, id: &foundry_core::RepositoryId) -> Result<BTreeSet<String>, Failed> {
     let works = works::of_repository(&cx.store, id).await?;
-    Ok(works.into_iter().flat_map(|work| [work.branch, work.published_to]).collect())
+    Ok(works.into_iter().filter(|work| !work.existing_branch).map(|work| work.branch).collect())
 }
 
 /// Why a branch with these commits is not made again unless it is named; empty = it is.

@@ -39,7 +39,7 @@ pub(super) async fn forget(
     let mut ws = run.writes();
     for (branch, parent) in given {
         if merged.contains(branch.as_str()) || merged.contains(parent.as_str()) {
-            branch_parents::remove(&mut ws, &run.repository.repository_id, branch);
+            branch_parents::forget(&mut ws, &run.repository.repository_id, branch, parent);
         }
     }
     run.cx.store.commit(ws).await?;

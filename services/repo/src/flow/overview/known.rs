@@ -103,6 +103,10 @@ fn add_work(
         }
         return;
     }
+    // It was published to this very branch, which a later task has now.
+    if work.existing_branch && at_remote.contains(&work.branch) && work.published_to == work.branch {
+        return;
+    }
     let free =
         usual.map(String::from).filter(|name| !by_name.contains_key(name) && !at_remote.contains(name));
     let name = free.unwrap_or_else(|| format!("foundry/{}", work.task_id));
@@ -219,6 +223,27 @@ mod tests {
         assert_eq!(owners(&begun), (is("t4", true), is("t5", false)));
         let has_work = [("feat/a".to_owned(), "t2".to_owned())];
         assert_eq!(owners(&has_work), (is("t4", true), is("t2", true)));
+    }
+
+    #[test]
+    fn of_ended_tasks_on_an_existing_branch_only_work_that_was_not_published_there_is_a_row() {
+        let on = |task: &str, to: &str, head| TaskWork {
+            existing_branch: true,
+            published_to: to.to_owned(),
+            ..work(task, "feat/a", head)
+        };
+        let works = [on("t1", "feat/a", 5), on("t2", "feat/a", 6), on("t3", "", 7), on("t4", "feat/a", 8)];
+        let rows = |branches: Vec<BranchRow>| {
+            let none = (&HashMap::new(), &HashMap::new());
+            let (shown, _) = collect(branches, (&works, &[]), "main", &HashMap::new(), none);
+            let mut rows: Vec<_> = shown.iter().map(|s| format!("{} {}", s.known.name, s.task_id)).collect();
+            rows.sort_unstable();
+            rows
+        };
+        let there = rows(vec![branch_row("main", 1), branch_row("feat/a", 8)]);
+        assert_eq!(there, ["feat/a t4", "foundry/t3 t3", "main "]);
+        // What they published is gone with the branch.
+        assert_eq!(rows(vec![branch_row("main", 1)]).len(), 5);
     }
 
     #[test]

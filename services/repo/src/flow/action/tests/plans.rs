@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use foundry_store::WriteSet;
 
+use foundry_core::TaskId;
+
+use super::tasks::hand_over_on;
 use super::*;
 use crate::store::branch_overviews::BRANCH_OVERVIEWS;
 use crate::store::repositories::REPOSITORIES;
@@ -57,6 +60,25 @@ async fn a_plan_that_is_recorded_branch_by_branch_ends_as_one_that_is_not() {
 }
 
 #[tokio::test]
+async fn half_an_hour_bounds_all_attempts_of_a_plan_also_those_that_fail() {
+    let s = Stacked::of(1).await;
+    s.main_moves();
+    // The remote cannot send what it lists.
+    let blob = git(&s.remote, &["rev-parse", "main:main.txt"]);
+    let blob = s.remote.join("objects").join(&blob[..2]).join(&blob[2..]);
+    let away = s.remote.join("away");
+    std::fs::rename(&blob, &away).unwrap();
+    let id = s.begin(s.request(JobKind::RestackSubtree, "s1")).await;
+    s.f.engine.run_until_idle().await.unwrap();
+    assert_eq!(state(&s.job(&id).await).0, JobState::Running);
+    std::fs::rename(&away, &blob).unwrap();
+    s.f.env.clock.advance(Duration::from_secs(31 * 60));
+    s.f.engine.run_until_idle().await.unwrap();
+    let job = s.job(&id).await;
+    assert_eq!(state(&job), (JobState::Failed, "PLAN_TOO_LARGE"), "{}", message(&job));
+}
+
+#[tokio::test]
 async fn a_long_lived_branch_with_merges_stays_as_it_is_unless_it_is_named() {
     let s = Stacked::of(1).await;
     s.sh(&format!(
@@ -65,6 +87,9 @@ async fn a_long_lived_branch_with_merges_stays_as_it_is_unless_it_is_named() {
          git checkout -q -b feature; echo f > f; git add .; {C} -m feature; git push -q origin develop feature"
     ));
     s.refresh().await;
+    // That a task works on it, and another one has published to it, does not make it a task's.
+    let task = TaskId::generate(&s.f.env.env);
+    hand_over_on(&s, &task, "develop").await;
     s.sh(&format!("git checkout -q develop; echo more >> d; {C} -a -m d3; git push -q origin develop"));
     s.main_moves();
     let develop = s.tip("develop");
@@ -115,6 +140,21 @@ async fn a_restack_does_not_wait_for_ever_for_an_overview() {
         s.f.env.clock.advance(Duration::from_secs(31));
     }
     assert_eq!(state(&s.job(&id).await), (JobState::Failed, "OVERVIEW_PENDING"));
+}
+
+#[tokio::test]
+async fn an_action_that_fails_for_a_reason_of_no_text_of_its_own_asks_to_run_it_again() {
+    let s = Stacked::of(1).await;
+    std::fs::rename(&s.remote, s.remote.with_extension("away")).unwrap();
+    let id = s.begin(s.request(JobKind::SyncRepo, "")).await;
+    for _ in 0..10 {
+        s.f.engine.run_until_idle().await.unwrap();
+        s.f.env.clock.advance(Duration::from_secs(61));
+    }
+    let job = s.job(&id).await;
+    assert_eq!(state(&job).0, JobState::Failed);
+    let next = &job.condition.as_ref().unwrap().next_action;
+    assert!(next.contains("run the action again"), "{}: {next}", state(&job).1);
 }
 
 #[test]
