@@ -75,7 +75,9 @@ pub trait Forge: Send + Sync {
 
 /// The pull request of a branch: the open one, with the title and text that were given, or a new one. May be called again
 /// after a call whose end is not known: there is one pull request then, too, also if people have merged or closed it since;
-/// that one is known by the mark in its text.
+/// that one is known by the mark in its text. One that has the mark is left as people have it by now.
+///
+/// Also returns whether it was made for what the mark names, by this call or an earlier one.
 ///
 /// # Errors
 /// What the host says.
@@ -84,27 +86,39 @@ pub async fn find_or_create(
     new: &NewPullRequest,
     given: Given,
 ) -> Result<(PullRequest, bool)> {
-    if let Some(found) = meant(forge.find(&new.head).await?, new, given) {
-        return Ok((adopt(forge, found, new, given).await?, false));
+    if let Some(found) = open(forge, new, given).await? {
+        return Ok(found);
     }
     if !new.mark.is_empty() {
         let ended = forge.find_ended(&new.head).await?;
-        if let Some(ended) = ended.into_iter().find(|p| p.body.contains(&new.mark)) {
-            return Ok((ended, false));
+        if let Some(ended) = ended.into_iter().find(|p| is_own(p, new)) {
+            return Ok((ended, true));
         }
     }
     let marked = NewPullRequest { body: marked(&new.body, &new.mark), ..new.clone() };
     match forge.create(&marked).await {
         Ok(created) => Ok((created, true)),
         // Somebody else may have been faster.
-        Err(e) if e.kind() == ForgeErrorKind::Rejected => {
-            match meant(forge.find(&new.head).await?, new, given) {
-                Some(found) => Ok((adopt(forge, found, new, given).await?, false)),
-                None => Err(e),
-            }
-        }
+        Err(e) if e.kind() == ForgeErrorKind::Rejected => open(forge, new, given).await?.ok_or(e),
         Err(e) => Err(e),
     }
+}
+
+/// The open pull request of the branch, adopted unless an earlier call has made it.
+async fn open(forge: &dyn Forge, new: &NewPullRequest, given: Given) -> Result<Option<(PullRequest, bool)>> {
+    let found = forge.find(&new.head).await?;
+    // It was made with what was given, and people may have written there since.
+    if let Some(own) = found.iter().find(|p| is_own(p, new)) {
+        return Ok(Some((own.clone(), true)));
+    }
+    match meant(found, new, given) {
+        Some(found) => Ok(Some((adopt(forge, found, new, given).await?, false))),
+        None => Ok(None),
+    }
+}
+
+fn is_own(found: &PullRequest, new: &NewPullRequest) -> bool {
+    !new.mark.is_empty() && found.body.contains(&new.mark)
 }
 
 /// The newest one of the same base; without one, the only one, if somebody may have chosen another base for it.

@@ -26,10 +26,28 @@ struct Key {
     path: String,
 }
 
+impl Key {
+    fn new(id: &RepositoryCredentialId, place: &Place) -> Self {
+        Self { credential_id: id.clone(), api: place.api.to_string(), path: place.path.clone() }
+    }
+}
+
+/// A token for one operation.
+pub struct Given {
+    pub token: Secret,
+    /// Whether it was made for an earlier operation.
+    pub is_kept: bool,
+}
+
 impl AppTokens {
     /// Forgets the tokens of a credential: they were refused, or are to be tested.
     pub fn forget(&self, id: &RepositoryCredentialId) {
         lock(&self.0).retain(|key, _| key.credential_id != *id);
+    }
+
+    /// Forgets the token for one repository, whose API has refused it.
+    pub fn forget_for(&self, id: &RepositoryCredentialId, place: &Place) {
+        lock(&self.0).remove(&Key::new(id, place));
     }
 }
 
@@ -37,15 +55,14 @@ impl AppTokens {
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` when the host refuses the key or has no such installation; `UNAVAILABLE` when it does not answer.
-pub async fn token(cx: &Context, credential: &Credential, place: &Place, key: &Secret) -> Result<Secret> {
+pub async fn token(cx: &Context, credential: &Credential, place: &Place, key: &Secret) -> Result<Given> {
     let id = &credential.credential_id;
     let app = credential.app.as_ref().ok_or_else(|| Error::internal(format!("{id} names no app")))?;
-    let (api, path) = (place.api.to_string(), place.path.clone());
-    let kept = Key { credential_id: id.clone(), api, path };
+    let kept = Key::new(id, place);
     let now = cx.env.clock.now();
     let known = lock(&cx.app_tokens.0).get(&kept).filter(|it| now < it.use_until).map(|it| it.token.clone());
-    if let Some(known) = known {
-        return Ok(known);
+    if let Some(token) = known {
+        return Ok(Given { token, is_kept: true });
     }
     let made = cx.forges.installation_token(place, app, key, cx.env.clock.clone()).await;
     let made = made.map_err(|e| failed(&e, id.as_str()))?;
@@ -58,7 +75,7 @@ pub async fn token(cx: &Context, credential: &Credential, place: &Place, key: &S
         all.clear();
     }
     all.insert(kept, made);
-    Ok(token)
+    Ok(Given { token, is_kept: false })
 }
 
 fn failed(e: &ForgeError, id: &str) -> Error {

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use foundry_core::{Error, Result};
-use foundry_forge::{Forge, ForgeKind, Place};
+use foundry_core::{Error, RepositoryCredentialId, Result};
+use foundry_forge::{Forge, ForgeError, ForgeErrorKind, ForgeKind, Place};
 use foundry_git::{Access, GitError, RemoteUrl};
 use foundry_proto::common::v1::Condition;
 use foundry_secrets::{Column, Keys, Sealed, Secret};
@@ -29,10 +29,13 @@ pub struct Remote {
     pub url: RemoteUrl,
     access: Option<Access>,
     credential: Option<Credential>,
+    /// Why the app that is stored for the host gives no access to this repository.
+    left_out: Option<Error>,
 }
 
 /// The remote of a repository, with the credential for the repository, or else the one of its organization for the
-/// host, if there is one.
+/// host, if there is one. A repository that the installation of its host's app does not include is reached without access:
+/// it may be public.
 ///
 /// # Errors
 /// When the URL is no longer allowed; `SECRET_UNREADABLE` when the key that encrypted the credential is missing.
@@ -40,17 +43,29 @@ pub async fn remote(cx: &Context, repository: &Repository) -> Result<Remote> {
     let allowed = cx.allow_findings.iter().filter_map(|entry| entry.rsplit_once(' '));
     let allowed = allowed.filter(|(url, _)| *url == repository.url).map(|(_, check)| check);
     let url = RemoteUrl::parse(&repository.url, &cx.urls)?.allowing(allowed);
-    let Some(origin) = url.origin() else { return Ok(Remote { url, access: None, credential: None }) };
+    let Some(origin) = url.origin() else { return Ok(Remote::open(url)) };
     let organization = &repository.organization_id;
     let own = credentials::find_for(&cx.store, organization, repository.repository_id.as_str()).await?;
     let found = match own {
         Some(own) => Some(own),
         None => credentials::find_for(&cx.store, organization, &origin).await?,
     };
-    match found {
-        Some(credential) => with(cx, url, credential).await,
-        None => Ok(Remote { url, access: None, credential: None }),
+    let Some(credential) = found else { return Ok(Remote::open(url)) };
+    match with(cx, url.clone(), credential.clone()).await {
+        Err(e) if is_left_out(&e) && credential.repository_id.is_none() => {
+            Ok(Remote { credential: Some(credential), left_out: Some(e), ..Remote::open(url) })
+        }
+        Err(e) => {
+            app_shown(cx, &credential, Err(&e)).await?;
+            Err(e)
+        }
+        remote => remote,
     }
+}
+
+/// Whether the installation of an app does not include the repository.
+pub fn is_left_out(e: &Error) -> bool {
+    e.reason() == "GITHUB_APP_NOT_INSTALLED"
 }
 
 /// Where the pull requests of a repository are.
@@ -64,20 +79,77 @@ pub fn place(cx: &Context, repository: &Repository) -> Result<Place> {
     place.ok_or_else(|| pull_request::no_forge(repository.repository_id.as_str(), &host))
 }
 
+/// A forge for one operation.
+pub struct OpenForge {
+    pub api: Box<dyn Forge>,
+    /// Whose token it has, if that was made for an earlier operation by the key of an app.
+    kept: Option<(RepositoryCredentialId, Place)>,
+}
+
+impl OpenForge {
+    /// Whether a call was refused with a token that an app got for an earlier operation. It is forgotten then: the
+    /// installation may have been changed since, and a token that is opened now has what it has now.
+    pub fn is_outdated(&self, cx: &Context, e: &ForgeError) -> bool {
+        let refused = matches!(e.kind(), ForgeErrorKind::CredentialsRefused | ForgeErrorKind::Forbidden);
+        let Some((id, place)) = self.kept.as_ref().filter(|_| refused) else { return false };
+        cx.app_tokens.forget_for(id, place);
+        true
+    }
+}
+
 /// The forge of a repository with the token that is stored for the repository, or else for its host.
 ///
 /// # Errors
 /// As [`place`]; `FORGE_CREDENTIALS_REQUIRED` without a token; `SECRET_UNREADABLE` when it cannot be decrypted;
 /// `GITHUB_APP_REFUSED` or `GITHUB_APP_NOT_INSTALLED` when the host gives none.
-pub async fn forge(cx: &Context, repository: &Repository) -> Result<Box<dyn Forge>> {
+pub async fn forge(cx: &Context, repository: &Repository) -> Result<OpenForge> {
     let place = place(cx, repository)?;
     let credential = api_credential(cx, repository, &place).await?;
     let sealed = Sealed::from_bytes(credential.sealed.as_ref());
     let mut token = cx.broker.keys.open(column(&credential.binding()), &sealed)?;
+    let mut kept = None;
     if credential.kind == Kind::GitHubApp {
-        token = app_tokens::token(cx, &credential, &place, &token).await?;
+        let given = app_tokens::token(cx, &credential, &place, &token).await;
+        // An earlier token says nothing of the app by now.
+        if !given.as_ref().is_ok_and(|given| given.is_kept) {
+            app_shown(cx, &credential, given.as_ref().map(drop)).await?;
+        }
+        let given = given?;
+        kept = given.is_kept.then(|| (credential.credential_id.clone(), place.clone()));
+        token = given.token;
     }
-    Ok(cx.forges.open(&place, token, cx.env.clock.clone()))
+    Ok(OpenForge { api: cx.forges.open(&place, token, cx.env.clock.clone()), kept })
+}
+
+/// Shows at the credential of an app whether its host gives a token. That the installation lacks one repository says
+/// nothing of the others.
+async fn app_shown(
+    cx: &Context,
+    credential: &Credential,
+    given: std::result::Result<(), &Error>,
+) -> Result<()> {
+    let (state, mut condition) = match given {
+        Ok(()) if credential.condition.reason.starts_with("GITHUB_APP_") => {
+            (State::Working, Condition::default())
+        }
+        Err(e) if says_of_app(credential, e) => (State::Failed, condition(e.reason(), e.message())),
+        _ => return Ok(()),
+    };
+    if state == credential.state && condition.reason == credential.condition.reason {
+        return Ok(());
+    }
+    let now = cx.env.clock.now();
+    condition.since_time = Some(now.to_proto());
+    let shown = Credential { state, condition, test_time: Some(now), ..credential.clone() };
+    let mut ws = WriteSet::new();
+    credentials::record(&mut ws, credential.rev, &shown)?;
+    cx.store.commit(ws).await?;
+    Ok(())
+}
+
+fn says_of_app(credential: &Credential, e: &Error) -> bool {
+    let is_own = credential.repository_id.is_some();
+    e.reason() == "GITHUB_APP_REFUSED" || (is_own && is_left_out(e))
 }
 
 /// The credential that the API of a host takes: a token, or a password in its place.
@@ -115,7 +187,7 @@ pub async fn with(cx: &Context, url: RemoteUrl, credential: Credential) -> Resul
             let place = cx.forge_hosts.place(&host, path).filter(|place| place.kind == ForgeKind::GitHub);
             let place =
                 place.ok_or_else(|| pull_request::no_forge(credential.credential_id.as_str(), &host))?;
-            let token = app_tokens::token(cx, &credential, &place, &secret).await?;
+            let token = app_tokens::token(cx, &credential, &place, &secret).await?.token;
             Access::basic(origin, &credential.username, &token)
         }
         Kind::SshKey => {
@@ -124,10 +196,25 @@ pub async fn with(cx: &Context, url: RemoteUrl, credential: Credential) -> Resul
         }
     };
     let url = url.with_access(access.clone());
-    Ok(Remote { url, access: Some(access), credential: Some(credential) })
+    Ok(Remote { url, access: Some(access), credential: Some(credential), left_out: None })
 }
 
 impl Remote {
+    /// Without a credential.
+    const fn open(url: RemoteUrl) -> Self {
+        Self { url, access: None, credential: None, left_out: None }
+    }
+
+    /// Reason and text of a failure. Where the app of the host gave no token and the remote wants one, it is that.
+    pub fn why<'a>(&'a self, e: &'a GitError) -> (&'static str, &'a str) {
+        const CLOSED: [&str; 3] =
+            ["REPOSITORY_CREDENTIALS_REQUIRED", "GIT_AUTH_REQUIRED", "GIT_REMOTE_NOT_FOUND"];
+        match &self.left_out {
+            Some(left_out) if CLOSED.contains(&e.reason()) => (left_out.reason(), left_out.message()),
+            _ => (e.reason(), e.message()),
+        }
+    }
+
     /// Guards a write set that says that the repository cannot be reached: nobody has stored another credential for it
     /// while it was tried. Otherwise it is tried again.
     pub fn is_newest(&self, ws: &mut WriteSet, repository: &Repository) {

@@ -63,6 +63,11 @@ pub fn forge(host: &ForgeHost, kind: ForgeKind, version: &str, token: &str) -> B
 /// What somebody has chosen all of.
 const GIVEN: Given = Given { title: true, body: true, base: true };
 
+/// The pull request of another job.
+fn of(job: &str, head: &str) -> NewPullRequest {
+    NewPullRequest { mark: foundry_forge::mark(job), ..new(head) }
+}
+
 fn new(head: &str) -> NewPullRequest {
     NewPullRequest {
         head: head.to_owned(),
@@ -90,10 +95,13 @@ async fn a_pull_request_is_made_once_adopted_and_brought_up_to_date() {
         );
         assert_eq!((first.state, first.head.as_str(), first.head_commit.len()), (State::Open, "feat/x", 40));
         assert!(first.url.starts_with(&host.git().origin()), "{}", first.url);
-        let (again, created) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
+        let (again, created) = find_or_create(&*forge, &of("job_2", "feat/x"), GIVEN).await.unwrap();
         assert_eq!((&again, created), (&first, false), "{kind:?}");
-        let other =
-            NewPullRequest { title: "Add a lexer".to_owned(), body: "Else.".to_owned(), ..new("feat/x") };
+        let other = NewPullRequest {
+            title: "Add a lexer".to_owned(),
+            body: "Else.".to_owned(),
+            ..of("job_3", "feat/x")
+        };
         let title = Given { title: true, ..Given::default() };
         let (changed, created) = find_or_create(&*forge, &other, title).await.unwrap();
         assert!(!created && changed.draft, "{kind:?} {changed:?}");
@@ -118,13 +126,15 @@ async fn one_of_another_base_is_adopted_only_if_there_is_no_other_and_no_base_wa
         let forge = forge(&host, kind, version, TOKEN);
         let (first, _) = find_or_create(&*forge, &new("feat/y"), GIVEN).await.unwrap();
         host.retarget("team/app", first.number, "feat/x");
-        let (moved, created) = find_or_create(&*forge, &new("feat/y"), Given::default()).await.unwrap();
+        let (moved, created) =
+            find_or_create(&*forge, &of("job_2", "feat/y"), Given::default()).await.unwrap();
         assert_eq!((moved.number, created, moved.base.as_str()), (1, false, "feat/x"), "{kind:?}");
-        let (second, created) = find_or_create(&*forge, &new("feat/y"), GIVEN).await.unwrap();
+        let (second, created) = find_or_create(&*forge, &of("job_3", "feat/y"), GIVEN).await.unwrap();
         assert_eq!((second.number, created, second.base.as_str()), (2, true, "main"), "{kind:?}");
         // The newest one is a backport of somebody else.
         host.open_against("team/app", "feat/y", "old", "Backport", false);
-        let (third, created) = find_or_create(&*forge, &new("feat/y"), Given::default()).await.unwrap();
+        let (third, created) =
+            find_or_create(&*forge, &of("job_4", "feat/y"), Given::default()).await.unwrap();
         assert_eq!((third.number, created), (2, false), "{kind:?}");
         assert_eq!(host.pull_request("team/app", 3).1, "old", "{kind:?}");
     }
@@ -158,10 +168,9 @@ async fn one_that_has_ended_before_its_creation_was_noted_is_not_opened_again() 
         find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap_err();
         host.close("team/app", 1);
         let (found, created) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
-        assert_eq!((found.number, found.state, created), (1, State::Closed, false), "{kind:?}");
+        assert_eq!((found.number, found.state, created), (1, State::Closed, true), "{kind:?}");
         // For another request, a new one is opened.
-        let next = NewPullRequest { mark: foundry_forge::mark("job_2"), ..new("feat/x") };
-        let (second, created) = find_or_create(&*forge, &next, GIVEN).await.unwrap();
+        let (second, created) = find_or_create(&*forge, &of("job_2", "feat/x"), GIVEN).await.unwrap();
         assert_eq!((second.number, created), (2, true), "{kind:?}");
     }
 }
@@ -236,7 +245,24 @@ async fn a_creation_whose_end_is_not_known_leaves_one_pull_request() {
         let cut = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap_err();
         assert_eq!(cut.kind(), ForgeErrorKind::Unreachable, "{kind:?} {cut}");
         let (found, created) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
-        assert_eq!((found.number, created, host.pull_requests("team/app").len()), (1, false, 1), "{kind:?}");
+        assert_eq!((found.number, created, host.pull_requests("team/app").len()), (1, true, 1), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_people_have_written_since_a_creation_that_was_not_noted_stays() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        host.break_off_creation();
+        find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap_err();
+        let text = format!("In Rust, as agreed.\n\n{}", new("feat/x").mark);
+        forge.update(1, "Add the parser", &text).await.unwrap();
+        host.retarget("team/app", 1, "feat/y");
+        let (found, created) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
+        assert_eq!((found.title.as_str(), found.base.as_str(), created), ("Add the parser", "feat/y", true));
+        assert_eq!(found.body, text, "{kind:?}");
+        assert_eq!(host.pull_requests("team/app").len(), 1, "{kind:?}");
     }
 }
 

@@ -231,7 +231,12 @@ async fn every_call_and_what_is_read_of_its_answer_are_as_github_describes_them(
     let (first, _) = find_or_create(&*forge, &new("feat/x"), given).await.unwrap();
     forge.create(&new("feat/x")).await.unwrap_err();
     forge.create(&new("absent")).await.unwrap_err();
-    let other = NewPullRequest { title: "Add a lexer".to_owned(), body: "Else.".to_owned(), ..new("feat/x") };
+    let other = NewPullRequest {
+        title: "Add a lexer".to_owned(),
+        body: "Else.".to_owned(),
+        mark: foundry_forge::mark("job_2"),
+        ..new("feat/x")
+    };
     find_or_create(&*forge, &other, given).await.unwrap();
     for (name, passed) in [("build", Some(true)), ("lint", Some(false)), ("test", None)] {
         host.check("team/app", "feat/x", name, passed);

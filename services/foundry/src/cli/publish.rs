@@ -17,7 +17,8 @@ pub struct PublishTask {
     #[arg(long, conflicts_with = "squash")]
     pub keep_commits: bool,
     /// Message of the commit for what the agent has not committed, or of all with --squash; default: what the agent has said
-    /// last, below its title or that of the task, which is printed first.
+    /// last, below its title or that of the task, which is printed first. In a terminal you are asked before it is pushed;
+    /// without one it is used as it is.
     #[arg(long, short = 'm', default_value = "", value_name = "TEXT")]
     pub message: String,
     /// Only show what would be pushed.
@@ -27,7 +28,8 @@ pub struct PublishTask {
     /// commits are replaced, and pushes if the branch is still where the plan saw it.
     #[arg(long)]
     pub force: bool,
-    /// Do not ask: neither about what the work has left out, nor, with --force, about what the plan replaces.
+    /// Do not ask: neither about the proposed message, nor about what the work has left out, nor, with --force, about what
+    /// the plan replaces.
     #[arg(long)]
     pub yes: bool,
     /// Publish files with the conflict markers of an operation of git that the agent has not finished. Neither --force nor

@@ -55,8 +55,9 @@ pub fn replacing(lines: &[String], why: &str, yes: bool) -> Result<(), Failure> 
     consent(lines, why, yes || !std::io::stdin().is_terminal())
 }
 
-/// Prints what is noteworthy of a work before it is pushed, and asks whether to go on. Without a terminal there is nobody to
-/// ask, and nothing is lost: conflict markers, which nobody wants to push unseen, need a consent of their own anyway.
+/// Prints what is noteworthy of a work before it is pushed, and the message that nobody has chosen, and asks whether to go
+/// on. Without a terminal there is nobody to ask, and nothing is lost: conflict markers, which nobody wants to push unseen,
+/// need a consent of their own anyway.
 ///
 /// # Errors
 /// When the answer is not yes.

@@ -37,10 +37,9 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
         given: false,
         base_given: false,
     });
-    let message = match args.message {
-        given if given.is_empty() => proposed(gateway, &task).await?,
-        given => given,
-    };
+    let proposed = if args.message.is_empty() { Some(proposed(gateway, &task).await?) } else { None };
+    let shown = before_the_push(left_out, proposed.as_deref());
+    let message = proposed.unwrap_or(args.message);
     let mut request = PublishBranchRequest {
         request_id: request_id(),
         task_id: args.task_id,
@@ -57,9 +56,9 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
         allow_conflicts: args.conflicts,
     };
     if request.plan_only {
-        left_out.iter().for_each(|text| eprintln!("{}", output::inert(text)));
+        shown.iter().for_each(|text| eprintln!("{}", output::inert(text)));
     } else {
-        losing::publishing(&left_out, args.yes)?;
+        losing::publishing(&shown, args.yes)?;
     }
     if request.force && !request.plan_only {
         request.expected_commit = expected(gateway, &request, args.yes).await?;
@@ -94,17 +93,22 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
     failure(&job).map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-/// The message that the service proposes; it is printed, so that another one can be given with `--message`.
+/// The message that the service proposes.
 async fn proposed(gateway: &Gateway, task: &Task) -> Result<String, Failure> {
     let request = ProposePublicationRequest { task_id: task.task_id.clone() };
     let texts = gateway.task().propose_publication(request).await?.into_inner();
-    let message = match (texts.title.as_str(), texts.body.as_str()) {
+    Ok(match (texts.title.as_str(), texts.body.as_str()) {
         (title, "") => title.to_owned(),
         (title, body) => format!("{title}\n\n{body}"),
-    };
-    eprintln!("message, unless one is given with --message:");
-    message.lines().for_each(|line| eprintln!("  {}", output::inert(line)));
-    Ok(message)
+    })
+}
+
+/// What is shown, and asked about in a terminal, before anything is pushed. A proposed message has the agent's words, which
+/// may mention people or close issues at the host.
+fn before_the_push(mut left_out: Vec<String>, proposed: Option<&str>) -> Vec<String> {
+    left_out.extend(proposed.map(|_| "message, unless one is given with --message:".to_owned()));
+    left_out.extend(proposed.into_iter().flat_map(str::lines).map(|line| format!("  {line}")));
+    left_out
 }
 
 /// The same, with a pull request.
@@ -272,6 +276,16 @@ mod tests {
         assert_eq!(own(Some(" Ada ".into()), &unset).await.as_deref(), Some("Ada"));
         assert_eq!(own(Some(" ".into()), &unset).await, None);
         assert_eq!(own(None, &unset).await, None);
+    }
+
+    #[test]
+    fn a_message_that_nobody_has_chosen_is_asked_about_before_the_push() {
+        let message = "Add a parser\n\nCloses #1, @team.";
+        let shown = before_the_push(vec!["notice: x".to_owned()], Some(message));
+        assert_eq!(shown[0], "notice: x");
+        assert_eq!(shown[2..], ["  Add a parser", "  ", "  Closes #1, @team."]);
+        // Then there is no question.
+        assert!(before_the_push(Vec::new(), None).is_empty());
     }
 
     #[test]

@@ -154,7 +154,8 @@ async fn failed(cx: &Context, remote: &Remote, e: Failed, mut ws: WriteSet) -> R
         return Ok(Outcome::retry(e.reason(), e.message()));
     }
     remote.learned(cx, &mut ws, Err(&e)).await?;
-    Ok(Outcome::fail(e.reason(), e.message()).recording(ws))
+    let (reason, text) = remote.why(&e);
+    Ok(Outcome::fail(reason, text).recording(ws))
 }
 
 /// Projects the state of an action to the job's row, and lets the next job on its branches go on.

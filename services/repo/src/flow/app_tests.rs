@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
+use foundry_core::{FlowId, RepositoryId};
+use foundry_flow::NewFlow;
 use foundry_forge::{ForgeHost as Setting, ForgeHosts, ForgeKind};
 use foundry_proto::common::v1::{Role, SecretText};
 use foundry_proto::repo::v1::create_repository_credential_request::Target;
 use foundry_proto::repo::v1::{
     CreateRepositoryCredentialRequest, CreateRepositoryRequest, ListRepositoryCredentialsRequest,
-    RepositoryCredential, RepositoryCredentialKind as Kind, RepositoryCredentialState as State,
-    RepositoryGithubApp, RequestRepositoryRefreshRequest, TestRepositoryCredentialRequest,
+    PullRequestSyncStatus, RepositoryCredential, RepositoryCredentialKind as Kind,
+    RepositoryCredentialState as State, RepositoryGithubApp, RequestRepositoryRefreshRequest,
+    TestRepositoryCredentialRequest,
 };
+use foundry_store::WriteSet;
 use foundry_testkit::{APP_KEY, ForgeHost, GitHubApp};
 
 use crate::domain::repository::{Repository, State as RepositoryState};
+use crate::flow::pulls::PULLS;
 use crate::ops::create_repository::create_repository;
 use crate::ops::create_repository_credential::create_repository_credential;
 use crate::ops::list_repository_credentials::list_repository_credentials;
@@ -90,6 +95,23 @@ impl Scene {
         self.f.engine.run_until_idle().await.unwrap();
     }
 
+    /// Has the pull requests read now.
+    async fn read_pulls(&self, id: &RepositoryId) {
+        let flow = NewFlow::new(&PULLS, FlowId::generate(&self.f.env.env), id.as_str(), id.as_str());
+        let mut ws = WriteSet::new();
+        foundry_flow::enqueue(&mut ws, flow.organization(&self.f.organization));
+        self.f.cx.store.commit(ws).await.unwrap();
+        self.f.engine.run_until_idle().await.unwrap();
+    }
+
+    async fn use_it(&self, by_git: bool, id: &RepositoryId) {
+        if by_git {
+            self.refresh().await;
+        } else {
+            self.read_pulls(id).await;
+        }
+    }
+
     async fn test(&self) {
         let repository_credential_id = self.credential().await.repository_credential_id;
         let request = TestRepositoryCredentialRequest { repository_credential_id, ..Default::default() };
@@ -160,6 +182,49 @@ async fn a_token_that_was_taken_back_is_shown_once_and_replaced_by_the_next_use(
 }
 
 #[tokio::test]
+async fn a_token_that_the_api_refuses_is_replaced_at_once() {
+    let s = Scene::new().await;
+    let id = s.id.parse().unwrap();
+    for status in [401, 403] {
+        let before = s.host.app_tokens();
+        s.host.refuse(status, "Resource not accessible by integration");
+        s.read_pulls(&id).await;
+        let sync = s.repository(&s.id).await.pulls.sync.unwrap();
+        assert_eq!((sync.status(), sync.stale), (PullRequestSyncStatus::Current, None), "{status}");
+        assert_eq!(s.host.app_tokens(), before + 1, "{status}");
+    }
+    // One that was made for this reading is believed.
+    let before = s.host.app_tokens();
+    s.host.refuse_path("/pulls", 403);
+    s.read_pulls(&id).await;
+    let sync = s.repository(&s.id).await.pulls.sync.unwrap();
+    assert_eq!((sync.stale.unwrap().reason.as_str(), s.host.app_tokens()), ("FORGE_FORBIDDEN", before + 1));
+}
+
+#[tokio::test]
+async fn an_app_that_is_suspended_is_shown_at_its_credential_by_its_use_and_so_is_its_return() {
+    let s = Scene::new().await;
+    let id = s.id.parse().unwrap();
+    for by_git in [true, false] {
+        s.f.env.clock.advance(Duration::from_secs(3_600));
+        s.install(|app| app.is_suspended = true);
+        s.use_it(by_git, &id).await;
+        let shown = s.credential().await;
+        let condition = shown.condition.clone().unwrap_or_default();
+        let found = (shown.state(), condition.reason.as_str());
+        assert_eq!(found, (State::Failed, "GITHUB_APP_REFUSED"), "{by_git}");
+        assert!(condition.next_action.contains("suspended") && condition.since_time.is_some());
+        s.install(|_| ());
+        s.use_it(by_git, &id).await;
+        let shown = s.credential().await;
+        assert_eq!(
+            (shown.state(), shown.condition.unwrap_or_default().reason),
+            (State::Working, String::new())
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_refused_key_and_a_repository_that_is_not_included_say_so_and_are_mended() {
     let s = Scene::new().await;
     s.install(|app| app.is_suspended = true);
@@ -183,6 +248,27 @@ async fn a_refused_key_and_a_repository_that_is_not_included_say_so_and_are_mend
     s.install(|app| app.repositories.push("other".to_owned()));
     s.store(true).await;
     assert_eq!(s.repository(&other).await.state, RepositoryState::Ready);
+}
+
+#[tokio::test]
+async fn a_public_repository_that_the_installation_does_not_include_is_fetched_and_fails_no_test() {
+    let s = Scene::new().await;
+    s.host.git().require(None);
+    let other = s.register("team/other.git").await;
+    assert_eq!(s.repository(&other).await.state, RepositoryState::Ready);
+    // The one that is registered first is left out now.
+    s.install(|app| app.repositories = vec!["other".to_owned()]);
+    s.test().await;
+    assert_eq!(s.credential().await.state(), State::Working);
+    s.host.git().require(None);
+    s.refresh().await;
+    assert_eq!(s.state().await, ready());
+    // None is included.
+    s.install(|app| app.repositories.clear());
+    s.test().await;
+    let failed = s.credential().await;
+    let reason = failed.condition.clone().unwrap().reason;
+    assert_eq!((failed.state(), reason.as_str()), (State::Failed, "GITHUB_APP_NOT_INSTALLED"));
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use foundry_core::{Code, FlowId, OrganizationId, PageRequest, RepositoryCredentialId, RepositoryId, Result};
+use foundry_core::{
+    Code, Error, FlowId, OrganizationId, PageRequest, RepositoryCredentialId, RepositoryId, Result,
+};
 use foundry_flow::{
     Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage,
 };
@@ -11,7 +13,7 @@ use foundry_proto::common::v1::Condition;
 use foundry_store::WriteSet;
 
 use super::{pulls, sync};
-use crate::broker;
+use crate::broker::{self, Remote};
 use crate::context::Context;
 use crate::domain::credential::{self, Credential, State};
 use crate::domain::pull_request::CREDENTIAL;
@@ -33,6 +35,9 @@ pub static CHECK: Flow<Context> = Flow::new(
 .concurrency(8);
 
 const TESTING: &str = "testing";
+
+/// Most repositories that a GitHub App is tried with.
+const MAX_TRIED: usize = 50;
 
 /// Adds a test for a user, as part of a request.
 pub fn enqueue(cx: &Context, ws: &mut WriteSet, credential: &Credential, (user, trace): (&str, &str)) {
@@ -134,7 +139,8 @@ async fn test(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let Some(credential) = load(cx, flow).await? else { return Ok(Outcome::done()) };
     let mut ws = WriteSet::new();
     let found = using(cx, &credential).await?;
-    let Some(repository) = found.into_iter().find(|r| r.state != RepositoryState::Deleting) else {
+    let found: Vec<_> = found.into_iter().filter(|r| r.state != RepositoryState::Deleting).collect();
+    if found.is_empty() {
         let mut new = credential.clone();
         new.state = State::Untested;
         new.condition = Condition {
@@ -143,11 +149,14 @@ async fn test(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         };
         credentials::record(&mut ws, credential.rev, &new)?;
         return Ok(Outcome::done().recording(ws));
-    };
-    let url = RemoteUrl::parse(&repository.url, &cx.urls)?;
+    }
     // What is tested is the key, not a token that it has got before.
     cx.app_tokens.forget(&credential.credential_id);
-    let remote = match broker::with(cx, url, credential.clone()).await {
+    let opened = tokio::select! {
+        opened = opened(cx, &credential, &found) => opened,
+        () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the test was stopped")),
+    };
+    let remote = match opened {
         Ok(remote) => remote,
         Err(e) if matches!(e.code(), Code::Internal | Code::Unavailable) => return Err(e),
         Err(e) => return failed(&credential, e.reason(), e.message()),
@@ -164,6 +173,19 @@ async fn test(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             Ok(Outcome::done().recording(ws))
         }
     }
+}
+
+/// The first of these repositories that the credential is good for: the installation of an app includes some alone.
+async fn opened(cx: &Context, credential: &Credential, found: &[Repository]) -> Result<Remote> {
+    let mut left_out = None;
+    for repository in found.iter().take(MAX_TRIED) {
+        let url = RemoteUrl::parse(&repository.url, &cx.urls)?;
+        match broker::with(cx, url, credential.clone()).await {
+            Err(e) if broker::is_left_out(&e) => left_out = left_out.or(Some(e)),
+            opened => return opened,
+        }
+    }
+    Err(left_out.unwrap_or_else(|| Error::internal("there is no repository to test a credential with")))
 }
 
 fn failed(credential: &Credential, reason: &str, message: &str) -> Result<Outcome> {

@@ -499,7 +499,8 @@ async fn failed(cx: &Context, remote: &Remote, e: &Failed) -> Result<Outcome> {
     }
     let mut ws = WriteSet::new();
     remote.learned(cx, &mut ws, Err(e)).await?;
-    Ok(Outcome::fail(e.reason(), e.message()).recording(ws))
+    let (reason, text) = remote.why(e);
+    Ok(Outcome::fail(reason, text).recording(ws))
 }
 
 /// Projects the state of a publication to the job's row, and lets the next job on the branch go on.

@@ -34,24 +34,27 @@ pub async fn open(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let Some(repository) = repository.filter(|r| r.state != State::Deleting) else {
         return Ok(Outcome::fail("REPOSITORY_REMOVED", "the repository is being removed"));
     };
-    let forge = match broker::forge(cx, &repository).await {
-        Ok(forge) => forge,
-        // An app that could not get its token yet.
-        Err(e) if !e.reason().is_empty() && e.code() != foundry_core::Code::Unavailable => {
-            return Ok(Outcome::fail(e.reason(), e.message()));
-        }
-        Err(e) => return Err(e),
-    };
     flow.progress("opening the pull request").await;
-    let opened = tokio::select! {
-        opened = opened(&*forge, job.job_id.as_str(), (publish, wanted), branch) => opened,
-        () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the job was stopped")),
-    };
-    match opened {
-        Ok((found, created, facts)) => {
-            record(cx, flow, (&job, &repository, branch), (&found, created, facts)).await
+    loop {
+        let forge = match broker::forge(cx, &repository).await {
+            Ok(forge) => forge,
+            // An app that could not get its token yet.
+            Err(e) if !e.reason().is_empty() && e.code() != foundry_core::Code::Unavailable => {
+                return Ok(Outcome::fail(e.reason(), e.message()));
+            }
+            Err(e) => return Err(e),
+        };
+        let opened = tokio::select! {
+            opened = opened(&*forge.api, job.job_id.as_str(), (publish, wanted), branch) => opened,
+            () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the job was stopped")),
+        };
+        match opened {
+            Ok((found, created, facts)) => {
+                return record(cx, flow, (&job, &repository, branch), (&found, created, facts)).await;
+            }
+            Err(e) if forge.is_outdated(cx, &e) => {}
+            Err(e) => return Ok(failed(&e, job.job_id.as_str())),
         }
-        Err(e) => Ok(failed(&e, job.job_id.as_str())),
     }
 }
 

@@ -187,20 +187,26 @@ async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let Ok(place) = broker::place(cx, &repository) else {
         return Ok(Outcome::done().recording(off(&repository)));
     };
-    let forge = match broker::forge(cx, &repository).await {
-        Ok(forge) => forge,
-        Err(e) if !e.reason().is_empty() && e.code() != foundry_core::Code::Internal => {
-            let why = (e.reason(), e.message(), cx.env.clock.now().plus(cx.pace.idle));
-            let before = repository.pulls.sync.clone().unwrap_or_default();
-            let mut ws = WriteSet::new();
-            stale(cx, &mut ws, &repository, before, &place.host, why);
-            return Ok(Outcome::done().recording(ws));
+    let (forge, gathered) = loop {
+        let forge = match broker::forge(cx, &repository).await {
+            Ok(forge) => forge,
+            Err(e) if !e.reason().is_empty() && e.code() != foundry_core::Code::Internal => {
+                let why = (e.reason(), e.message(), cx.env.clock.now().plus(cx.pace.idle));
+                let before = repository.pulls.sync.clone().unwrap_or_default();
+                let mut ws = WriteSet::new();
+                stale(cx, &mut ws, &repository, before, &place.host, why);
+                return Ok(Outcome::done().recording(ws));
+            }
+            Err(e) => return Err(e),
+        };
+        let gathered = tokio::select! {
+            gathered = in_time(&*cx.env.clock, gather::gather(cx, &repository, &*forge.api)) => gathered,
+            () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the reading was stopped")),
+        };
+        match &gathered {
+            Err(gather::Failure::Forge(e)) if forge.is_outdated(cx, e) => {}
+            _ => break (forge.api, gathered),
         }
-        Err(e) => return Err(e),
-    };
-    let gathered = tokio::select! {
-        gathered = in_time(&*cx.env.clock, gather::gather(cx, &repository, &*forge)) => gathered,
-        () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the reading was stopped")),
     };
     let mut ws = WriteSet::new();
     let until = match gathered {

@@ -279,7 +279,8 @@ async fn failed(cx: &Context, began: &Repository, remote: &Remote, e: &GitError)
     let key = [("repository_id", repository.repository_id.as_str().into()), ("refresh_wanted", again.into())];
     ws.guard(foundry_store::Guard::exists(&REPOSITORIES, &key));
     if !again {
-        return Ok(Outcome::fail(e.reason(), e.message()).recording(ws));
+        let (reason, text) = remote.why(e);
+        return Ok(Outcome::fail(reason, text).recording(ws));
     }
     ws.update_where(&REPOSITORIES, &key, &[("refresh_wanted", false.into())]);
     Ok(Outcome::goto(MIRRORING).with_state(&repository.sync.wanted_source).recording(ws))

@@ -13,10 +13,10 @@ use foundry_proto::repo::v1::create_repository_credential_request::Target;
 use foundry_proto::repo::v1::{
     CreateRepositoryCredentialRequest, CreateRepositoryRequest, GetJobRequest, GetRepositoryOverviewRequest,
     Job, JobKind, JobState, PublishBranchRequest, PublishPullRequestRequest, PullRequestSync,
-    PullRequestSyncStatus, RepositoryCredentialKind,
+    PullRequestSyncStatus, RepositoryCredentialKind, RepositoryGithubApp,
 };
 use foundry_store::Store;
-use foundry_testkit::ForgeHost;
+use foundry_testkit::{APP_KEY, ForgeHost, GitHubApp};
 
 use crate::domain::work::Work;
 use crate::flow::{bindings, publish::PUBLISH};
@@ -252,6 +252,34 @@ async fn a_refusal_of_the_host_is_typed_and_keeps_its_words_and_not_the_token() 
         // The branch is there all the same.
         assert_eq!(p.work().await.publication.unwrap().branch, "feat/work");
     }
+}
+
+#[tokio::test]
+async fn a_publication_takes_another_token_when_the_api_refuses_the_one_that_an_app_has_had() {
+    let p = AtForge::new().await;
+    p.host.install(GitHubApp {
+        app_id: "Iv23a".to_owned(),
+        installation_id: 77,
+        repositories: vec!["app".to_owned()],
+        expires_at: p.f.env.env.clock.now().plus(Duration::from_secs(3600)).to_string(),
+        is_suspended: false,
+    });
+    let app = CreateRepositoryCredentialRequest {
+        organization_id: p.f.organization.to_string(),
+        target: Some(Target::Host(p.host.git().origin())),
+        kind: RepositoryCredentialKind::GithubApp.into(),
+        secret: Some(SecretText { value: APP_KEY.to_owned() }),
+        github_app: Some(RepositoryGithubApp { app_id: "Iv23a".to_owned(), installation_id: 77 }),
+        replace: true,
+        ..Default::default()
+    };
+    create_repository_credential(&p.f.cx, &p.f.member, app).await.unwrap();
+    p.after(5).await;
+    let before = p.host.app_tokens();
+    p.host.refuse(403, "Resource not accessible by integration");
+    let job = p.publish(p.request()).await;
+    assert_eq!(state(&job), (JobState::Done, String::new()));
+    assert_eq!((before, p.host.app_tokens()), (1, 2));
 }
 
 #[tokio::test]
