@@ -106,6 +106,7 @@ pub fn write_signalling(
     before: &Aggregate,
     mut after: Box<Aggregate>,
 ) -> (Box<Aggregate>, BTreeMap<String, String>) {
+    crate::domain::fix::settle(&mut after);
     after.refresh(env.clock.now());
     let stepped = auto_fix::take_step(ws, env, &mut after);
     if !matches!(stepped, Stepped::Not) {

@@ -19,9 +19,8 @@ pub enum Stepped {
     Sent(SessionId),
 }
 
-/// Takes back what was not sent after all; then queues a message if one is due, or stops the rule at its limit.
+/// Queues a message if one is due, or stops the rule at its limit.
 pub fn take_step(ws: &mut WriteSet, env: &Env, aggregate: &mut Aggregate) -> Stepped {
-    fix::settle(aggregate);
     match fix::step(aggregate) {
         None => Stepped::Not,
         Some(Step::Stop(condition)) => {
