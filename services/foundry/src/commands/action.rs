@@ -237,8 +237,8 @@ async fn resolve(gateway: &Gateway, output: Output, planned: &Job) -> Result<Exi
 /// The open task that has the branch on which another one was refused, often the one that made it.
 fn owner(refused: &Status) -> Option<String> {
     let details = refused.get_error_details();
-    let is_taken = details.error_info().is_some_and(|info| info.reason == "BRANCH_HAS_TASK");
-    details.resource_info().filter(|_| is_taken).map(|task| task.resource_name.clone())
+    let taken = details.error_info().filter(|info| info.reason == "BRANCH_HAS_TASK");
+    taken.and_then(|info| info.metadata.get("task_id").cloned())
 }
 
 /// Sends a message to the newest open session of a task.
@@ -248,7 +248,9 @@ async fn ask(gateway: &Gateway, task_id: &str, text: String) -> Result<Task, Fai
     let is_open = |s: &&Session| s.state() != SessionState::Closed;
     let Some(session) = found.sessions.iter().rev().find(is_open) else {
         let next = "archive or kill it, or open a session in it, then run this again";
-        return Err(Failure::new(format!("the task {task_id} has the branch, and no open session")).next(next));
+        return Err(
+            Failure::new(format!("the task {task_id} has the branch, and no open session")).next(next)
+        );
     };
     let session_id = session.session_id.clone();
     let message =
@@ -333,7 +335,7 @@ mod tests {
     fn the_owner_of_a_taken_branch_is_known_from_the_refusal_and_from_no_other() {
         let refused = |reason| {
             let refused = foundry_core::Error::precondition(reason, "task_1", "the task task_1 works on it");
-            owner(&refused.into_status())
+            owner(&refused.with("task_id", "task_1").into_status())
         };
         assert_eq!(refused("BRANCH_HAS_TASK").as_deref(), Some("task_1"));
         assert_eq!(refused("REPOSITORY_REMOVED"), None);

@@ -95,6 +95,7 @@ fn taken(branch: &str) -> Error {
 fn has_task(branch: &str, task: &TaskId) -> Error {
     let text = format!("the task {task} works on the branch {branch}, and is open");
     Error::precondition("BRANCH_HAS_TASK", task.as_str(), text)
+        .with("task_id", task.as_str())
         .next_action("send that task a message, or archive or kill it first")
 }
 

@@ -65,7 +65,12 @@ fn wanted(aggregate: &Aggregate, request: &RequestFixRequest) -> Result<(String,
         Error::precondition("NOTHING_TO_FIX", task, text)
             .next_action("wait until its checks have ended; `foundry task show` shows how they stand")
     };
-    let p = fix::pull_request(aggregate).ok_or_else(nothing)?;
+    let none = || {
+        Error::precondition("NOTHING_TO_FIX", task, "the task has no open pull request").next_action(
+            "publish its work as a pull request first; the agent can also be sent a message at any time",
+        )
+    };
+    let p = fix::pull_request(aggregate).ok_or_else(none)?;
     let failures = fix::failures(p, request.subject(), Sender::User);
     if failures.is_empty() {
         return Err(nothing());

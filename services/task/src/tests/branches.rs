@@ -7,6 +7,7 @@ use foundry_core::Result;
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{JobKind, JobState};
 use foundry_proto::task::v1::*;
+use tonic_types::StatusExt as _;
 
 use crate::ops;
 use crate::testing::{Running, Tenant, World};
@@ -65,6 +66,9 @@ async fn a_known_branch_is_the_task_s_own_from_the_start_until_it_ends() {
     let second = create(&running, &tenant, on(&tenant, "feature-x")).await.unwrap_err();
     assert_eq!(second.reason(), "BRANCH_HAS_TASK");
     assert!(second.message().contains(&first.task_id), "{}", second.message());
+    let details = second.into_status().get_error_details();
+    // By which clients find it.
+    assert_eq!(details.error_info().unwrap().metadata.get("task_id"), Some(&first.task_id));
     // Others are free, also the default branch.
     create(&running, &tenant, on(&tenant, "main")).await.unwrap();
     let after = reaches(&running, &tenant, &first, TaskState::Running).await;

@@ -127,9 +127,9 @@ function Resolve({ job, branch }: { job: Job; branch: Job['branches'][number] })
         return made.task?.taskId
       } catch (thrown) {
         const refused = FoundryError.from(thrown)
-        if (refused.reason !== 'BRANCH_HAS_TASK' || refused.resource === undefined) throw refused
+        const taskId = refused.metadata['task_id']
         // The task that has the branch, often the one that made it, resolves it.
-        const taskId = refused.resource.name
+        if (refused.reason !== 'BRANCH_HAS_TASK' || taskId === undefined) throw refused
         const { sessions } = await client.task.getTask({ taskId })
         const session = sessions.findLast((it) => it.state !== SessionState.CLOSED)
         if (session === undefined) throw refused

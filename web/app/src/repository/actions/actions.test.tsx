@@ -146,7 +146,7 @@ test('a conflict of a branch that an open task has is handed to that task', asyn
     code: Code.FailedPrecondition,
     message: 'the task task_1 works on the branch s1',
     reason: 'BRANCH_HAS_TASK',
-    resource: { type: 'foundry.task', name: 'task_1' },
+    metadata: { task_id: 'task_1' },
   })
   const sessions = [
     { sessionId: 'sess_1', state: SessionState.IDLE },

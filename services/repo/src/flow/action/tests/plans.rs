@@ -7,6 +7,7 @@ use foundry_store::WriteSet;
 use foundry_core::TaskId;
 
 use super::tasks::hand_over_on;
+use super::turns::at;
 use super::*;
 use crate::store::branch_overviews::BRANCH_OVERVIEWS;
 use crate::store::repositories::REPOSITORIES;
@@ -63,15 +64,11 @@ async fn a_plan_that_is_recorded_branch_by_branch_ends_as_one_that_is_not() {
 async fn half_an_hour_bounds_all_attempts_of_a_plan_also_those_that_fail() {
     let s = Stacked::of(1).await;
     s.main_moves();
-    // The remote cannot send what it lists.
-    let blob = git(&s.remote, &["rev-parse", "main:main.txt"]);
-    let blob = s.remote.join("objects").join(&blob[..2]).join(&blob[2..]);
-    let away = s.remote.join("away");
-    std::fs::rename(&blob, &away).unwrap();
+    at(&s, "https://foundry-no-such-host.invalid/x").await;
     let id = s.begin(s.request(JobKind::RestackSubtree, "s1")).await;
     s.f.engine.run_until_idle().await.unwrap();
     assert_eq!(state(&s.job(&id).await).0, JobState::Running);
-    std::fs::rename(&away, &blob).unwrap();
+    at(&s, s.remote.to_str().unwrap()).await;
     s.f.env.clock.advance(Duration::from_secs(31 * 60));
     s.f.engine.run_until_idle().await.unwrap();
     let job = s.job(&id).await;
