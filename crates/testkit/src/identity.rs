@@ -66,9 +66,9 @@ struct Grant {
 pub struct Person {
     /// The immutable id: a number for GitHub.
     pub id: u64,
-    /// The login.
+    /// The login, which people can change and others take over.
     pub login: String,
-    /// The name.
+    /// The name for display.
     pub name: String,
     /// The main e-mail address.
     pub email: String,
@@ -81,7 +81,7 @@ pub struct Person {
 impl IdentityHost {
     /// The id of the registered application.
     pub const CLIENT_ID: &'static str = "foundry-client";
-    /// Its secret.
+    /// The client secret of the application, searched for as a canary.
     pub const CLIENT_SECRET: &'static str = "canary-client-secret";
 
     /// Starts it with one application, which is registered with this redirect URI. `now` is the time of its tokens, in

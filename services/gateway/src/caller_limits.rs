@@ -124,19 +124,19 @@ impl CallerBook {
         Ok(Permit { book: self.clone(), account: account.clone(), kind })
     }
 
-    /// Charges what may turn out to be free of charge, before it is known.
+    /// Charges a request that may turn out to be free; the charge can be given back.
     ///
     /// # Errors
-    /// As [`CallerBook::enter`].
+    /// `RESOURCE_EXHAUSTED` at the limit, as for [`CallerBook::enter`].
     pub(crate) fn reserve(&self, account: &Account) -> Result<Reservation> {
         self.charge(account)?;
         Ok(Reservation { book: self.clone(), account: account.clone() })
     }
 
-    /// Whether a request could be charged, without charging it.
+    /// Checks that a request could be charged, without charging it.
     ///
     /// # Errors
-    /// As [`CallerBook::enter`].
+    /// `RESOURCE_EXHAUSTED` at the limit, as for [`CallerBook::enter`].
     pub(crate) fn check(&self, account: &Account) -> Result<()> {
         self.reserve(account).map(Reservation::give_back)
     }

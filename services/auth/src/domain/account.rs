@@ -31,7 +31,7 @@ pub(crate) enum AdmittedBy {
 }
 
 impl AdmittedBy {
-    /// As stored.
+    /// The text in the database.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::SetUp => "set_up",

@@ -22,7 +22,7 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// As stored.
+    /// The text in the database.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::SignIn => "sign_in",
@@ -59,7 +59,7 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// As stored.
+    /// The text in the database.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Begun => "begun",
@@ -80,7 +80,7 @@ impl State {
         found.ok_or_else(|| Error::internal(format!("unknown state {text}")))
     }
 
-    /// As sent.
+    /// The state as callers see it.
     pub(crate) fn message(self) -> SignInState {
         match self {
             Self::Begun => SignInState::Begun,

@@ -29,7 +29,7 @@ pub struct ProviderConfig {
     pub allow_teams: Vec<String>,
     /// People with a verified e-mail address of exactly one of these domains may come in.
     pub allow_email_domains: Vec<String>,
-    /// The organization here that people of these lists join, as members; empty = the oldest one.
+    /// The organization here that people of these lists join, as members; empty = the one that was set up.
     pub organization: String,
 }
 

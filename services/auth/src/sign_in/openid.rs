@@ -117,7 +117,7 @@ impl OpenId {
     /// Verifies an ID token. A key that is not known makes the documents be fetched again, at most once a minute.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED` `ID_TOKEN_INVALID`.
+    /// `UNAUTHENTICATED` `ID_TOKEN_INVALID` for a token that does not prove who the user is.
     pub(crate) async fn verify(
         &self,
         http: &Http,

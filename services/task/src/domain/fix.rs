@@ -35,7 +35,7 @@ enum What {
 /// Something that has failed, with its fingerprint: the same failure has the same one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
-    /// The fingerprint.
+    /// Fingerprint of the failure, see [`fingerprint`].
     pub key: u64,
     what: What,
 }
@@ -241,7 +241,7 @@ pub fn step(aggregate: &Aggregate) -> Option<Step> {
     }
     let p = pull_request(aggregate)?;
     let publication = aggregate.work.as_ref()?.entity.publication.as_ref()?;
-    // What is said of other commits than the newest work may be corrected in it already.
+    // Checks and reviews of an older commit: newer work may have corrected what they report.
     if publication.commits_since > 0 || p.commit != publication.commit {
         return None;
     }

@@ -11,9 +11,9 @@ use crate::domain::session::Message;
 
 /// What the rule of a task did.
 pub enum Stepped {
-    /// Nothing.
+    /// It had nothing to send.
     Not,
-    /// It stopped.
+    /// It stopped at its limit of messages.
     Stopped,
     /// It queued a message in this session.
     Sent(SessionId),

@@ -131,7 +131,7 @@ async fn a_failure_is_sent_once_by_the_rule_until_its_limit_is_reached() {
     let why = stopped.stopped.unwrap();
     assert_eq!(why.reason, "AUTO_FIX_LIMIT");
     assert!(why.message.contains("after 2 messages") && !why.next_action.is_empty(), "{why:?}");
-    // Switched on again, it goes on with what was not sent.
+    // Switching the rule on again sends only failures that were not sent before.
     f.set(true, 0).await.unwrap();
     f.prompted(3).await;
     let rule = f.rule().await;

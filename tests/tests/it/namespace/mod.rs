@@ -122,7 +122,7 @@ async fn reaches_public_hosts_by_its_programs_and_nothing_of_the_mesh_in_a_names
 
 /// Runs only in the namespace that the test above creates.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "runs in the namespace that the test above makes"]
+#[ignore = "needs a network namespace of its own: the test above makes one and runs this in it"]
 async fn within() {
     let world: u32 = std::env::var("WORLD").expect("only within the namespace").parse().unwrap();
     let place = PathBuf::from(std::env::var_os("PLACE").unwrap());

@@ -1,7 +1,7 @@
 //! Decides what becomes of each branch, and has the commits made in the mirror. Nothing changes at the remote.
 //!
-//! What has been planned is recorded: an attempt that finds the branches where they were goes on with it, and a run of a plan
-//! that its requester has seen pushes the very commits of that plan.
+//! The plan is stored on the job. A retry reuses it if no branch has moved, and a run of a plan that its requester has seen
+//! pushes exactly the commits of that plan.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -27,8 +27,8 @@ use crate::store::{branch_overviews, jobs};
 const MAX_IMPORTED: usize = 5_000;
 /// How long a plan may take, with all its attempts.
 const WITHIN: Duration = Duration::from_secs(30 * 60);
-/// How long one look at the branches may take. It is below the limit of the stage, as nothing of it is kept: another attempt
-/// would take as long.
+/// How long reading the branches may take. Nothing of it is stored, so a retry would take as long: it fails below the limit
+/// of the stage.
 const LOOK: Duration = Duration::from_secs(12 * 60);
 
 /// What the attempts of one plan have in common.
@@ -74,8 +74,8 @@ fn too_large(after: Duration) -> Failed {
     refused("PLAN_TOO_LARGE", format!("the plan was not ready after {minutes} minutes; nothing was pushed"))
 }
 
-/// What is to be recorded besides the branches; none when the attempt has taken its share of time, and goes on with what is
-/// recorded then.
+/// Makes as much of the plan as fits into one attempt. Returns further writes for the end of the stage, or none if the time
+/// of the attempt is up: then the branches so far are stored, and the next attempt makes the others.
 async fn planned(
     cx: &Context,
     flow: &StageContext,
