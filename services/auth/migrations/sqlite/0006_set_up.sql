@@ -4,5 +4,3 @@ UPDATE organizations SET set_up_at = (
     SELECT min(m.created_at) FROM memberships m JOIN accounts a ON a.user_id = m.user_id
     WHERE m.organization_id = organizations.organization_id AND m.role = 4 AND a.admitted_by = 'set_up'
 );
--- To count the sign-ins that are open.
-CREATE INDEX sign_ins_by_state ON sign_ins (state);

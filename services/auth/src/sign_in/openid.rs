@@ -166,14 +166,22 @@ pub(crate) async fn identified(
     if !all.contains_key("email")
         && let Some(more) = user_info(openid, http, access_token).await?
     {
-        if more.get("sub") != all.get("sub") {
-            return Err(invalid_token("the user info is about another subject"));
-        }
-        for (name, value) in more {
-            all.entry(name).or_insert(value);
-        }
+        add(&mut all, more)?;
     }
     Ok(of_claims(&openid.issuer, verified.claims.subject(), &all))
+}
+
+/// Adds what the user info says to the claims of a token without an address.
+fn add(all: &mut Map<String, Value>, more: Map<String, Value>) -> Result<()> {
+    if more.get("sub") != all.get("sub") {
+        return Err(invalid_token("the user info is about another subject"));
+    }
+    // Whether an address is verified is said by what names the address.
+    all.remove("email_verified");
+    for (name, value) in more {
+        all.entry(name).or_insert(value);
+    }
+    Ok(())
 }
 
 fn of_claims(issuer: &str, subject: &str, claims: &Map<String, Value>) -> Identified {
@@ -249,6 +257,22 @@ mod tests {
             assert_eq!(check(name, "http://127.0.0.1:9/x"), Ok(()), "{name}");
             assert_eq!(check(name, "http://id.corp/x"), Err("SIGN_IN_PROVIDER_UNREACHABLE"), "{name}");
         }
+    }
+
+    #[test]
+    fn an_address_is_verified_by_what_names_it_alone() {
+        let email = |token: Value, info: Value| {
+            let (mut all, Value::Object(more)) = (token.as_object().unwrap().clone(), info) else { panic!() };
+            add(&mut all, more)
+                .map(|()| of_claims("https://id.corp", "s", &all).email)
+                .map_err(|e| e.reason())
+        };
+        let at = "ann@acme.example";
+        let unverified = json!({ "sub": "s", "email": at });
+        assert_eq!(email(json!({ "sub": "s", "email_verified": true }), unverified), Ok(String::new()));
+        let verified = json!({ "sub": "s", "email": at, "email_verified": true });
+        assert_eq!(email(json!({ "sub": "s" }), verified.clone()), Ok(at.to_owned()));
+        assert_eq!(email(json!({ "sub": "other" }), verified), Err("ID_TOKEN_INVALID"));
     }
 
     #[test]

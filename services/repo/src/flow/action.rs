@@ -103,14 +103,16 @@ async fn load(cx: &Context, flow: &StageContext) -> Result<std::result::Result<L
     Ok(Ok(Loaded { job, action, settings, repository, mirror }))
 }
 
-/// Waits for the first overview if it is not known yet which branches the job is about, for earlier jobs on branches of the stack, and for those of the organization if they are many.
+/// Waits for the first overview if it is not known yet which branches the job is about, for earlier jobs on branches of the
+/// stack, and for those of the organization if they are many. The time of the plan begins with the turn.
 async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let id: JobId = flow.subject_id().parse()?;
     let Some(job) = jobs::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
     if let Some(wait) = scope::known(cx, &job).await? {
         return Ok(wait);
     }
-    Ok(turn::wait(cx, &job).await?.unwrap_or_else(Outcome::done))
+    let begun = plan::Begun { planning_since: cx.env.clock.now().as_micros() };
+    Ok(turn::wait(cx, &job).await?.unwrap_or_else(|| Outcome::done().with_state(&begun)))
 }
 
 fn stopped() -> Outcome {

@@ -188,7 +188,10 @@ pub async fn published_as(
     Ok(found.and_then(|job| job.branches.into_iter().next()).map(|branch| branch.work_commit))
 }
 
-/// Where actions have moved a branch from and to, the oldest first, of the jobs that are kept.
+/// Most jobs on a branch that are read to follow it.
+const MAX_FOLLOWED: u32 = 100;
+
+/// Where actions have moved a branch from and to, the oldest first: those of the newest 100 jobs on it.
 ///
 /// # Errors
 /// `INTERNAL` when a row is damaged.
@@ -199,11 +202,11 @@ pub async fn moves(
 ) -> Result<Vec<(String, String)>> {
     let sql = select!(
         "WHERE repository_id = $1 AND job_id IN (SELECT job_id FROM job_branches WHERE repository_id = $1 AND branch = $2) \
-         ORDER BY created_rev"
+         ORDER BY created_rev DESC LIMIT $3"
     );
-    let params = [repository.as_str().into(), branch.into()];
+    let params = [repository.as_str().into(), branch.into(), MAX_FOLLOWED.into()];
     let jobs: Vec<Job> = from.query(sql, &params).await?.iter().map(read).collect::<Result<_>>()?;
-    let actions = jobs.into_iter().filter(|job| matches!(job.kind, Kind::Action(..)));
+    let actions = jobs.into_iter().rev().filter(|job| matches!(job.kind, Kind::Action(..)));
     let pushed = actions
         .flat_map(|job| job.branches)
         .filter(|b| b.branch == branch && b.state() == JobBranchState::Pushed);

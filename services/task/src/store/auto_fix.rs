@@ -34,14 +34,17 @@ pub fn take_step(ws: &mut WriteSet, env: &Env, aggregate: &mut Aggregate) -> Ste
         }
         Some(Step::Send { session, text, failures }) => {
             let (now, id) = (env.clock.now(), MessageId::generate(env));
+            let user = aggregate.task.auto_fix.auto_fix.as_ref().map(|rule| rule.set_by.clone());
+            let (Some(session), Some(user)) = (aggregate.session(session.as_str()), user) else {
+                return Stepped::Not;
+            };
+            let message = Message::new(session, id.clone(), &text, &[], user.clone(), now);
             let record = &mut aggregate.task.auto_fix;
-            let Some(rule) = &mut record.auto_fix else { return Stepped::Not };
-            (rule.tries, rule.last_time) = (rule.tries.saturating_add(1), Some(now.to_proto()));
-            let user = rule.set_by.clone();
             fix::note_sent(record, &failures, &id, Sender::Rule);
             record.message_id = id.to_string();
-            let Some(session) = aggregate.session(session.as_str()) else { return Stepped::Not };
-            let message = Message::new(session, id, &text, &[], user.clone(), now);
+            if let Some(rule) = &mut record.auto_fix {
+                (rule.tries, rule.last_time) = (rule.tries.saturating_add(1), Some(now.to_proto()));
+            }
             let feed = ws.scope(Scope::session(&message.session_id));
             messages::insert(ws, feed, &message, &text);
             let organization = &aggregate.task.organization_id;

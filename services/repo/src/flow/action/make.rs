@@ -1,7 +1,6 @@
 //! Makes the commits of a plan in the mirror, branch by branch.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use foundry_core::{Timestamp, counted};
 use foundry_flow::StageContext;
@@ -11,6 +10,7 @@ use foundry_proto::repo::v1::{JobBranch, JobBranchState};
 use super::push::named;
 use super::stack::Listed;
 use super::{Failed, Loaded, refused};
+use crate::context::Context;
 
 /// Longest path of a conflict in bytes.
 const MAX_PATH: usize = 250;
@@ -18,10 +18,11 @@ const MAX_PATH: usize = 250;
 /// Makes the commits of each branch, parents first, with this time, and returns whether all are made. It stops at `until`, after
 /// at least one branch. After a conflict nothing is pushed, so the branches above it are left.
 pub async fn make(
+    cx: &Context,
     flow: &StageContext,
     loaded: &mut Loaded,
     listed: &Listed,
-    (time, until): (Timestamp, Instant),
+    (time, until): (Timestamp, Timestamp),
 ) -> Result<bool, Failed> {
     let mut heads: HashMap<String, CommitId> = HashMap::new();
     // Branches of which nothing is left, with what they stand on.
@@ -43,7 +44,7 @@ pub async fn make(
                 continue;
             }
         }
-        if made > 0 && Instant::now() >= until {
+        if made > 0 && cx.env.clock.now() >= until {
             return Ok(false);
         }
         flow.progress(format!("{nth} of {total} branches are made")).await;

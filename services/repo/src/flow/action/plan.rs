@@ -4,7 +4,7 @@
 //! pushes exactly the commits of that plan.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use foundry_core::{Result, Timestamp};
 use foundry_flow::{Outcome, StageContext};
@@ -33,9 +33,9 @@ const LOOK: Duration = Duration::from_secs(12 * 60);
 
 /// What the attempts of one plan have in common.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Begun {
+pub struct Begun {
     /// When the first of them began, in microseconds.
-    planning_since: i64,
+    pub planning_since: i64,
 }
 
 /// The stage: fetches, plans, makes the commits, and keeps all old and new tips. A long plan is recorded piece by piece.
@@ -45,10 +45,8 @@ pub async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         Err(ended) => return Ok(ended),
     };
     let now = cx.env.clock.now();
-    let Ok(begun) = flow.state::<Begun>() else {
-        // Kept before anything is done: an attempt that fails leaves nothing.
-        return Ok(Outcome::goto(PLANNING).with_state(&Begun { planning_since: now.as_micros() }));
-    };
+    // Recorded with the turn of the job; a job of an older binary begins now.
+    let begun = flow.state::<Begun>().unwrap_or(Begun { planning_since: now.as_micros() });
     let is_over = now.since(Timestamp::from_micros(begun.planning_since)) > WITHIN;
     flow.progress("asking the remote where the branches are").await;
     let remote = broker::remote(cx, &loaded.repository).await?;
@@ -82,7 +80,7 @@ async fn planned(
     loaded: &mut Loaded,
     remote: &broker::Remote,
 ) -> Result<Option<WriteSet>, Failed> {
-    let begin = Instant::now();
+    let begin = cx.env.clock.now();
     loaded.mirror.fetch(&remote.url).await?;
     match loaded.action {
         Action::SyncRepo => return import(cx, loaded, &remote.url).await.map(Some),
@@ -110,8 +108,8 @@ async fn planned(
             }
             // The commits of a plan that was seen are the same ones if the same person makes them.
             let time = seen.as_ref().map_or(loaded.job.create_time, |plan| plan.create_time);
-            let until = begin + cx.plan_share;
-            if !make::make(flow, loaded, &listed, (time, until)).await? {
+            let until = begin.plus(cx.plan_share);
+            if !make::make(cx, flow, loaded, &listed, (time, until)).await? {
                 keep(loaded).await?;
                 return Ok(None);
             }
