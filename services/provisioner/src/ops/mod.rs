@@ -47,8 +47,6 @@ mod closing;
 mod command;
 mod masked;
 mod profile_checks;
-#[cfg(test)]
-mod profile_tests;
 
 use foundry_authn::Caller;
 use foundry_core::{AttachmentId, Error, ModelProviderId, OrganizationId, ProfileId, SandboxId, SessionId};

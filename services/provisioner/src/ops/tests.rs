@@ -1,5 +1,7 @@
 //! The ops on a real database with a provider in memory.
 
+mod profile;
+
 use foundry_core::{Code, MessageId};
 use foundry_proto::common::v1::TurnOutcome;
 use foundry_proto::provisioner::v1 as p;
