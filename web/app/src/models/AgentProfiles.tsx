@@ -4,12 +4,11 @@ import type { AgentProfile, ModelProvider } from '@foundry/client/gen/foundry/pr
 import { IconPencil, IconTrash } from '@tabler/icons-react'
 import { useState } from 'react'
 import { useFrame } from '../shell/frame'
-import { useCommand } from '../state/command'
 import { useProfileCalls } from '../state/profiles'
+import { RemovalDialog } from '../state/RemovalDialog'
 import type { Read } from '../state/read'
-import { useAlive } from '../ui/useAlive'
 import { visibleLine } from '../ui/text/visible'
-import { ConfirmDialog, toastDone, useFocusBack } from '../ui'
+import { useFocusBack } from '../ui'
 import { AgentProfileDialog } from './AgentProfileDialog'
 import { entriesOf, entriesText } from './entries'
 import classes from './ModelsPage.module.css'
@@ -110,26 +109,18 @@ function RemoveDialog({ profile, onClose, onRemoved }: { profile: AgentProfile; 
   const calls = useProfileCalls()
   const { profileId } = profile
   const name = visibleLine(profile.settings?.name ?? '')
-  const remove = useCommand('The agent profile was not removed', (requestId: string) => calls.deleteAgentProfile({ profileId, requestId }))
-  const alive = useAlive()
-  const confirm = async () => {
-    if ((await remove.run()) === undefined) return
-    toastDone('The agent profile was removed', name)
-    onRemoved()
-    if (alive.current) onClose()
-  }
   return (
-    <ConfirmDialog
-      opened
-      onClose={onClose}
-      onConfirm={() => void confirm()}
+    <RemovalDialog
       title={`Remove ${name}?`}
       confirmLabel="Remove agent profile"
-      dangerous
-      busy={remove.busy}
-      error={remove.error}
+      failed="The agent profile was not removed"
+      done="The agent profile was removed"
+      name={name}
+      remove={(requestId) => calls.deleteAgentProfile({ profileId, requestId })}
+      onClose={onClose}
+      onRemoved={onRemoved}
     >
       Running agents are not affected. Tasks that use it cannot restart their agent.
-    </ConfirmDialog>
+    </RemovalDialog>
   )
 }

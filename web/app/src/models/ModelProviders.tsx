@@ -6,10 +6,11 @@ import { useState } from 'react'
 import { useFrame } from '../shell/frame'
 import { useCommand } from '../state/command'
 import { useProfileCalls } from '../state/profiles'
+import { RemovalDialog } from '../state/RemovalDialog'
 import type { Read } from '../state/read'
 import { visibleLine } from '../ui/text/visible'
 import { useAlive } from '../ui/useAlive'
-import { ConfirmDialog, ErrorState, sentence, StatusBadge, toastDone, useFocusBack } from '../ui'
+import { ErrorState, sentence, StatusBadge, useFocusBack } from '../ui'
 import { entriesOf, entriesText } from './entries'
 import { ModelProviderDialog } from './ModelProviderDialog'
 import classes from './ModelsPage.module.css'
@@ -139,28 +140,18 @@ function RemoveDialog({ provider, onClose, onRemoved }: { provider: ModelProvide
   const calls = useProfileCalls()
   const { modelProviderId } = provider
   const name = visibleLine(provider.name)
-  const remove = useCommand('The model provider was not removed', (requestId: string) =>
-    calls.deleteModelProvider({ modelProviderId, requestId }),
-  )
-  const alive = useAlive()
-  const confirm = async () => {
-    if ((await remove.run()) === undefined) return
-    toastDone('The model provider was removed', name)
-    onRemoved()
-    if (alive.current) onClose()
-  }
   return (
-    <ConfirmDialog
-      opened
-      onClose={onClose}
-      onConfirm={() => void confirm()}
+    <RemovalDialog
       title={`Remove ${name}?`}
       confirmLabel="Remove model provider"
-      dangerous
-      busy={remove.busy}
-      error={remove.error}
+      failed="The model provider was not removed"
+      done="The model provider was removed"
+      name={name}
+      remove={(requestId) => calls.deleteModelProvider({ modelProviderId, requestId })}
+      onClose={onClose}
+      onRemoved={onRemoved}
     >
       Its key is deleted. Agents that use it fail at their next call.
-    </ConfirmDialog>
+    </RemovalDialog>
   )
 }

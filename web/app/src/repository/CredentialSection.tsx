@@ -7,8 +7,9 @@ import { IconKey } from '@tabler/icons-react'
 import { useState } from 'react'
 import { useFrame } from '../shell/frame'
 import { useCommand } from '../state/command'
+import { RemovalDialog } from '../state/RemovalDialog'
 import { useRead } from '../state/read'
-import { ConfirmDialog, ErrorState, toastDone } from '../ui'
+import { ErrorState } from '../ui'
 import { visibleLine } from '../ui/text/visible'
 import { CredentialForm } from './CredentialForm'
 import classes from './RepositoryPage.module.css'
@@ -150,28 +151,19 @@ interface RemoveProps {
 function RemoveDialog({ credential, onClose, onRemoved }: RemoveProps) {
   const client = useFoundry()
   const { repositoryCredentialId, repositoryId, origin } = credential
-  const remove = useCommand('The credential was not removed', (requestId: string) =>
-    client.repo.deleteRepositoryCredential({ repositoryCredentialId, requestId }),
-  )
-  const confirm = async () => {
-    if ((await remove.run()) === undefined) return
-    toastDone('The credential was removed')
-    onRemoved()
-  }
   return (
-    <ConfirmDialog
-      opened
-      onClose={onClose}
-      onConfirm={() => void confirm()}
+    <RemovalDialog
       title="Remove the credential?"
       confirmLabel="Remove credential"
-      dangerous
-      busy={remove.busy}
-      error={remove.error}
+      failed="The credential was not removed"
+      done="The credential was removed"
+      remove={(requestId) => client.repo.deleteRepositoryCredential({ repositoryCredentialId, requestId })}
+      onClose={onClose}
+      onRemoved={onRemoved}
     >
       {repositoryId === ''
         ? `All repositories at ${visibleLine(origin)} without one of their own can no longer be synchronized.`
         : 'The repository can no longer be synchronized, unless there is one for its host.'}
-    </ConfirmDialog>
+    </RemovalDialog>
   )
 }

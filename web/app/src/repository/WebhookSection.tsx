@@ -6,9 +6,9 @@ import type { Repository } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import { IconWebhook } from '@tabler/icons-react'
 import { useState } from 'react'
 import { useFrame } from '../shell/frame'
-import { useCommand } from '../state/command'
+import { RemovalDialog } from '../state/RemovalDialog'
 import { useRead } from '../state/read'
-import { ConfirmDialog, ErrorState, RelativeTime, toastDone } from '../ui'
+import { ErrorState, RelativeTime } from '../ui'
 import { visibleLine } from '../ui/text/visible'
 import classes from './RepositoryPage.module.css'
 import { hostOf } from './url'
@@ -145,27 +145,17 @@ interface RemoveProps {
 function RemoveDialog({ webhook, onClose, onRemoved }: RemoveProps) {
   const client = useFoundry()
   const { repositoryWebhookId } = webhook
-  const remove = useCommand('The webhook was not removed', (requestId: string) =>
-    client.repo.deleteRepositoryWebhook({ repositoryWebhookId, requestId }),
-  )
-  const confirm = async () => {
-    if ((await remove.run()) === undefined) return
-    toastDone('The webhook was removed')
-    onClose()
-    onRemoved()
-  }
   return (
-    <ConfirmDialog
-      opened
-      onClose={onClose}
-      onConfirm={() => void confirm()}
+    <RemovalDialog
       title="Remove the webhook?"
       confirmLabel="Remove webhook"
-      dangerous
-      busy={remove.busy}
-      error={remove.error}
+      failed="The webhook was not removed"
+      done="The webhook was removed"
+      remove={(requestId) => client.repo.deleteRepositoryWebhook({ repositoryWebhookId, requestId })}
+      onClose={onClose}
+      onRemoved={onRemoved}
     >
       Deliveries to its address are refused from then on, and changes at the host are found by polling. Remove it at the host, too.
-    </ConfirmDialog>
+    </RemovalDialog>
   )
 }

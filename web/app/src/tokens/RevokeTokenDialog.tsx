@@ -1,8 +1,7 @@
 import { useFoundry } from '@foundry/client/react'
 import type { AccessToken } from '@foundry/client/gen/foundry/auth/v1/auth_pb'
-import { useCommand } from '../state/command'
+import { RemovalDialog } from '../state/RemovalDialog'
 import { visibleLine } from '../ui/text/visible'
-import { ConfirmDialog, toastDone, useAlive } from '../ui'
 
 interface Props {
   token: AccessToken
@@ -15,28 +14,18 @@ export function RevokeTokenDialog({ token, onClose, onRevoked }: Props) {
   const client = useFoundry()
   const { accessTokenId } = token
   const name = visibleLine(token.name)
-  const revoke = useCommand('The access token was not revoked', (requestId: string) =>
-    client.auth.revokeAccessToken({ accessTokenId, requestId }),
-  )
-  const alive = useAlive()
-  const confirm = async () => {
-    if ((await revoke.run()) === undefined) return
-    toastDone('The access token was revoked', name)
-    onRevoked()
-    if (alive.current) onClose()
-  }
   return (
-    <ConfirmDialog
-      opened
-      onClose={onClose}
-      onConfirm={() => void confirm()}
+    <RemovalDialog
       title={`Revoke ${name}?`}
       confirmLabel="Revoke access token"
-      dangerous
-      busy={revoke.busy}
-      error={revoke.error}
+      failed="The access token was not revoked"
+      done="The access token was revoked"
+      name={name}
+      remove={(requestId) => client.auth.revokeAccessToken({ accessTokenId, requestId })}
+      onClose={onClose}
+      onRemoved={onRevoked}
     >
       Programs that use it are refused from now on. It cannot be made valid again.
-    </ConfirmDialog>
+    </RemovalDialog>
   )
 }
