@@ -12,7 +12,7 @@ import { ConditionLine, saysSomething } from '../../task/header/ConditionLine'
 import { counted } from '../../ui/text/size'
 import { InertLine } from '../../ui/text/Inert'
 import classes from './actions.module.css'
-import { actionText, branchText, conflictPrompt, inState, isOpen } from './words'
+import { actionText, branchText, conflictPrompt, inState, isOpen, pushes } from './words'
 
 /** An action with what becomes of each branch, its state as it is now, and what can be done about it. */
 export function ActionJob({ job, label }: { job: Job; label: string }) {
@@ -79,8 +79,10 @@ function stateText(job: Job): string {
     case JobState.QUEUED:
       return 'queued'
     case JobState.RUNNING:
+      if (!pushes(job.kind)) return 'running'
       return planned + pushing > 0 ? 'pushing' : 'planning'
     case JobState.DONE:
+      if (!pushes(job.kind)) return 'done'
       if (pushed > 0) return `${counted(pushed, 'branch', 'branches')} pushed`
       return planned > 0 ? `a plan for ${counted(planned, 'branch', 'branches')}` : 'nothing to do'
     case JobState.CANCELLED:

@@ -121,6 +121,32 @@ test('another action is another plan, with a new parent where one is needed', as
   expect(asked('runRepositoryAction')[1]).toMatchObject({ kind: JobKind.REPARENT_BRANCH, branch: 's2', parent: 's1' })
 })
 
+test('a branch is rebased onto its parent, or onto another one', async () => {
+  const { asked } = open('s2')
+  fireEvent.change(screen.getByLabelText('Action'), { target: { value: String(JobKind.REBASE_BRANCH) } })
+  press('Show plan')
+  await waitFor(() => expect(asked('runRepositoryAction')[0]).toMatchObject({ kind: JobKind.REBASE_BRANCH, branch: 's2', parent: '' }))
+  fireEvent.change(screen.getByLabelText('Onto'), { target: { value: 's1' } })
+  press('Show plan')
+  await waitFor(() => expect(asked('runRepositoryAction')[1]).toMatchObject({ branch: 's2', parent: 's1' }))
+})
+
+test('a repository is synchronized, and a branch that was pushed is registered, without a plan', async () => {
+  const { show, asked } = open('')
+  fireEvent.change(screen.getByLabelText('Action'), { target: { value: String(JobKind.REGISTER_EXISTING_BRANCH) } })
+  expect((screen.getByRole('button', { name: 'Register' }) as HTMLButtonElement).disabled).toBe(true)
+  fireEvent.change(screen.getByLabelText('Branch'), { target: { value: ' feat/new ' } })
+  press('Register')
+  const register = { kind: JobKind.REGISTER_EXISTING_BRANCH, branch: 'feat/new', parent: '', planOnly: false }
+  await waitFor(() => expect(asked('runRepositoryAction')[0]).toMatchObject(register))
+  show(aJob('job_1', { kind: JobKind.REGISTER_EXISTING_BRANCH, state: JobState.DONE, action: { branch: 'feat/new' } }))
+  expect((await screen.findByRole('region', { name: 'Action' })).textContent).toContain('Register feat/new: done')
+  fireEvent.change(screen.getByRole('combobox', { name: 'Action' }), { target: { value: String(JobKind.SYNC_REPO) } })
+  expect(screen.queryByRole('button', { name: 'Show plan' })).toBeNull()
+  press('Synchronize')
+  await waitFor(() => expect(asked('runRepositoryAction')[1]).toMatchObject({ kind: JobKind.SYNC_REPO, branch: '', parent: '' }))
+})
+
 test('a conflict names its files and can be handed to an agent', async () => {
   const { show, asked } = open('')
   const conflict = planned({

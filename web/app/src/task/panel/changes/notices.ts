@@ -1,5 +1,6 @@
 import { WorkNoticeKind, type MergedFrom, type WorkNotice } from '@foundry/client/gen/foundry/common/v1/work_pb'
 import type { Changes } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { quoted } from '../../../ui/text/shell'
 import { counted, sizeText } from '../../../ui/text/size'
 
 /** What a notice says, and what to do about it. Both contain texts of the agent. */
@@ -96,6 +97,24 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
 /** The words for a notice; one of a newer version has only a general text. */
 export function noticeText(notice: WorkNotice): NoticeText {
   return (texts[notice.kind] ?? texts[WorkNoticeKind.UNSPECIFIED])(notice)
+}
+
+/** What the agent is asked so that it takes in what a notice says is left out; none where only a person can decide. */
+export function requestText({ kind, branch, path }: WorkNotice): string | undefined {
+  switch (kind) {
+    case WorkNoticeKind.OTHER_BRANCH:
+      return branch === '' ? undefined : `Merge the branch ${quoted(branch)} into the branch that you work on, and resolve any conflicts.`
+    case WorkNoticeKind.LINKED_WORKTREE: {
+      const from = branch === '' ? 'what is there' : `its branch ${quoted(branch)}`
+      return `Commit what is in the linked worktree ${quoted(path)}, and merge ${from} into the branch that you work on.`
+    }
+    case WorkNoticeKind.STASH:
+      return 'Apply what you have stashed to the branch that you work on, and resolve any conflicts.'
+    case WorkNoticeKind.OPERATION:
+      return 'Finish the operation of git that is in progress, resolving any conflicts, or abort it if it is not wanted.'
+    default:
+      return undefined
+  }
 }
 
 /** What a work has merged, as in `30 files merged from develop`. */
