@@ -252,6 +252,9 @@ pub enum Task {
         /// Local branch to make or move; default: the task's branch. One with commits of yours is left alone.
         #[arg(long, value_name = "BRANCH")]
         into: Option<String>,
+        /// Fetch what this publication with --force has replaced at the remote instead; default for --into: `replaced/JOB`.
+        #[arg(long, value_name = "JOB")]
+        replaced: Option<String>,
     },
     /// Save a task's work as a git bundle, with its whole history.
     Bundle {

@@ -24,8 +24,9 @@ pub struct PublishTask {
     /// Only show what would be pushed.
     #[arg(long)]
     pub plan: bool,
-    /// Replace commits of the branch at the remote, or make a branch again that was deleted there. Makes a plan first, asks in
-    /// a terminal if commits are replaced, and pushes if the branch is still where the plan saw it.
+    /// Replace commits of the branch at the remote, or make a branch again that was deleted there. Makes a plan first, shows
+    /// which commits are lost and asks, and pushes if the branch is still where the plan saw it. Without a terminal it needs
+    /// --yes.
     #[arg(long)]
     pub force: bool,
     /// Do not ask: neither about the proposed message, nor about what the work has left out, nor, with --force, about what

@@ -31,7 +31,9 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
         Task::Watch { task_id: None } => return follow::organization(gateway, output).await,
         Task::Show { task_id } => show(gateway, output, task_id).await?,
         Task::Diff { task_id, patch, merged } => diff(gateway, output, task_id, patch, merged).await?,
-        Task::Fetch { task_id, into } => fetch::fetch(gateway, output, &task_id, into).await?,
+        Task::Fetch { task_id, into, replaced } => {
+            fetch::fetch(gateway, output, &task_id, (into, replaced)).await?;
+        }
         Task::Bundle { task_id, file } => fetch::bundle(gateway, &task_id, &file).await?,
         Task::Publish(args) => return Box::pin(publish::run(gateway, output, *args)).await,
         Task::Fix(args) => fix::run(gateway, output, args).await?,

@@ -5,11 +5,10 @@ use std::time::Duration;
 use foundry_core::{Env, Error, JobId, Result, TaskId};
 use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
 use foundry_git::{
-    BranchName, CommitId, GitError, GitErrorKind, Mirror, MirrorLimits, PublishSpec, Publishable, Pushed,
-    RemoteUrl, WorkName,
+    BranchName, CommitId, GitError, GitErrorKind, Mirror, MirrorLimits, Pushed, RemoteUrl, WorkName,
 };
 use foundry_proto::common::v1::{Condition, Publication};
-use foundry_proto::repo::v1::{JobBranch, JobBranchState, JobCommit, PublishSettings};
+use foundry_proto::repo::v1::{JobBranch, JobBranchState, PublishSettings};
 use foundry_service::{audit_as, with_detail};
 use foundry_store::{Scope, Value, WriteSet};
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker::{self, Remote};
 use crate::context::Context;
 use crate::domain::job::{self, Job, Kind, State};
-use crate::domain::publishing::{self, Branch, moved, refused};
+use crate::domain::publishing::{self, moved};
 use crate::domain::pull_request::next_action as refused_by_forge;
 use crate::domain::repository::{self, Repository};
 use crate::domain::work::{self, Work};
@@ -30,7 +29,7 @@ pub static PUBLISH: Flow<Context> = Flow::new(
     "publish_branch",
     &[
         Stage::new(QUEUED, Duration::from_secs(60), RETRY, |cx, flow| stage(await_turn(cx, flow))),
-        Stage::new(PLANNING, Duration::from_secs(5 * 60), RETRY, |cx, flow| stage(plan(cx, flow))),
+        Stage::new(PLANNING, Duration::from_secs(5 * 60), RETRY, |cx, flow| stage(plan::plan(cx, flow))),
         Stage::new(PUSHING, Duration::from_secs(12 * 60), RETRY, |cx, flow| stage(push(cx, flow))),
         Stage::new(RECORDING, Duration::from_secs(2 * 60), RECORD, |cx, flow| stage(record(cx, flow))),
         Stage::new(OPENING, Duration::from_secs(3 * 60), RETRY, |cx, flow| {
@@ -146,142 +145,6 @@ async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         return Ok(Outcome::wait(key, text).because(reason).until(until));
     }
     Ok(Outcome::done())
-}
-
-/// Makes the commits, and decides whether they may be pushed to where the branch is now.
-async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
-    let loaded = match load(cx, flow).await? {
-        Ok(loaded) => loaded,
-        Err(ended) => return Ok(ended),
-    };
-    if let Some(waits) = turn::again(cx, &loaded.job).await? {
-        return Ok(waits);
-    }
-    flow.progress("asking the remote where the branch is").await;
-    let remote = broker::remote(cx, &loaded.repository).await?;
-    let planned = tokio::select! {
-        planned = planned(cx, &loaded, &remote.url) => planned,
-        () = flow.cancellation().cancelled() => return Ok(stopped()),
-    };
-    match planned {
-        Ok(Ok((tip, new))) => {
-            let Loaded { job, publish, mut planned, work, before, .. } = loaded;
-            planned.state = JobBranchState::Planned.into();
-            planned.old_commit = tip.unwrap_or_default();
-            let squashed = new.squashed;
-            show_plan(&mut planned, new);
-            planned.note = publishing::note(&publish, before.as_ref(), (&planned, squashed));
-            let was_single = before.is_some_and(|before| before.squash) && !publish.keep_commits;
-            planned.single_commit = squashed || (was_single && planned.old_commit == planned.new_commit);
-            planned.work_commit = work.head_commit;
-            let mut ws = with_branch(&job, &planned);
-            remote.learned(cx, &mut ws, Ok(())).await?;
-            Ok(Outcome::done().recording(ws))
-        }
-        Ok(Err((refused, found))) => {
-            let Loaded { job, mut planned, .. } = loaded;
-            planned.state = JobBranchState::Refused.into();
-            planned.found_commit = found.unwrap_or_default();
-            Ok(Outcome::fail(refused.reason, refused.message).recording(with_branch(&job, &planned)))
-        }
-        Err(e) => failed(cx, &remote, &e).await,
-    }
-}
-
-type Refusal = (publishing::Refused, Option<String>);
-
-async fn planned(
-    cx: &Context,
-    loaded: &Loaded,
-    remote: &RemoteUrl,
-) -> Result<std::result::Result<(Option<String>, Publishable), Refusal>, Failed> {
-    let Loaded { job, publish, task, work, before, repository, branch, mirror, .. } = loaded;
-    let before = before.as_ref();
-    let name = branch.as_str();
-    let remote_tip = mirror.remote_tip(remote, branch).await?;
-    let tip = remote_tip.commit.as_ref().map(CommitId::as_str);
-    let recorded = branches::find(&cx.store, &repository.repository_id, name).await?.map(|b| b.commit_id);
-    let mut tip_of = before.filter(|p| tip == Some(&p.commit)).map(|p| p.work_commit.clone());
-    if let (None, Some(tip)) = (&tip_of, tip) {
-        // A push that was cut off may have arrived.
-        tip_of = jobs::published_as(&cx.store, task, (&repository.repository_id, name, tip)).await?;
-    }
-    let is_ours = tip_of.is_some();
-    if let (None, Some(at), true) = (&tip_of, tip, work.works_on(name)) {
-        // It started from what the branch was before it was restacked.
-        let moves = jobs::moves(&cx.store, &repository.repository_id, name).await?;
-        tip_of = publishing::restacked_from(&moves, &work.base_commit, at).then(|| work.base_commit.clone());
-    }
-    let known_default = remote_tip.is_default || name == repository.default_branch;
-    let known = Branch {
-        name,
-        tip,
-        recorded: recorded.as_deref(),
-        is_default: known_default,
-        is_owned: before.is_some() || is_ours,
-        is_worked_on: work.works_on(name),
-        is_ours,
-        remakes: publish.force,
-        is_named: !publish.to_branch.is_empty(),
-        seen: Some(publish.expected_commit.as_str()).filter(|c| !c.is_empty()),
-        // A plan is how the requester sees it.
-        replaces: publish.force && !publish.plan_only,
-    };
-    if let Some(refused) = refused(known) {
-        return Ok(Err((refused, tip.map(str::to_owned))));
-    }
-    if !work.has_changes() {
-        let refused = publishing::Refused {
-            reason: "NOTHING_TO_PUBLISH",
-            message: "the work of the task has no changes".to_owned(),
-        };
-        return Ok(Err((refused, None)));
-    }
-    // Newer work may have arrived since the request.
-    if let Some(refused) = publishing::unfinished(publish, &work.notices).filter(|_| !publish.plan_only) {
-        return Ok(Err((refused, None)));
-    }
-    let merged = match work.merged_from.as_slice() {
-        [one] => Some(CommitId::parse(&one.commit)?),
-        _ => None,
-    };
-    let spec = PublishSpec {
-        base: CommitId::parse(&work.base_commit)?,
-        head: CommitId::parse(&work.head_commit)?,
-        merged,
-        tip: remote_tip.commit.clone(),
-        tip_of: tip_of.map(|c| CommitId::parse(&c)).transpose()?,
-        author: (publish.author_name.clone(), publish.author_email.clone()),
-        message: job::commit_message(publish),
-        squash: publishing::squashes(publish, before),
-        force: publish.force,
-    };
-    let new = match mirror.publishable(&spec).await {
-        Err(e) if ["PUBLISH_NEEDS_FORCE", "RESTACKED_WORK_CONFLICT"].contains(&e.reason()) => {
-            let refused = publishing::Refused { reason: e.reason(), message: e.message().to_owned() };
-            return Ok(Err((refused, tip.map(str::to_owned))));
-        }
-        new => new?,
-    };
-    if new.rewrites && known_default {
-        return Ok(Err((publishing::default_rewritten(name), tip.map(str::to_owned))));
-    }
-    if let (true, Some(replaced)) = (new.rewrites, &spec.tip) {
-        mirror.keep_replaced(&WorkName::parse(job.job_id.as_str())?, replaced).await?;
-    }
-    Ok(Ok((tip.map(str::to_owned), new)))
-}
-
-fn show_plan(branch: &mut JobBranch, new: Publishable) {
-    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    branch.new_commit = new.commit.to_string();
-    branch.rewrites = new.rewrites;
-    branch.commit_count = count(new.commit_count);
-    branch.files_changed = i32::try_from(new.files).unwrap_or(i32::MAX);
-    branch.additions = count(new.additions);
-    branch.deletions = count(new.deletions);
-    let commits = new.commits.into_iter();
-    branch.commits = commits.map(|(id, subject)| JobCommit { commit: id.to_string(), subject }).collect();
 }
 
 /// Pushes, unless the remote has the commit already: then an earlier attempt has arrived.
@@ -579,6 +442,7 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
     condition
 }
 
+mod plan;
 pub mod settle;
 #[cfg(test)]
 mod tests;
