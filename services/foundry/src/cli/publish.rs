@@ -21,7 +21,7 @@ pub struct PublishTask {
     /// without one it is used as it is.
     #[arg(long, short = 'm', default_value = "", value_name = "TEXT")]
     pub message: String,
-    /// Only show what would be pushed.
+    /// Only show what would be pushed, and why it would be refused.
     #[arg(long)]
     pub plan: bool,
     /// Replace commits of the branch at the remote, or make a branch again that was deleted there. Makes a plan first, shows

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use foundry_core::counted;
 use foundry_proto::auth::v1::GetUserRequest;
-use foundry_proto::common::v1::PullRequest;
+use foundry_proto::common::v1::{Condition, PullRequest};
 use foundry_proto::repo::v1::{
     GetRepositoryRequest, Job, JobBranch, JobBranchState, JobState, PublishBranchRequest,
     PublishPullRequestRequest, PullRequestSettings,
@@ -237,6 +237,9 @@ pub fn plan(branch: &JobBranch) -> Vec<String> {
         lines.extend((more > 0).then(|| format!("    and {} more", counted(more, "commit"))));
     }
     lines.extend((!branch.note.is_empty()).then(|| format!("  {}", branch.note)));
+    let refused =
+        |c: &Condition| format!("  would be refused: {} ({}); {}", c.message, c.reason, c.next_action);
+    lines.extend(branch.refusals.iter().map(refused));
     lines
 }
 
@@ -283,7 +286,6 @@ async fn configured(key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use foundry_proto::common::v1::Condition;
     use foundry_proto::repo::v1::JobCommit;
 
     use super::*;
@@ -328,6 +330,15 @@ mod tests {
         let expected =
             ["  lost at the remote: 3 commits", "    cccccccccccc Review", "    and 2 commits more"];
         assert_eq!(plan(&lost)[2..], expected);
+        let refusal = Condition {
+            reason: "WORK_IN_CONFLICT".into(),
+            message: "the work is not finished".into(),
+            next_action: "finish it".into(),
+            ..Condition::default()
+        };
+        let refused = JobBranch { refusals: vec![refusal], ..branch.clone() };
+        let line = "  would be refused: the work is not finished (WORK_IN_CONFLICT); finish it";
+        assert_eq!(plan(&refused).last().unwrap(), line);
         let same = JobBranch { old_commit: branch.new_commit.clone(), ..branch };
         assert!(plan(&same)[0].contains("has it already"));
         assert!(plan(&JobBranch::default()).is_empty());

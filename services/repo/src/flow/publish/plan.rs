@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::domain::job;
 use crate::domain::publishing::{self, Branch, refused};
 use crate::flow::turn;
-use crate::store::{branches, jobs};
+use crate::store::{branches, clones, jobs};
 
 /// The stage: makes the commits, and decides whether they may be pushed to where the branch is now.
 pub async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
@@ -29,7 +29,7 @@ pub async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         () = flow.cancellation().cancelled() => return Ok(stopped()),
     };
     match planned {
-        Ok(Ok((tip, new))) => {
+        Ok(Ok(Planned { tip, new, refusals })) => {
             let Loaded { job, publish, mut planned, work, before, .. } = loaded;
             planned.state = JobBranchState::Planned.into();
             planned.old_commit = tip.unwrap_or_default();
@@ -39,6 +39,7 @@ pub async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             let was_single = before.is_some_and(|before| before.squash) && !publish.keep_commits;
             planned.single_commit = squashed || (was_single && planned.old_commit == planned.new_commit);
             planned.work_commit = work.head_commit;
+            planned.refusals = refusals.iter().map(publishing::Refused::shown).collect();
             let mut ws = with_branch(&job, &planned);
             remote.learned(cx, &mut ws, Ok(())).await?;
             Ok(Outcome::done().recording(ws))
@@ -55,11 +56,20 @@ pub async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
 
 type Refusal = (publishing::Refused, Option<String>);
 
+/// A push that nothing at the remote stands against.
+struct Planned {
+    /// Where the remote has the branch.
+    tip: Option<String>,
+    new: Publishable,
+    /// Why it would be refused all the same; only for a plan.
+    refusals: Vec<publishing::Refused>,
+}
+
 async fn planned(
     cx: &Context,
     loaded: &Loaded,
     remote: &RemoteUrl,
-) -> Result<std::result::Result<(Option<String>, Publishable), Refusal>, Failed> {
+) -> Result<std::result::Result<Planned, Refusal>, Failed> {
     let Loaded { job, publish, task, work, before, repository, branch, mirror, .. } = loaded;
     let before = before.as_ref();
     let name = branch.as_str();
@@ -102,9 +112,10 @@ async fn planned(
         };
         return Ok(Err((refused, None)));
     }
-    // Newer work may have arrived since the request.
-    if let Some(refused) = publishing::unfinished(publish, &work.notices).filter(|_| !publish.plan_only) {
-        return Ok(Err((refused, None)));
+    // Newer work, or another task, may have arrived since the request.
+    let refusals = refusals(cx, loaded).await?;
+    if let Some(refused) = refusals.first().filter(|_| !publish.plan_only) {
+        return Ok(Err((refused.clone(), None)));
     }
     let merged = match work.merged_from.as_slice() {
         [one] => Some(CommitId::parse(&one.commit)?),
@@ -134,7 +145,18 @@ async fn planned(
     if let (true, false, Some(replaced)) = (new.rewrites, publish.plan_only, &spec.tip) {
         mirror.keep_replaced(&WorkName::parse(job.job_id.as_str())?, replaced).await?;
     }
-    Ok(Ok((tip.map(str::to_owned), new)))
+    Ok(Ok(Planned { tip: tip.map(str::to_owned), new, refusals }))
+}
+
+/// What stands against the push and is known without the remote.
+async fn refusals(cx: &Context, loaded: &Loaded) -> Result<Vec<publishing::Refused>> {
+    let Loaded { publish, work, branch, .. } = loaded;
+    let mut refusals = publishing::unfinished(publish, &work.notices);
+    if work.branch != branch.as_str() {
+        let owner = clones::owner(&cx.store, &work.repository_id, branch.as_str(), &work.task_id).await?;
+        refusals.extend(publishing::has_task(publish, branch.as_str(), owner.as_deref()));
+    }
+    Ok(refusals)
 }
 
 fn show_plan(branch: &mut JobBranch, new: Publishable) {

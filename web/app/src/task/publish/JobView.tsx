@@ -33,7 +33,7 @@ export function JobView({ job }: { job: Job }) {
       </p>
       {saysSomething(job.condition) && <ConditionLine condition={job.condition} />}
       {job.branches.map((branch) => (
-        <Branch key={branch.branch} branch={branch} />
+        <Branch key={branch.branch} branch={branch} job={job} />
       ))}
     </section>
   )
@@ -65,7 +65,7 @@ function stateText(job: Job): string {
   }
 }
 
-function Branch({ branch }: { branch: JobBranch }) {
+function Branch({ branch, job }: { branch: JobBranch; job: Job }) {
   const { commits, commitCount, lostCommits, lostCount } = branch
   return (
     <>
@@ -82,6 +82,12 @@ function Branch({ branch }: { branch: JobBranch }) {
               <InertLine text={branch.note} />
             </p>
           )}
+          {branch.refusals.map((refusal) => (
+            <div key={refusal.reason}>
+              <p>This would be refused:</p>
+              <ConditionLine condition={refusal} />
+            </div>
+          ))}
           <Commits label="Commits" commits={commits} count={Number(commitCount)} />
           {lostCount > 0n && (
             <>
@@ -90,6 +96,12 @@ function Branch({ branch }: { branch: JobBranch }) {
             </>
           )}
         </div>
+      )}
+      {branch.rewrites && branch.state === JobBranchState.PUSHED && (
+        <p className="fd-muted">
+          What it replaced is kept. To get it as a branch of a clone:{' '}
+          <code>{`foundry task fetch ${job.taskId} --replaced ${job.jobId}`}</code>
+        </p>
       )}
       {branch.remoteMessage !== '' && (
         <div className={classes.said}>
