@@ -26,7 +26,9 @@ use crate::output;
 /// When the action is refused or fails, or the user does not want it.
 pub async fn run(gateway: &Gateway, output: Output, action: Action) -> Result<ExitCode, Failure> {
     let (kind, branch, parent, how) = match action {
-        Action::Undo { job_id, plan, yes } => return undo(gateway, output, job_id, plan, yes).await,
+        Action::Undo { job_id, branches, plan, yes } => {
+            return undo(gateway, output, (job_id, branches), plan, yes).await;
+        }
         Action::Sync { repository } => {
             return at_once(gateway, output, JobKind::SyncRepo, repository.as_deref(), Default::default())
                 .await;
@@ -110,20 +112,35 @@ async fn whole(gateway: &Gateway, job: Job) -> Result<Job, Failure> {
 async fn undo(
     gateway: &Gateway,
     output: Output,
-    job_id: String,
+    (job_id, branches): (String, Vec<String>),
     plan: bool,
     yes: bool,
 ) -> Result<ExitCode, Failure> {
     let undone = async |plan_only| {
-        let request = UndoJobRequest { request_id: request_id(), job_id: job_id.clone(), plan_only };
+        let (job_id, branches) = (job_id.clone(), branches.clone());
+        let request = UndoJobRequest { request_id: request_id(), job_id, plan_only, branches };
         let begun = gateway.repo().undo_job(request).await?.into_inner().job.unwrap_or_default();
         whole(gateway, follow::job(gateway, &begun).await?).await
     };
     let planned = undone(true).await?;
-    if plan || !agreed(&planned, yes)? {
-        return ended(output, &planned);
-    }
-    ended(output, &undone(false).await?)
+    let undone = if plan || !agreed(&planned, yes)? { planned } else { undone(false).await? };
+    let others = others(&undone);
+    ended(output, &undone).map_err(|failure| match others {
+        Some(others) => {
+            let next =
+                format!("to bring back the others alone: foundry repo undo {job_id} --branches {others}");
+            failure.next(output::inert(&next))
+        }
+        None => failure,
+    })
+}
+
+/// The branches that a refused undo could bring back without those that have moved, as an argument; none if it can not.
+fn others(undone: &Job) -> Option<String> {
+    let of = |state: JobBranchState| undone.branches.iter().filter(move |b| b.state() == state);
+    let names: Vec<&str> = of(JobBranchState::Planned).map(|b| b.branch.as_str()).collect();
+    let is_refused = undone.state() == JobState::Failed && of(JobBranchState::Refused).next().is_some();
+    (is_refused && !names.is_empty()).then(|| quoted(&names.join(",")))
 }
 
 /// Whether there is something to push, and the user wants it.
@@ -329,6 +346,21 @@ mod tests {
         let line =
             "s4: aaaaaaaaaaaa -> bbbbbbbbbbbb on s3 (before on s2, given by a user), 2 commits made again";
         assert_eq!(planned(ParentSource::User, "s2"), line);
+    }
+
+    #[test]
+    fn a_refused_undo_offers_the_branches_that_have_not_moved() {
+        let of = |branch: &str, state: JobBranchState| JobBranch {
+            branch: branch.into(),
+            state: state.into(),
+            ..JobBranch::default()
+        };
+        let (moved, free) = (JobBranchState::Refused, JobBranchState::Planned);
+        let job = |branches| Job { state: JobState::Failed.into(), branches, ..Job::default() };
+        let all = job(vec![of("s1", moved), of("s2", free), of("it's", free)]);
+        assert_eq!(others(&all).as_deref(), Some(r"'s2,it'\''s'"));
+        assert_eq!(others(&job(vec![of("s1", moved)])), None);
+        assert_eq!(others(&Job { state: JobState::Done.into(), ..all }), None);
     }
 
     #[test]
