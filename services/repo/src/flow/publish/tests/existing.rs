@@ -2,7 +2,8 @@
 
 use foundry_proto::repo::v1::import_work_request::Part;
 use foundry_proto::repo::v1::{
-    GetCloneSourceRequest, GetCloneSourceResponse, GetRepositoryOverviewRequest, Job, ReleaseCloneRequest,
+    BranchOverview, GetCloneSourceRequest, GetCloneSourceResponse, GetRepositoryOverviewRequest, Job,
+    ReleaseCloneRequest,
 };
 
 use super::*;
@@ -144,13 +145,17 @@ async fn source(
 }
 
 async fn owner(p: &Published, branch: &str) -> String {
+    overview(p, branch).await.task_id
+}
+
+async fn overview(p: &Published, branch: &str) -> BranchOverview {
     p.f.engine.run_until_idle().await.unwrap();
     let request = GetRepositoryOverviewRequest {
         repository_id: p.repository.repository_id.clone(),
         ..GetRepositoryOverviewRequest::default()
     };
     let overview = get_repository_overview(&p.f.cx, &p.f.member, request).await.unwrap();
-    overview.branches.iter().find(|b| b.name == branch).map(|b| b.task_id.clone()).unwrap()
+    overview.branches.into_iter().find(|b| b.name == branch).unwrap()
 }
 
 #[tokio::test]
@@ -170,9 +175,16 @@ async fn a_task_starts_at_the_newest_tip_of_its_branch_and_is_shown_as_the_owner
     assert_eq!((from.base_commit.as_str(), from.work_commit.as_str()), (pushed_since.as_str(), ""));
     assert!(from.base.unwrap().notices.is_empty(), "the branch is no conflict with itself");
     assert_eq!(owner(&p, "feature-x").await, p.task.to_string());
+    // What the branch had before is merged; of the task itself, nothing is published.
+    git(&p.remote, &["update-ref", "refs/heads/main", &pushed_since]);
+    p.refresh().await;
+    p.f.in_the_background().await;
+    let shown = overview(&p, "feature-x").await;
+    assert_eq!((shown.merged, shown.unpublished), (false, true));
     let request = ReleaseCloneRequest { sandbox_id: sandbox.to_string() };
     release_clone(&p.f.cx, &Caller::service("provisioner"), request).await.unwrap();
-    assert_eq!(owner(&p, "feature-x").await, "");
+    let shown = overview(&p, "feature-x").await;
+    assert_eq!((shown.task_id.as_str(), shown.merged, shown.unpublished), ("", true, false));
     // One that is gone by the time of its start.
     git(&p.remote, &["branch", "-D", "feature-x"]);
     p.f.env.clock.advance(Duration::from_secs(60));
