@@ -8,8 +8,8 @@ pub struct PublishTask {
     /// Id of the task, as `foundry task list` prints it.
     pub task_id: String,
     /// Branch of the remote; default: the task's branch. One that exists already must be named.
-    #[arg(long, default_value = "", value_name = "BRANCH")]
-    pub to: String,
+    #[arg(long, value_name = "BRANCH", value_parser = super::branch)]
+    pub to: Option<String>,
     /// Publish one commit in place of the agent's own; the next publication to this branch does so too.
     #[arg(long)]
     pub squash: bool,

@@ -43,7 +43,7 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
     let mut request = PublishBranchRequest {
         request_id: request_id(),
         task_id: args.task_id,
-        to_branch: args.to,
+        to_branch: args.to.unwrap_or_default(),
         squash: args.squash,
         message,
         force: args.force,

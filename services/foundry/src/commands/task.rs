@@ -102,7 +102,7 @@ async fn request_task(gateway: &Gateway, args: CreateTask) -> Result<CreateTaskR
         profile: args.profile,
         settings: args.settings.to_proto(),
         attachment_ids,
-        on_branch: args.on_branch,
+        on_branch: args.on_branch.unwrap_or_default(),
     };
     Ok(gateway.task().create_task(request).await?.into_inner())
 }
