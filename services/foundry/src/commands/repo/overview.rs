@@ -154,6 +154,9 @@ fn pull_requests(sync: &PullRequestSync) -> String {
         let since = output::time(stale.since_time.as_ref());
         parts.push(format!("stale since {since} UTC: {} ({})", stale.message, stale.reason));
     }
+    if let Some(left_out) = &sync.left_out {
+        parts.push(format!("{} ({}): {}", left_out.message, left_out.reason, left_out.next_action));
+    }
     if sync.api_limit > 0 {
         parts.push(format!("{} of {} calls left", sync.api_remaining, sync.api_limit));
     }
