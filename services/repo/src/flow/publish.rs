@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use foundry_core::{Env, Error, JobId, Result, TaskId};
-use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
-use foundry_git::{
-    BranchName, CommitId, GitError, GitErrorKind, Mirror, MirrorLimits, Pushed, RemoteUrl, WorkName,
-};
+use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Stage, StageContext, Transition, stage};
+use foundry_git::{BranchName, CommitId, GitError, Mirror, MirrorLimits, Pushed, RemoteUrl, WorkName};
 use foundry_proto::common::v1::{Condition, Publication};
 use foundry_proto::repo::v1::{JobBranch, JobBranchState, PublishSettings};
-use foundry_service::{audit_as, with_detail};
 use foundry_store::{Scope, Value, WriteSet};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +17,7 @@ use crate::domain::publishing::{self, moved};
 use crate::domain::pull_request::next_action as refused_by_forge;
 use crate::domain::repository::{self, Repository};
 use crate::domain::work::{self, Work};
+use crate::flow::pushing::{self, Failed, RECORD, RETRY, audited, declined, refused, stopped};
 use crate::flow::{pull_request, sync, turn};
 use crate::store::branches::{self, BranchRow};
 use crate::store::{jobs, publications, pull_requests, repositories, works};
@@ -46,19 +44,10 @@ const PUSHING: &str = "pushing";
 const RECORDING: &str = "recording";
 const OPENING: &str = "opening";
 
-/// A remote that hangs for ever ends the job within an hour.
-const RETRY: Retry =
-    Retry { initial: Duration::from_secs(2), factor: 2, max_delay: Duration::from_secs(60), budget: 5 };
-/// What has been pushed is recorded.
-const RECORD: Retry =
-    Retry { initial: Duration::from_millis(250), factor: 2, max_delay: Duration::from_secs(60), budget: 30 };
-
 /// So long after its creation a job waits for an import.
 const IMPORT_WAIT: Duration = Duration::from_secs(2 * 60);
 /// What a user can do when a push may have arrived.
 const PUBLISH_AGAIN: &str = "publish again: what has arrived is not pushed twice";
-/// Most characters of the remote's words in a condition.
-const MAX_SAID: usize = 300;
 
 /// What the projection needs to know of a job.
 #[derive(Debug, Serialize, Deserialize)]
@@ -176,7 +165,7 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             branch.state = JobBranchState::Pushed.into();
             branch.remote_message = words;
             let mut ws = with_branch(&job, &branch);
-            audited(&mut ws, flow, &job, &branch);
+            audited(&mut ws, &flow.flow().user_id, &job, &branch);
             remote.learned(cx, &mut ws, Ok(())).await?;
             return Ok(Outcome::done().recording(ws));
         }
@@ -189,24 +178,15 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             (publishing::Refused { reason: e.reason(), message: e.message().to_owned() }, None)
         }
         Ok(Arrival::Refused(refusal)) => {
-            let said: String = refusal.words.replace('\n', "; ").chars().take(MAX_SAID).collect();
-            let message = format!("the remote refused {}: {said}", branch.branch);
+            let message = declined(&branch.branch, &refusal);
             branch.remote_message = refusal.words;
             (publishing::Refused { reason: refusal.reason, message }, None)
         }
-        Err(e) => return failed(cx, &remote, &e).await,
+        Err(e) => return failed(cx, &remote, e).await,
     };
     branch.state = JobBranchState::Refused.into();
     branch.found_commit = found.unwrap_or_default();
     Ok(Outcome::fail(refused.reason, refused.message).recording(with_branch(&job, &branch)))
-}
-
-fn audited(ws: &mut WriteSet, flow: &StageContext, job: &Job, branch: &JobBranch) {
-    let record = audit_as(&flow.flow().user_id, &job.organization_id, "branch.push", job.job_id.as_str(), "");
-    let detail = serde_json::json!({
-        "branch": branch.branch, "old": branch.old_commit, "new": branch.new_commit,
-    });
-    ws.audit(with_detail(record, detail));
 }
 
 /// What the remote has after a push.
@@ -322,48 +302,15 @@ fn with_branch(job: &Job, branch: &JobBranch) -> WriteSet {
     ws
 }
 
-fn stopped() -> Outcome {
-    Outcome::retry("STOPPED", "the job was stopped")
-}
-
-/// An error of git, or of the database.
-#[derive(Debug)]
-enum Failed {
-    Git(GitError),
-    Other(Error),
-}
-
-impl From<GitError> for Failed {
-    fn from(e: GitError) -> Self {
-        Self::Git(e)
-    }
-}
-
-impl From<Error> for Failed {
-    fn from(e: Error) -> Self {
-        Self::Other(e)
-    }
-}
-
-/// An attempt that failed, with what it has shown of the credential.
-async fn failed(cx: &Context, remote: &Remote, e: &Failed) -> Result<Outcome> {
+/// An attempt that failed, as for every job on branches; what the mirror does not have any more is the work.
+async fn failed(cx: &Context, remote: &Remote, e: Failed) -> Result<Outcome> {
     let e = match e {
-        Failed::Git(e) => e,
-        Failed::Other(e) => return Ok(Outcome::retry(e.reason(), e.message())),
+        Failed::Git(e) if matches!(e.reason(), "COMMIT_NOT_FOUND" | "GIT_OBJECT_NOT_FOUND") => {
+            refused("WORK_MISSING", "the mirror does not have the work of the task any more")
+        }
+        e => e,
     };
-    tracing::warn!(reason = e.reason(), stderr = e.stderr(), "a publication failed");
-    // What git could not say counts as passing: the remote is asked before the next attempt.
-    if e.retryable() || e.kind() == GitErrorKind::Failed {
-        return Ok(Outcome::retry(e.reason(), e.message()));
-    }
-    if matches!(e.reason(), "COMMIT_NOT_FOUND" | "GIT_OBJECT_NOT_FOUND") {
-        let text = "the mirror does not have the work of the task any more";
-        return Ok(Outcome::fail("WORK_MISSING", text));
-    }
-    let mut ws = WriteSet::new();
-    remote.learned(cx, &mut ws, Err(e)).await?;
-    let (reason, text) = remote.why(e);
-    Ok(Outcome::fail(reason, text).recording(ws))
+    pushing::failed(cx, remote, e, WriteSet::new()).await
 }
 
 /// Projects the state of a publication to the job's row, and lets the next job on the branch go on.
@@ -391,7 +338,7 @@ impl Projection for Shown {
         if state.is_finished() {
             let has_pushed = [PUSHING, RECORDING].contains(&flow.stage.as_str());
             if has_pushed && state != State::Done {
-                settle::schedule(&mut ws, &self.0, flow);
+                pushing::settle_later(&mut ws, &self.0, &settle::SETTLE, flow);
             }
             foundry_flow::signal(&mut ws, &self.0, &job::ended(&flow.subject_id));
         }

@@ -5,11 +5,12 @@ use foundry_flow::{Outcome, StageContext};
 use foundry_git::{CommitId, PublishSpec, Publishable, RemoteUrl, WorkName};
 use foundry_proto::repo::v1::{JobBranch, JobBranchState, JobCommit};
 
-use super::{Failed, Loaded, failed, load, stopped, with_branch};
+use super::{Loaded, failed, load, with_branch};
 use crate::broker;
 use crate::context::Context;
 use crate::domain::job;
 use crate::domain::publishing::{self, Branch, refused};
+use crate::flow::pushing::{Failed, stopped};
 use crate::flow::turn;
 use crate::store::{branches, clones, jobs};
 
@@ -50,7 +51,7 @@ pub async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             planned.found_commit = found.unwrap_or_default();
             Ok(Outcome::fail(refused.reason, refused.message).recording(with_branch(&job, &planned)))
         }
-        Err(e) => failed(cx, &remote, &e).await,
+        Err(e) => failed(cx, &remote, e).await,
     }
 }
 
@@ -70,23 +71,13 @@ async fn planned(
     loaded: &Loaded,
     remote: &RemoteUrl,
 ) -> Result<std::result::Result<Planned, Refusal>, Failed> {
-    let Loaded { job, publish, task, work, before, repository, branch, mirror, .. } = loaded;
+    let Loaded { job, publish, work, before, repository, branch, mirror, .. } = loaded;
     let before = before.as_ref();
     let name = branch.as_str();
     let remote_tip = mirror.remote_tip(remote, branch).await?;
     let tip = remote_tip.commit.as_ref().map(CommitId::as_str);
     let recorded = branches::find(&cx.store, &repository.repository_id, name).await?.map(|b| b.commit_id);
-    let mut tip_of = before.filter(|p| tip == Some(&p.commit)).map(|p| p.work_commit.clone());
-    if let (None, Some(tip)) = (&tip_of, tip) {
-        // A push that was cut off may have arrived.
-        tip_of = jobs::published_as(&cx.store, task, (&repository.repository_id, name, tip)).await?;
-    }
-    let is_ours = tip_of.is_some();
-    if let (None, Some(at), true) = (&tip_of, tip, work.works_on(name)) {
-        // It started from what the branch was before it was restacked.
-        let moves = jobs::moves(&cx.store, &repository.repository_id, name).await?;
-        tip_of = publishing::restacked_from(&moves, &work.base_commit, at).then(|| work.base_commit.clone());
-    }
+    let (tip_of, is_ours) = made_of(cx, loaded, tip).await?;
     let known_default = remote_tip.is_default || name == repository.default_branch;
     let known = Branch {
         name,
@@ -146,6 +137,27 @@ async fn planned(
         mirror.keep_replaced(&WorkName::parse(job.job_id.as_str())?, replaced).await?;
     }
     Ok(Ok(Planned { tip: tip.map(str::to_owned), new, refusals }))
+}
+
+/// The commit of the work of which the tip was made, and whether it is work of the task: then it counts as seen.
+async fn made_of(cx: &Context, loaded: &Loaded, tip: Option<&str>) -> Result<(Option<String>, bool)> {
+    let Loaded { task, work, before, repository, branch, .. } = loaded;
+    let Some(tip) = tip else { return Ok((None, false)) };
+    let (id, name) = (&repository.repository_id, branch.as_str());
+    let published = before.as_ref().filter(|p| p.commit == tip).map(|p| p.work_commit.clone());
+    let made = match published {
+        // A push that was cut off may have arrived.
+        None => jobs::published_as(&cx.store, task, (id, name, tip)).await?,
+        published => published,
+    };
+    if made.is_some() || !work.works_on(name) {
+        let is_ours = made.is_some();
+        return Ok((made, is_ours));
+    }
+    // It started from what the branch was before it was restacked.
+    let moves = jobs::moves(&cx.store, id, name).await?;
+    let is_restacked = publishing::restacked_from(&moves, &work.base_commit, tip);
+    Ok((is_restacked.then(|| work.base_commit.clone()), false))
 }
 
 /// What stands against the push and is known without the remote.
