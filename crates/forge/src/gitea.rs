@@ -240,9 +240,11 @@ impl Forge for Gitea {
     }
 
     async fn facts(&self, p: &PullRequest, _: &Known) -> Result<Facts> {
-        let checks = self.checks(&p.head_commit).await?;
+        let mut denied = None;
+        let checks = Facts::permitted(self.checks(&p.head_commit).await, &mut denied)?;
         let path = format!("{}/pulls/{}/reviews?limit={PER_PAGE}", self.path, p.number);
-        let reviews: Vec<GivenReview> = self.channel.json(Method::GET, &path, None).await?;
+        let reviews = self.channel.json(Method::GET, &path, None).await;
+        let reviews: Vec<GivenReview> = Facts::permitted(reviews, &mut denied)?;
         let mut requested = p.review_requested;
         let mut said_by = Vec::new();
         let given: Vec<_> = reviews
@@ -270,7 +272,7 @@ impl Forge for Gitea {
         let trusted_changes_requested = said_by.iter().any(|(_, review)| review.official);
         let (remarks, remarks_left_out) = self.remarks(p.number, said_by).await?;
         let (review, known) = (Review::of(given, requested), Known::default());
-        Ok(Facts { checks, review, remarks, remarks_left_out, trusted_changes_requested, known })
+        Ok(Facts { checks, review, remarks, remarks_left_out, trusted_changes_requested, denied, known })
     }
 
     async fn changed(&self, _: &str) -> Result<Changed> {

@@ -334,16 +334,14 @@ impl Forge for GitHub {
 
     async fn facts(&self, p: &PullRequest, known: &Known) -> Result<Facts> {
         let mut now_known = Known::default();
+        let mut denied = None;
         let checks = match self.checks(&p.head_commit, known, &mut now_known).await {
-            // Tokens can be without the right to read checks, or the repository without them.
-            Err(e) if matches!(e.kind(), ForgeErrorKind::Forbidden | ForgeErrorKind::NotFound) => {
-                tracing::debug!(reason = e.reason(), "checks cannot be read: {e}");
-                Checks::default()
-            }
-            checks => checks?,
+            // The repository can be without them.
+            Err(e) if e.kind() == ForgeErrorKind::NotFound => Checks::default(),
+            checks => Facts::permitted(checks, &mut denied)?,
         };
-        let reviewed = self.reviews(p, known, &mut now_known).await?;
-        Ok(Facts { checks, known: now_known, ..reviewed })
+        let reviewed = Facts::permitted(self.reviews(p, known, &mut now_known).await, &mut denied)?;
+        Ok(Facts { checks, denied, known: now_known, ..reviewed })
     }
 
     async fn changed(&self, mark: &str) -> Result<Changed> {

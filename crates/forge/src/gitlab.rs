@@ -261,7 +261,9 @@ impl Forge for GitLab {
     async fn facts(&self, p: &PullRequest, known: &Known) -> Result<Facts> {
         let mut now_known = Known::default();
         let commit = encoded(&p.head_commit);
-        let (statuses, unread) = self.statuses(&commit, known, &mut now_known).await?;
+        let mut denied = None;
+        let statuses = self.statuses(&commit, known, &mut now_known).await;
+        let (statuses, unread) = Facts::permitted(statuses, &mut denied)?;
         let results = statuses.into_iter().map(|s| {
             let passed = match s.status.as_str() {
                 "success" | "skipped" | "manual" => Some(true),
@@ -290,7 +292,8 @@ impl Forge for GitLab {
         let (remarks, remarks_left_out) =
             self.remarks(p.number, (&wanting, &trusted), known, &mut now_known).await?;
         let trusted_changes_requested = !trusted.is_empty();
-        Ok(Facts { checks, review, remarks, remarks_left_out, trusted_changes_requested, known: now_known })
+        let known = now_known;
+        Ok(Facts { checks, review, remarks, remarks_left_out, trusted_changes_requested, denied, known })
     }
 
     async fn changed(&self, _: &str) -> Result<Changed> {

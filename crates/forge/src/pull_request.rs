@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{ForgeError, ForgeErrorKind, Result};
+
 /// Whether a pull request can still be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -288,8 +290,23 @@ pub struct Facts {
     pub remarks_left_out: u32,
     /// Whether one of those reviewers may write to the repository.
     pub trusted_changes_requested: bool,
+    /// Why some of it was not read, if the credential may not: the rest is as the host has it.
+    pub denied: Option<ForgeError>,
     /// For the next call.
     pub known: Known,
+}
+
+impl Facts {
+    /// What a call has read, or nothing if the credential may not, which is noted.
+    pub(crate) fn permitted<T: Default>(read: Result<T>, denied: &mut Option<ForgeError>) -> Result<T> {
+        match read {
+            Err(e) if e.kind() == ForgeErrorKind::Forbidden => {
+                denied.get_or_insert(e);
+                Ok(T::default())
+            }
+            read => read,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 # commit has other files than the work, as after a restack: then the tree gets these. `ORIG_HEAD` is the commit that the
 # branch was at.
 #
+# Files, index and HEAD cannot change at once. `foundry-adopt` in the directory of git says what a run was about to do, so that
+# the next one finishes what was cut off, unless the agent has changed those files or moved its branch since.
+#
 # In (environment): FOUNDRY_TREE work tree, FOUNDRY_WORK head of the hand-over that was published, FOUNDRY_PUBLISHED
 # commit that was made of it, FOUNDRY_WORK_TREE tree of the hand-over if the published commit has another one,
 # FOUNDRY_BRANCH branch of `origin` that has it, FOUNDRY_DATE as in `work_bundle.sh`.
@@ -27,6 +30,53 @@ git_dir=$(g rev-parse --path-format=absolute --git-dir) || kept 'there is no rep
 index=$(g rev-parse --path-format=absolute --git-path index) || kept 'there is no repository'
 head=$(g rev-parse --verify --quiet 'HEAD^{commit}') || kept 'there is no commit'
 g symbolic-ref --quiet HEAD >/dev/null || kept 'no branch is checked out'
+
+# Each file that was to change must be what it was, what it becomes, a beginning of that, or gone: then nothing of the agent's
+# is lost.
+ours() {
+    GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' xargs -0 -n 2 sh -c '
+        path=$2; set -- $1
+        if [ ! -e "./$path" ] && [ ! -L "./$path" ]; then exit 0; fi
+        if [ -L "./$path" ]; then id=$(readlink -n "./$path" | git hash-object --stdin)
+        elif [ -d "./$path" ]; then exit 0
+        else id=$(git hash-object -- "$path"); fi || exit 255
+        if [ "$id" = "$3" ] || [ "$id" = "$4" ]; then exit 0; fi
+        git cat-file blob "$4" 2>/dev/null | head -c "$(wc -c <"./$path")" | cmp -s - "./$path" || exit 255' sh \
+        <"$intent/changes" 2>/dev/null
+}
+# Writes the files of the published commit, those that are gone first.
+written() {
+    xargs -0 -n 2 sh -c '
+        path=$2; set -- $1
+        # A directory in the place of a file must be empty by now.
+        if [ -z "$path" ]; then exit 0; fi
+        if [ "$5" != D ]; then
+            [ "$2" = 160000 ] || [ -L "./$path" ] || [ ! -d "./$path" ] || rmdir "./$path" || exit 255
+            exit 0
+        fi
+        rm -f "./$path" && case $path in */*) rmdir -p "${path%/*}" 2>/dev/null;; esac; :' sh <"$intent/changes" || return 1
+    (
+        GIT_INDEX_FILE="$intent/index"; export GIT_INDEX_FILE
+        g read-tree "$FOUNDRY_PUBLISHED" || exit 1
+        xargs -0 -n 2 sh -c '
+            path=$2; set -- $1
+            if [ -z "$path" ] || [ "$5" = D ]; then exit 0; fi
+            printf "%s\0" "$path"' sh <"$intent/changes" | g checkout-index -f -z --stdin
+    )
+}
+intent=$git_dir/foundry-adopt
+if [ -d "$intent" ]; then
+    if [ "$head" = "$(cat "$intent/head" 2>/dev/null)" ] && [ "$FOUNDRY_PUBLISHED" = "$(cat "$intent/published" 2>/dev/null)" ] &&
+        g cat-file -e "$FOUNDRY_PUBLISHED^{commit}" && ours; then
+        # Left by the git of the run that was cut off: nothing else runs here.
+        rm -f "$index.lock"
+        written && g reset --quiet --mixed "$FOUNDRY_PUBLISHED" || { rm -rf "$intent"; kept 'git refuses'; }
+        rm -rf "$intent"
+        echo moved
+        exit 0
+    fi
+    rm -rf "$intent"
+fi
 [ "$head" != "$FOUNDRY_PUBLISHED" ] || kept 'it is there already'
 for unfinished in rebase-merge rebase-apply MERGE_HEAD CHERRY_PICK_HEAD REVERT_HEAD BISECT_LOG index.lock; do
     [ ! -e "$git_dir/$unfinished" ] || kept 'an operation is unfinished'
@@ -55,6 +105,12 @@ own=$(mktemp -d) || kept 'there is no room'
 trap 'rm -rf "$own"' EXIT
 cp -p "$index" "$own/index" 2>/dev/null || kept 'there is no room'
 export GIT_INDEX_FILE="$own/index"
+# Says what is about to be done; stdin: the files that change, as `diff-tree -r -z` has them.
+intended() {
+    rm -rf "$intent.new" && mkdir "$intent.new" && cat >"$intent.new/changes" &&
+        echo "$head" >"$intent.new/head" && echo "$FOUNDRY_PUBLISHED" >"$intent.new/published" &&
+        mv "$intent.new" "$intent"
+}
 names() { tr '\n\000' '\001\n' | sort; }
 g update-index -q --refresh >/dev/null
 g diff-index --cached --name-only -z HEAD | names >"$own/staged"
@@ -65,7 +121,9 @@ if [ -z "$FOUNDRY_WORK_TREE" ]; then
     g update-index -q --refresh >/dev/null
     g diff-files --quiet --ignore-submodules=all || kept 'files have changed'
     unset GIT_INDEX_FILE
-    g reset --quiet --mixed "$FOUNDRY_PUBLISHED" || kept 'git refuses'
+    intended </dev/null || kept 'there is no room'
+    g reset --quiet --mixed "$FOUNDRY_PUBLISHED" || { rm -rf "$intent"; kept 'git refuses'; }
+    rm -rf "$intent"
     echo moved
     exit 0
 fi
@@ -85,11 +143,15 @@ g diff-tree -r -z --no-renames --diff-filter=A --name-only "$FOUNDRY_WORK_TREE" 
             if [ -L "./$path" ] || { [ -e "./$path" ] && [ ! -d "./$path" ]; }; then exit 255; fi
         done
     done' sh 2>/dev/null || kept 'files are in the way'
-g read-tree -m -u "$FOUNDRY_WORK_TREE" "$FOUNDRY_PUBLISHED" || kept 'files are in the way'
+g diff-tree -r -z --no-renames "$FOUNDRY_WORK_TREE" "$FOUNDRY_PUBLISHED" >"$own/changes" || kept 'git refuses'
+intended <"$own/changes" || kept 'there is no room'
+g read-tree -m -u "$FOUNDRY_WORK_TREE" "$FOUNDRY_PUBLISHED" || { rm -rf "$intent"; kept 'files are in the way'; }
 unset GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_INDEX_FILE
 if ! g reset --quiet --mixed "$FOUNDRY_PUBLISHED"; then
     export GIT_OBJECT_DIRECTORY="$own/objects" GIT_ALTERNATE_OBJECT_DIRECTORIES="$objects" GIT_INDEX_FILE="$own/index"
     g read-tree -m -u "$FOUNDRY_PUBLISHED" "$FOUNDRY_WORK_TREE"
+    rm -rf "$intent"
     kept 'git refuses'
 fi
+rm -rf "$intent"
 echo moved

@@ -252,6 +252,9 @@ pub enum Task {
         /// Local branch to make or move; default: the task's branch. One with commits of yours is left alone.
         #[arg(long, value_name = "BRANCH")]
         into: Option<String>,
+        /// Fetch what this publication with --force has replaced at the remote instead; default for --into: `replaced/JOB`.
+        #[arg(long, value_name = "JOB")]
+        replaced: Option<String>,
     },
     /// Save a task's work as a git bundle, with its whole history.
     Bundle {
@@ -358,8 +361,8 @@ pub struct CreateTask {
     pub base: String,
     /// Work on this branch of the remote: start at its tip, and publish there. No other task can, until this one is archived or
     /// killed. A branch that Foundry does not know yet is looked for first.
-    #[arg(long, default_value = "", value_name = "BRANCH", conflicts_with_all = ["branch", "base"])]
-    pub on_branch: String,
+    #[arg(long, value_name = "BRANCH", value_parser = branch, conflicts_with_all = ["branch", "base"])]
+    pub on_branch: Option<String>,
     /// Coding agent to use without a profile.
     #[arg(long, default_value = "", conflicts_with = "profile")]
     pub agent: String,
@@ -536,12 +539,30 @@ pub enum Sandbox {
     },
 }
 
+/// A branch that must be named; as git's full name, too.
+///
+/// # Errors
+/// For no name at all.
+pub fn branch(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("refs/heads/").unwrap_or(text);
+    if name.is_empty() { Err("the name of a branch is needed".to_owned()) } else { Ok(name.to_owned()) }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
+    use super::branch;
+
     #[test]
     fn the_command_line_is_well_formed() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_branch_is_taken_by_its_full_name_and_not_without_one() {
+        assert_eq!(branch("refs/heads/feat/x").as_deref(), Ok("feat/x"));
+        assert_eq!(branch("feat/x").as_deref(), Ok("feat/x"));
+        assert!(branch("").is_err() && branch("refs/heads/").is_err());
     }
 }

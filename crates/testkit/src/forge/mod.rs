@@ -296,6 +296,11 @@ impl ForgeHost {
         self.state(|state| state.refused_paths.push((part.to_owned(), status)));
     }
 
+    /// Answers all paths again.
+    pub fn refuse_no_path(&self) {
+        self.state(|state| state.refused_paths.clear());
+    }
+
     /// Breaks off the connection after the next creation of a pull request, without an answer.
     pub fn break_off_creation(&self) {
         self.state(|state| state.breaks_off = true);

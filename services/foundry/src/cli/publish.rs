@@ -8,8 +8,8 @@ pub struct PublishTask {
     /// Id of the task, as `foundry task list` prints it.
     pub task_id: String,
     /// Branch of the remote; default: the task's branch. One that exists already must be named.
-    #[arg(long, default_value = "", value_name = "BRANCH")]
-    pub to: String,
+    #[arg(long, value_name = "BRANCH", value_parser = super::branch)]
+    pub to: Option<String>,
     /// Publish one commit in place of the agent's own; the next publication to this branch does so too.
     #[arg(long)]
     pub squash: bool,
@@ -21,11 +21,12 @@ pub struct PublishTask {
     /// without one it is used as it is.
     #[arg(long, short = 'm', default_value = "", value_name = "TEXT")]
     pub message: String,
-    /// Only show what would be pushed.
+    /// Only show what would be pushed, and why it would be refused.
     #[arg(long)]
     pub plan: bool,
-    /// Replace commits of the branch at the remote, or make a branch again that was deleted there. Makes a plan first, asks in
-    /// a terminal if commits are replaced, and pushes if the branch is still where the plan saw it.
+    /// Replace commits of the branch at the remote, or make a branch again that was deleted there. Makes a plan first, shows
+    /// which commits are lost and asks, and pushes if the branch is still where the plan saw it. Without a terminal it needs
+    /// --yes.
     #[arg(long)]
     pub force: bool,
     /// Do not ask: neither about the proposed message, nor about what the work has left out, nor, with --force, about what

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use foundry_proto::auth::v1::complete_sign_in_request::Proof;
-use foundry_proto::auth::v1::{CompleteSignInRequest, DevelopmentProof};
+use foundry_proto::auth::v1::{
+    CompleteSignInRequest, DevelopmentProof, ListSignInWaysRequest, ListSignInWaysResponse,
+};
 use url::{Url, form_urlencoded};
 
 use crate::cli::{Global, Output};
@@ -15,7 +17,14 @@ use crate::failure::Failure;
 use crate::output;
 
 /// Prints a link that signs in to the workbench. Browsers do not send the part after `#` to any server.
-pub fn print_link(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
+///
+/// # Errors
+/// When the secret cannot be read, or the mesh has identity providers: then a link with the secret is worth nothing.
+pub async fn print_link(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
+    // Without an answer, the link is that of a mesh that is started later.
+    if let Ok(ways) = Gateway::anonymous(global)?.auth().list_sign_in_ways(ListSignInWaysRequest {}).await {
+        usable(&global.address, &ways.into_inner())?;
+    }
     let (path, secret) = secret(global)?;
     let link = link(&global.address, &secret, login.as_deref(), global.organization.as_deref())?;
     match global.output {
@@ -24,6 +33,18 @@ pub fn print_link(global: &Global, login: Option<String>) -> Result<ExitCode, Fa
     }
     eprintln!("The link contains the secret from {}. Do not share it.", path.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the development sign-in is enabled.
+fn usable(address: &str, ways: &ListSignInWaysResponse) -> Result<(), Failure> {
+    if ways.development {
+        return Ok(());
+    }
+    let names: Vec<String> = ways.ways.iter().map(|way| output::inert(&way.title)).collect();
+    let with = if names.is_empty() { String::new() } else { format!(" with {}", names.join(", ")) };
+    Err(Failure::new("the development sign-in of this mesh is off, so there is no link that signs in")
+        .next(format!("sign in in the browser{with}: {}/sign-in", address.trim_end_matches('/')))
+        .exit(2))
 }
 
 fn link(
@@ -100,6 +121,18 @@ pub async fn run(global: &Global, login: Option<String>) -> Result<ExitCode, Fai
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn beside_a_provider_there_is_no_link_but_the_address_of_the_page() {
+        let way = foundry_proto::auth::v1::SignInWay { title: "GitHub".into(), ..Default::default() };
+        let off = ListSignInWaysResponse { ways: vec![way], ..Default::default() };
+        let refused = usable("https://foundry.example/", &off).unwrap_err();
+        assert_eq!(
+            refused.next_action,
+            "sign in in the browser with GitHub: https://foundry.example/sign-in"
+        );
+        assert!(usable("x", &ListSignInWaysResponse { development: true, ..Default::default() }).is_ok());
+    }
 
     #[test]
     fn the_link_carries_the_secret_where_no_server_sees_it() {

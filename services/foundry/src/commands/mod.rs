@@ -61,7 +61,7 @@ async fn run_command(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Fa
             clap_complete::generate(shell, &mut Cli::command(), "foundry", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Login { login, web: true } => login::print_link(global, login),
+        Command::Login { login, web: true } => login::print_link(global, login).await,
         Command::Login { login, web: false } => login::run(global, login).await,
         Command::Token(command) => token::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Repo(command) => repo::run(&Gateway::signed_in(global)?, global.output, command).await,

@@ -16,6 +16,7 @@ pub mod publish;
 pub mod published;
 pub mod pull_request;
 pub mod pulls;
+mod pushing;
 pub mod sync;
 pub mod turn;
 

@@ -261,7 +261,12 @@ fn record(
 ) -> Result<Timestamp> {
     let now = cx.env.clock.now();
     gathered.writes(ws, r)?;
+    let left_out = match gathered.asked {
+        0 => r.pulls.sync.as_ref().and_then(|before| before.left_out.clone()),
+        _ => gathered.denied.as_ref().map(|e| left_out(r, e, now)),
+    };
     let mut sync = PullRequestSync {
+        left_out,
         open_count: i32::try_from(gathered.open).unwrap_or(i32::MAX),
         truncated: gathered.truncated,
         ..sync
@@ -286,6 +291,18 @@ fn record(
     show(ws, r, sync, next, &more);
     background::wake(cx, ws);
     Ok(until)
+}
+
+/// Why checks or reviews are not shown, and since when.
+fn left_out(r: &Repository, e: &ForgeError, now: Timestamp) -> Condition {
+    let before = r.pulls.sync.as_ref().and_then(|sync| sync.left_out.as_ref());
+    Condition {
+        reason: e.reason().to_owned(),
+        message: format!("the credential may not read all checks and reviews: {}", e.message()),
+        since_time: before.and_then(|before| before.since_time).or_else(|| Some(now.to_proto())),
+        next_action: "store a token that may read checks, commit statuses and pull requests".to_owned(),
+        ..Condition::default()
+    }
 }
 
 /// Records that the host refused a call, or did not answer it; returns until when it is not asked.

@@ -234,33 +234,89 @@ pub enum Step {
 
 /// The next step of the rule; none while there is nothing to send, or somebody else's turn comes first.
 pub fn step(aggregate: &Aggregate) -> Option<Step> {
-    let record = &aggregate.task.auto_fix;
-    let rule = record.auto_fix.as_ref().filter(|rule| rule.enabled && rule.stopped.is_none())?;
-    if aggregate.task.lifecycle != Lifecycle::Active || aggregate.is_damaged() {
-        return None;
+    match next(aggregate) {
+        Next::Step(step) => Some(step),
+        Next::Waits(_) | Next::Nothing => None,
     }
-    let p = pull_request(aggregate)?;
-    let publication = aggregate.work.as_ref()?.entity.publication.as_ref()?;
+}
+
+/// What the rule waits for; none while it is off or stopped, or nothing fails.
+pub fn waiting(aggregate: &Aggregate) -> Option<Condition> {
+    match next(aggregate) {
+        Next::Waits(why) => Some(why),
+        Next::Step(_) | Next::Nothing => None,
+    }
+}
+
+enum Next {
+    Nothing,
+    Waits(Condition),
+    Step(Step),
+}
+
+fn waits(waiting_on: &str, message: impl Into<String>, next_action: &str) -> Next {
+    Next::Waits(Condition {
+        waiting_on: waiting_on.to_owned(),
+        message: message.into(),
+        next_action: next_action.to_owned(),
+        ..Condition::default()
+    })
+}
+
+const BY_ITSELF: &str = "none needed: it goes on by itself";
+
+fn next(aggregate: &Aggregate) -> Next {
+    let record = &aggregate.task.auto_fix;
+    let rule = record.auto_fix.as_ref().filter(|rule| rule.enabled && rule.stopped.is_none());
+    let Some(rule) = rule else { return Next::Nothing };
+    if aggregate.task.lifecycle != Lifecycle::Active || aggregate.is_damaged() {
+        return Next::Nothing;
+    }
+    let Some(publication) = aggregate.work.as_ref().and_then(|work| work.entity.publication.as_ref()) else {
+        let text = "the work is not published yet, so that no check and no reviewer can have looked at it";
+        return waits("a publication", text, OPEN_ONE);
+    };
+    let Some(p) = pull_request(aggregate) else {
+        let text = format!("no open pull request of {} is known", publication.branch);
+        return waits("a pull request", text, OPEN_ONE);
+    };
     // Checks and reviews of an older commit: newer work may have corrected what they report.
-    if publication.commits_since > 0 || p.commit != publication.commit {
-        return None;
+    if publication.commits_since > 0 {
+        let count = counted(publication.commits_since, "commit");
+        let text = format!("the work has {count} that are not published, and may correct what fails");
+        return waits("a publication", text, "publish the work");
+    }
+    if p.commit != publication.commit {
+        let text = "what is known of the pull request is about another commit than the published one";
+        return waits("the pull request to be read again", text, BY_ITSELF);
     }
     // One message about all checks, rather than one about each as it ends.
-    if p.checks.as_ref().is_some_and(|checks| checks.pending > 0) {
-        return None;
+    if let Some(pending) = p.checks.as_ref().map(|checks| checks.pending).filter(|pending| *pending > 0) {
+        let verb = if pending == 1 { "has" } else { "have" };
+        let text = format!("{} {verb} not ended", counted(pending, "check"));
+        return waits("a check", text, BY_ITSELF);
     }
     let failures = unsent(failures(p, FixSubject::Unspecified, Sender::Rule), record, Sender::Rule);
-    if failures.is_empty() || !is_idle(aggregate) {
-        return None;
+    if failures.is_empty() {
+        return Next::Nothing;
+    }
+    if !is_idle(aggregate) {
+        let text = "a turn runs, or a message waits for one; what fails is sent after it";
+        return waits("the agent", text, BY_ITSELF);
     }
     if rule.tries >= rule.max_tries {
-        return Some(Step::Stop(limit_reached(rule)));
+        return Next::Step(Step::Stop(limit_reached(rule)));
     }
-    let session = session(aggregate)?;
-    let ready = session.can_take(aggregate.agent(session.session_id.as_str())) && !session.view.queue_held;
+    let ready = |s: &&Session| s.can_take(aggregate.agent(s.session_id.as_str())) && !s.view.queue_held;
+    let Some(session) = session(aggregate).filter(ready) else {
+        let text = "no session can take a message: its agent is not ready, or its queue is paused";
+        return waits("a session", text, "open a session, or resume the queue");
+    };
     let (session, text) = (session.session_id.clone(), message(p, &failures));
-    ready.then_some(Step::Send { session, text, failures })
+    Next::Step(Step::Send { session, text, failures })
 }
+
+const OPEN_ONE: &str = "publish the work with a pull request: `foundry task publish TASK --pull-request`";
 
 /// Whether no turn runs in the task and none waits: a user's own goes first. What waits in a closed session begins no turn.
 fn is_idle(aggregate: &Aggregate) -> bool {

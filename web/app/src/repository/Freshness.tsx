@@ -68,6 +68,9 @@ export function Freshness({ repository }: { repository: Repository }) {
           what="Pull requests"
         />
       )}
+      {pullRequestSync?.leftOut !== undefined && (
+        <Why condition={pullRequestSync.leftOut} since={pullRequestSync.leftOut.sinceTime} error what="Checks and reviews" />
+      )}
     </>
   )
 }

@@ -104,13 +104,15 @@ test('the tree shows conflicts, what is merged, and the task of a branch as a li
     branch('main', '', { isDefault: true }),
     branch('x', 'main', { conflicts, taskId: 'task_1' }),
     branch('y', 'x', { merged: true }),
+    branch('z', 'x', { unpublished: true }),
   ])
   expect(screen.getByText('2 conflicts')).toBeTruthy()
+  expect(screen.getByText('nothing published yet')).toBeTruthy()
   expect(screen.getByText('merged')).toBeTruthy()
   const links = screen.getAllByRole('link', { name: 'Mend the fence' })
   expect(links[0]?.getAttribute('href')).toContain('task_1')
   expect(document.body.textContent).not.toContain('\u202e')
-  expect(screen.getByText('3 branches')).toBeTruthy()
+  expect(screen.getByText('4 branches')).toBeTruthy()
 })
 
 test('a branch that is behind the one below it says so, unless it is merged', () => {

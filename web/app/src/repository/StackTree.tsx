@@ -223,6 +223,7 @@ function Marks({ branch }: { branch: BranchOverview }) {
   const marks: string[] = []
   if (branch.isDefault) marks.push('default')
   if (branch.merged) marks.push('merged')
+  if (branch.unpublished) marks.push('nothing published yet')
   if (branch.unrelated) marks.push('unrelated')
   if (branch.workOnly) marks.push('only in Foundry')
   const { conflicts, leftOut, parent, fromParent } = branch

@@ -154,6 +154,9 @@ fn pull_requests(sync: &PullRequestSync) -> String {
         let since = output::time(stale.since_time.as_ref());
         parts.push(format!("stale since {since} UTC: {} ({})", stale.message, stale.reason));
     }
+    if let Some(left_out) = &sync.left_out {
+        parts.push(format!("{} ({}): {}", left_out.message, left_out.reason, left_out.next_action));
+    }
     if sync.api_limit > 0 {
         parts.push(format!("{} of {} calls left", sync.api_remaining, sync.api_limit));
     }
@@ -212,11 +215,13 @@ fn line(depth: usize, b: &BranchOverview, titles: &HashMap<String, String>) -> S
         }
         parts.push(format!("CONFLICTS: {}", output::inert(&named.join(", "))));
     }
-    for (is, word) in [(b.merged, "merged"), (b.unrelated, "unrelated"), (b.work_only, "only in Foundry")] {
-        if is {
-            parts.push(word.to_owned());
-        }
-    }
+    let words = [
+        (b.merged, "merged"),
+        (b.unpublished, "nothing published yet"),
+        (b.unrelated, "unrelated"),
+        (b.work_only, "only in Foundry"),
+    ];
+    parts.extend(words.iter().filter(|(is, _)| *is).map(|(_, word)| (*word).to_owned()));
     if let Some(p) = &b.pull_request {
         parts.push(output::inert(&format!("{} {}", pull_request_words(p), p.url)));
     }
@@ -254,7 +259,7 @@ mod tests {
         let files = vec!["a".to_owned(), "b\u{1b}[2J".to_owned()];
         let conflicts = Some(MergeConflicts { count: 5, files });
         let b = BranchOverview { conflicts, task_id: "task_1".to_owned(), ..branch("b", "a") };
-        let lost = branch("z", "gone");
+        let lost = BranchOverview { unpublished: true, ..branch("z", "gone") };
         let all = [&lost, &b, &branch("a", "main"), &main];
         let repository = Repository {
             name: "widgets".to_owned(),
@@ -279,7 +284,7 @@ mod tests {
             main\n\
             \x20 a  +1 -0  (base +2 -3)  1 file +4/-5\n\
             \x20   b  +1 -0  (base +2 -3)  1 file +4/-5  CONFLICTS: a, b\u{fffd}[2J, …  task_1 Fix it\n\
-            z  +1 -0  (base +2 -3)  1 file +4/-5";
+            z  +1 -0  (base +2 -3)  1 file +4/-5  nothing published yet";
         assert_eq!(text(&repository, &all, &titles), expected);
     }
 }

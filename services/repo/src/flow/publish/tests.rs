@@ -217,8 +217,8 @@ async fn the_work_is_at_the_remote_and_the_service_knows_it() {
     assert_eq!(state(&forced), (JobState::Done, ""));
     assert!(forced.branches[0].rewrites);
     let mirror = p.f.cx.mirror_path(&id);
-    let kept = git(&mirror, &["rev-parse", &format!("refs/foundry/replaced/{}", forced.job_id)]);
-    assert_eq!(kept, branch.new_commit);
+    let kept = format!("refs/foundry/replaced/{}", forced.job_id);
+    assert_eq!(git(&mirror, &["rev-parse", &kept]), branch.new_commit);
 }
 
 #[tokio::test]

@@ -52,6 +52,10 @@ pub struct Gathered {
     pub unfinished: bool,
     /// Why checks and reviews were read of some alone.
     pub cut: Option<ForgeError>,
+    /// Why checks or reviews of some were not read although the host answers: the credential may not.
+    pub denied: Option<ForgeError>,
+    /// Of how many they were asked for.
+    pub asked: usize,
     put: Vec<PullRow>,
     removed: Vec<String>,
     works: Vec<Work>,
@@ -106,10 +110,18 @@ pub async fn gather(cx: &Context, r: &Repository, forge: &dyn Forge) -> Result<G
     for (n, p) in in_turn.into_iter().enumerate() {
         let before = known.get(&p.head).filter(|row| row.pull_request.number.unsigned_abs() == p.number);
         let may = n < MAX_FACTS && gathered.cut.is_none() && !forge.budget().is_below(KEPT_SHARE);
-        let row = match if may { with_facts(forge, p, before).await } else { Ok(without_facts(p, before)) } {
+        gathered.asked += usize::from(may);
+        let row = match if may {
+            with_facts(forge, p, before, &mut gathered.denied).await
+        } else {
+            Ok(without_facts(p, before))
+        } {
             Ok(row) => row,
             Err(e) => {
                 tracing::warn!(repository = %r.repository_id, number = p.number, reason = e.reason(), "checks and reviews were not read: {e}");
+                if e.kind() == ForgeErrorKind::Forbidden {
+                    gathered.denied.get_or_insert_with(|| e.clone());
+                }
                 // The others are none the worse for it, unless the host answers no calls at all.
                 gathered.cut = Some(e).filter(ForgeError::is_passing);
                 without_facts(p, before)
@@ -209,9 +221,13 @@ async fn with_facts(
     forge: &dyn Forge,
     p: &PullRequest,
     before: Option<&PullRow>,
+    denied: &mut Option<ForgeError>,
 ) -> Result<PullRow, ForgeError> {
     let nothing = Known::default();
     let facts = forge.facts(p, before.map_or(&nothing, |row| &row.kept.known)).await?;
+    if let Some(why) = &facts.denied {
+        denied.get_or_insert_with(|| why.clone());
+    }
     let kept = Kept { known: facts.known.clone(), asked: p.review_requested };
     Ok(PullRow { pull_request: shown(p, &facts), kept })
 }

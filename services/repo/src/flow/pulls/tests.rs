@@ -117,6 +117,26 @@ async fn one_whose_checks_cannot_be_read_holds_up_no_others() {
 }
 
 #[tokio::test]
+async fn a_permission_that_the_token_does_not_have_is_said_and_the_rest_is_read() {
+    for (path, read) in [("/check-runs", "/pulls/1/reviews"), ("/pulls/1/reviews", "/check-runs")] {
+        let p = AtForge::new().await;
+        crate::testing::git(&p.f.path().join("team/app.git"), &["branch", "one", "main"]);
+        p.host.open("team/app", "one", "of somebody", false);
+        p.host.refuse_path(path, 403);
+        p.after(1_100).await;
+        let sync = p.sync().await;
+        assert_eq!((known(&p).await, sync.status()), (1, PullRequestSyncStatus::Current), "{path}");
+        let why = sync.left_out.unwrap();
+        assert_eq!(why.reason, "FORGE_FORBIDDEN", "{path}");
+        assert!(why.next_action.contains("token") && why.since_time.is_some(), "{why:?}");
+        assert!(p.host.calls().iter().any(|call| call.contains(read)), "{path}");
+        p.host.refuse_no_path();
+        p.after(1_100).await;
+        assert_eq!(p.sync().await.left_out, None, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_host_that_stops_answering_in_between_is_left_alone_and_what_it_has_listed_is_shown() {
     let p = AtForge::new().await;
     for branch in ["one", "two"] {

@@ -107,6 +107,15 @@ test('a plan is shown before it is pushed, and the push is of that plan', async 
   await waitFor(() => expect(asked('undoJob')[0]).toMatchObject({ jobId: 'job_2' }))
 })
 
+test('a refused undo offers the branches that have not moved', async () => {
+  const { show, asked } = open('s1')
+  const refused = planned({ branch: 's0', state: JobBranchState.REFUSED })
+  const action = { undoneJobId: 'job_1' }
+  show(aJob('job_2', { kind: JobKind.UNDO, state: JobState.FAILED, action, branches: [refused, planned({ branch: 's1' })] }))
+  fireEvent.click(await screen.findByRole('button', { name: 'Undo the others' }))
+  await waitFor(() => expect(asked('undoJob')[0]).toMatchObject({ jobId: 'job_1', branches: ['s1', 's2'] }))
+})
+
 test('another action is another plan, with a new parent where one is needed', async () => {
   const { show, asked } = open('s2')
   press('Show plan')

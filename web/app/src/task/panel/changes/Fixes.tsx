@@ -84,6 +84,7 @@ function Rule({ taskId, rule, disabled }: { taskId: string; rule: AutoFix | unde
         disabled={disabled || set.busy}
         onChange={(event) => void set.run(event.currentTarget.checked)}
       />
+      {on && rule.stopped === undefined && rule.waiting !== undefined && <ConditionLine condition={rule.waiting} />}
       {on && rule.stopped !== undefined && (
         <>
           <ConditionLine condition={rule.stopped} />
