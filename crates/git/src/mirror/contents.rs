@@ -48,8 +48,11 @@ fn failed(e: &std::io::Error) -> GitError {
 
 fn files(dir: &Path) -> std::io::Result<(u64, BTreeSet<PathBuf>)> {
     let (mut size, mut objects) = (0, BTreeSet::new());
-    let below = dir.join("objects");
+    let (below, lfs) = (dir.join("objects"), dir.join(super::LFS));
     walk(dir, &mut |path, meta| {
+        if path.starts_with(&lfs) {
+            return Ok(());
+        }
         size += meta.len();
         if path.starts_with(&below) {
             objects.insert(path.to_owned());

@@ -14,6 +14,7 @@ fn spec(lab: &Lab, base: CommitId) -> CloneSpec {
         destination: lab.path("box/tree"),
         origin: Some("https://example.com/a.git".into()),
         lfs: None,
+        lfs_content: false,
         identity: ("Agent".into(), "agent@example.com".into()),
     }
 }

@@ -60,6 +60,7 @@ impl Host {
             destination: lab.path("sandbox"),
             origin: None,
             lfs: None,
+            lfs_content: false,
             identity: ("Agent".into(), "agent@example.com".into()),
         };
         mirror.clone_into(&spec).await.unwrap();

@@ -96,6 +96,7 @@ impl Lab {
             destination: self.path("sandbox"),
             origin: None,
             lfs: None,
+            lfs_content: false,
             identity: ("Agent".into(), "agent@example.com".into()),
         };
         mirror.clone_into(&spec).await.unwrap();

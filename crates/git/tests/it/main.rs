@@ -18,7 +18,7 @@
 //! | tags | `sources::takes_the_tags_that_branches_reach_and_follows_them` |
 //! | a branch and a tag of one name, a detached HEAD | `sources::a_branch_stays_itself_beside_a_tag_of_the_same_name_and_without_a_head` |
 //! | sha256, odd names, a file that becomes a link | `mirrors::works_with_sha256_repositories`, `work::takes_trees_with_hostile_names_for_data`, `diffs::writes_a_type_change_as_one_file_whose_patch_applies` |
-//! | Git LFS | `notices::files_of_lfs_that_are_pointers_in_the_sandbox_are_counted` |
+//! | Git LFS | `lfs::what_an_agent_makes_is_handed_over_uploaded_and_in_a_fresh_clone`, `notices::files_of_lfs_that_are_pointers_in_the_sandbox_are_counted` |
 
 // Clippy's exception for tests does not reach the functions that the tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -30,6 +30,7 @@ mod diffs;
 mod hostile;
 mod https;
 mod lab;
+mod lfs;
 mod limits;
 mod merged;
 mod mirrors;

@@ -18,6 +18,7 @@ async fn sandbox(lab: &Lab, mirror: Mirror, base: CommitId) -> Sandbox<'_> {
         destination: lab.path("sandbox"),
         origin: None,
         lfs: None,
+        lfs_content: false,
         identity: ("Agent".into(), "agent@example.com".into()),
     };
     mirror.clone_into(&spec).await.unwrap();
