@@ -30,6 +30,8 @@ pub struct CloneSpec {
     /// Whether files of LFS are checked out with their content, as far as the mirror has it: the sandbox has `git lfs`, without
     /// which its git would take them for changes.
     pub lfs_content: bool,
+    /// The commit whose fetched submodules are checked out, where `base` has the same ones.
+    pub submodules_of: Option<CommitId>,
     /// Name and e-mail address that the agent commits under.
     pub identity: (String, String),
 }
@@ -120,6 +122,9 @@ impl Mirror {
             .args([spec.base.as_str(), "--"])
             .run()
             .await?;
+        if let Some(recorded) = &spec.submodules_of {
+            Box::pin(self.check_out_submodules(recorded, &spec.base, dir)).await?;
+        }
         let text = format!("{} {}\n", spec.branch, spec.base);
         tokio::fs::write(dot_git.join(MARKER), text)
             .await
@@ -150,7 +155,7 @@ impl Mirror {
     }
 
     /// Refuses a tree that would fill this host: a few objects can stand for any number of files of any size.
-    async fn check_checkout(&self, base: &CommitId) -> Result<()> {
+    pub(crate) async fn check_checkout(&self, base: &CommitId) -> Result<()> {
         let limits = *self.limits();
         let (mut files, mut bytes, mut rest) = (0_u64, 0_u64, Vec::new());
         let mut sink = |piece: &[u8]| {

@@ -35,7 +35,7 @@ pub use mirror::{
     FetchProtocol, FetchReport, FileChange, FileContent, History, ImportLimits, ImportedWork, LfsFetch,
     LfsUpload, Merged, MergedBase, Mirror, MirrorLimits, Object, ObjectKind, Patch, PublishSpec, Publishable,
     PublishedWork, Pushed, PushedAll, Refusal, RemoteTip, ReplaySpec, Replayed, Revision, ServedRefs,
-    ServedWork, TreeEntry, TreePage, TrialMerge,
+    ServedWork, Submodule, TreeEntry, TreePage, TrialMerge,
 };
 pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
 pub use network::Network;

@@ -48,9 +48,9 @@ fn failed(e: &std::io::Error) -> GitError {
 
 fn files(dir: &Path) -> std::io::Result<(u64, BTreeSet<PathBuf>)> {
     let (mut size, mut objects) = (0, BTreeSet::new());
-    let (below, lfs) = (dir.join("objects"), dir.join(super::LFS));
+    let (below, others) = (dir.join("objects"), [super::LFS, super::MODULES].map(|name| dir.join(name)));
     walk(dir, &mut |path, meta| {
-        if path.starts_with(&lfs) {
+        if others.iter().any(|other| path.starts_with(other)) {
             return Ok(());
         }
         size += meta.len();

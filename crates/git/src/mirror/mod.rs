@@ -2,7 +2,7 @@
 //! `refs/tags`, imported work under `refs/foundry/work`, the commits that work started from under
 //! `refs/foundry/base`, the work that was published last under `refs/foundry/published`, tips that a push has replaced at
 //! the remote under `refs/foundry/replaced`, where branches were and where they shall be, by jobs, under `refs/foundry/jobs`, and under `refs/foundry/empty` the start of work in a repository without a
-//! commit. The objects of Git LFS are beside those of git, under `lfs`.
+//! commit. The objects of Git LFS are beside those of git, under `lfs`, and submodules under `modules`.
 //!
 //! Everything that changes a mirror holds its [`Lock`]; reads need none, because refs change
 //! atomically and objects are only added.
@@ -26,6 +26,7 @@ mod refs;
 mod replay;
 mod serve;
 mod spice;
+mod submodules;
 mod tree;
 mod wants;
 
@@ -45,6 +46,7 @@ pub use push::{BranchPush, Pushed, PushedAll, Refusal, RemoteTip};
 pub use refs::{Branch, Branches, Revision};
 pub use replay::{ReplaySpec, Replayed};
 pub use serve::{FetchProtocol, ServedRefs, ServedWork};
+pub use submodules::Submodule;
 pub use tree::{EntryKind, FileContent, Object, ObjectKind, TreeEntry, TreePage};
 
 pub(crate) use push::harmless;
@@ -54,6 +56,9 @@ use crate::{Git, GitCommand, GitError, GitErrorKind, Result, RunLimits};
 
 /// In the mirror: the objects of Git LFS, which are none of git's.
 const LFS: &str = "lfs";
+
+/// In the mirror: repositories with the commits of submodules.
+const MODULES: &str = "modules";
 
 /// Bounds of one mirror.
 #[derive(Clone, Copy, Debug)]
@@ -239,9 +244,9 @@ pub(crate) async fn sync_parent(path: &Path) -> Result<()> {
 }
 
 fn tree_size(dir: &Path) -> Result<u64> {
-    let (mut total, lfs) = (0, dir.join(LFS));
+    let (mut total, others) = (0, [LFS, MODULES].map(|name| dir.join(name)));
     walk(dir, &mut |path, meta| {
-        if !path.starts_with(&lfs) {
+        if !others.iter().any(|other| path.starts_with(other)) {
             total += meta.len();
         }
         Ok(())

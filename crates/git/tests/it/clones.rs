@@ -15,6 +15,7 @@ fn spec(lab: &Lab, base: CommitId) -> CloneSpec {
         origin: Some("https://example.com/a.git".into()),
         lfs: None,
         lfs_content: false,
+        submodules_of: None,
         identity: ("Agent".into(), "agent@example.com".into()),
     }
 }

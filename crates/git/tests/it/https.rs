@@ -61,6 +61,7 @@ impl Host {
             origin: None,
             lfs: None,
             lfs_content: false,
+            submodules_of: None,
             identity: ("Agent".into(), "agent@example.com".into()),
         };
         mirror.clone_into(&spec).await.unwrap();

@@ -97,6 +97,7 @@ impl Lab {
             origin: None,
             lfs: None,
             lfs_content: false,
+            submodules_of: None,
             identity: ("Agent".into(), "agent@example.com".into()),
         };
         mirror.clone_into(&spec).await.unwrap();

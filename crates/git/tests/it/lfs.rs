@@ -90,6 +90,7 @@ impl Stored {
             origin: None,
             lfs: None,
             lfs_content: true,
+            submodules_of: None,
             identity: ("Agent".into(), "agent@example.com".into()),
         };
         mirror.clone_into(&spec).await.unwrap();

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | the agent removes or replaces `.git` | `notices::a_tree_without_its_repository_is_compared_as_it_is` |
 //! | linked worktrees | `notices::a_linked_worktree_is_left_out_with_its_branch` |
-//! | submodules | `notices::submodules_that_are_not_checked_out_are_named_with_what_is_below_them` |
+//! | submodules | `submodules::a_submodule_is_checked_out_at_its_recorded_commit_and_that_is_no_change`, `notices::submodules_that_are_not_checked_out_are_named_with_what_is_below_them` |
 //! | commits on other branches, stashes | `notices::commits_of_other_branches_and_stashes_are_named` |
 //! | a rebase that stopped at conflicts | `notices::unfinished_operations_are_named_with_their_conflicts` |
 //! | the base merged into the work | `merged::a_merge_a_rebase_and_a_fast_forward_leave_only_the_works_own_files` |
@@ -40,5 +40,6 @@ mod replay;
 mod rounds;
 mod serving;
 mod sources;
+mod submodules;
 mod trees;
 mod work;

@@ -19,6 +19,7 @@ async fn sandbox(lab: &Lab, mirror: Mirror, base: CommitId) -> Sandbox<'_> {
         origin: None,
         lfs: None,
         lfs_content: false,
+        submodules_of: None,
         identity: ("Agent".into(), "agent@example.com".into()),
     };
     mirror.clone_into(&spec).await.unwrap();

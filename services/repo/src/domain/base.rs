@@ -13,7 +13,7 @@ const ATTEMPTS: u32 = 2;
 
 /// A sandbox that asks again after this time is a new start of its task, which wants a fresh base again.
 pub const SAME_START: Duration = Duration::from_secs(300);
-/// How long the start of a task waits for the files of Git LFS of its base.
+/// How long the start of a task waits for the files of Git LFS and the submodules of its base.
 pub const FILES_WAIT: Duration = Duration::from_secs(240);
 
 /// What is known about the base that a sandbox asks for.
@@ -112,6 +112,18 @@ pub fn files_not_fetched(asked: Timestamp, why: &str) -> Condition {
         ),
         since_time: Some(asked.to_proto()),
         next_action: "mend the cause; tasks created after that have the files".to_owned(),
+        ..Condition::default()
+    }
+}
+
+/// The notice of a task whose base has submodules that are not checked out.
+pub fn submodules_left_out(asked: Timestamp, why: &str) -> Condition {
+    Condition {
+        reason: "SUBMODULES_LEFT_OUT".to_owned(),
+        message: format!("submodules are not checked out in the sandbox: {why}"),
+        since_time: Some(asked.to_proto()),
+        next_action: "mend the cause, or store a credential for the host; tasks created after that have them"
+            .to_owned(),
         ..Condition::default()
     }
 }

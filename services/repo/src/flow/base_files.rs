@@ -1,4 +1,4 @@
-//! Fetches the files of Git LFS of bases that sandboxes wait for.
+//! Fetches the files of Git LFS and the submodules of bases that sandboxes wait for.
 
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub static BASE_FILES: Flow<Context> = Flow::new(
 .concurrency(4)
 .kept_for(super::KEPT);
 
+/// Most submodules of a base that are fetched.
+const MAX_SUBMODULES: usize = 20;
 /// Most characters of a cause.
 const MAX_CAUSE: usize = 300;
 
@@ -38,7 +40,7 @@ pub fn schedule(cx: &Context, ws: &mut WriteSet, repository: &Repository) {
     enqueue(ws, flow.organization(&repository.organization_id));
 }
 
-/// Whether sandboxes wait for a base whose files of Git LFS are not in the mirror.
+/// Whether sandboxes wait for a base whose files of Git LFS or submodules are not in the mirror.
 ///
 /// # Errors
 /// When git or the database fails.
@@ -52,7 +54,7 @@ pub async fn are_wanted(cx: &Context, repository: &Repository, mirror: &Mirror) 
         };
         let Some(branch) = revision else { continue };
         let Ok(commit) = mirror.resolve(&foundry_git::Revision::Branch(branch)).await else { continue };
-        if mirror.lacks_lfs_of(&commit).await? {
+        if mirror.lacks_lfs_of(&commit).await? || mirror.lacks_submodules_of(&commit).await? {
             return Ok(true);
         }
     }
@@ -69,19 +71,23 @@ async fn fetch(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let id: RepositoryId = flow.subject_id().parse()?;
     let found = repositories::find(&cx.store, &id).await?.filter(|r| r.state != State::Deleting);
     let Some(repository) = found else { return Ok(Outcome::done()) };
-    flow.progress("fetching the files of Git LFS").await;
+    flow.progress("fetching files of Git LFS and submodules").await;
     let mirror = Mirror::open(&cx.git, cx.mirror_path(&id), MirrorLimits::default()).await?;
     let mut ws = WriteSet::new();
     for branch in base_requests::branches(&cx.store, &id, since(cx)).await? {
         let name = if branch.is_empty() { repository.default_branch.as_str() } else { branch.as_str() };
         let Some(row) = branches::find(&cx.store, &id, name).await? else { continue };
         let commit = CommitId::parse(&row.commit_id)?;
-        let fetched = tokio::select! {
-            fetched = fetched(cx, &repository, &mirror, &commit) => fetched,
+        let both = async {
+            let lfs = fetched(cx, &repository, &mirror, &commit).await;
+            (lfs, submodules(cx, &repository, &mirror, &commit).await)
+        };
+        let (lfs, submodules) = tokio::select! {
+            both = Box::pin(both) => both,
             () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the fetch was stopped")),
         };
-        let message: String = fetched.chars().take(MAX_CAUSE).collect();
-        base_requests::note(&mut ws, &id, &branch, &message);
+        let bounded = |text: String| text.chars().take(MAX_CAUSE).collect::<String>();
+        base_requests::note(&mut ws, &id, &branch, (&bounded(lfs), &bounded(submodules)));
     }
     Ok(Outcome::done().recording(ws))
 }
@@ -104,6 +110,70 @@ async fn fetched(cx: &Context, repository: &Repository, mirror: &Mirror, commit:
             e.message().to_owned()
         }
     }
+}
+
+/// Fetches the submodules of a commit, and records which sandboxes get. Returns which they do not, and why.
+async fn submodules(cx: &Context, repository: &Repository, mirror: &Mirror, commit: &CommitId) -> String {
+    let found = match mirror.submodules(commit).await {
+        Ok(found) => found,
+        Err(e) => return e.message().to_owned(),
+    };
+    if found.is_empty() {
+        return String::new();
+    }
+    let of = match RemoteUrl::parse(&repository.url, &cx.urls) {
+        Ok(of) => of,
+        Err(e) => return e.to_string(),
+    };
+    let until = cx.env.clock.now().plus(base::FILES_WAIT);
+    let (mut there, mut left, mut complete) = (Vec::new(), Vec::new(), true);
+    for (nth, submodule) in found.into_iter().enumerate() {
+        let path = submodule.path.to_string();
+        if nth >= MAX_SUBMODULES {
+            left.push(format!("{path}: there are more than {MAX_SUBMODULES}"));
+            continue;
+        }
+        let remote = match submodule.remote(&of) {
+            Ok(remote) => remote,
+            // It stays so, whatever is tried again.
+            Err(e) => {
+                left.push(format!("{path}: {e}"));
+                continue;
+            }
+        };
+        match Box::pin(fetch_submodule(cx, repository, mirror, remote.clone(), &submodule.commit, until))
+            .await
+        {
+            Ok(()) => there.push((submodule, remote)),
+            Err(why) => {
+                complete = false;
+                left.push(format!("{path}: {why}"));
+            }
+        }
+    }
+    if let Err(e) = mirror.record_submodules(commit, &there, complete).await {
+        tracing::warn!(repository = %repository.repository_id, reason = e.reason(), stderr = e.stderr(), "submodules were not recorded");
+    }
+    left.join("; ")
+}
+
+async fn fetch_submodule(
+    cx: &Context,
+    repository: &Repository,
+    mirror: &Mirror,
+    remote: RemoteUrl,
+    commit: &CommitId,
+    until: Timestamp,
+) -> std::result::Result<(), String> {
+    if cx.env.clock.now() >= until {
+        return Err("there was no time left".to_owned());
+    }
+    let remote = broker::at_host(cx, &repository.organization_id, remote).await;
+    let remote = remote.map_err(|e| e.message().to_owned())?;
+    mirror.fetch_submodule(&remote.url, commit).await.map_err(|e| {
+        tracing::warn!(repository = %repository.repository_id, reason = e.reason(), stderr = e.stderr(), "a submodule was not fetched");
+        e.message().to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -197,5 +267,33 @@ mod tests {
         assert!(waits.message().contains("Git LFS"), "{}", waits.message());
         f.env.clock.advance(base::FILES_WAIT);
         ask().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_submodule_beside_the_repository_is_fetched_and_one_that_is_not_allowed_is_named() {
+        let f = Fixture::new().await;
+        let lib = f.path().join("lib");
+        git(f.path(), &["clone", "-q", f.origin.to_str().unwrap(), "lib"]);
+        let commit = git(&lib, &["rev-parse", "HEAD"]);
+        let settings = "[submodule \"lib\"]\n\tpath = lib\n\turl = ../lib\n\
+            [submodule \"evil\"]\n\tpath = evil\n\turl = file:///etc\n";
+        std::fs::write(f.origin.join(".gitmodules"), settings).unwrap();
+        git(&f.origin, &["add", ".gitmodules"]);
+        for path in ["lib", "evil"] {
+            git(&f.origin, &["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{path}")]);
+        }
+        git(&f.origin, &["commit", "-q", "-m", "submodules"]);
+        let repository = f.mirrored().await;
+        let (_, notices) = start(&f, &repository).await;
+        assert_eq!(notices.len(), 1, "{notices:?}");
+        let (reason, message) = &notices[0];
+        assert!(
+            reason == "SUBMODULES_LEFT_OUT" && message.contains("evil: ") && !message.contains("lib: "),
+            "{message}"
+        );
+        let mirror = f.cx.mirror_path(&repository.repository_id.parse().unwrap());
+        let mirror = Mirror::open(&f.cx.git, mirror, MirrorLimits::default()).await.unwrap();
+        let head = CommitId::parse(&git(&f.origin, &["rev-parse", "HEAD"])).unwrap();
+        assert!(!mirror.lacks_submodules_of(&head).await.unwrap(), "what is not allowed is not tried again");
     }
 }

@@ -14,6 +14,7 @@ use crate::domain::base::{self, Freshness};
 use crate::domain::repository::Repository;
 use crate::domain::work::{State, Work};
 use crate::flow::base_files;
+use crate::store::base_requests::Asked;
 use crate::store::{base_requests, branches, clones, works};
 
 /// Shortest and longest pause before a sandbox should ask again whether its base is fetched.
@@ -50,8 +51,9 @@ async fn decide(
     let mut notices = Vec::new();
     if work.is_none() && !request.sandbox_id.is_empty() {
         let now = cx.env.clock.now();
-        let (asked, lfs) = asked(cx, repository, request, now, &mut ws).await?;
+        let asked = asked(cx, repository, request, now, &mut ws).await?;
         let syncs = scheduling::syncs(cx, repository).await?;
+        let (lfs, submodules, asked) = (asked.lfs, asked.submodules, asked.at);
         match base::freshness(repository, &syncs, asked, now, cx.base_wait) {
             Freshness::Fresh if files_are_fetched(cx, repository, asked, now).await? => {
                 return Ok((ws, Err(being_fetched(repository, FILES, now.since(asked)))));
@@ -65,6 +67,9 @@ async fn decide(
         }
         if !lfs.is_empty() {
             notices.push(base::files_not_fetched(asked, &lfs));
+        }
+        if !submodules.is_empty() {
+            notices.push(base::submodules_left_out(asked, &submodules));
         }
         notices.extend(conflict(cx, repository, request, now).await?);
         if let Some(taken) = notices.iter().find(|n| n.reason == "BRANCH_CONFLICT" && request.branch_chosen) {
@@ -86,7 +91,7 @@ async fn decide(
     Ok((ws, Ok(answer)))
 }
 
-/// Whether the files of Git LFS of bases are being fetched, and the sandbox has time to wait for them.
+/// Whether files of Git LFS and submodules of bases are being fetched, and the sandbox has time to wait for them.
 async fn files_are_fetched(
     cx: &Context,
     repository: &Repository,
@@ -102,25 +107,25 @@ async fn files_are_fetched(
     Ok(!running.is_empty())
 }
 
-/// When the sandbox first asked, and why files of Git LFS were not fetched for it since. Recorded, so that it does not wait for ever for a synchronization that is newer still.
+/// When the sandbox first asked, and what was not fetched for it since. Recorded, so that it does not wait for ever for a synchronization that is newer still.
 async fn asked(
     cx: &Context,
     repository: &Repository,
     request: &GetCloneSourceRequest,
     now: Timestamp,
     ws: &mut WriteSet,
-) -> Result<(Timestamp, String)> {
+) -> Result<Asked> {
     let (sandbox, id) = (request.sandbox_id.parse::<SandboxId>()?, &repository.repository_id);
     let before = base_requests::find(&cx.store, &sandbox, id).await?;
-    if let Some(before) = before.filter(|(at, _)| now.since(*at) < base::SAME_START) {
+    if let Some(before) = before.filter(|before| now.since(before.at) < base::SAME_START) {
         return Ok(before);
     }
     base_requests::put(ws, &sandbox, id, &request.base_branch, now);
-    Ok((now, String::new()))
+    Ok(Asked { at: now, lfs: String::new(), submodules: String::new() })
 }
 
 const NEWEST: &str = "the newest commit of the base is being fetched";
-const FILES: &str = "the files of Git LFS of the base are being fetched";
+const FILES: &str = "files of Git LFS and submodules of the base are being fetched";
 
 fn being_fetched(repository: &Repository, text: &str, waited: Duration) -> Error {
     Error::precondition("BASE_BEING_FETCHED", repository.repository_id.as_str(), text)

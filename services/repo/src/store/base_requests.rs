@@ -7,11 +7,21 @@ use foundry_store::{Reader, Table, WriteSet};
 
 pub const BASE_REQUESTS: Table = Table::new(
     "base_requests",
-    &["sandbox_id", "repository_id", "request_time", "base_branch", "lfs_message"],
+    &["sandbox_id", "repository_id", "request_time", "base_branch", "lfs_message", "submodule_message"],
     &["sandbox_id"],
 );
 
-/// When the sandbox asked for a base of this repository, if it has; and why files of Git LFS of it were not fetched.
+/// What a sandbox has asked for.
+pub struct Asked {
+    /// When it first did.
+    pub at: Timestamp,
+    /// Why files of Git LFS of its base were not fetched; empty = they were.
+    pub lfs: String,
+    /// Which submodules of its base it does not get, and why; empty = it gets all.
+    pub submodules: String,
+}
+
+/// When the sandbox asked for a base of this repository, if it has, and what was not fetched of it since.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -19,17 +29,30 @@ pub async fn find(
     from: &impl Reader,
     sandbox: &SandboxId,
     repository: &RepositoryId,
-) -> Result<Option<(Timestamp, String)>> {
-    const SQL: &str = "SELECT request_time, lfs_message FROM base_requests \
+) -> Result<Option<Asked>> {
+    const SQL: &str = "SELECT request_time, lfs_message, submodule_message FROM base_requests \
         WHERE sandbox_id = $1 AND repository_id = $2";
     let rows = from.query(SQL, &[sandbox.as_str().into(), repository.as_str().into()]).await?;
-    rows.first().map(|row| Ok((row.time("request_time")?, row.text("lfs_message")?.to_owned()))).transpose()
+    let asked = |row: &foundry_store::Row| {
+        Ok(Asked {
+            at: row.time("request_time")?,
+            lfs: row.text("lfs_message")?.to_owned(),
+            submodules: row.text("submodule_message")?.to_owned(),
+        })
+    };
+    rows.first().map(asked).transpose()
 }
 
 /// Records that the sandbox asks now for a base on this branch; empty = the default one.
 pub fn put(ws: &mut WriteSet, sandbox: &SandboxId, repository: &RepositoryId, branch: &str, now: Timestamp) {
-    let values =
-        vec![sandbox.as_str().into(), repository.as_str().into(), now.into(), branch.into(), "".into()];
+    let values = vec![
+        sandbox.as_str().into(),
+        repository.as_str().into(),
+        now.into(),
+        branch.into(),
+        "".into(),
+        "".into(),
+    ];
     ws.upsert(&BASE_REQUESTS, values);
 }
 
@@ -48,8 +71,12 @@ pub async fn branches(
     rows.iter().map(|row| row.text("base_branch").map(str::to_owned)).collect()
 }
 
-/// Records why files of Git LFS of a branch were not fetched; empty = they are there.
-pub fn note(ws: &mut WriteSet, repository: &RepositoryId, branch: &str, message: &str) {
+/// Records why files of Git LFS and submodules of a branch were not fetched; empty = they are there.
+pub fn note(ws: &mut WriteSet, repository: &RepositoryId, branch: &str, (lfs, submodules): (&str, &str)) {
     let key = [("repository_id", repository.as_str().into()), ("base_branch", branch.into())];
-    ws.update_where(&BASE_REQUESTS, &key, &[("lfs_message", message.into())]);
+    ws.update_where(
+        &BASE_REQUESTS,
+        &key,
+        &[("lfs_message", lfs.into()), ("submodule_message", submodules.into())],
+    );
 }

@@ -87,6 +87,7 @@ fn spec(lab: &Lab, base: foundry_git::CommitId) -> CloneSpec {
         origin: None,
         lfs: None,
         lfs_content: false,
+        submodules_of: None,
         identity: ("Agent".into(), "agent@example.com".into()),
     }
 }

@@ -120,6 +120,7 @@ pub async fn clone_to(
         origin: Some(settings.origin.clone()),
         lfs: lfs_url(&from.url),
         lfs_content: settings.lfs,
+        submodules_of: CommitId::parse(&from.base_commit).ok(),
         identity: (settings.name.clone(), settings.email.clone()),
     };
     mirror.clone_into(&spec).await.map_err(refused)
