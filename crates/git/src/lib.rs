@@ -13,6 +13,7 @@ mod adopt_published;
 mod clone;
 mod command;
 mod error;
+mod lfs;
 mod lock;
 mod mirror;
 mod name;
@@ -31,10 +32,10 @@ pub use command::{Git, GitCommand, GitVersion};
 pub use error::{GitError, GitErrorKind};
 pub use mirror::{
     Absorbed, Branch, BranchPush, Branches, ChangeKind, ChangeTotals, CommitSummary, EntryKind,
-    FetchProtocol, FetchReport, FileChange, FileContent, History, ImportLimits, ImportedWork, Merged,
-    MergedBase, Mirror, MirrorLimits, Object, ObjectKind, Patch, PublishSpec, Publishable, PublishedWork,
-    Pushed, PushedAll, Refusal, RemoteTip, ReplaySpec, Replayed, Revision, ServedRefs, ServedWork, TreeEntry,
-    TreePage, TrialMerge,
+    FetchProtocol, FetchReport, FileChange, FileContent, History, ImportLimits, ImportedWork, LfsFetch,
+    LfsUpload, Merged, MergedBase, Mirror, MirrorLimits, Object, ObjectKind, Patch, PublishSpec, Publishable,
+    PublishedWork, Pushed, PushedAll, Refusal, RemoteTip, ReplaySpec, Replayed, Revision, ServedRefs,
+    ServedWork, Submodule, TreeEntry, TreePage, TrialMerge,
 };
 pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
 pub use network::Network;

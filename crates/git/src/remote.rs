@@ -223,7 +223,7 @@ impl RemoteUrl {
     }
 
     /// The access, if it is for this origin and no other.
-    fn own_access(&self) -> Result<Option<Access>> {
+    pub(crate) fn own_access(&self) -> Result<Option<Access>> {
         match &self.access {
             Some(access) if self.origin().as_deref() != Some(access.origin()) => {
                 Err(GitError::failed("the credential is for another host"))
@@ -232,8 +232,20 @@ impl RemoteUrl {
         }
     }
 
+    pub(crate) fn policy(&self) -> &UrlPolicy {
+        &self.policy
+    }
+
+    /// The URL, if it is reached over HTTP.
+    pub(crate) fn http_url(&self) -> Option<&Url> {
+        match &self.source {
+            Source::Http(url) => Some(url),
+            Source::Ssh(_) | Source::Local(_) => None,
+        }
+    }
+
     /// All addresses of a host, each checked.
-    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<IpAddr>> {
+    pub(crate) async fn addresses(&self, host: &str, port: u16) -> Result<Vec<IpAddr>> {
         let addresses = resolve(host, port).await?;
         if !self.policy.allow_private_addresses && !addresses.iter().all(|a| is_public(*a)) {
             return Err(UrlError::AddressNotAllowed(host.to_owned()).into());

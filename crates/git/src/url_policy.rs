@@ -18,6 +18,8 @@ pub struct UrlPolicy {
     pub allow_http: bool,
     /// The operator's proxy and certificates.
     pub network: Network,
+    /// Hosts, with their ports where those are not the default ones, that may serve the objects of Git LFS of other hosts.
+    pub lfs_hosts: Vec<String>,
 }
 
 impl UrlPolicy {

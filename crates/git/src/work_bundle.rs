@@ -40,6 +40,7 @@ impl WorkBundle {
             ("FOUNDRY_DATE", seconds.to_string()),
             ("FOUNDRY_MAX_FILE", MAX_WORK_FILE.to_string()),
             ("FOUNDRY_MAX_FILES", MAX_WORK_FILES.to_string()),
+            ("FOUNDRY_MAX_LFS", MAX_LFS_BYTES.to_string()),
         ]
     }
 }
@@ -48,6 +49,9 @@ impl WorkBundle {
 pub const MAX_WORK_FILE: u64 = 64 << 20;
 /// Most new files that are taken; directories with very many are left out beyond that.
 const MAX_WORK_FILES: u64 = 40_000;
+/// Bytes of a bundle with the objects of Git LFS before it; objects beyond that are left out and named. Below what an
+/// import takes.
+const MAX_LFS_BYTES: u64 = 248 << 20;
 /// Most notices of a work.
 pub const MAX_NOTICES: usize = 50;
 /// Bytes of the texts of all notices of a work.
@@ -72,7 +76,7 @@ pub enum NoticeKind {
     TooLarge,
     /// A file over [`MAX_WORK_FILE`] is ignored, and no rule of the base ignores a directory above it.
     LargeIgnored,
-    /// Files of Git LFS are in the sandbox alone, the work has their pointers.
+    /// Files of Git LFS are too large to be handed over: they are in the sandbox alone, the work has their pointers.
     LfsObjects,
     /// Files of Git LFS are pointers in the sandbox.
     LfsPointers,

@@ -4,7 +4,8 @@
 #
 # In (environment): FOUNDRY_TREE work tree, FOUNDRY_BASE recorded base commit, FOUNDRY_REF ref in
 # the bundle, FOUNDRY_BUNDLE file to write, FOUNDRY_DATE seconds since the epoch, FOUNDRY_MAX_FILE
-# bytes of the largest file to take, FOUNDRY_MAX_FILES most new files to take.
+# bytes of the largest file to take, FOUNDRY_MAX_FILES most new files to take, FOUNDRY_MAX_LFS bytes of objects of Git
+# LFS and of the bundle that they go before.
 # Out: the head commit on the first line of standard output; it equals the base when nothing changed
 # (no bundle then). A line for each notice follows: kind, count, branch, path and detail, separated
 # by tabs. What a name contains beyond printable bytes is replaced.
@@ -15,7 +16,7 @@ say() { printf '%s\n' "$*" >&2; }
 fail() { code=$1; shift; say "$*"; exit "$code"; }
 
 : "${FOUNDRY_TREE:=}" "${FOUNDRY_BASE:=}" "${FOUNDRY_REF:=}" "${FOUNDRY_BUNDLE:=}" "${FOUNDRY_DATE:=}" "${FOUNDRY_MAX_FILE:=}" \
-    "${FOUNDRY_MAX_FILES:=}"
+    "${FOUNDRY_MAX_FILES:=}" "${FOUNDRY_MAX_LFS:=}"
 case $FOUNDRY_TREE in /*) ;; *) fail 64 'FOUNDRY_TREE is not an absolute path' ;; esac
 case $FOUNDRY_BUNDLE in /*) ;; *) fail 64 'FOUNDRY_BUNDLE is not an absolute path' ;; esac
 case $FOUNDRY_REF in refs/foundry/work/?*) ;; *) fail 64 'FOUNDRY_REF is not a work ref' ;; esac
@@ -23,6 +24,7 @@ case $FOUNDRY_BASE in '' | *[!0-9a-f]*) fail 64 'FOUNDRY_BASE is not a commit id
 case $FOUNDRY_DATE in '' | *[!0-9]*) fail 64 'FOUNDRY_DATE is not a number of seconds' ;; esac
 case $FOUNDRY_MAX_FILE in '' | *[!0-9]*) fail 64 'FOUNDRY_MAX_FILE is not a number of bytes' ;; esac
 case $FOUNDRY_MAX_FILES in '' | *[!0-9]*) fail 64 'FOUNDRY_MAX_FILES is not a number' ;; esac
+case $FOUNDRY_MAX_LFS in '' | *[!0-9]*) fail 64 'FOUNDRY_MAX_LFS is not a number of bytes' ;; esac
 command -v git >/dev/null 2>&1 || fail 65 'git is not installed in the sandbox'
 
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR \
@@ -203,7 +205,7 @@ export FOUNDRY_EXCLUDES
 g() {
     git -c core.sparseCheckout=true -c core.bare=false -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false \
         -c core.attributesFile=/dev/null -c core.excludesFile="$FOUNDRY_EXCLUDES" -c core.splitIndex=false \
-        -c gc.auto=0 -c advice.addEmbeddedRepo=false -c submodule.recurse=false "$@"
+        -c gc.auto=0 -c filter.lfs.clean='sh -c "$FOUNDRY_CLEAN"' -c advice.addEmbeddedRepo=false -c submodule.recurse=false "$@"
 }
 
 # Files over the limit would have the whole work refused. They are excluded before git reads them, and taken out
@@ -411,6 +413,7 @@ as_checked_out() {
         g update-index --cacheinfo "$mode,$blob,$path" || return 1
     done <"$own/endings"
     [ ! -s "$own/endings" ] || tree=$(g write-tree)
+    as_stored
 }
 
 # Submodules are links to commits of other repositories; what is below them is not part of the work.
@@ -525,6 +528,8 @@ unreadable() {
 bundle() {
     g update-ref "$FOUNDRY_REF" "$head" || return 1
     g -c pack.threads=1 bundle create --quiet "$own/bundle" "$FOUNDRY_REF" "$@" >&2 || return 1
+    # The work is whole without them.
+    lfs_objects || note lfs_objects 0 '' '' ''
     mv -f "$own/bundle" "$FOUNDRY_BUNDLE" || fail 70 'cannot move the bundle into place'
 }
 
@@ -546,7 +551,6 @@ with_history() {
     as_checked_out && still_there && without_large_commits && many_files || return 1
     unreadable
     submodules
-    lfs_objects
     lfs_pointers
     # For a later run that has no repository.
     {

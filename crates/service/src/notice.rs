@@ -133,13 +133,14 @@ fn lfs_words(notice: &WorkNotice) -> (String, String) {
     };
     if notice.kind() == WorkNoticeKind::LfsPointers {
         let text = format!(
-            "the repository uses Git LFS, whose objects are not fetched; pointers are in place of {files}"
+            "the repository uses Git LFS, and these have pointers in place of their content in the sandbox: {files}"
         );
         return (text, String::new());
     }
-    let text =
-        format!("Git LFS has only pointers in the work; what they stand for is in the sandbox: {files}");
-    (text, "ask the agent to store them without LFS, or copy them out of the sandbox".to_owned())
+    let text = format!(
+        "files of Git LFS are too large for the hand-over; the work has their pointers, and the sandbox their content: {files}"
+    );
+    (text, "ask the agent to store less in them, or copy them out of the sandbox".to_owned())
 }
 
 fn branch_words(branch: &str, count: i64) -> (String, String) {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use crate::lfs::LfsServer;
+
 /// Serves all repositories below a directory, for fetches and pushes, on a port of its own. Cloning shares it.
 #[derive(Clone)]
 pub struct GitHttp {
@@ -36,6 +38,8 @@ struct State {
     requests: Vec<(String, Option<String>)>,
     /// What answers requests below a path instead of git.
     api: Option<(&'static str, Handler)>,
+    /// What answers requests for files of Git LFS.
+    lfs: Option<LfsServer>,
 }
 
 /// Answers a request of an API; `None` breaks off the connection.
@@ -157,6 +161,13 @@ impl GitHttp {
         self.state(|state| state.api = Some((below, handler)));
     }
 
+    /// Serves files of Git LFS for all repositories from now on.
+    pub fn serve_lfs(&self) -> LfsServer {
+        let lfs = LfsServer::at(self.origin());
+        self.state(|state| state.lfs = Some(lfs.clone()));
+        lfs
+    }
+
     /// Waits until there are more than `before` requests.
     pub fn wait_for_request(&self, before: usize) {
         let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -180,6 +191,7 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> std::io::Result<
     shared.changed.notify_all();
     let state = shared.changed.wait_while(state, |state| state.held).unwrap_or_else(PoisonError::into_inner);
     let (wanted, redirect, forbids) = (state.wanted.clone(), state.redirect.clone(), state.forbids);
+    let lfs = state.lfs.clone().filter(|_| request.path.contains("/info/lfs/"));
     let api = state.api.clone().filter(|(below, _)| request.path.starts_with(below));
     drop(state);
     if let Some(to) = redirect {
@@ -208,6 +220,9 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> std::io::Result<
             "HTTP/1.1 {status}\r\nWWW-Authenticate: Basic realm=\"git\"\r\nContent-Type: text/plain\r\n\
              Content-Length: {size}\r\nConnection: close\r\n\r\n{text}"
         );
+    }
+    if let Some(lfs) = lfs {
+        return lfs.answer(&request, stream);
     }
     let output = backend(&shared.root, &request)?;
     let end = output.windows(4).position(|at| at == b"\r\n\r\n").unwrap_or(output.len());

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use foundry_core::{Error, RepositoryCredentialId, Result};
+use foundry_core::{Error, OrganizationId, RepositoryCredentialId, Result};
 use foundry_forge::{Forge, ForgeError, ForgeErrorKind, ForgeKind, Place};
 use foundry_git::{Access, GitError, RemoteUrl};
 use foundry_proto::common::v1::Condition;
@@ -59,6 +59,23 @@ pub async fn remote(cx: &Context, repository: &Repository) -> Result<Remote> {
             app_shown(cx, &credential, Err(&e)).await?;
             Err(e)
         }
+        remote => remote,
+    }
+}
+
+/// Another remote, such as that of a submodule, with the credential of the organization for its host, if there is one. A
+/// credential for a single repository is for no other.
+///
+/// # Errors
+/// As [`remote`].
+pub async fn at_host(cx: &Context, organization: &OrganizationId, url: RemoteUrl) -> Result<Remote> {
+    let Some(origin) = url.origin() else { return Ok(Remote::open(url)) };
+    let Some(credential) = credentials::find_for(&cx.store, organization, &origin).await? else {
+        return Ok(Remote::open(url));
+    };
+    match with(cx, url.clone(), credential).await {
+        // It may be public.
+        Err(e) if is_left_out(&e) => Ok(Remote::open(url)),
         remote => remote,
     }
 }

@@ -72,6 +72,9 @@ pub struct Config {
     /// Checks of `git fsck` that the objects of a repository may fail, as `URL CHECK`: the URL or path as it is
     /// registered, and the name of the check as in the error, such as `https://example.org/old.git missingEmail`.
     pub allow_findings: Vec<String>,
+    /// Hosts that may have the files of Git LFS of repositories at other hosts, besides those of github.com: with their ports
+    /// where these are not the default ones. The address rules hold for them too.
+    pub lfs_hosts: Vec<String>,
     /// How long the start of a task waits until the newest commit of its base is fetched. After that it starts on what
     /// the mirror has, and shows how old that is.
     #[serde(with = "duration")]
@@ -107,6 +110,7 @@ impl Default for Config {
             secret_keys: Vec::new(),
             max_bundle_bytes: 256 << 20,
             allow_findings: Vec::new(),
+            lfs_hosts: Vec::new(),
             base_wait: Duration::from_secs(15),
             poll_active: Duration::from_secs(60),
             poll_idle: Duration::from_secs(15 * 60),
@@ -161,6 +165,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         allow_private_addresses: config.allow_private_addresses,
         allow_http: config.allow_http,
         network: network::network(&config.network, dir)?,
+        lfs_hosts: config.lfs_hosts.clone(),
         ..UrlPolicy::embedded(&deps.mesh_dir)
     };
     let unusable = |what: &'static str, why: String| Error::precondition("NETWORK_UNUSABLE", what, why);

@@ -287,6 +287,12 @@ fn own_words(stderr: &str) -> String {
     shortened(lines.join("\n"))
 }
 
+/// Words of a host, as people are shown them.
+pub(crate) fn harmless(said: &str) -> String {
+    let lines: Vec<String> = said.lines().map(plain).filter(|line| !line.is_empty()).collect();
+    shortened(lines.join("\n"))
+}
+
 /// A line without colours and control characters.
 fn plain(line: &str) -> String {
     let mut out = String::new();

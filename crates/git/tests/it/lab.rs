@@ -96,6 +96,8 @@ impl Lab {
             destination: self.path("sandbox"),
             origin: None,
             lfs: None,
+            lfs_content: false,
+            submodules_of: None,
             identity: ("Agent".into(), "agent@example.com".into()),
         };
         mirror.clone_into(&spec).await.unwrap();

@@ -210,8 +210,11 @@ pub fn next_action(reason: &str) -> &'static str {
             "have the agent finish or abort it, then publish; or publish the files with their markers: `--conflicts`, or the box in the dialog"
         }
         "LFS_OBJECTS_LEFT_OUT" => {
-            "have the agent store the files without LFS; with force the pointers are published, and the files are missing"
+            "have the agent get the files, make them smaller, or store them without LFS; with force the pointers are published, and the \
+             files are missing"
         }
+        "LFS_UPLOAD_REFUSED" => "do what the host says, then publish again",
+        "LFS_HOST_NOT_ALLOWED" => "have an operator allow the host (`repo.lfs_hosts`), then publish again",
         "PUSH_LFS_OBJECTS_MISSING" => "have the agent store the files without LFS, then publish again",
         "PUSH_NOT_FAST_FORWARD" => "publish to another branch: the host does not let commits be replaced",
         "PUSH_SECRET_FOUND" => {

@@ -6,6 +6,7 @@ pub mod action;
 #[cfg(test)]
 mod app_tests;
 pub mod background;
+pub mod base_files;
 pub mod check;
 pub mod collect;
 pub mod delete;
@@ -38,6 +39,7 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         import::IMPORT.bind(cx).projection(import::Shown(cx.env.clone())),
         delete::DELETE.bind(cx),
         collect::COLLECT.bind(cx),
+        base_files::BASE_FILES.bind(cx),
         publish::PUBLISH.bind(cx).projection(publish::Shown(cx.env.clone())),
         publish::settle::SETTLE.bind(cx),
         action::ACTION.bind(cx).projection(action::Shown(cx.env.clone())),

@@ -28,7 +28,7 @@ pub static PUBLISH: Flow<Context> = Flow::new(
     &[
         Stage::new(QUEUED, Duration::from_secs(60), RETRY, |cx, flow| stage(await_turn(cx, flow))),
         Stage::new(PLANNING, Duration::from_secs(5 * 60), RETRY, |cx, flow| stage(plan::plan(cx, flow))),
-        Stage::new(PUSHING, Duration::from_secs(12 * 60), RETRY, |cx, flow| stage(push(cx, flow))),
+        Stage::new(PUSHING, Duration::from_secs(22 * 60), RETRY, |cx, flow| stage(push(cx, flow))),
         Stage::new(RECORDING, Duration::from_secs(2 * 60), RECORD, |cx, flow| stage(record(cx, flow))),
         Stage::new(OPENING, Duration::from_secs(3 * 60), RETRY, |cx, flow| {
             stage(pull_request::open(cx, flow))
@@ -177,6 +177,7 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             let e = publishing::default_branch(&branch.branch);
             (publishing::Refused { reason: e.reason(), message: e.message().to_owned() }, None)
         }
+        Ok(Arrival::Lacks(refused)) => (refused, None),
         Ok(Arrival::Refused(refusal)) => {
             let message = declined(&branch.branch, &refusal);
             branch.remote_message = refusal.words;
@@ -195,6 +196,8 @@ enum Arrival {
     There(String),
     Moved(Option<String>),
     Default,
+    /// It does not have the files of LFS, so that nothing was pushed.
+    Lacks(publishing::Refused),
     Refused(foundry_git::Refusal),
 }
 
@@ -211,6 +214,9 @@ async fn pushed(loaded: &Loaded, remote: &RemoteUrl) -> std::result::Result<Arri
     }
     if tip.commit != old {
         return Ok(Arrival::Moved(tip.commit.map(String::from)));
+    }
+    if let Some(refused) = lfs::refused(loaded, remote, &new).await? {
+        return Ok(Arrival::Lacks(refused));
     }
     match mirror.push_branch(remote, branch, &new, old.as_ref()).await? {
         Pushed::Accepted(words) => Ok(Arrival::There(words)),
@@ -389,6 +395,7 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
     condition
 }
 
+mod lfs;
 mod plan;
 pub mod settle;
 #[cfg(test)]

@@ -81,8 +81,12 @@ pub async fn failed(cx: &Context, remote: &Remote, e: Failed, mut ws: WriteSet) 
 
 /// That the remote has refused a branch, in its own words.
 pub fn declined(name: &str, refusal: &Refusal) -> String {
-    let said: String = refusal.words.replace('\n', "; ").chars().take(MAX_SAID).collect();
-    format!("the remote refused {name}: {said}")
+    format!("the remote refused {name}: {}", said(refusal))
+}
+
+/// The remote's words, for one line.
+pub fn said(refusal: &Refusal) -> String {
+    refusal.words.replace('\n', "; ").chars().take(MAX_SAID).collect()
 }
 
 /// Adds the record of a branch that has arrived.

@@ -126,6 +126,8 @@ struct Found {
     listing: String,
     /// None when that is what the last synchronization recorded.
     mirror: Option<FoundMirror>,
+    /// Whether sandboxes wait for files of Git LFS that are not here.
+    wants_files: bool,
 }
 
 /// The mirror after a change.
@@ -174,10 +176,12 @@ async fn mirror(
     let report = mirror.fetch(remote).await?;
     // A mirror that was lost lacks the commit on which work in an empty repository starts.
     if !is_new && !report.changed && report.digest == repository.listing {
-        return Ok(Found { listing: report.digest, mirror: None });
+        let wants_files = super::base_files::are_wanted(cx, repository, &mirror).await?;
+        return Ok(Found { listing: report.digest, mirror: None, wants_files });
     }
+    let wants_files = super::base_files::are_wanted(cx, repository, &mirror).await?;
     let mirror = read(&mirror, repository).await?;
-    Ok(Found { listing: report.digest, mirror: Some(mirror) })
+    Ok(Found { listing: report.digest, mirror: Some(mirror), wants_files })
 }
 
 async fn read(mirror: &Mirror, repository: &Repository) -> std::result::Result<FoundMirror, GitError> {
@@ -256,6 +260,9 @@ async fn record(
         if mirror.is_scattered {
             super::collect::schedule(cx, &mut ws, &repository).await?;
         }
+    }
+    if found.wants_files {
+        super::base_files::schedule(cx, &mut ws, &repository);
     }
     // Any change to the row except a deletion may have come between; a requested refresh must not be lost.
     let key = [("repository_id", repository.repository_id.as_str().into())];

@@ -86,6 +86,8 @@ fn spec(lab: &Lab, base: foundry_git::CommitId) -> CloneSpec {
         destination: lab.path("sandbox"),
         origin: None,
         lfs: None,
+        lfs_content: false,
+        submodules_of: None,
         identity: ("Agent".into(), "agent@example.com".into()),
     }
 }

@@ -1,6 +1,7 @@
 //! Publications to a real repository, with real interference.
 
 mod existing;
+mod lfs;
 mod over_http;
 mod several;
 mod unknown;

@@ -59,14 +59,15 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
   }),
   [WorkNoticeKind.LFS_OBJECTS]: ({ path, count }) => ({
     what:
-      'Git LFS has only pointers in the work; what they stand for is in the sandbox: ' +
+      'Files of Git LFS are too large for the hand-over; the work has their pointers, and the sandbox their content: ' +
       (count === 1n ? path : `${counted(count, 'file')}, the first is ${path}`),
-    next: 'Ask the agent to store them without LFS, or copy them out of the sandbox.',
+    next: 'Ask the agent to store less in them, or copy them out of the sandbox.',
   }),
   [WorkNoticeKind.LFS_POINTERS]: ({ path, count }) => ({
     what:
-      'The repository uses Git LFS, whose objects are not fetched: ' +
-      (count === 1n ? `${path} is a pointer` : `${counted(count, 'file')} are pointers, the first is ${path}`),
+      'The repository uses Git LFS, and in the sandbox ' +
+      (count === 1n ? `${path} is a pointer` : `${counted(count, 'file')} are pointers, the first is ${path}`) +
+      '. They could not be fetched, or there is no git-lfs.',
   }),
   [WorkNoticeKind.OPERATION]: ({ detail, count }) => ({
     what: `A ${detail} is in progress${count === 0n ? '' : `, ${counted(count, 'file')} in conflict`}`,

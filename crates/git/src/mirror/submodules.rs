@@ -1,0 +1,448 @@
+//! Submodules of a commit: what `.gitmodules` says of them, and their commits, each in a small repository beside the mirror,
+//! in `modules`. `.gitmodules` is data of whoever wrote the commit: git reads it as a file of settings, without following
+//! any, and nothing of it reaches a command line but an address that the one parser has accepted.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::fetch::remote_command;
+use super::{EntryKind, Mirror, MirrorLimits, blocking};
+use crate::url_policy::UrlError;
+use crate::{CommitId, GitError, GitErrorKind, RemoteUrl, RepoPath, Result, RunLimits};
+
+/// Most bytes of a `.gitmodules`.
+const MAX_SETTINGS: u64 = 1 << 20;
+/// Wall clock of the fetch of one submodule.
+const FETCH_WALL: Duration = Duration::from_secs(120);
+/// Bytes of the files of one submodule, and of its objects.
+const MAX_BYTES: u64 = 1 << 30;
+/// Files of one submodule.
+const MAX_FILES: u64 = 100_000;
+
+/// A submodule that sandboxes get, as it is recorded beside the mirror.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Recorded {
+    /// In the text form of [`RepoPath`].
+    path: String,
+    commit: String,
+    /// The directory of its repository, in `modules`.
+    store: String,
+    /// Its address, as sandboxes see it.
+    origin: Option<String>,
+}
+
+/// What is known of the submodules of a commit.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Record {
+    submodules: Vec<Recorded>,
+    /// Whether nothing is left to be tried again.
+    complete: bool,
+}
+
+/// A submodule of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submodule {
+    /// Where it is in the tree.
+    pub path: RepoPath,
+    /// The commit that is recorded.
+    pub commit: CommitId,
+    /// Its address as it is written; `None` if `.gitmodules` has none.
+    pub url: Option<String>,
+}
+
+impl Submodule {
+    /// Its address: one that the policy accepts, or one relative to that of its repository. A path of this host is accepted
+    /// only relative to another one: whoever wrote the commit has no right to read here.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn remote(&self, of: &RemoteUrl) -> Result<RemoteUrl, UrlError> {
+        let text = self.url.as_deref().ok_or(UrlError::Malformed("is not in .gitmodules"))?;
+        let is_relative = text.starts_with("./") || text.starts_with("../");
+        let text = if is_relative { resolved(&of.display(), text)? } else { text.to_owned() };
+        let remote = RemoteUrl::parse(&text, of.policy())?;
+        if remote.is_local() && !(is_relative && of.is_local()) {
+            return Err(UrlError::PathNotAllowed);
+        }
+        Ok(remote)
+    }
+}
+
+/// A relative address, as git resolves it against that of the repository.
+fn resolved(base: &str, relative: &str) -> Result<String, UrlError> {
+    const ABOVE: UrlError = UrlError::Malformed("leads above the host");
+    let mut base = base.trim_end_matches('/');
+    // What is before the path stays.
+    let host = match base.find("://") {
+        Some(at) => at + 3 + base[at + 3..].find('/').ok_or(ABOVE)?,
+        None => base.find(':').unwrap_or(0),
+    };
+    let mut rest = relative;
+    loop {
+        if let Some(after) = rest.strip_prefix("./") {
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("../") {
+            let end = base[host..].rfind(['/', ':']).ok_or(ABOVE)?;
+            base = &base[..host + end];
+            rest = after;
+        } else {
+            break;
+        }
+    }
+    let between = if base.len() == host && base[host..].is_empty() && !base.contains("://") && host > 0 {
+        ":"
+    } else {
+        "/"
+    };
+    Ok(format!("{base}{between}{rest}"))
+}
+
+impl Mirror {
+    /// The submodules of a commit, by path.
+    ///
+    /// # Errors
+    /// When git fails; a `.gitmodules` that is none, is too large or is a link counts as one without addresses.
+    pub async fn submodules(&self, commit: &CommitId) -> Result<Vec<Submodule>> {
+        let settings = self.command("ls-tree").args(["-l", "--full-tree"]).operands([commit.as_str()]);
+        let settings = settings.paths([".gitmodules"]).run().await?;
+        let settings = String::from_utf8_lossy(&settings.stdout).into_owned();
+        let mut words = settings.split_ascii_whitespace();
+        if !words.next().is_some_and(|mode| mode.starts_with("100")) {
+            return Ok(Vec::new());
+        }
+        let size: u64 = words.nth(2).and_then(|size| size.parse().ok()).unwrap_or(u64::MAX);
+        let addresses = if size <= MAX_SETTINGS { self.addresses(commit).await? } else { BTreeMap::new() };
+        let mut links = Vec::new();
+        let mut rest = Vec::new();
+        let mut sink = |piece: &[u8]| {
+            rest.extend_from_slice(piece);
+            let whole = rest.iter().rposition(|b| *b == 0).map_or(0, |end| end + 1);
+            links.extend(rest[..whole].split(|b| *b == 0).filter_map(link));
+            rest.drain(..whole);
+            Ok(())
+        };
+        self.command("ls-tree")
+            .args(["-r", "-z", "--full-tree"])
+            .operands([commit.as_str()])
+            .limits(RunLimits { stdout: u64::MAX, ..self.local(0) })
+            .stream(&mut sink)
+            .await?;
+        let found = links.into_iter().map(|(path, commit)| {
+            let url = addresses.get(&path.to_string()).cloned();
+            Submodule { path, commit, url }
+        });
+        Ok(found.collect())
+    }
+
+    /// The addresses in `.gitmodules`, by path.
+    async fn addresses(&self, commit: &CommitId) -> Result<BTreeMap<String, String>> {
+        let read = self
+            .command("config")
+            .args(["--no-includes".to_owned(), "-z".to_owned(), format!("--blob={commit}:.gitmodules")])
+            .args(["--get-regexp", r"^submodule\..*\.(path|url)$"])
+            .run_any()
+            .await?;
+        if read.code != 0 {
+            return Ok(BTreeMap::new());
+        }
+        let (mut paths, mut urls) = (BTreeMap::new(), BTreeMap::new());
+        for entry in String::from_utf8_lossy(&read.stdout).split('\0') {
+            let Some((key, value)) = entry.split_once('\n') else { continue };
+            if let Some(name) = key.strip_prefix("submodule.").and_then(|key| key.strip_suffix(".path")) {
+                paths.insert(name.to_owned(), value.to_owned());
+            } else if let Some(name) = key.strip_prefix("submodule.").and_then(|key| key.strip_suffix(".url"))
+            {
+                urls.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        Ok(paths.into_iter().filter_map(|(name, path)| Some((path, urls.remove(&name)?))).collect())
+    }
+
+    /// Whether a commit has submodules that are still to be fetched, or to be tried again. Reads one file for a commit whose
+    /// submodules are known.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub async fn lacks_submodules_of(&self, commit: &CommitId) -> Result<bool> {
+        if self.record(commit).await.is_some_and(|record| record.complete) {
+            return Ok(false);
+        }
+        Ok(!self.submodules(commit).await?.is_empty())
+    }
+
+    /// Records which submodules of a commit clones get from now on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn record_submodules(
+        &self,
+        commit: &CommitId,
+        fetched: &[(Submodule, RemoteUrl)],
+        complete: bool,
+    ) -> Result<()> {
+        let recorded = fetched.iter().map(|(submodule, remote)| Recorded {
+            path: submodule.path.to_string(),
+            commit: submodule.commit.to_string(),
+            store: store_name(remote),
+            origin: remote.display_in_sandbox(),
+        });
+        let record = Record { submodules: recorded.collect(), complete };
+        let text =
+            serde_json::to_vec(&record).map_err(|_| GitError::failed("submodules cannot be recorded"))?;
+        let path = self.record_path(commit);
+        let written = blocking(move || {
+            let dir = path.parent().unwrap_or(&path);
+            std::fs::create_dir_all(dir)?;
+            let temporary = tempfile::NamedTempFile::new_in(dir)?;
+            std::fs::write(temporary.path(), text)?;
+            temporary.persist(&path).map(drop).map_err(|e| e.error)
+        });
+        written.await?.map_err(|e| GitError::io("cannot record the submodules", &e))
+    }
+
+    fn record_path(&self, commit: &CommitId) -> PathBuf {
+        self.dir.join(super::MODULES).join(format!("{commit}.json"))
+    }
+
+    async fn record(&self, commit: &CommitId) -> Option<Record> {
+        let text = tokio::fs::read(self.record_path(commit)).await.ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Checks out the submodules that are recorded for `base` in a clone of `head`, where both have the same commit of it.
+    /// The clone is not yet an agent's.
+    pub(crate) async fn check_out_submodules(
+        &self,
+        base: &CommitId,
+        head: &CommitId,
+        tree: &Path,
+    ) -> Result<()> {
+        let record = self.record(base).await.unwrap_or_default();
+        for Recorded { path, commit, store, origin } in record.submodules {
+            let Ok(path) = RepoPath::parse(&path) else { continue };
+            let commit = CommitId::parse(&commit)?;
+            let same = self.entry(head, &path).await.is_ok_and(|entry| {
+                entry.kind == EntryKind::Submodule && entry.object.as_str() == commit.as_str()
+            });
+            let dir = tree.join(path.as_os_str());
+            if !same || !is_empty_below(tree, &path) {
+                continue;
+            }
+            let store = self.submodule_store_at(&store);
+            store.check_checkout(&commit).await?;
+            let format = if commit.as_str().len() == 64 { "sha256" } else { "sha1" };
+            self.git
+                .command("init")
+                .args(["--quiet", "--template=", "--initial-branch=main"])
+                .args([format!("--object-format={format}")])
+                .operands([&dir])
+                .run()
+                .await?;
+            let inside = |subcommand| self.git.command(subcommand).git_dir(dir.join(".git"));
+            let limits = RunLimits {
+                wall: FETCH_WALL,
+                memory: Some(self.limits.fetch_memory),
+                ..RunLimits::default()
+            };
+            inside("fetch")
+                .protocols("file")
+                .limits(limits)
+                .config("transfer.fsckObjects", "false")
+                .args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
+                .args(["--no-auto-maintenance", "--update-shallow"])
+                .operands([store.dir.as_os_str()])
+                .operands([reference(&commit)])
+                .run()
+                .await?;
+            if let Some(origin) = origin {
+                for (key, value) in [
+                    ("remote.origin.url", origin.as_str()),
+                    ("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"),
+                ] {
+                    inside("config").args(["--local"]).operands([key, value]).run().await?;
+                }
+            }
+            inside("checkout")
+                .work_tree(&dir)
+                .limits(limits)
+                .config("core.bare", "false")
+                .args(["--quiet", "--detach", "--no-recurse-submodules", commit.as_str(), "--"])
+                .run()
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches the commit of a submodule alone, without its history.
+    ///
+    /// # Errors
+    /// When the remote cannot be reached, lets nobody in, or does not give the commit; when that is too large.
+    pub async fn fetch_submodule(&self, remote: &RemoteUrl, commit: &CommitId) -> Result<()> {
+        let store = self.submodule_store_at(&store_name(remote));
+        if store.has(commit).await {
+            return Ok(());
+        }
+        let (all, most) = (self.dir.join(super::MODULES), self.limits.max_bytes);
+        let size = blocking(move || super::tree_size(&all)).await??;
+        if size > most {
+            return Err(GitError::too_large("size of the submodules in bytes", size, most));
+        }
+        let endpoint = remote.pin().await?;
+        let format = if commit.as_str().len() == 64 { "sha256" } else { "sha1" };
+        self.git
+            .command("init")
+            .args(["--quiet", "--bare", "--template=", "--initial-branch=main"])
+            .args([format!("--object-format={format}")])
+            .operands([&store.dir])
+            .run()
+            .await?;
+        let limits = RunLimits {
+            wall: FETCH_WALL,
+            stdout: 1 << 20,
+            file: Some(MAX_BYTES),
+            memory: Some(self.limits.fetch_memory),
+        };
+        let fetched = remote_command(self.git.command("fetch"), &endpoint, limits)
+            .git_dir(&store.dir)
+            .config("fetch.fsck.badTimezone", "ignore")
+            .config("fetch.fsck.missingSpaceBeforeDate", "ignore")
+            .config("fetch.fsck.zeroPaddedFilemode", "ignore")
+            .args(["--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
+            .args(["--no-auto-maintenance", "--update-shallow"])
+            .operands([endpoint.operand.clone()])
+            .operands([format!("{commit}:{}", reference(commit))])
+            .run()
+            .await;
+        let fetched = match fetched.map_err(|e| endpoint.explain(e)) {
+            Ok(_) => endpoint.check_protocol().await,
+            Err(e) => Err(e),
+        };
+        let examined = match fetched {
+            Ok(()) => store.check_checkout(commit).await,
+            Err(e) => Err(e),
+        };
+        if let Err(e) = examined {
+            // The first error is the one to report; what was fetched is not used.
+            let forget = store.command("update-ref").args(["-d", &reference(commit)]);
+            let _ = forget.run_any().await;
+            return Err(
+                match e.stderr().contains("not our ref") || e.stderr().contains("unadvertised object") {
+                    true => {
+                        let text = "the remote does not have the recorded commit, or gives no single commits";
+                        GitError::new(GitErrorKind::NotFound, "COMMIT_NOT_FOUND", text)
+                            .with_stderr(e.stderr())
+                    }
+                    false => e,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    /// A repository with the commits of one address.
+    fn submodule_store_at(&self, name: &str) -> Self {
+        let dir = self.dir.join(super::MODULES).join(name);
+        let limits = MirrorLimits { checkout_files: MAX_FILES, checkout_bytes: MAX_BYTES, ..self.limits };
+        Self { git: self.git.clone(), dir, limits, quarantine: None }
+    }
+
+    async fn has(&self, commit: &CommitId) -> bool {
+        let is_there = tokio::fs::metadata(self.dir.join("HEAD")).await.is_ok();
+        is_there
+            && self
+                .command("rev-parse")
+                .args(["--verify", "--quiet", "--end-of-options", &reference(commit)])
+                .run()
+                .await
+                .is_ok()
+    }
+}
+
+/// The name of the repository with the commits of one address.
+fn store_name(remote: &RemoteUrl) -> String {
+    format!("{}.git", hex::encode(&Sha256::digest(remote.display())[..16]))
+}
+
+/// Whether a path of a tree is an empty directory below directories: a link would lead out of the tree.
+fn is_empty_below(tree: &Path, path: &RepoPath) -> bool {
+    let mut at = tree.to_owned();
+    for part in Path::new(path.as_os_str()).components() {
+        at.push(part);
+        if !std::fs::symlink_metadata(&at).is_ok_and(|meta| meta.is_dir()) {
+            return false;
+        }
+    }
+    std::fs::read_dir(&at).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// What keeps a commit in its repository.
+fn reference(commit: &CommitId) -> String {
+    format!("refs/foundry/submodules/{commit}")
+}
+
+/// Path and commit of a submodule in a record of `ls-tree`.
+fn link(record: &[u8]) -> Option<(RepoPath, CommitId)> {
+    let tab = record.iter().position(|b| *b == b'\t')?;
+    let id = std::str::from_utf8(&record[..tab]).ok()?.strip_prefix("160000 commit ")?;
+    Some((RepoPath::from_bytes(&record[tab + 1..]).ok()?, CommitId::parse(id).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::UrlPolicy;
+
+    fn address(of: &str, url: &str) -> std::result::Result<String, &'static str> {
+        let policy = UrlPolicy { allow_local: true, ..UrlPolicy::default() };
+        let of = RemoteUrl::parse(of, &policy).unwrap();
+        let path = RepoPath::parse("lib").unwrap();
+        let commit = CommitId::parse(&"ab".repeat(20)).unwrap();
+        let submodule = Submodule { path, commit, url: Some(url.to_owned()) };
+        submodule.remote(&of).map(|remote| remote.display()).map_err(|e| e.reason())
+    }
+
+    #[test]
+    fn an_address_is_resolved_against_that_of_the_repository() {
+        for (of, url, resolved) in [
+            ("https://host.example/a/b.git", "../c", "https://host.example/a/c"),
+            ("https://host.example/a/b/", "../../x/c.git", "https://host.example/x/c.git"),
+            ("https://host.example/a/b", "./c", "https://host.example/a/b/c"),
+            ("https://host.example/a/b", "https://other.example/c", "https://other.example/c"),
+            ("git@host.example:a/b.git", "../c", "git@host.example:a/c"),
+            ("ssh://git@host.example/a/b", "../c", "ssh://git@host.example/a/c"),
+            ("/srv/a/b", "../c", "/srv/a/c"),
+        ] {
+            assert_eq!(address(of, url).as_deref(), Ok(resolved), "{of} {url}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_leads_elsewhere_is_refused() {
+        for (of, url) in [
+            ("https://host.example/a/b", "../../../../x"),
+            ("https://host.example/a/b", "../../.."),
+            ("https://host.example/a/b", "../x/../../y"),
+            ("https://host.example/a/b", "file:///etc"),
+            ("https://host.example/a/b", "/etc"),
+            ("https://host.example/a/b", "http://host.example/a/c"),
+            ("https://host.example/a/b", "https://127.0.0.1/c"),
+            ("https://host.example/a/b", "https://user:secret@host.example/c"),
+            ("https://host.example/a/b", "ext::sh -c id"),
+            ("https://host.example/a/b", "--upload-pack=id"),
+            ("https://host.example/a/b", "-oProxyCommand=id:x"),
+            ("https://host.example/a/b", "git@-oProxyCommand=id:x"),
+            ("https://host.example/a/b", "c"),
+            ("https://host.example/a/b", ""),
+            ("https://host.example/a/b", "./\u{1b}[31m"),
+            ("/srv/a/b", "/srv/a/secret"),
+            ("/srv/a/b", "file:///srv/a/secret"),
+            ("/srv/a/b", "../../../../../etc"),
+        ] {
+            assert!(address(of, url).is_err(), "{of} {url}: {:?}", address(of, url));
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Files of Git LFS from a remote into a sandbox and back, with the real `git lfs` on both sides.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use foundry_git::{
+    Access, CloneSpec, CommitId, GitError, LfsFetch, LfsUpload, Mirror, MirrorLimits, Pushed, RemoteUrl,
+    Revision, UrlPolicy,
+};
+use foundry_secrets::Secret;
+use foundry_testkit::{GitHttp, LfsBehaviour, LfsServer};
+use sha2::{Digest as _, Sha256};
+
+use crate::lab::{Lab, Sandbox, branch};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// A repository with `a.bin` in LFS at a host, and its mirror.
+struct Stored {
+    lab: Lab,
+    host: GitHttp,
+    lfs: LfsServer,
+}
+
+fn id(content: &[u8]) -> String {
+    hex::encode(Sha256::digest(content))
+}
+
+impl Stored {
+    async fn new() -> Self {
+        let lab = Lab::new().await;
+        lab.sh(&lab.path(""), "git lfs install --skip-repo");
+        lab.sh(
+            &lab.real(),
+            "git lfs track '*.bin' >/dev/null; head -c 5000 /dev/urandom > a.bin; git add -A; git commit -q -m lfs
+             mkdir ../hosted; git -c http.receivepack=true clone -q --mirror . ../hosted/r.git
+             git -C ../hosted/r.git config http.receivepack true",
+        );
+        let host = GitHttp::start(lab.path("hosted"));
+        let lfs = host.serve_lfs();
+        let content = std::fs::read(lab.real().join("a.bin")).unwrap();
+        lfs.put(&id(&content), &content);
+        Self { lab, host, lfs }
+    }
+
+    fn content(&self) -> Vec<u8> {
+        std::fs::read(self.lab.real().join("a.bin")).unwrap()
+    }
+
+    fn policy(&self) -> UrlPolicy {
+        UrlPolicy { allow_http: true, allow_private_addresses: true, ..self.lab.policy() }
+    }
+
+    fn remote(&self) -> RemoteUrl {
+        RemoteUrl::parse(&self.host.url("r.git"), &self.policy()).unwrap()
+    }
+
+    async fn mirror(&self) -> (Mirror, CommitId) {
+        self.mirror_of(&self.remote()).await
+    }
+
+    async fn mirror_of(&self, remote: &RemoteUrl) -> (Mirror, CommitId) {
+        let dir = self.lab.path("data/mirror");
+        let mirror = Mirror::create(&self.lab.git, dir, remote, MirrorLimits::default()).await.unwrap();
+        let base = mirror.resolve(&Revision::Branch(branch("main"))).await.unwrap();
+        (mirror, base)
+    }
+
+    async fn fetched(&self) -> Result<LfsFetch, GitError> {
+        let (mirror, base) = self.mirror().await;
+        mirror.fetch_lfs(&self.remote(), &base, SOON).await
+    }
+
+    /// A sandbox with `git lfs`, whose files have their content.
+    async fn sandbox(&self) -> Sandbox<'_> {
+        let (mirror, base) = self.mirror().await;
+        let fetched = mirror.fetch_lfs(&self.remote(), &base, SOON).await.unwrap();
+        assert_eq!(fetched, LfsFetch { fetched: 1, ..LfsFetch::default() });
+        self.sandbox_of(mirror, base).await
+    }
+
+    async fn sandbox_of(&self, mirror: Mirror, base: CommitId) -> Sandbox<'_> {
+        let spec = CloneSpec {
+            base: base.clone(),
+            branch: branch("foundry/work"),
+            destination: self.lab.path("sandbox"),
+            origin: None,
+            lfs: None,
+            lfs_content: true,
+            submodules_of: None,
+            identity: ("Agent".into(), "agent@example.com".into()),
+        };
+        mirror.clone_into(&spec).await.unwrap();
+        Sandbox { lab: &self.lab, mirror, base, tree: spec.destination }
+    }
+
+    /// What a fresh clone with `git lfs` has.
+    fn cloned(&self, branch: &str, file: &str) -> Vec<u8> {
+        let url = self.host.url("r.git");
+        self.lab.sh(&self.lab.path(""), &format!("rm -rf fresh; git clone -q -b {branch} {url} fresh"));
+        std::fs::read(self.lab.path("fresh").join(file)).unwrap()
+    }
+}
+
+async fn pushed(sandbox: &Sandbox<'_>, remote: &RemoteUrl, commit: &CommitId) {
+    let pushed = sandbox.mirror.push_branch(remote, &branch("feat"), commit, None).await.unwrap();
+    assert!(matches!(pushed, Pushed::Accepted(_)), "{pushed:?}");
+}
+
+#[tokio::test]
+async fn a_sandbox_has_the_files_with_their_content_and_that_is_no_change() {
+    let stored = Stored::new().await;
+    let sandbox = stored.sandbox().await;
+    let file = sandbox.tree.join("a.bin");
+    assert_eq!(std::fs::read(&file).unwrap(), stored.content());
+    assert_eq!(sandbox.sh("git lfs fsck && git status --porcelain"), "Git LFS fsck OK");
+    let object = sandbox.sh("find .git/lfs/objects -type f");
+    assert_eq!(
+        std::fs::metadata(sandbox.tree.join(object)).unwrap().nlink(),
+        1,
+        "it is the mirror's own file"
+    );
+    assert_eq!(sandbox.notices(), Vec::<String>::new());
+    // Whatever makes git look at the content again.
+    sandbox.sh("touch a.bin; cp .git/index ../kept");
+    assert_eq!(sandbox.hand_over(), sandbox.base);
+    sandbox.sh("rm .git/index");
+    assert_eq!(sandbox.hand_over(), sandbox.base);
+    sandbox.sh("cp ../kept .git/index; printf x >> a.bin");
+    let imported = sandbox.import().await;
+    assert_eq!(imported.changes.len(), 1);
+    // A tree that has lost its history too.
+    sandbox.sh("rm -rf .git; echo y >> text");
+    let imported = sandbox.import().await;
+    let changed: Vec<String> = imported.changes.iter().map(|c| c.path.to_string()).collect();
+    assert_eq!(changed, ["a.bin", "text"]);
+    assert!(sandbox.mirror.has_lfs_of(&sandbox.base).await);
+    assert!(!sandbox.mirror.lacks_lfs_of(&imported.head).await.unwrap());
+}
+
+#[tokio::test]
+async fn what_an_agent_makes_is_handed_over_uploaded_and_in_a_fresh_clone() {
+    let stored = Stored::new().await;
+    let sandbox = stored.sandbox().await;
+    sandbox.sh(
+        "head -c 70000 /dev/urandom > b.bin; git add b.bin; git commit -qm first; cp b.bin ../first
+         head -c 300 /dev/urandom > b.bin; git commit -qam second; printf more >> a.bin; mkdir d; printf new > d/c.bin",
+    );
+    let imported = sandbox.import().await;
+    assert_eq!(sandbox.notices(), Vec::<String>::new());
+    let sizes: Vec<(String, u64)> =
+        imported.changes.iter().map(|c| (c.path.to_string(), c.additions)).collect();
+    assert_eq!(
+        sizes,
+        [("a.bin".into(), 2), ("b.bin".into(), 3), ("d/c.bin".into(), 3)],
+        "not their pointers"
+    );
+    let remote = stored.remote();
+    let upload = sandbox.mirror.upload_lfs(&remote, &branch("feat"), &imported.head).await.unwrap();
+    assert_eq!(upload, LfsUpload::Complete(4), "all that the history needs");
+    assert_eq!(stored.lfs.branches(), ["refs/heads/feat"]);
+    pushed(&sandbox, &remote, &imported.head).await;
+    for file in ["a.bin", "b.bin", "d/c.bin"] {
+        assert_eq!(stored.cloned("feat", file), std::fs::read(sandbox.tree.join(file)).unwrap(), "{file}");
+    }
+    let first = std::fs::read(stored.lab.path("first")).unwrap();
+    assert_eq!(stored.lfs.object(&id(&first)), Some(first));
+    // A repetition, and the next one with nothing new.
+    let again = sandbox.mirror.upload_lfs(&remote, &branch("feat"), &imported.head).await.unwrap();
+    assert_eq!(again, LfsUpload::Complete(0));
+    assert_eq!(stored.lfs.uploads().len(), 4);
+}
+
+#[tokio::test]
+async fn a_private_host_gets_the_credential_and_no_other_host_does() {
+    let stored = Stored::new().await;
+    let canary = STANDARD.encode("me:canary");
+    stored.host.require(Some(&canary));
+    let access = || Access::basic(stored.host.origin(), "me", &Secret::new("canary"));
+    let remote = stored.remote().with_access(access());
+    let (mirror, base) = stored.mirror_of(&remote).await;
+    let refused = mirror.fetch_lfs(&stored.remote(), &base, SOON).await.unwrap_err();
+    assert_eq!(refused.reason(), "REPOSITORY_CREDENTIALS_REQUIRED");
+    let wrong = Access::basic(stored.host.origin(), "me", &Secret::new("wrong-canary"));
+    let refused = mirror.fetch_lfs(&stored.remote().with_access(wrong), &base, SOON).await.unwrap_err();
+    assert_eq!(refused.reason(), "REPOSITORY_CREDENTIALS_REFUSED");
+    // The host names another one that has the objects.
+    let other = GitHttp::start(stored.lab.path("hosted"));
+    let objects = other.serve_lfs();
+    objects.put(&id(&stored.content()), &stored.content());
+    for behaves in [LfsBehaviour::Elsewhere(other.origin()), LfsBehaviour::Redirects(other.origin())] {
+        stored.lfs.behave(behaves);
+        let report = mirror.fetch_lfs(&remote, &base, SOON).await.unwrap();
+        assert_eq!((report.fetched, report.missing), (0, 1));
+        assert!(report.why.contains("not allowed"), "{report:?}");
+        assert_eq!(other.requests(), Vec::new(), "a host that is not allowed was asked");
+    }
+    // An operator may allow it; it gets no credential.
+    let host = format!("127.0.0.1:{}", other.port());
+    let policy = UrlPolicy { lfs_hosts: vec![host], ..stored.policy() };
+    let remote = RemoteUrl::parse(&stored.host.url("r.git"), &policy).unwrap().with_access(access());
+    let report = mirror.fetch_lfs(&remote, &base, SOON).await.unwrap();
+    assert_eq!(report, LfsFetch { fetched: 1, ..LfsFetch::default() });
+    let asked = other.requests();
+    assert!(!asked.is_empty() && asked.iter().all(|(_, credential)| credential.is_none()), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_hostile_server_stores_nothing_and_a_fair_one_mends_it() {
+    let stored = Stored::new().await;
+    for (behaves, word) in [
+        (LfsBehaviour::WrongBytes, "another content"),
+        (LfsBehaviour::TooShort, "shorter"),
+        (LfsBehaviour::Endless, "longer"),
+    ] {
+        stored.lfs.behave(behaves.clone());
+        let report = stored.fetched().await.unwrap();
+        assert_eq!((report.fetched, report.missing), (0, 1), "{behaves:?}");
+        assert!(report.why.contains(word), "{behaves:?}: {report:?}");
+    }
+    stored.lfs.behave(LfsBehaviour::Fails(503));
+    assert!(stored.fetched().await.unwrap_err().retryable());
+    stored.lfs.behave(LfsBehaviour::Fails(404));
+    assert_eq!(stored.fetched().await.unwrap_err().reason(), "LFS_NOT_SERVED");
+    let (mirror, base) = stored.mirror().await;
+    let left = stored.lab.sh(mirror.dir(), "find lfs -type f");
+    assert_eq!(left, "", "something was kept");
+    // The file stays a pointer, and the hand-over says so.
+    let sandbox = stored.sandbox_of(mirror, base).await;
+    assert_eq!(sandbox.notices(), ["LfsPointers 1 a.bin"]);
+    stored.lfs.behave(LfsBehaviour::Fair);
+    assert_eq!(stored.fetched().await.unwrap().fetched, 1);
+}
+
+#[tokio::test]
+async fn settings_of_the_repository_choose_no_host_and_run_nothing() {
+    let stored = Stored::new().await;
+    let other = GitHttp::start(stored.lab.path("hosted"));
+    let proof = stored.lab.path("ran");
+    stored.lab.sh(
+        &stored.lab.real(),
+        &format!(
+            "printf '[lfs]\\n\\turl = {}\\n\\tstandalonetransferagent = x\\n[lfs \"customtransfer.x\"]\\n\\tpath = {p}\\n' > .lfsconfig
+             printf '#!/bin/sh\\ntouch {p}\\n' > run.sh; printf '*.bin filter=lfs\\n*.txt filter=evil\\n' > .gitattributes
+             git add -A; git commit -q -m hostile; git push -q --no-verify ../hosted/r.git main",
+            other.url("r.git/info/lfs"),
+            p = proof.display(),
+        ),
+    );
+    let sandbox = stored.sandbox().await;
+    assert_eq!(std::fs::read(sandbox.tree.join("a.bin")).unwrap(), stored.content());
+    sandbox.sh("printf more >> a.bin");
+    let head = sandbox.import().await.head;
+    let upload = sandbox.mirror.upload_lfs(&stored.remote(), &branch("feat"), &head).await.unwrap();
+    assert_eq!(upload, LfsUpload::Complete(1));
+    assert_eq!(other.requests(), Vec::new());
+    assert!(!proof.exists());
+}
+
+#[tokio::test]
+async fn an_upload_that_is_refused_or_impossible_is_said_with_the_words_of_the_host() {
+    let stored = Stored::new().await;
+    let sandbox = stored.sandbox().await;
+    sandbox.sh("printf more >> a.bin");
+    let head = sandbox.import().await.head;
+    let remote = stored.remote();
+    let upload = async || sandbox.mirror.upload_lfs(&remote, &branch("feat"), &head).await;
+    stored.lfs.behave(LfsBehaviour::Refuses("over quota\u{202e}".to_owned()));
+    let LfsUpload::Refused(refusal) = upload().await.unwrap() else { panic!("not refused") };
+    assert_eq!((refusal.reason, refusal.words.as_str()), ("LFS_UPLOAD_REFUSED", "over quota"));
+    stored.lfs.behave(LfsBehaviour::Fails(500));
+    assert!(upload().await.unwrap_err().retryable());
+    stored.lfs.behave(LfsBehaviour::Fair);
+    assert_eq!(upload().await.unwrap(), LfsUpload::Complete(1));
+    // A pointer whose object is nowhere.
+    let absent = id(b"absent");
+    sandbox.sh(&format!(
+        "printf 'version https://git-lfs.github.com/spec/v1\\noid sha256:{absent}\\nsize 6\\n' > gone.bin"
+    ));
+    let head = sandbox.import().await.head;
+    let upload = sandbox.mirror.upload_lfs(&remote, &branch("feat"), &head).await.unwrap();
+    assert_eq!(upload, LfsUpload::Missing(1, absent.clone()));
+    stored.lfs.put(&absent, b"absent");
+    let upload = sandbox.mirror.upload_lfs(&remote, &branch("feat"), &head).await.unwrap();
+    assert_eq!(upload, LfsUpload::Complete(0), "the remote has it");
+}
+
+#[tokio::test]
+async fn objects_that_are_not_what_they_say_are_left_out_and_the_work_arrives() {
+    let stored = Stored::new().await;
+    let sandbox = stored.sandbox().await;
+    sandbox.sh("printf more > b.bin; git add b.bin; git commit -qm b; git rm -q b.bin; git commit -qm gone; echo x > x");
+    let (real, wrong) = (id(b"more"), b"evil");
+    let below = |id: &str| format!("lfs/objects/{}/{}/{id}", &id[..2], &id[2..4]);
+    std::fs::write(sandbox.tree.join(".git").join(below(&real)), wrong).unwrap();
+    let imported = sandbox.import().await;
+    assert_eq!(imported.changes.len(), 1);
+    assert!(!sandbox.mirror.dir().join(below(&real)).exists());
+    let upload = sandbox.mirror.upload_lfs(&stored.remote(), &branch("feat"), &imported.head).await.unwrap();
+    assert_eq!(upload, LfsUpload::Missing(1, real));
+    // What no script writes is refused whole.
+    let bundle = std::fs::read(sandbox.bundle()).unwrap();
+    let long = format!("# foundry lfs objects\n{} {}\n\n", id(b"x"), u64::MAX);
+    let path = format!("# foundry lfs objects\n{} 1\n\n", "../".repeat(21) + "x");
+    for start in [long, path, "# foundry lfs objects\n".to_owned()] {
+        std::fs::write(sandbox.bundle(), [start.as_bytes(), &bundle].concat()).unwrap();
+        assert_eq!(sandbox.try_import().await.unwrap_err().reason(), "BUNDLE_REFUSED", "{start}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_room_beside_the_bundle_is_named_and_the_rest_is_handed_over() {
+    let stored = Stored::new().await;
+    let sandbox = stored.sandbox().await;
+    sandbox.sh(
+        "head -c 90000 /dev/urandom > large.bin; printf small > small.bin; git add -A; git commit -qm both",
+    );
+    let output = sandbox.output(&[("FOUNDRY_MAX_LFS", "60000".to_owned())]);
+    let words: Vec<_> =
+        output.notices.iter().map(|n| (format!("{:?}", n.kind), n.count, n.path.as_str())).collect();
+    assert_eq!(words, [("LfsObjects".to_owned(), 1, "large.bin")]);
+    let head = sandbox.try_import().await.unwrap().head;
+    let upload = sandbox.mirror.upload_lfs(&stored.remote(), &branch("feat"), &head).await.unwrap();
+    assert!(matches!(upload, LfsUpload::Missing(1, _)), "{upload:?}");
+    assert_eq!(stored.lfs.uploads(), [id(b"small")]);
+}
+
+#[tokio::test]
+async fn a_file_that_the_base_has_without_lfs_is_no_change_while_it_stays_as_it_is() {
+    let stored = Stored::new().await;
+    stored.lab.sh(
+        &stored.lab.real(),
+        "printf 'plain content' > raw.bin; id=$(git hash-object -w --no-filters raw.bin)
+         git update-index --add --cacheinfo 100644,$id,raw.bin; git commit -q -m raw
+         git push -q --no-verify ../hosted/r.git main",
+    );
+    let sandbox = stored.sandbox().await;
+    sandbox.sh("touch raw.bin");
+    assert_eq!(sandbox.hand_over(), sandbox.base);
+    sandbox.sh("printf x >> raw.bin");
+    assert_eq!(sandbox.import().await.changes.len(), 1);
+}
+
+#[tokio::test]
+async fn a_local_repository_gives_and_takes_objects_as_its_owner_has_them() {
+    let stored = Stored::new().await;
+    let lab = &stored.lab;
+    lab.sh(&lab.path(""), "git clone -q --bare real bare.git; cp -r real/.git/lfs bare.git/lfs");
+    let remote = RemoteUrl::parse(lab.path("bare.git").to_str().unwrap(), &lab.policy()).unwrap();
+    let (mirror, base) = stored.mirror_of(&remote).await;
+    assert!(mirror.lacks_lfs_of(&base).await.unwrap());
+    assert_eq!(mirror.fetch_lfs(&remote, &base, SOON).await.unwrap().fetched, 1);
+    let sandbox = stored.sandbox_of(mirror, base).await;
+    sandbox.sh("printf more >> a.bin");
+    let head = sandbox.import().await.head;
+    let upload = sandbox.mirror.upload_lfs(&remote, &branch("feat"), &head).await.unwrap();
+    assert_eq!(upload, LfsUpload::Complete(1));
+    pushed(&sandbox, &remote, &head).await;
+    lab.sh(&lab.path(""), "git clone -q -b feat bare.git fresh");
+    let read = |dir: &Path| std::fs::read(dir.join("a.bin")).unwrap();
+    assert_eq!(read(&lab.path("fresh")), read(&sandbox.tree));
+}
