@@ -106,10 +106,11 @@ lint: tools-checks
 lint-web: web
 	cd web && npm run --silent check
 
-# With the forge of the stories, whose features are those of the whole workspace, so that the tests need no others.
+# With the forge and the model of the stories, whose features are those of the whole workspace, so that the tests need no
+# others.
 build:
 	cargo build --locked -p foundry -p foundry-with-faults
-	cargo build --locked --workspace --example forge-host
+	cargo build --locked --workspace --example forge-host --bin foundry-scripted-model
 
 # The page; the gateway embeds what it finds in web/app/dist when it is compiled, so that is made only when it would differ.
 PAGE := .cache/page.stamp

@@ -6,6 +6,7 @@ mod connect_proxy;
 mod disk;
 mod forge;
 mod git_http;
+pub mod hostile_git;
 mod identity;
 mod lfs;
 mod log;

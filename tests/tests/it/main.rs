@@ -16,6 +16,7 @@ mod existing_branches;
 mod fetching;
 mod hanging_provider;
 mod hostile_input;
+mod hostile_sources;
 mod lfs;
 mod limits;
 mod models;

@@ -88,6 +88,11 @@ export class Forge {
     return git(join(this.root, `${repository}.git`), 'for-each-ref', '--format=%(objectname)', `refs/heads/${branch}`);
   }
 
+  /** A file of a branch of a repository. */
+  file(repository: string, branch: string, path: string): string {
+    return git(join(this.root, `${repository}.git`), 'show', `refs/heads/${branch}:${path}`);
+  }
+
   /** Lets nobody in without this token from now on. */
   async require(token: string): Promise<void> {
     await this.command('require', token, Buffer.from(`x-access-token:${token}`).toString('base64'));

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use foundry_git::{CloneSpec, GitError, GitErrorKind, MirrorLimits, Revision};
+use foundry_testkit::hostile_git::{self as server, Server};
 
-use super::server::{self, Server};
-use super::{PROMPT, served};
+use super::{AsRemote as _, PROMPT, served};
 use crate::lab::{Lab, branch};
 
 /// A tree with one entry of this name, whatever git thinks of it, as the branch `evil`.
