@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod credential;
+pub mod login;
 pub mod models;
 pub mod publish;
 pub mod review;
@@ -89,16 +90,16 @@ pub enum Command {
     /// Restore damaged rows that can be derived from other data: lists, and the task service's copies of what other services
     /// store. Stop the mesh first. Exits with code 1 if some cannot be derived.
     Rebuild,
-    /// Sign in to a mesh on this machine (development sign-in) and store the token.
-    Login {
-        /// Sign-in name; default: the name of the current user.
-        #[arg(long)]
-        login: Option<String>,
-        /// Instead, print a link that signs a browser in to the workbench. The link contains this machine's
-        /// secret.
-        #[arg(long)]
-        web: bool,
-    },
+    /// Sign in and store the session: by a browser where an identity provider is configured, else with the secret in the
+    /// data directory of this machine (development sign-in).
+    Login(login::Login),
+    /// End the stored session at the mesh and forget it.
+    Logout,
+    /// Show who you are signed in as, how, and until when.
+    Whoami,
+    /// Show where you are signed in, and sign out there.
+    #[command(subcommand)]
+    Logins(login::Logins),
     /// Manage personal access tokens.
     #[command(subcommand)]
     Token(Token),

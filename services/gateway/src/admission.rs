@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use foundry_authn::{Authenticator, CLIENT_PEER, Caller, ClientPeer, ServiceIdentity, bearer};
+use foundry_authn::{
+    Authenticator, CLIENT_ADDRESS, CLIENT_PEER, Caller, ClientPeer, ServiceIdentity, bearer,
+};
 use foundry_core::{Code, Error};
 use foundry_edge::Token;
 use foundry_proto::options::v1::Access;
@@ -113,20 +115,18 @@ impl Admission {
         headers: &HeaderMap,
         peer: Option<PeerAddress>,
     ) -> Result<Admitted, Status> {
-        let client = match peer {
-            // A proxy on this machine is not the client.
-            Some(PeerAddress(address)) if !headers::was_forwarded(headers) => {
-                ClientPeer::of_address(&address)
-            }
-            _ => ClientPeer::Remote,
-        };
+        // A proxy is not the client.
+        let socket = peer.map(|PeerAddress(address)| address).filter(|_| !headers::was_forwarded(headers));
+        let client = socket.map_or(ClientPeer::Remote, |address| ClientPeer::of_address(&address));
         let token = format!("Bearer {}", self.identity.token(route.service)?);
         let mut authorization = HeaderValue::try_from(token).map_err(|e| Status::from(Error::internal(e)))?;
         authorization.set_sensitive(true);
-        let headers = vec![
+        let mut headers = vec![
             (AUTHORIZATION, authorization),
             (HeaderName::from_static(CLIENT_PEER), HeaderValue::from_static(client.as_str())),
         ];
+        let address = socket.and_then(|at| HeaderValue::try_from(at.ip().to_canonical().to_string()).ok());
+        headers.extend(address.map(|address| (HeaderName::from_static(CLIENT_ADDRESS), address)));
         Ok(Admitted { account: Account::of_peer(peer), headers })
     }
 

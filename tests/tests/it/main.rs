@@ -22,6 +22,7 @@ mod limits;
 mod models;
 mod namespace;
 mod private_sources;
+mod programs;
 mod publishing;
 mod pull_requests;
 mod sandbox_origin;

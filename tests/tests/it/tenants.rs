@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use foundry_proto::FILE_DESCRIPTOR_SET;
-use foundry_proto::auth::v1::{CreateAccessTokenRequest, RevokeAccessTokenRequest};
+use foundry_proto::auth::v1::{CreateAccessTokenRequest, ListSessionsRequest, RevokeAccessTokenRequest};
 use foundry_proto::provisioner::v1::{
     AgentProfileSettings, CreateAgentProfileRequest, CreateModelProviderRequest, ModelProviderKind,
     ModelProviderSettings,
@@ -111,6 +111,7 @@ async fn every_rpc_refuses_the_ids_of_another_organization() {
         ("profile_id", profile_id),
         ("message_id", session.message_id.clone()),
         ("user_id", "usr_00000000000000000000000000000000".to_owned()),
+        ("credential_id", session_of(&ada).await),
     ];
     assert!(ids.iter().all(|(name, id)| !id.is_empty() || *name == "message_id"), "{ids:?}");
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
@@ -131,6 +132,12 @@ async fn every_rpc_refuses_the_ids_of_another_organization() {
     }
     assert!(tried > 51, "only {tried} rpcs were tried");
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Id of a caller's sign-in session.
+async fn session_of(caller: &Caller) -> String {
+    let listed = caller.auth().list_sessions(ListSessionsRequest::default()).await.expect("sessions");
+    listed.into_inner().sessions.remove(0).credential_id
 }
 
 /// Creates a model provider and an agent profile that uses it; returns their ids.

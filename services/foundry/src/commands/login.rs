@@ -1,4 +1,8 @@
-//! `foundry login`: the development sign-in of a mesh on this machine, here or in a browser.
+//! `foundry login`: by a browser or a code, or with the development sign-in of a mesh on this machine.
+
+mod browser;
+mod device;
+mod program;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,8 +11,10 @@ use foundry_proto::auth::v1::complete_sign_in_request::Proof;
 use foundry_proto::auth::v1::{
     CompleteSignInRequest, DevelopmentProof, ListSignInWaysRequest, ListSignInWaysResponse,
 };
+use tonic::Code;
 use url::{Url, form_urlencoded};
 
+use crate::cli::login::Login;
 use crate::cli::{Global, Output};
 use crate::client::Gateway;
 use crate::commands::mesh;
@@ -16,15 +22,46 @@ use crate::credentials::{Credential, Credentials};
 use crate::failure::Failure;
 use crate::output;
 
-/// Prints a link that signs in to the workbench. Browsers do not send the part after `#` to any server.
-///
-/// # Errors
-/// When the secret cannot be read, or the mesh has identity providers: then a link with the secret is worth nothing.
-pub async fn print_link(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
-    // Without an answer, the link is that of a mesh that is started later.
-    if let Ok(ways) = Gateway::anonymous(global)?.auth().list_sign_in_ways(ListSignInWaysRequest {}).await {
-        usable(&global.address, &ways.into_inner())?;
+/// Signs in as asked, or in the way that the mesh is configured for.
+pub async fn run(global: &Global, how: Login) -> Result<ExitCode, Failure> {
+    if how.device {
+        return device::run(global).await;
     }
+    if how.browser {
+        return browser::run(global).await;
+    }
+    let ways = Gateway::anonymous(global)?.auth().list_sign_in_ways(ListSignInWaysRequest {}).await;
+    let ways = match ways {
+        Ok(ways) => ways.into_inner(),
+        // A link of the development sign-in can be printed before the mesh runs.
+        Err(status) if how.web && status.code() == Code::Unavailable => ListSignInWaysResponse::default(),
+        Err(status) => return Err(status.into()),
+    };
+    match (ways.ways.is_empty(), how.web) {
+        (true, true) => print_link(global, how.login),
+        (true, false) => development(global, how.login).await,
+        (false, true) => print_page(global, &ways),
+        (false, false) if how.login.is_some() => {
+            let text = "--login is for the development sign-in, and this mesh has an identity provider";
+            Err(Failure::new(text).next("run `foundry login` without it, and sign in in the browser").exit(2))
+        }
+        (false, false) => browser::run(global).await,
+    }
+}
+
+/// Prints where browsers sign in at an identity provider.
+fn print_page(global: &Global, ways: &ListSignInWaysResponse) -> Result<ExitCode, Failure> {
+    let page = if ways.public_url.is_empty() { &global.address } else { &ways.public_url };
+    let link = format!("{}/sign-in", page.trim_end_matches('/'));
+    match global.output {
+        Output::Table => output::line(&link),
+        Output::Json => output::line(&serde_json::json!({ "link": link }).to_string()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a link that signs in to the workbench. Browsers do not send the part after `#` to any server.
+fn print_link(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
     let (path, secret) = secret(global)?;
     let link = link(&global.address, &secret, login.as_deref(), global.organization.as_deref())?;
     match global.output {
@@ -33,18 +70,6 @@ pub async fn print_link(global: &Global, login: Option<String>) -> Result<ExitCo
     }
     eprintln!("The link contains the secret from {}. Do not share it.", path.display());
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether the development sign-in is enabled.
-fn usable(address: &str, ways: &ListSignInWaysResponse) -> Result<(), Failure> {
-    if ways.development {
-        return Ok(());
-    }
-    let names: Vec<String> = ways.ways.iter().map(|way| output::inert(&way.title)).collect();
-    let with = if names.is_empty() { String::new() } else { format!(" with {}", names.join(", ")) };
-    Err(Failure::new("the development sign-in of this mesh is off, so there is no link that signs in")
-        .next(format!("sign in in the browser{with}: {}/sign-in", address.trim_end_matches('/')))
-        .exit(2))
 }
 
 fn link(
@@ -74,7 +99,10 @@ fn secret(global: &Global) -> Result<(PathBuf, String), Failure> {
     let path = secret_file(&mesh::data_dir(global)?);
     let secret = std::fs::read_to_string(&path).map_err(|e| {
         Failure::new(format!("{}: {e}", path.display()))
-            .next("start the mesh with `foundry up` as this user, or pass its --data-dir")
+            .next(
+                "start the mesh with `foundry up` as this user, pass its --data-dir, or sign in by a browser with \
+                 `foundry login --device`",
+            )
             .exit(3)
     })?;
     Ok((path, secret.trim().to_owned()))
@@ -92,7 +120,7 @@ pub fn set_up_file(data_dir: &Path) -> Option<PathBuf> {
 }
 
 /// Signs in with the secret of the data directory, and stores the session's token.
-pub async fn run(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
+async fn development(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
     let (_, secret) = secret(global)?;
     let login = login.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "developer".to_owned());
     let proof = DevelopmentProof {
@@ -100,7 +128,11 @@ pub async fn run(global: &Global, login: Option<String>) -> Result<ExitCode, Fai
         login,
         organization_name: global.organization.clone().unwrap_or_default(),
     };
-    let request = CompleteSignInRequest { proof: Some(Proof::Development(proof)), ..Default::default() };
+    let request = CompleteSignInRequest {
+        proof: Some(Proof::Development(proof)),
+        device: format!("{} on {}", program::NAME, program::machine()),
+        ..Default::default()
+    };
     let answer = Gateway::anonymous(global)?.auth().complete_sign_in(request).await?.into_inner();
     let organization = answer.organization.clone().unwrap_or_default();
     let credential = Credential {
@@ -121,18 +153,6 @@ pub async fn run(global: &Global, login: Option<String>) -> Result<ExitCode, Fai
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn beside_a_provider_there_is_no_link_but_the_address_of_the_page() {
-        let way = foundry_proto::auth::v1::SignInWay { title: "GitHub".into(), ..Default::default() };
-        let off = ListSignInWaysResponse { ways: vec![way], ..Default::default() };
-        let refused = usable("https://foundry.example/", &off).unwrap_err();
-        assert_eq!(
-            refused.next_action,
-            "sign in in the browser with GitHub: https://foundry.example/sign-in"
-        );
-        assert!(usable("x", &ListSignInWaysResponse { development: true, ..Default::default() }).is_ok());
-    }
 
     #[test]
     fn the_link_carries_the_secret_where_no_server_sees_it() {

@@ -221,7 +221,12 @@ impl Behind {
             _ => {
                 let (name, title) = ("github".to_owned(), "GitHub".to_owned());
                 let ways = vec![SignInWay { name, title, kind: SignInWayKind::Github.into() }];
-                let answer = ListSignInWaysResponse { ways, development: false, set_up_required: true };
+                let answer = ListSignInWaysResponse {
+                    ways,
+                    development: false,
+                    set_up_required: true,
+                    ..Default::default()
+                };
                 unary(&answer.encode_to_vec())
             }
         }

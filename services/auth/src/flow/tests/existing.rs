@@ -7,10 +7,11 @@ use foundry_store::WriteSet;
 use super::*;
 use crate::domain::account::Identified;
 use crate::domain::secret::{self, SecretKind};
+use crate::domain::session::{Means, Origin, SessionKind};
 use crate::flow::admit::{allowed, enter};
 use crate::store::accounts;
-use crate::store::credentials::{NewSession, insert_session};
 use crate::store::organizations::Organization;
+use crate::store::sessions::Session;
 use crate::store::users::User;
 use crate::store::{memberships, sign_ins};
 
@@ -26,14 +27,22 @@ async fn developed(c: &Case, login: &str) -> (UserId, OrganizationId, String) {
         .insert(&mut set);
     memberships::insert(&mut set, &id, &user_id, Role::Owner, now);
     let session = secret::generate(SecretKind::Session, env);
-    let new = NewSession {
-        credential_id: &foundry_core::CredentialId::generate(env),
-        secret_hash: secret::hash(&session),
-        user_id: &user_id,
+    let new = Session {
+        credential_id: foundry_core::CredentialId::generate(env),
+        user_id: user_id.clone(),
+        origin: Origin {
+            kind: SessionKind::Bearer,
+            means: Means::Unknown,
+            provider: String::new(),
+            device: String::new(),
+            address: String::new(),
+        },
         created_at: now,
-        expires_at: now.plus(Duration::from_secs(86_400)),
+        expires_at: Some(now.plus(Duration::from_secs(86_400))),
+        revoked_at: None,
+        last_used_at: None,
     };
-    insert_session(&mut set, &new);
+    new.insert(&mut set, secret::hash(&session));
     c.f.auth.store.commit(set).await.unwrap();
     c.f.clock.advance(Duration::from_secs(1));
     c.host.at(NOW + 1);

@@ -1,0 +1,61 @@
+//! What both ways by a browser have in common: how the sign-in begins and where its session is kept.
+
+use std::process::ExitCode;
+
+use foundry_proto::auth::v1::{
+    BeginProgramSignInRequest, BeginProgramSignInResponse, CompleteProgramSignInResponse, LoopbackReturn,
+};
+
+use crate::cli::Global;
+use crate::client::Gateway;
+use crate::credentials::{Credential, Credentials};
+use crate::failure::Failure;
+use crate::output;
+
+/// The name of this program, as its user sees it in the browser and in the list of sessions.
+pub(super) const NAME: &str = "foundry";
+/// Most characters of the machine's name that are sent.
+const MAX_NAME: usize = 48;
+
+/// The name of this machine.
+pub(super) fn machine() -> String {
+    let known = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let known = known.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name: String = known.trim().chars().filter(plain).take(MAX_NAME).collect();
+    if name.is_empty() { "a machine without a name".to_owned() } else { name }
+}
+
+/// Begins; the address to open is complete afterwards.
+pub(super) async fn begin(
+    global: &Global,
+    gateway: &Gateway,
+    loopback: Option<LoopbackReturn>,
+) -> Result<BeginProgramSignInResponse, Failure> {
+    let request = BeginProgramSignInRequest { program: NAME.to_owned(), device: machine(), loopback };
+    let mut begun = gateway.auth().begin_program_sign_in(request).await?.into_inner();
+    if begun.verification_address.starts_with('/') {
+        let base = global.address.trim_end_matches('/');
+        begun.verification_address = format!("{base}{}", begun.verification_address);
+    }
+    Ok(begun)
+}
+
+/// Stores the session and says who is signed in.
+pub(super) fn keep(global: &Global, done: &CompleteProgramSignInResponse) -> Result<ExitCode, Failure> {
+    let organization = done.organization.clone().unwrap_or_default();
+    let credential = Credential {
+        token: done.session_token.clone(),
+        organization_id: organization.organization_id.clone(),
+    };
+    Credentials::of_user()?.put(&global.address, credential)?;
+    let user = done.user.clone().unwrap_or_default();
+    output::one(global.output, &user, |user| {
+        let mut line = format!("signed in to {} as {}", global.address, user.login);
+        if !organization.name.is_empty() {
+            line.push_str(&format!(", organization {}", organization.name));
+        }
+        output::line(&line);
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

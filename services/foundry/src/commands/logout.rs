@@ -1,0 +1,36 @@
+//! `foundry logout`: ends the stored session at the mesh, then forgets it.
+
+use std::process::ExitCode;
+
+use foundry_proto::auth::v1::SignOutRequest;
+use tonic::Code;
+
+use crate::cli::Global;
+use crate::client::Gateway;
+use crate::credentials::Credentials;
+use crate::failure::Failure;
+use crate::output;
+
+/// Ends the session that `foundry login` has stored. A token that was given in another way is none, and stays valid.
+pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
+    let credentials = Credentials::of_user()?;
+    let Some(stored) = credentials.get(&global.address)? else {
+        return Err(Failure::new(format!("not signed in to {}", global.address)).exit(3));
+    };
+    let stored = Global { token: Some(stored.token), ..global.clone() };
+    match Gateway::signed_in(&stored)?.auth().sign_out(SignOutRequest {}).await {
+        Ok(_) => {}
+        // It has ended already.
+        Err(status) if status.code() == Code::Unauthenticated => {}
+        Err(status) => {
+            let failure = Failure::from(status);
+            return Err(Failure {
+                message: format!("you are still signed in: {}", failure.message),
+                ..failure
+            });
+        }
+    }
+    credentials.remove(&global.address)?;
+    output::line(&format!("signed out of {}", global.address));
+    Ok(ExitCode::SUCCESS)
+}
