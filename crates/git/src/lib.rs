@@ -10,6 +10,7 @@
 mod access;
 mod address;
 mod adopt_published;
+mod allowed_host;
 mod clone;
 mod command;
 mod error;
@@ -26,6 +27,7 @@ mod work_bundle;
 
 pub use access::Access;
 pub use adopt_published::{ADOPT_PUBLISHED_SCRIPT, AdoptPublished};
+pub use allowed_host::{AllowedHost, AllowedHostError};
 pub use clone::{AGENT_EMAIL, CloneSpec};
 pub use command::{Git, GitCommand, GitVersion};
 pub use error::{GitError, GitErrorKind};
