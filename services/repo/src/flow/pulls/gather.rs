@@ -212,7 +212,7 @@ async fn with_facts(
 ) -> Result<PullRow, ForgeError> {
     let nothing = Known::default();
     let facts = forge.facts(p, before.map_or(&nothing, |row| &row.kept.known)).await?;
-    let kept = Kept { known: facts.known.clone(), asked: p.review_requested };
+    let kept = Kept { known: facts.known.clone(), ..kept_of(p) };
     Ok(PullRow { pull_request: shown(p, &facts), kept })
 }
 
@@ -220,7 +220,7 @@ async fn with_facts(
 fn without_facts(p: &PullRequest, before: Option<&PullRow>) -> PullRow {
     let nothing = Facts { checks: Checks::default(), review: Review::Unknown, ..Facts::default() };
     let mut new = shown(p, &nothing);
-    let mut kept = Kept { asked: p.review_requested, ..Kept::default() };
+    let mut kept = kept_of(p);
     if let Some(before) = before {
         new.review = before.pull_request.review;
         new.remarks.clone_from(&before.pull_request.remarks);
@@ -234,6 +234,10 @@ fn without_facts(p: &PullRequest, before: Option<&PullRow>) -> PullRow {
         }
     }
     PullRow { pull_request: new, kept }
+}
+
+fn kept_of(p: &PullRequest) -> Kept {
+    Kept { asked: p.review_requested, author: p.author.clone(), ..Kept::default() }
 }
 
 /// One that is known, as the host has shown it.
@@ -251,6 +255,7 @@ fn remembered(row: &PullRow) -> PullRequest {
         state: State::Open,
         draft: p.draft,
         review_requested: row.kept.asked,
+        author: row.kept.author.clone(),
     }
 }
 
