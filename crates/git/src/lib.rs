@@ -45,8 +45,8 @@ pub use process::{Output, Piped, RunLimits};
 pub use remote::RemoteUrl;
 pub use url_policy::{UrlError, UrlPolicy};
 pub use work_bundle::{
-    MAX_NOTICE_BYTES, MAX_NOTICES, MAX_WORK_FILE, Notice, NoticeKind, WORK_BUNDLE_SCRIPT, WorkBundle,
-    WorkBundleExit, WorkBundleOutput,
+    MAX_NOTICE_BYTES, MAX_NOTICES, MAX_WORK_BUNDLE, MAX_WORK_FILE, Notice, NoticeKind, WORK_BUNDLE_SCRIPT,
+    WorkBundle, WorkBundleExit, WorkBundleOutput,
 };
 
 /// A result with this crate's error.
