@@ -618,8 +618,14 @@ fn tip_in(path: &Path, branch: &str) -> Option<String> {
     if branch.is_empty() || branch.starts_with('-') {
         return None;
     }
-    let tip = git(path, &["rev-parse", "--verify", "-q", &format!("refs/heads/{branch}")]);
-    Some(tip).filter(|tip| !tip.is_empty())
+    // A process for each of hundreds would be slow.
+    let name = format!("refs/heads/{branch}");
+    if let Ok(loose) = std::fs::read_to_string(path.join(&name)) {
+        return Some(loose.trim().to_owned());
+    }
+    let packed = std::fs::read_to_string(path.join("packed-refs")).unwrap_or_default();
+    let mut entries = packed.lines().filter_map(|line| line.split_once(' '));
+    entries.find(|(_, packed)| *packed == name).map(|(tip, _)| tip.to_owned())
 }
 
 fn git(path: &Path, args: &[&str]) -> String {

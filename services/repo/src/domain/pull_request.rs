@@ -48,6 +48,12 @@ pub struct Kept {
     /// Who has opened it.
     #[serde(default)]
     pub author: String,
+    /// The commit at which its checks and reviews were last read, or were to be.
+    #[serde(default)]
+    pub read_at: String,
+    /// When that was.
+    #[serde(default)]
+    pub read_time: i64,
 }
 
 /// What pull requests are read for, as it is stored.

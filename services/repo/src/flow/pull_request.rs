@@ -91,6 +91,8 @@ async fn record(
             known: facts.known,
             asked: found.review_requested,
             author: found.author.clone(),
+            read_at: found.head_commit.clone(),
+            read_time: cx.env.clock.now().as_micros(),
         },
     };
     pull_requests::put(&mut ws, rev, (&job.organization_id, &job.repository_id), &row)?;
