@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::channel::{Channel, accepting};
+use crate::pull_request::is_program;
 use crate::{
     Budget, Changed, Checks, Facts, Forge, ForgeErrorKind, Known, MAX_CHECK_PAGES, NewPullRequest, PAGE,
     Page, PullRequest, Remark, Result, Review, State,
@@ -40,6 +41,8 @@ struct MergeRequest {
     target_project_id: Option<i64>,
     #[serde(default)]
     reviewers: Vec<serde_json::Value>,
+    #[serde(default)]
+    author: Author,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,7 +75,7 @@ struct Member {
 
 /// The lowest level of a member who may push.
 const DEVELOPER: u32 = 30;
-/// Most reviewers of whom it is asked what they may do.
+/// Most authors of whom it is asked what they may do.
 const MAX_ASKED: usize = 10;
 
 #[derive(Serialize, Deserialize)]
@@ -84,6 +87,11 @@ struct Note {
     body: String,
     #[serde(default)]
     system: bool,
+    /// Whether it begins or is part of a thread that somebody can settle.
+    #[serde(default)]
+    resolvable: bool,
+    #[serde(default)]
+    resolved: bool,
     #[serde(default)]
     position: Option<Position>,
 }
@@ -99,9 +107,15 @@ struct Position {
 #[derive(Serialize, Deserialize)]
 struct Approvals {
     #[serde(default)]
-    approved_by: Vec<serde_json::Value>,
+    approved_by: Vec<Approval>,
     #[serde(default)]
     approvals_left: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Approval {
+    #[serde(default)]
+    user: Author,
 }
 
 impl GitLab {
@@ -143,10 +157,15 @@ impl GitLab {
         Ok((all, 1))
     }
 
-    /// Those who may push: the notes of a project do not say it of their authors, its members do.
-    async fn trusted(&self, wanting: &[Author], known: &Known, now_known: &mut Known) -> Result<Vec<u64>> {
-        let mut trusted = Vec::new();
-        for user in wanting.iter().filter(|user| user.id > 0).take(MAX_ASKED) {
+    /// Those of some users who may push, but no programs: the notes of a project do not say it of their authors, its
+    /// members do.
+    async fn trusted(&self, users: &[&Author], known: &Known, now_known: &mut Known) -> Result<Vec<u64>> {
+        let (mut trusted, mut asked) = (Vec::new(), Vec::new());
+        for user in users.iter().filter(|user| user.id > 0 && !is_program(&user.username)) {
+            if asked.contains(&user.id) || asked.len() >= MAX_ASKED {
+                continue;
+            }
+            asked.push(user.id);
             let path = format!("{}/members/all/{}", self.path, user.id);
             match self.channel.remembered::<Member>(&path, known, now_known).await {
                 Err(e) if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) => {}
@@ -156,38 +175,28 @@ impl GitLab {
         Ok(trusted)
     }
 
-    /// What those have written who want changes.
-    async fn remarks(
+    /// The newest that people have written and not settled, the oldest first. A thread that is settled is marked so; what
+    /// cannot be is settled by the approval of its author.
+    async fn notes(
         &self,
         number: u64,
-        (wanting, trusted): (&[Author], &[u64]),
+        approvals: &Approvals,
         known: &Known,
         now_known: &mut Known,
-    ) -> Result<(Vec<Remark>, u32)> {
-        if wanting.is_empty() {
-            return Ok((Vec::new(), 0));
-        }
+    ) -> Result<Vec<Note>> {
         let path =
             format!("{}/merge_requests/{number}/notes?sort=desc&order_by=created_at&per_page=20", self.path);
         let mut notes: Vec<Note> = match self.channel.remembered(&path, known, now_known).await {
             Err(e) if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) => Vec::new(),
             notes => notes?,
         };
-        notes.reverse();
-        let by_people = notes.into_iter().filter(|note| !note.system);
-        let by_them = by_people.filter(|note| wanting.iter().any(|w| w.username == note.author.username));
-        let remarks = by_them.map(|note| {
-            let may_write = trusted.contains(&note.author.id);
-            let place = note.position.unwrap_or_default();
-            Remark::new(
-                &note.author.username,
-                &note.body,
-                &place.new_path.unwrap_or_default(),
-                place.new_line,
-            )
-            .known_as(format!("note {}", note.id), may_write)
+        let approves = |who: &str| approvals.approved_by.iter().any(|by| by.user.username == who);
+        notes.retain(|note| {
+            let settled = if note.resolvable { note.resolved } else { approves(&note.author.username) };
+            !note.system && !settled
         });
-        Ok(Remark::newest(remarks.collect()))
+        notes.reverse();
+        Ok(notes)
     }
 }
 
@@ -213,6 +222,7 @@ fn shown(m: MergeRequest) -> PullRequest {
             _ => State::Open,
         },
         review_requested: !m.reviewers.is_empty(),
+        author: m.author.username,
     }
 }
 
@@ -288,10 +298,19 @@ impl Forge for GitLab {
         };
         let wanting: Vec<Author> =
             reviewers.into_iter().filter(|r| r.state == "requested_changes").map(|r| r.user).collect();
-        let trusted = self.trusted(&wanting, known, &mut now_known).await?;
-        let (remarks, remarks_left_out) =
-            self.remarks(p.number, (&wanting, &trusted), known, &mut now_known).await?;
-        let trusted_changes_requested = !trusted.is_empty();
+        let notes = self.notes(p.number, &approvals, known, &mut now_known).await?;
+        let users: Vec<&Author> = wanting.iter().chain(notes.iter().map(|note| &note.author)).collect();
+        let others: Vec<&Author> = users.into_iter().filter(|user| user.username != p.author).collect();
+        let trusted = self.trusted(&others, known, &mut now_known).await?;
+        let trusted_changes_requested = wanting.iter().any(|user| trusted.contains(&user.id));
+        let remarks = notes.into_iter().map(|note| {
+            let Author { id, username } = note.author;
+            let place = note.position.unwrap_or_default();
+            Remark::new(&username, &note.body, &place.new_path.unwrap_or_default(), place.new_line)
+                .known_as(format!("note {}", note.id), trusted.contains(&id))
+                .wanting(wanting.iter().any(|user| user.username == username))
+        });
+        let (remarks, remarks_left_out) = Remark::newest(remarks.collect());
         let known = now_known;
         Ok(Facts { checks, review, remarks, remarks_left_out, trusted_changes_requested, denied, known })
     }

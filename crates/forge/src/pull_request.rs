@@ -43,6 +43,8 @@ pub struct PullRequest {
     pub draft: bool,
     /// Whether somebody was asked for a review and has not given one.
     pub review_requested: bool,
+    /// Name of the account that has opened it; empty if the host does not say.
+    pub author: String,
 }
 
 /// What a pull request is created with.
@@ -167,6 +169,14 @@ pub enum Review {
 }
 
 impl Review {
+    /// The last review of each reviewer that approves, by its place in the list: what they wrote before it is settled.
+    pub(crate) fn approvals<'a>(
+        reviews: impl IntoIterator<Item = (&'a str, Option<bool>)>,
+    ) -> BTreeMap<&'a str, usize> {
+        let all = reviews.into_iter().enumerate();
+        all.filter(|(_, (_, approves))| *approves == Some(true)).map(|(at, (who, _))| (who, at)).collect()
+    }
+
     /// Those whose last word is that they want changes.
     pub(crate) fn wanting(reviews: &[(String, Option<bool>)]) -> Vec<String> {
         let mut last = BTreeMap::new();
@@ -211,8 +221,26 @@ pub struct Remark {
     pub line: u32,
     /// What the host knows it by; empty = nothing.
     pub id: String,
-    /// Whether the host says that its author may write to the repository.
+    /// Whether the host says that its author may write to the repository, and is neither a program nor who opened the pull
+    /// request: what those write may be an answer to what we did.
     pub trusted: bool,
+    /// Whether its author wants changes, rather than comments.
+    pub wants_changes: bool,
+}
+
+/// Whether an account belongs to a program, as far as its name says: an app at GitHub, the token of a project or group at
+/// GitLab, the actions of Gitea or Forgejo.
+pub(crate) fn is_program(name: &str) -> bool {
+    let is_token = |begin: &str| {
+        name.strip_prefix(begin).is_some_and(|rest| {
+            let end = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            end.len() < rest.len() && end.starts_with("_bot")
+        })
+    };
+    name.ends_with("[bot]")
+        || matches!(name, "gitea-actions" | "forgejo-actions")
+        || is_token("project_")
+        || is_token("group_")
 }
 
 /// Most remarks of a pull request that are kept: the newest.
@@ -250,9 +278,14 @@ impl Remark {
         }
     }
 
-    /// The same with what the host knows it by, and whether its author may write to the repository.
+    /// The same with what the host knows it by, and whether its author is trusted.
     pub(crate) fn known_as(self, id: String, trusted: bool) -> Self {
         Self { id, trusted, ..self }
+    }
+
+    /// The same of an author who wants changes, or does not.
+    pub(crate) fn wanting(self, wants_changes: bool) -> Self {
+        Self { wants_changes, ..self }
     }
 
     fn size(&self) -> usize {
@@ -260,12 +293,13 @@ impl Remark {
     }
 
     /// The newest of them that fit, the oldest first, without those that say nothing; and how many did not fit. Each is cut
-    /// by itself, so that others do not change it, and nobody can drive out what those wrote who may write.
+    /// by itself, so that others do not change it, and nobody can drive out what those wrote who are trusted, nor a comment
+    /// what those wrote who want changes and are trusted as much.
     pub(crate) fn newest(all: Vec<Self>) -> (Vec<Self>, u32) {
         let all: Vec<Self> = all.into_iter().filter(|remark| !remark.text.is_empty()).collect();
         let (count, mut bytes) = (all.len(), 0);
         let mut newest: Vec<(usize, Self)> = all.into_iter().enumerate().rev().collect();
-        newest.sort_by_key(|(_, remark)| !remark.trusted);
+        newest.sort_by_key(|(_, remark)| (!remark.trusted, !remark.wants_changes));
         let fitting = newest.into_iter().take(MAX_REMARKS).take_while(|(_, remark)| {
             bytes += remark.size();
             bytes <= MAX_REMARKS_BYTES
@@ -284,11 +318,11 @@ pub struct Facts {
     pub checks: Checks,
     /// How its reviews stand, all reviewers taken together.
     pub review: Review,
-    /// What reviewers who want changes have written, the oldest first.
+    /// What reviewers have written and not settled since, the oldest first.
     pub remarks: Vec<Remark>,
-    /// How many of theirs are not among them, as they did not fit.
+    /// How many of them are not among these, as they did not fit.
     pub remarks_left_out: u32,
-    /// Whether one of those reviewers may write to the repository.
+    /// Whether one of the reviewers who want changes is trusted.
     pub trusted_changes_requested: bool,
     /// Why some of it was not read, if the credential may not: the rest is as the host has it.
     pub denied: Option<ForgeError>,
@@ -344,8 +378,25 @@ mod tests {
         let of_a_stranger = |n: usize| long(n).known_as(n.to_string(), n == 0);
         let (kept, _) = Remark::newest((0..8).map(of_a_stranger).collect());
         assert_eq!(kept.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), ["0", "7"]);
+        let comment = |n: usize| long(n).wanting(n == 0);
+        let (kept, _) = Remark::newest((0..8).map(comment).collect());
+        assert_eq!(
+            kept.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(),
+            ["0", "7"],
+            "a comment drives no wish out"
+        );
         let failing = Checks::of([("漢".repeat(100), Some(false))]).failing;
         assert_eq!(failing[0].len(), 99);
+    }
+
+    #[test]
+    fn accounts_of_programs_are_known_by_their_names() {
+        for name in ["renovate[bot]", "project_12_bot", "group_3_bot_0a1b", "gitea-actions"] {
+            assert!(is_program(name), "{name}");
+        }
+        for name in ["ann", "project_bot", "project_x_bot", "robot", "my_project_1_bot"] {
+            assert!(!is_program(name), "{name}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod access;
 mod address;
 mod adopt_published;
+mod allowed_host;
 mod clone;
 mod command;
 mod error;
@@ -27,6 +28,7 @@ mod work_bundle;
 
 pub use access::Access;
 pub use adopt_published::{ADOPT_PUBLISHED_SCRIPT, AdoptPublished};
+pub use allowed_host::{AllowedHost, AllowedHostError};
 pub use clone::{AGENT_EMAIL, CloneSpec};
 pub use command::{Git, GitCommand, GitVersion};
 pub use error::{GitError, GitErrorKind};
@@ -44,8 +46,8 @@ pub use process::{Output, Piped, RunLimits};
 pub use remote::RemoteUrl;
 pub use url_policy::{UrlError, UrlPolicy};
 pub use work_bundle::{
-    MAX_NOTICE_BYTES, MAX_NOTICES, MAX_WORK_FILE, Notice, NoticeKind, WORK_BUNDLE_SCRIPT, WorkBundle,
-    WorkBundleExit, WorkBundleOutput,
+    MAX_NOTICE_BYTES, MAX_NOTICES, MAX_WORK_BUNDLE, MAX_WORK_FILE, Notice, NoticeKind, WORK_BUNDLE_SCRIPT,
+    WorkBundle, WorkBundleExit, WorkBundleOutput,
 };
 
 /// A result with this crate's error.

@@ -267,8 +267,8 @@ pub enum Task {
     },
     /// Push a task's work to a branch of the repository's remote, and follow that. Ctrl-C detaches; the job goes on.
     Publish(Box<PublishTask>),
-    /// Send what has failed at a task's pull request to its agent as a message: checks, and reviews that want changes. What was
-    /// sent before is not sent again.
+    /// Send what has failed at a task's pull request to its agent as a message: checks, reviews that want changes, and
+    /// comments of reviewers. What was sent before is not sent again.
     Fix(FixTask),
     /// Review a task's changes: list the files and your comments, comment, mark files as viewed, and send all comments to the
     /// agent as one message.

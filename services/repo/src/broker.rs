@@ -13,6 +13,7 @@ use foundry_store::{Guard, WriteSet};
 use crate::app_tokens;
 use crate::context::Context;
 use crate::domain::credential::{self, Credential, Kind, State};
+use crate::domain::finding;
 use crate::domain::pull_request;
 use crate::domain::repository::Repository;
 use crate::store::credentials::{self, CREDENTIALS};
@@ -40,9 +41,9 @@ pub struct Remote {
 /// # Errors
 /// When the URL is no longer allowed; `SECRET_UNREADABLE` when the key that encrypted the credential is missing.
 pub async fn remote(cx: &Context, repository: &Repository) -> Result<Remote> {
-    let allowed = cx.allow_findings.iter().filter_map(|entry| entry.rsplit_once(' '));
-    let allowed = allowed.filter(|(url, _)| *url == repository.url).map(|(_, check)| check);
-    let url = RemoteUrl::parse(&repository.url, &cx.urls)?.allowing(allowed);
+    let url = RemoteUrl::parse(&repository.url, &cx.urls)?;
+    let checks = finding::allowed(&cx.allow_findings, &url);
+    let url = url.allowing(checks);
     let Some(origin) = url.origin() else { return Ok(Remote::open(url)) };
     let organization = &repository.organization_id;
     let own = credentials::find_for(&cx.store, organization, repository.repository_id.as_str()).await?;
@@ -337,6 +338,7 @@ pub fn condition(reason: &str, message: &str) -> Condition {
 /// What can be done about a remote that lets nobody in.
 pub fn next_action(reason: &str) -> Option<&'static str> {
     Some(match reason {
+        "URL_HOST_NOT_ALLOWED" => "have an operator add the host to `repo.allowed_hosts`",
         "REPOSITORY_CREDENTIALS_REQUIRED" => {
             "store a credential in the repository's settings or with `foundry repo credential add`"
         }

@@ -112,7 +112,7 @@ async fn await_branches(caller: &Caller, id: &str, count: i32) {
 struct Seen {
     next: AtomicUsize,
     refused: AtomicUsize,
-    /// Attempts without an answer.
+    /// Attempts without an answer, or with one that says that it was not stored in time.
     cut: AtomicUsize,
     first: Mutex<Vec<usize>>,
     /// Whether the mesh has been killed and serves again.
@@ -135,7 +135,7 @@ impl Seen {
     }
 }
 
-/// Sends what is left until nothing is, and says when half of it was sent. An attempt without an answer is repeated, as
+/// Sends what is left until nothing is, and says when half of it was sent. An attempt without an answer, or with 503, is repeated, as
 /// hosts let their users do.
 fn send_all(host: &str, path: &str, all: &[Sent], seen: &Seen, half: &SyncSender<()>) {
     loop {
@@ -146,6 +146,10 @@ fn send_all(host: &str, path: &str, all: &[Sent], seen: &Seen, half: &SyncSender
         }
         let (status, body) = loop {
             match post(host, path, sent) {
+                // It was not stored in time, and perhaps a moment later.
+                Some((503, _)) => {
+                    seen.cut.fetch_add(1, Ordering::SeqCst);
+                }
                 Some(answer) => break answer,
                 None => seen.await_the_mesh(),
             }
@@ -246,7 +250,7 @@ fn curl(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_adds_a_webhook_and_curl_delivers_to_the_printed_address() {
-    let mesh = Mesh::start(Shape::Embedded, &["repo.poll_active=1h"]);
+    let mesh = Mesh::start(Shape::Embedded, &["repo.poll_active=1h", "gateway.webhook_answer=10s"]);
     let caller = mesh.sign_in("ada").await;
     mesh.cli_ok(&["login", "--login", "ada"]);
     let origin = Origin::create(mesh.dir());

@@ -108,6 +108,17 @@ export class Forge {
     await this.command('review', repository, String(number), reviewer, said);
   }
 
+  /** Adds a comment on a line, with a review that says nothing else. */
+  async comment(
+    repository: string,
+    number: number,
+    reviewer: string,
+    [path, line]: readonly [string, number],
+    text: string,
+  ): Promise<void> {
+    await this.command('comment', repository, String(number), reviewer, path, String(line), text);
+  }
+
   /** Opens a pull request as somebody else. */
   async open(repository: string, branch: string, base: string, title: string): Promise<number> {
     return await this.command<number>('open', repository, branch, base, title);

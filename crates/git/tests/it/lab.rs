@@ -7,8 +7,9 @@ use std::process::{Command, Output};
 
 use foundry_core::Timestamp;
 use foundry_git::{
-    BranchName, CloneSpec, CommitId, Git, ImportLimits, ImportedWork, Mirror, MirrorLimits, Notice,
-    RemoteUrl, Result, Revision, UrlPolicy, WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleOutput, WorkName,
+    BranchName, CloneSpec, CommitId, Git, ImportLimits, ImportedWork, MAX_WORK_BUNDLE, Mirror, MirrorLimits,
+    Notice, RemoteUrl, Result, Revision, UrlPolicy, WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleOutput,
+    WorkName,
 };
 
 pub struct Lab {
@@ -141,6 +142,7 @@ impl Sandbox<'_> {
             work: work(),
             bundle: self.bundle(),
             time: Timestamp::from_micros(1_700_000_000_000_000),
+            max_bytes: MAX_WORK_BUNDLE,
         };
         self.lab.try_sh(self.lab.dir.path(), WORK_BUNDLE_SCRIPT, &[&spec.env(), more].concat())
     }

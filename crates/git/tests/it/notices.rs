@@ -259,7 +259,14 @@ async fn a_large_file_that_somebody_ignored_is_named_until_it_is_gone() {
     let all = ["LargeIgnored 2000 data/a b", "LargeIgnored 2000 excluded", "LargeIgnored 2000 new dir/c"];
     assert_eq!(
         sorted(named()),
-        [&all[..], &ignored[..1], &["LargeIgnored 2000 out/sub/below"], &ignored[1..]].concat()
+        [
+            &["IgnoredByWork 1 new dir/.gitignore"],
+            &all[..],
+            &ignored[..1],
+            &["LargeIgnored 2000 out/sub/below"],
+            &ignored[1..]
+        ]
+        .concat()
     );
     assert_eq!(paths(&s.try_import().await.unwrap()), [".gitignore", "out/sub/.gitignore"]);
     s.sh("rm -r data excluded result.bin out 'new dir'");

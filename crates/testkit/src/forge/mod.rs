@@ -108,6 +108,10 @@ struct Remark {
     path: String,
     line: Option<u32>,
     text: String,
+    /// Place of the review that it belongs to.
+    review: usize,
+    /// Whether somebody has settled its thread.
+    settled: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -201,14 +205,46 @@ impl ForgeHost {
         (path, line): (&str, u32),
         text: &str,
     ) {
-        self.review(repository, number, reviewer, "CHANGES_REQUESTED");
-        let remark = Remark {
-            reviewer: reviewer.to_owned(),
-            path: path.to_owned(),
-            line: Some(line),
-            text: text.to_owned(),
-        };
-        self.change(repository, number, |p| p.remarks.push(remark));
+        self.write(repository, number, (reviewer, "CHANGES_REQUESTED"), (path, line), text);
+    }
+
+    /// Adds a comment on a line, with a review that says nothing else. A name that ends with `[bot]` is that of a program;
+    /// the owner of the repository is who opens pull requests.
+    pub fn comment(
+        &self,
+        repository: &str,
+        number: u64,
+        reviewer: &str,
+        (path, line): (&str, u32),
+        text: &str,
+    ) {
+        self.write(repository, number, (reviewer, "COMMENTED"), (path, line), text);
+    }
+
+    fn write(
+        &self,
+        repository: &str,
+        number: u64,
+        (reviewer, said): (&str, &str),
+        (path, line): (&str, u32),
+        text: &str,
+    ) {
+        self.review(repository, number, reviewer, said);
+        self.change(repository, number, |p| {
+            p.remarks.push(Remark {
+                reviewer: reviewer.to_owned(),
+                path: path.to_owned(),
+                line: Some(line),
+                text: text.to_owned(),
+                review: p.reviews.len() - 1,
+                settled: false,
+            });
+        });
+    }
+
+    /// Marks all threads of a pull request as settled, as GitLab and Gitea show it.
+    pub fn settle(&self, repository: &str, number: u64) {
+        self.change(repository, number, |p| p.remarks.iter_mut().for_each(|remark| remark.settled = true));
     }
 
     /// Moves the comments of a pull request to this line, as a push does; none = the line is no more.
@@ -587,8 +623,14 @@ fn tip_in(path: &Path, branch: &str) -> Option<String> {
     if branch.is_empty() || branch.starts_with('-') {
         return None;
     }
-    let tip = git(path, &["rev-parse", "--verify", "-q", &format!("refs/heads/{branch}")]);
-    Some(tip).filter(|tip| !tip.is_empty())
+    // A process for each of hundreds would be slow.
+    let name = format!("refs/heads/{branch}");
+    if let Ok(loose) = std::fs::read_to_string(path.join(&name)) {
+        return Some(loose.trim().to_owned());
+    }
+    let packed = std::fs::read_to_string(path.join("packed-refs")).unwrap_or_default();
+    let mut entries = packed.lines().filter_map(|line| line.split_once(' '));
+    entries.find(|(_, packed)| *packed == name).map(|(tip, _)| tip.to_owned())
 }
 
 fn git(path: &Path, args: &[&str]) -> String {

@@ -177,6 +177,11 @@ impl Behind {
                 match ReceiveWebhookRequest::decode(message).unwrap().repository_webhook_id.as_str() {
                     "absent" => refused(Code::NotFound),
                     "forged" => refused(Code::Unauthenticated),
+                    "slow" => {
+                        self.release.cancelled().await;
+                        self.entered.add_permits(1);
+                        unary(&[])
+                    }
                     _ => unary(&[]),
                 }
             }

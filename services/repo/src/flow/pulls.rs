@@ -5,13 +5,14 @@ mod gather;
 mod tests;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use foundry_core::{Clock, FlowId, RepositoryId, Result, Timestamp};
 use foundry_flow::{Flow, NewFlow, Outcome, Retry, Stage, StageContext, stage};
 use foundry_forge::{Budget, ForgeError, ForgeErrorKind, LONGEST_WAIT};
 use foundry_proto::common::v1::Condition;
-use foundry_proto::repo::v1::{PullRequestSync, PullRequestSyncStatus};
+use foundry_proto::repo::v1::{PullRequestReading, PullRequestSync, PullRequestSyncStatus};
 use foundry_store::{CommitError, Guard, Scope, Value, WriteSet};
 
 use super::background;
@@ -38,6 +39,10 @@ pub static PULLS: Flow<Context> = Flow::new(
 
 /// How long the calls of one reading may take: less than its stage, so that it can say why it ended.
 const READ_AT_MOST: Duration = Duration::from_secs(4 * 60);
+/// A reading that takes longer is shown with how far it is, so often at most.
+const SHOWN_EVERY: Duration = Duration::from_secs(2);
+/// While more than this part of the host's calls is left, a reading that leaves some unread is followed by another.
+const SPENT_SHARE: u32 = 2;
 /// Most due repositories that are looked at.
 const READ_AT_ONCE: u32 = 200;
 
@@ -108,12 +113,24 @@ async fn running(cx: &Context) -> Result<HashMap<String, usize>> {
                 &key,
                 &[("pull_polling", 0.into()), ("pull_next_time", next.into())],
             );
+            not_reading(cx, &mut ws, &id.parse()?).await?;
             cx.store.commit(ws).await?;
         } else {
             *running.entry(organization).or_default() += 1;
         }
     }
     Ok(running)
+}
+
+/// Takes back what a reading has shown that ended without a result.
+async fn not_reading(cx: &Context, ws: &mut WriteSet, id: &RepositoryId) -> Result<()> {
+    let Some(r) = repositories::find(&cx.store, id).await? else { return Ok(()) };
+    let Some(sync) = r.pulls.sync.as_ref().filter(|sync| sync.reading.is_some()) else { return Ok(()) };
+    let rev = ws.scope(Scope::organization(&r.organization_id));
+    let sync = PullRequestSync { reading: None, ..sync.clone() };
+    let set = [("rev", rev.into()), ("pull_sync", prost::Message::encode_to_vec(&sync).into())];
+    ws.update_where(&REPOSITORIES, &[("repository_id", id.as_str().into())], &set);
+    Ok(())
 }
 
 /// Puts a repository off whose host is left alone for a while, and says so.
@@ -166,7 +183,7 @@ fn show(
     // Its deletion may have come between.
     ws.guard(Guard::exists(&REPOSITORIES, &[("repository_id", r.repository_id.as_str().into())]));
     let rev = ws.scope(Scope::organization(&r.organization_id));
-    let sync = PullRequestSync { next_refresh_time: Some(next.to_proto()), ..sync };
+    let sync = PullRequestSync { next_refresh_time: Some(next.to_proto()), reading: None, ..sync };
     let mut set = vec![("rev", rev.into()), ("pull_sync", prost::Message::encode_to_vec(&sync).into())];
     set.extend_from_slice(more);
     let key = [("repository_id", r.repository_id.as_str().into())];
@@ -199,8 +216,11 @@ async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             }
             Err(e) => return Err(e),
         };
+        let progress = gather::Progress::default();
+        let gathering = gather::gather(cx, &repository, &*forge.api, &progress);
         let gathered = tokio::select! {
-            gathered = in_time(&*cx.env.clock, gather::gather(cx, &repository, &*forge.api)) => gathered,
+            gathered = in_time(&*cx.env.clock, gathering) => gathered,
+            never = show_reading(cx, (&repository, &place.host), begin, &progress) => match never {},
             () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the reading was stopped")),
         };
         match &gathered {
@@ -233,6 +253,36 @@ async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     };
     put_off(cx, &mut ws, &id, until).await?;
     Ok(Outcome::done().recording(ws))
+}
+
+/// Shows how far a reading is, if it takes longer.
+async fn show_reading(
+    cx: &Context,
+    (r, host): (&Repository, &str),
+    begin: Timestamp,
+    progress: &gather::Progress,
+) -> Infallible {
+    let mut shown = None;
+    loop {
+        cx.env.clock.sleep(SHOWN_EVERY).await;
+        let (done, total) = progress.now();
+        if shown == Some((done, total)) {
+            continue;
+        }
+        let reading = PullRequestReading { start_time: Some(begin.to_proto()), done, total };
+        let before = r.pulls.sync.clone().unwrap_or_default();
+        let sync = PullRequestSync { reading: Some(reading), host: host.to_owned(), ..before };
+        let mut ws = WriteSet::new();
+        let rev = ws.scope(Scope::organization(&r.organization_id));
+        let set = [("rev", rev.into()), ("pull_sync", prost::Message::encode_to_vec(&sync).into())];
+        ws.update_where(&REPOSITORIES, &[("repository_id", r.repository_id.as_str().into())], &set);
+        match cx.store.commit(ws).await {
+            Ok(_) => shown = Some((done, total)),
+            Err(e) => {
+                tracing::debug!(repository = %r.repository_id, "how far a reading is was not shown: {e}")
+            }
+        }
+    }
 }
 
 /// A reading that ends in time, or says that it did not.
@@ -269,6 +319,7 @@ fn record(
         left_out,
         open_count: i32::try_from(gathered.open).unwrap_or(i32::MAX),
         truncated: gathered.truncated,
+        unread_count: i32::try_from(gathered.unread).unwrap_or(i32::MAX),
         ..sync
     };
     if let Some(e) = &gathered.cut {
@@ -279,7 +330,8 @@ fn record(
     sync.status = PullRequestSyncStatus::Current.into();
     host.clone_into(&mut sync.host);
     show_budget(&mut sync, budget);
-    let mut next = now.plus(if gathered.unfinished { Duration::ZERO } else { delay(cx, r, 0, now) });
+    let another = gathered.unfinished || (gathered.unread > 0 && !budget.is_below(SPENT_SHARE));
+    let mut next = now.plus(if another { Duration::ZERO } else { delay(cx, r, 0, now) });
     let mut until = now.plus(BETWEEN_REPORTED);
     if budget.is_below(KEPT_SHARE) {
         let reset = Timestamp::from_micros(budget.reset.saturating_mul(1_000_000));

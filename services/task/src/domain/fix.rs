@@ -55,8 +55,9 @@ pub enum Sender {
     Rule,
 }
 
-/// What has failed at a pull request. A check fails for a commit; what a reviewer has written stays the same, wherever its line
-/// moves. The rule is moved by those alone who may write to the repository: at a public host, anybody can review.
+/// What has failed at a pull request, and what reviewers have written about it, with a wish for changes or without. A check
+/// fails for a commit; what a reviewer has written stays the same, wherever its line moves. The rule is moved by those alone
+/// who may write to the repository: at a public host, anybody can review.
 pub fn failures(p: &PullRequest, subject: FixSubject, sender: Sender) -> Vec<Failure> {
     let mut all = Vec::new();
     let number = p.number.to_string();
@@ -68,9 +69,11 @@ pub fn failures(p: &PullRequest, subject: FixSubject, sender: Sender) -> Vec<Fai
             all.push(Failure { key, what: What::Check(name) });
         }
     }
-    if subject != FixSubject::Checks && p.review() == PullRequestReview::ChangesRequested {
+    if subject != FixSubject::Checks {
         let mut written = p.remarks.iter().filter(|r| sender == Sender::User || r.trusted).peekable();
-        let is_silent = written.peek().is_none() && (sender == Sender::User || p.trusted_changes_requested);
+        let is_wanted = p.review() == PullRequestReview::ChangesRequested
+            && (sender == Sender::User || p.trusted_changes_requested);
+        let is_silent = is_wanted && written.peek().is_none();
         for remark in written {
             let key = match remark.id.as_str() {
                 "" => fingerprint(&["remark", &number, &remark.reviewer, &remark.path, &remark.text]),
@@ -194,7 +197,7 @@ pub fn message(p: &PullRequest, failures: &[Failure]) -> String {
     }
     if !remarks.is_empty() && p.remarks_left_out > 0 {
         let older = counted(p.remarks_left_out, "more remark");
-        let _ = write!(text, "\n\nThe pull request has {older} of reviewers who want changes.");
+        let _ = write!(text, "\n\nThe pull request has {older} of reviewers.");
     }
     text.push_str("\n\nFind the cause of each, correct it in the work, and say what you have changed.");
     text
@@ -416,6 +419,32 @@ mod tests {
         let sent = by_rule(&p);
         let text = message(&p, &sent);
         assert!(sent.len() == 1 && text.contains("> Why?") && !text.contains("Push"), "{text}");
+    }
+
+    #[test]
+    fn a_comment_is_sent_like_a_wish_for_changes_and_once_whatever_comes_of_the_review() {
+        let commented = |review: PullRequestReview| {
+            let mut p = PullRequest { review: review.into(), checks: None, ..remarked("Why?") };
+            p.remarks[0].id = "comment 5".into();
+            p
+        };
+        let (mut record, p) = (AutoFixRecord::default(), commented(PullRequestReview::None));
+        let sent = failures(&p, FixSubject::Review, Sender::Rule);
+        assert_eq!(sent.len(), 1, "one who may write has commented");
+        assert!(message(&p, &sent).contains("> Why?"));
+        note(&mut record, &sent);
+        for review in
+            [PullRequestReview::None, PullRequestReview::ChangesRequested, PullRequestReview::Approved]
+        {
+            let again = failures(&commented(review), FixSubject::Review, Sender::Rule);
+            assert_eq!(unsent(again, &record, Sender::Rule), [], "{review:?}");
+        }
+        let mut strange = commented(PullRequestReview::Required);
+        strange.remarks[0].trusted = false;
+        assert_eq!(failures(&strange, FixSubject::Unspecified, Sender::Rule), []);
+        assert_eq!(all_of(&strange, FixSubject::Unspecified).len(), 1, "a user has seen it");
+        let silent = PullRequest { remarks: Vec::new(), ..strange };
+        assert_eq!(all_of(&silent, FixSubject::Unspecified), [], "a review that asks for nothing");
     }
 
     #[test]

@@ -173,6 +173,18 @@ test('it shows how new the pull requests are, why they are not newer, and how ma
   expect(why.textContent).toContain('(since 6 min ago) FORGE_RATE_LIMITED')
 })
 
+test('it shows what is being read, since when, and how far that is', () => {
+  const branchSync = { status: BranchSyncStatus.SYNCING, asOf: minutesAgo(9), runningSince: minutesAgo(2) }
+  const reading = { startTime: minutesAgo(1), done: 30, total: 50 }
+  const fake = open(repository({ branchSync, pullRequestSync: { asOf: minutesAgo(4), openCount: 500, reading, unreadCount: 420 } }))
+  const freshness = () => document.querySelector('dl')?.textContent ?? ''
+  expect(freshness()).toContain('as of 9 min ago; being read since 2 min ago')
+  expect(freshness()).toContain('500 open, as of 4 min ago; being read since 1 min ago, 30 of 50; checks of 420 not read yet')
+  const listing = repository({ pullRequestSync: { reading: { startTime: minutesAgo(1), done: 200 } } })
+  act(() => fake.show(topics.repository('repo_1'), items(listing, [])))
+  expect(freshness()).toContain('not read yet; being read since 1 min ago, 200 listed')
+})
+
 test('it asks for a refresh', async () => {
   const fake = open(repository())
   fireEvent.click(screen.getByRole('button', { name: 'Refresh' }))

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foundry_core::Timestamp;
 use foundry_git::{
-    CommitId, ImportLimits, Mirror, NoticeKind, WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleOutput, WorkName,
+    CommitId, ImportLimits, MAX_WORK_BUNDLE, Mirror, NoticeKind, WORK_BUNDLE_SCRIPT, WorkBundle,
+    WorkBundleOutput, WorkName,
 };
 
 use crate::lab::{Lab, Sandbox};
@@ -126,6 +127,7 @@ async fn hand_over(sandbox: &Sandbox<'_>, tree: &Path, seed: u64) -> Result<Hand
         work: work.clone(),
         bundle: bundle.clone(),
         time: Timestamp::from_micros(1_700_000_000_000_000),
+        max_bytes: MAX_WORK_BUNDLE,
     };
     let limit = [("FOUNDRY_MAX_FILE", MAX_FILE.to_string())];
     let out =

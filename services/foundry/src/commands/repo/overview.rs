@@ -120,6 +120,9 @@ fn head(r: &Repository) -> Vec<String> {
             format!("{}  as of {} UTC{source}", r.name, output::time(Some(at)))
         }
     };
+    if let Some(since) = &sync.running_since {
+        first.push_str(&format!("; being read since {} UTC", output::time(Some(since))));
+    }
     if let Some(next) = &sync.next_refresh_time {
         first.push_str(&format!("; next {} UTC", output::time(Some(next))));
     }
@@ -150,6 +153,17 @@ fn pull_requests(sync: &PullRequestSync) -> String {
             format!("{more}{open} as of {} UTC", output::time(Some(at)))
         }
     }];
+    if let Some(reading) = &sync.reading {
+        let since = output::time(reading.start_time.as_ref());
+        let how_far = match reading.total {
+            0 => format!("{} listed", reading.done),
+            total => format!("{} of {total}", reading.done),
+        };
+        parts.push(format!("being read since {since} UTC, {how_far}"));
+    }
+    if sync.unread_count > 0 {
+        parts.push(format!("checks of {} not read yet", sync.unread_count));
+    }
     if let Some(stale) = &sync.stale {
         let since = output::time(stale.since_time.as_ref());
         parts.push(format!("stale since {since} UTC: {} ({})", stale.message, stale.reason));
@@ -238,7 +252,9 @@ fn line(depth: usize, b: &BranchOverview, titles: &HashMap<String, String>) -> S
 #[cfg(test)]
 mod tests {
     use foundry_proto::common::v1::Condition;
-    use foundry_proto::repo::v1::{BranchSync, ChangeSummary, MergeConflicts, OverviewProgress};
+    use foundry_proto::repo::v1::{
+        BranchSync, ChangeSummary, MergeConflicts, OverviewProgress, PullRequestReading,
+    };
 
     use super::*;
 
@@ -272,14 +288,28 @@ mod tests {
                     since_time: Some(prost_types::Timestamp { seconds: 1_764_070_756, nanos: 0 }),
                     ..Condition::default()
                 }),
+                running_since: Some(prost_types::Timestamp { seconds: 1_764_070_757, nanos: 0 }),
                 ..BranchSync::default()
+            }),
+            pull_request_sync: Some(PullRequestSync {
+                as_of: Some(prost_types::Timestamp { seconds: 1_764_070_696, nanos: 0 }),
+                open_count: 500,
+                unread_count: 450,
+                reading: Some(PullRequestReading {
+                    start_time: Some(prost_types::Timestamp { seconds: 1_764_070_756, nanos: 0 }),
+                    done: 3,
+                    total: 50,
+                }),
+                ..PullRequestSync::default()
             }),
             overview: Some(OverviewProgress { computing: true, done: 3, total: 10, ..Default::default() }),
             ..Repository::default()
         };
         let titles = HashMap::from([("task_1".to_owned(), "Fix it".to_owned())]);
-        let expected = "widgets  as of 2025-11-25 11:38:16 UTC, polled\n\
+        let expected = "widgets  as of 2025-11-25 11:38:16 UTC, polled; being read since 2025-11-25 11:39:17 UTC\n\
             stale since 2025-11-25 11:39:16 UTC: git ls-remote took longer than 60 s (GIT_TIMEOUT)\n\
+            500 open pull requests as of 2025-11-25 11:38:16 UTC; being read since 2025-11-25 11:39:16 UTC, 3 of 50; \
+            checks of 450 not read yet\n\
             computing: 3 of 10 branches\n\
             main\n\
             \x20 a  +1 -0  (base +2 -3)  1 file +4/-5\n\

@@ -1,6 +1,8 @@
 //! What a host knows of the pull requests of a repository, beside what is known here.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use foundry_core::{Error, OrganizationId, RepositoryId, Result};
 use foundry_forge::{Checks, Facts, Forge, ForgeError, ForgeErrorKind, Known, PullRequest, Review, State};
@@ -16,8 +18,10 @@ use crate::store::{publications, works};
 
 /// Most open pull requests of a repository that are read.
 const MAX_OPEN: usize = 500;
-/// Most pull requests whose checks and reviews are read at a time: those of tasks first, then the last changed.
+/// Most pull requests whose checks and reviews are read at a time.
 const MAX_FACTS: usize = 50;
+/// Of those, so many are kept for others than those of tasks, where there are any.
+const OF_OTHERS: usize = 10;
 /// Most pull requests that are read one by one, since they are not in the list of open ones any more.
 const MAX_ENDED: usize = 20;
 /// Below this part of the host's calls no more checks and reviews are read.
@@ -41,6 +45,33 @@ impl From<Error> for Failure {
     }
 }
 
+/// How far a reading is.
+#[derive(Default)]
+pub struct Progress {
+    done: AtomicI32,
+    total: AtomicI32,
+}
+
+impl Progress {
+    /// Pull requests that were read, and those that are to be read; while those are 0, they are still listed.
+    pub fn now(&self) -> (i32, i32) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+
+    fn listed(&self, count: usize) {
+        self.done.store(i32::try_from(count).unwrap_or(i32::MAX), Ordering::Relaxed);
+    }
+
+    fn begin(&self, total: usize) {
+        self.listed(0);
+        self.total.store(i32::try_from(total).unwrap_or(i32::MAX), Ordering::Relaxed);
+    }
+
+    fn step(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// What was found, as changes.
 #[derive(Default)]
 pub struct Gathered {
@@ -50,6 +81,8 @@ pub struct Gathered {
     pub truncated: bool,
     /// Whether another reading is to follow at once.
     pub unfinished: bool,
+    /// Open ones whose checks and reviews were not read at their newest commit.
+    pub unread: usize,
     /// Why checks and reviews were read of some alone.
     pub cut: Option<ForgeError>,
     /// Why checks or reviews of some were not read although the host answers: the credential may not.
@@ -57,6 +90,8 @@ pub struct Gathered {
     /// Of how many they were asked for.
     pub asked: usize,
     put: Vec<PullRow>,
+    /// Those that are shown as before.
+    kept: Vec<PullRow>,
     removed: Vec<String>,
     works: Vec<Work>,
 }
@@ -69,6 +104,9 @@ impl Gathered {
         for row in &self.put {
             pull_requests::put(ws, rev, of, row)?;
         }
+        for row in &self.kept {
+            pull_requests::keep(ws, &r.repository_id, row)?;
+        }
         for branch in &self.removed {
             pull_requests::remove(ws, rev, &r.repository_id, branch);
         }
@@ -80,7 +118,12 @@ impl Gathered {
 }
 
 /// Reads what has changed at the host.
-pub async fn gather(cx: &Context, r: &Repository, forge: &dyn Forge) -> Result<Gathered, Failure> {
+pub async fn gather(
+    cx: &Context,
+    r: &Repository,
+    forge: &dyn Forge,
+    progress: &Progress,
+) -> Result<Gathered, Failure> {
     let known: BTreeMap<String, PullRow> = pull_requests::all(&cx.store, &r.repository_id)
         .await?
         .into_iter()
@@ -94,7 +137,7 @@ pub async fn gather(cx: &Context, r: &Repository, forge: &dyn Forge) -> Result<G
     let changed = forge.changed(&r.pulls.mark).await?;
     let mut gathered = Gathered { mark: changed.mark, ..Gathered::default() };
     let (open, ended) = if changed.changed {
-        let open = listed(forge, &mut gathered).await?;
+        let open = listed(forge, &mut gathered, progress).await?;
         let ended = ended(forge, &known, &open, &mut gathered).await;
         (open, ended)
     } else {
@@ -104,14 +147,15 @@ pub async fn gather(cx: &Context, r: &Repository, forge: &dyn Forge) -> Result<G
     };
     gathered.open = open.len();
     let mut rows: BTreeMap<String, PullRow> = BTreeMap::new();
-    // The sort is stable: of tasks first, then as the host lists them.
-    let mut in_turn: Vec<&PullRequest> = open.iter().collect();
-    in_turn.sort_by_key(|p| !of_tasks.contains(p.head.as_str()));
+    let before =
+        |p: &PullRequest| known.get(&p.head).filter(|row| row.pull_request.number.unsigned_abs() == p.number);
+    let (in_turn, due) = in_turn(&open, before, &of_tasks);
+    progress.begin(due);
     for (n, p) in in_turn.into_iter().enumerate() {
-        let before = known.get(&p.head).filter(|row| row.pull_request.number.unsigned_abs() == p.number);
-        let may = n < MAX_FACTS && gathered.cut.is_none() && !forge.budget().is_below(KEPT_SHARE);
+        let (before, now) = (before(p), cx.env.clock.now().as_micros());
+        let may = n < due && gathered.cut.is_none() && !forge.budget().is_below(KEPT_SHARE);
         gathered.asked += usize::from(may);
-        let row = match if may {
+        let mut row = match if may {
             with_facts(forge, p, before, &mut gathered.denied).await
         } else {
             Ok(without_facts(p, before))
@@ -127,6 +171,11 @@ pub async fn gather(cx: &Context, r: &Repository, forge: &dyn Forge) -> Result<G
                 without_facts(p, before)
             }
         };
+        if may && gathered.cut.is_none() {
+            (row.kept.read_at, row.kept.read_time) = (p.head_commit.clone(), now);
+            progress.step();
+        }
+        gathered.unread += usize::from(row.kept.read_at != p.head_commit);
         rows.insert(p.head.clone(), row);
     }
     for p in ended {
@@ -138,13 +187,50 @@ pub async fn gather(cx: &Context, r: &Repository, forge: &dyn Forge) -> Result<G
         }
     }
     publish(published, &rows, &mut gathered);
-    gathered.put =
-        rows.into_values().filter(|row| known.get(&row.pull_request.branch) != Some(row)).collect();
+    for row in rows.into_values() {
+        match known.get(&row.pull_request.branch) {
+            Some(before) if *before == row => {}
+            Some(before) if before.pull_request == row.pull_request => gathered.kept.push(row),
+            _ => gathered.put.push(row),
+        }
+    }
     Ok(gathered)
 }
 
+/// The open ones in the order in which their checks and reviews are read, and how many of them are read this time: first
+/// those that were not read at their newest commit, then those that were read the longest time ago; of each kind those of
+/// tasks before others. The sort is stable, so that the last changed come first otherwise.
+fn in_turn<'a>(
+    open: &'a [PullRequest],
+    before: impl Fn(&PullRequest) -> Option<&'a PullRow>,
+    of_tasks: &HashSet<String>,
+) -> (Vec<&'a PullRequest>, usize) {
+    let is_task = |p: &PullRequest| of_tasks.contains(p.head.as_str());
+    let read = |p: &PullRequest| {
+        let kept = before(p).map(|row| &row.kept).filter(|kept| kept.read_at == p.head_commit);
+        kept.map_or((false, 0), |kept| (true, kept.read_time))
+    };
+    let mut all: Vec<&PullRequest> = open.iter().collect();
+    all.sort_by_key(|p| (read(p).0, Reverse(is_task(p)), read(p).1));
+    let due = all.len().min(MAX_FACTS);
+    // Many of tasks would leave no turn to the others.
+    let others = all[..due].iter().filter(|p| !is_task(p)).count();
+    let mut waiting: Vec<&PullRequest> = all[due..].iter().filter(|p| !is_task(p)).copied().collect();
+    waiting.truncate(OF_OTHERS.saturating_sub(others));
+    for p in waiting {
+        let Some(last) = all[..due].iter().rposition(|p| is_task(p) && read(p).0) else { break };
+        let Some(at) = all.iter().position(|other| std::ptr::eq(*other, p)) else { break };
+        all.swap(last, at);
+    }
+    (all, due)
+}
+
 /// The open ones of branches of the repository: of each branch the newest.
-async fn listed(forge: &dyn Forge, gathered: &mut Gathered) -> Result<Vec<PullRequest>, Failure> {
+async fn listed(
+    forge: &dyn Forge,
+    gathered: &mut Gathered,
+    progress: &Progress,
+) -> Result<Vec<PullRequest>, Failure> {
     let (mut open, mut seen, mut read) = (Vec::new(), BTreeMap::new(), 0);
     for page in 1.. {
         let found = forge.list_open(page).await?;
@@ -163,6 +249,7 @@ async fn listed(forge: &dyn Forge, gathered: &mut Gathered) -> Result<Vec<PullRe
                 }
             }
         }
+        progress.listed(open.len());
         if !found.more {
             break;
         }
@@ -228,7 +315,7 @@ async fn with_facts(
     if let Some(why) = &facts.denied {
         denied.get_or_insert_with(|| why.clone());
     }
-    let kept = Kept { known: facts.known.clone(), asked: p.review_requested };
+    let kept = Kept { known: facts.known.clone(), ..kept_of(p) };
     Ok(PullRow { pull_request: shown(p, &facts), kept })
 }
 
@@ -236,7 +323,7 @@ async fn with_facts(
 fn without_facts(p: &PullRequest, before: Option<&PullRow>) -> PullRow {
     let nothing = Facts { checks: Checks::default(), review: Review::Unknown, ..Facts::default() };
     let mut new = shown(p, &nothing);
-    let mut kept = Kept { asked: p.review_requested, ..Kept::default() };
+    let mut kept = kept_of(p);
     if let Some(before) = before {
         new.review = before.pull_request.review;
         new.remarks.clone_from(&before.pull_request.remarks);
@@ -247,9 +334,15 @@ fn without_facts(p: &PullRequest, before: Option<&PullRow>) -> PullRow {
         }
         if p.state == State::Open {
             kept.known = before.kept.known.clone();
+            kept.read_at.clone_from(&before.kept.read_at);
+            kept.read_time = before.kept.read_time;
         }
     }
     PullRow { pull_request: new, kept }
+}
+
+fn kept_of(p: &PullRequest) -> Kept {
+    Kept { asked: p.review_requested, author: p.author.clone(), ..Kept::default() }
 }
 
 /// One that is known, as the host has shown it.
@@ -267,6 +360,7 @@ fn remembered(row: &PullRow) -> PullRequest {
         state: State::Open,
         draft: p.draft,
         review_requested: row.kept.asked,
+        author: row.kept.author.clone(),
     }
 }
 

@@ -1,7 +1,11 @@
 //! How pull requests are followed: what it costs, what it says when the host does not answer, and how much is read.
 
+use std::time::Duration;
+
 use foundry_proto::common::v1::PullRequestState;
 use foundry_proto::repo::v1::{PullRequestSyncSource, PullRequestSyncStatus};
+use foundry_store::Scope;
+use foundry_watch_hub::View as _;
 
 use super::gather::Failure;
 use crate::flow::pull_request::tests::AtForge;
@@ -97,8 +101,104 @@ async fn of_many_open_ones_five_hundred_are_read_and_that_is_said() {
     p.after(1_100).await;
     let sync = p.sync().await;
     assert_eq!((sync.open_count, sync.truncated, known(&p).await), (500, true, 500));
-    let checked = p.host.calls().iter().filter(|call| call.contains("/check-runs")).count();
-    assert_eq!(checked, 50);
+}
+
+/// Calls for the checks of pull requests so far.
+fn checked(p: &AtForge) -> usize {
+    p.host.calls().iter().filter(|call| call.contains("/check-runs")).count()
+}
+
+#[tokio::test]
+async fn the_checks_of_five_hundred_are_read_in_the_end_fifty_at_a_time_and_shown_within_bounds() {
+    let p = AtForge::new().await;
+    let bare = p.f.path().join("team/app.git");
+    let main = crate::testing::git(&bare, &["rev-parse", "main"]);
+    std::fs::create_dir_all(bare.join("refs/heads/many")).unwrap();
+    for n in 0..500 {
+        std::fs::write(bare.join(format!("refs/heads/many/{n}")), &main).unwrap();
+        p.host.open("team/app", &format!("many/{n}"), "one of many", false);
+    }
+    p.host.check("team/app", "many/0", "build", Some(true));
+    let before = p.f.cx.store.stats();
+    p.after(1_100).await;
+    let sync = p.sync().await;
+    assert_eq!((sync.open_count, sync.unread_count, checked(&p)), (500, 0, 500));
+    assert_eq!(sync.status(), PullRequestSyncStatus::Current);
+    let id = p.repository.repository_id.parse().unwrap();
+    for row in pull_requests::all(&p.f.cx.store, &id).await.unwrap() {
+        let checks = row.pull_request.checks.unwrap();
+        assert_eq!(checks.passed, 1, "{}", row.pull_request.branch);
+    }
+    // Ten readings, the branches and their overview; not a commit for each of them.
+    let after = p.f.cx.store.stats();
+    let (commits, statements) = (after.requests - before.requests, after.statements - before.statements);
+    assert!(commits < 400 && statements < 1_500, "{commits} commits, {statements} statements");
+    // What a page reads is as many items as there are branches, in frames of bounded size.
+    let mut page_token = String::new();
+    let mut shown = 0;
+    loop {
+        let request = foundry_proto::repo::v1::GetRepositoryOverviewRequest {
+            repository_id: p.repository.repository_id.clone(),
+            page_size: 200,
+            page_token,
+        };
+        let before = p.f.cx.store.stats().statements;
+        let overview = crate::ops::get_repository_overview::get_repository_overview;
+        let page = overview(&p.f.cx, &p.f.member, request).await.unwrap();
+        assert_eq!(p.f.cx.store.stats().statements - before, 2);
+        shown += page.branches.iter().filter(|b| b.pull_request.is_some()).count();
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(shown, 500);
+    // Then nothing has changed: fifty are asked about again, those that were read the longest time ago, and no row is
+    // shown again.
+    let view = crate::view::repositories::of_repository(&p.f.organization, &id);
+    let head = p.f.cx.store.head(&Scope::organization(&p.f.organization)).await.unwrap();
+    p.host.check("team/app", "many/0", "build", Some(false));
+    p.after(1_100).await;
+    let snapshot = p.f.cx.store.snapshot().await.unwrap();
+    let changed = view.changes_after(&snapshot, head, 1_000).await.unwrap().changes;
+    let branches = changed.iter().filter(|c| c.key.starts_with("branch/")).count();
+    assert_eq!(branches, 50, "those whose check has failed since, as far as they were read");
+}
+
+#[tokio::test]
+async fn a_reading_that_takes_longer_shows_how_far_it_is_and_since_when() {
+    let p = AtForge::new().await;
+    for n in 0..3 {
+        p.host.open("team/app", &format!("many/{n}"), "one of many", false);
+    }
+    p.f.env.clock.advance(Duration::from_secs(1_100));
+    p.host.hang(true);
+    let (started, calls) = (p.f.env.env.clock.now(), p.host.git().requests().len());
+    let is_call = |(path, _): &(String, _)| path.starts_with("/api/");
+    let looks = async {
+        while !p.host.git().requests()[calls..].iter().any(is_call) {
+            tokio::task::yield_now().await;
+        }
+        p.f.env.clock.advance(Duration::from_secs(2));
+        let reading = loop {
+            if let Some(reading) = p.sync().await.reading {
+                break reading;
+            }
+            tokio::task::yield_now().await;
+        };
+        p.host.hang(false);
+        reading
+    };
+    let (idle, reading) = futures::join!(p.f.engine.run_until_idle(), looks);
+    idle.unwrap();
+    assert_eq!((reading.done, reading.total), (0, 0), "it lists them");
+    assert!(foundry_core::Timestamp::from_proto(&reading.start_time.unwrap()) >= started);
+    // The host broke the call off.
+    let broken = p.sync().await;
+    assert_eq!((broken.reading, broken.status()), (None, PullRequestSyncStatus::Stale));
+    p.after(4_000).await;
+    let sync = p.sync().await;
+    assert_eq!((sync.reading, sync.open_count, sync.unread_count), (None, 3, 0));
 }
 
 #[tokio::test]

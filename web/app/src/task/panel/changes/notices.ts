@@ -57,6 +57,16 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
     what: `${path} (${sizeText(count)}) is ignored by git and in the sandbox alone`,
     next: keepLarge,
   }),
+  [WorkNoticeKind.OVER_TOTAL]: ({ path, count }) => ({
+    what: `${path} (${sizeText(count)}) is not part of the work, which is too large with it`,
+    next: keepLarge,
+  }),
+  [WorkNoticeKind.IGNORED_BY_WORK]: ({ path, count, detail }) => ({
+    what:
+      (count === 1n ? `${path} is ignored` : `${counted(count, 'file')}, the first is ${path}, are ignored`) +
+      ` by a rule in ${detail} that the base does not have, and in the sandbox alone`,
+    next: 'If it can be built again, nothing is lost; otherwise ask the agent to take the rule out.',
+  }),
   [WorkNoticeKind.LFS_OBJECTS]: ({ path, count }) => ({
     what:
       'Files of Git LFS are too large for the hand-over; the work has their pointers, and the sandbox their content: ' +
@@ -80,8 +90,8 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
   [WorkNoticeKind.NESTED_REPOSITORY]: ({ path }) => ({ what: `The repository inside the tree, ${path}, is taken as plain files` }),
   [WorkNoticeKind.HISTORY_REWRITTEN]: () => ({ what: 'The history was rewritten: the work does not descend from its base' }),
   [WorkNoticeKind.HISTORY_LEFT_OUT]: () => ({
-    what: "The tree is part of the work, but not the agent's own commits: one contains a file that is too large",
-    next: 'Ask the agent to remove the file from its commits.',
+    what: "The tree is part of the work, but not the agent's own commits: what they contain is too large",
+    next: 'Ask the agent to remove large files from its commits.',
   }),
   [WorkNoticeKind.MANY_FILES]: ({ path, count, detail }) => ({
     what: `The directory ${path} contains ${counted(count, 'new file')}${detail === '' ? '' : ', which are not part of the work'}`,
