@@ -6,6 +6,7 @@
 
 mod agents;
 mod attachments;
+mod authorization;
 mod bases;
 mod clients;
 mod counters;
@@ -22,10 +23,10 @@ mod namespace;
 mod private_sources;
 mod publishing;
 mod pull_requests;
+mod revocation;
 mod sandbox_origin;
 mod start;
 mod story;
-mod tenants;
 mod watches;
 mod webhooks;
 mod work;
