@@ -6,7 +6,7 @@ use std::time::Duration;
 use foundry_core::{Env, Tasks};
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
 use foundry_proto::auth::v1::{Revocation, WatchRevocationsRequest};
-use foundry_watch::{Change, Consumer, ConsumerConfig, Event, Observer, Op};
+use foundry_watch::{Change, Consumer, ConsumerConfig, Event, MIN_SERVICE_HEARTBEAT, Observer, Op};
 use tonic::Code;
 use tonic::body::Body;
 use tonic::client::GrpcService;
@@ -14,8 +14,11 @@ use tonic::codegen::{Body as HttpBody, Bytes, StdError};
 
 use crate::Revocations;
 
-/// The stream is taken as lost after two and a half of these without a frame.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// The stream is taken as lost after two and a half of these without a frame, and opened again: so a revocation that a
+/// silent stream does not deliver is known within five seconds.
+const HEARTBEAT: Duration = MIN_SERVICE_HEARTBEAT;
+/// The longest wait before it is opened again. Short, since without it nothing can be changed after a minute.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// Pause after a refusal that a retry cannot fix, such as a missing permission: an operator may fix it while this
 /// process runs.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(5);
@@ -39,8 +42,12 @@ pub fn keep_revocations<T>(
     let client = AuthServiceClient::new(upstream);
     tasks.spawn("keep revocations", async move {
         loop {
-            let config = ConsumerConfig { heartbeat: HEARTBEAT, ..ConsumerConfig::new("WatchRevocations") };
-            let config = config.observed_by(Arc::clone(&observer));
+            let config = ConsumerConfig {
+                heartbeat: HEARTBEAT,
+                longest_wait: LONGEST_WAIT,
+                ..ConsumerConfig::new("WatchRevocations")
+            }
+            .observed_by(Arc::clone(&observer));
             let client = client.clone();
             let consumer = Consumer::start(&of, env.clone(), config, move |options| {
                 let mut client = client.clone();
@@ -94,7 +101,16 @@ fn apply(event: &Event<Revocation>, revocations: &Revocations, env: &Env) {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use foundry_core::proto_duration;
+    use foundry_frame::{RawBody, RawFrame};
+    use foundry_proto::watch::v1::Hello;
     use foundry_watch::Position;
+    use futures::StreamExt as _;
+    use http_body_util::StreamBody;
+    use prost::Message as _;
 
     use super::*;
     use crate::credential_key;
@@ -127,5 +143,54 @@ mod tests {
         assert!(revoked("b"), "what was revoked stays so without the feed");
         apply(&Event::CaughtUp { position: at() }, &revocations, &test.env);
         assert_eq!(revocations.stale_since(test.env.clock.now()), None);
+    }
+
+    /// An auth service that says hello on each stream and then nothing, as behind a network that has gone silent.
+    fn silent(
+        opened: Arc<AtomicUsize>,
+    ) -> impl tower::Service<
+        http::Request<Body>,
+        Response = http::Response<Body>,
+        Error = Infallible,
+        Future = impl Send,
+    > + Clone
+    + Send
+    + Sync
+    + 'static {
+        tower::service_fn(move |_: http::Request<Body>| {
+            opened.fetch_add(1, Ordering::SeqCst);
+            async {
+                let hello = Hello { heartbeat: Some(proto_duration(HEARTBEAT)), ..Hello::default() };
+                let body = Some(RawBody::Hello(hello.encode_to_vec().into()));
+                let message = RawFrame { seq: 1, from_rev: 0, body }.encode_to_vec();
+                let mut framed = vec![0];
+                framed.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+                framed.extend(message);
+                let frame = Ok::<_, tonic::Status>(http_body::Frame::data(Bytes::from(framed)));
+                let frames = futures::stream::iter([frame]).chain(futures::stream::pending());
+                let response = http::Response::builder().header("content-type", "application/grpc");
+                Ok::<_, Infallible>(response.body(Body::new(StreamBody::new(frames))).unwrap())
+            }
+        })
+    }
+
+    #[tokio::test]
+    async fn a_silent_feed_is_noticed_and_opened_again_within_five_seconds() {
+        let (test, revocations, opened) =
+            (foundry_testkit::test_env(), Revocations::none(), Arc::new(AtomicUsize::new(0)));
+        let (tasks, _failures) = Tasks::new();
+        let upstream = silent(Arc::clone(&opened));
+        keep_revocations(
+            upstream,
+            revocations.clone(),
+            &test.env,
+            &tasks,
+            Arc::new(foundry_watch::NoObserver),
+        );
+        let (step, most) = (Duration::from_millis(100), Duration::from_secs(5));
+        let noticed = test.clock.advance_until(step, most, 1, || revocations.lost_at().is_some()).await;
+        let reopened = test.clock.advance_until(step, most, 1, || opened.load(Ordering::SeqCst) >= 2).await;
+        assert!(noticed + reopened < most, "noticed after {noticed:?}, opened {reopened:?} later");
+        tasks.shutdown(Duration::from_secs(1)).await;
     }
 }

@@ -54,7 +54,8 @@ impl Admission {
     ///
     /// # Errors
     /// `UNAUTHENTICATED` with the reason, `PERMISSION_DENIED` for methods that are not for clients,
-    /// `RESOURCE_EXHAUSTED` for an address that tries too many bad tokens.
+    /// `RESOURCE_EXHAUSTED` for an address that tries too many bad tokens, `UNAVAILABLE` for a change without the feed of
+    /// revocations.
     pub(crate) async fn admit(
         &self,
         route: &Route,
@@ -65,10 +66,13 @@ impl Admission {
         if route.access == Access::Open {
             return self.admit_anybody(route, headers, peer);
         }
-        let (account, authorization, _) = self.admit_caller(headers, peer, callers).await?;
+        let (account, authorization, identified) = self.admit_caller(headers, peer, callers).await?;
         if matches!(route.access, Access::Service | Access::Unspecified) {
             let text = "only services of the mesh may call this method";
             return Err(Error::new(Code::PermissionDenied, "PERMISSION_DENIED", text).into_status());
+        }
+        if !route.only_reads {
+            self.authenticator.require_feed(&identified.caller)?;
         }
         Ok(Admitted { account, headers: vec![(AUTHORIZATION, authorization)] })
     }

@@ -6,6 +6,7 @@
 
 mod agents;
 mod attachments;
+mod authorization;
 mod bases;
 mod clients;
 mod counters;
@@ -25,10 +26,10 @@ mod private_sources;
 mod programs;
 mod publishing;
 mod pull_requests;
+mod revocation;
 mod sandbox_origin;
 mod start;
 mod story;
-mod tenants;
 mod watches;
 mod webhooks;
 mod work;
