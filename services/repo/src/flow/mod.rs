@@ -10,8 +10,11 @@ pub mod check;
 pub mod collect;
 pub mod delete;
 pub mod forget_deliveries;
+--
 pub mod import;
 pub mod overview;
+#[cfg(test)]
+mod proofs;
 pub mod publish;
 pub mod published;
 pub mod pull_request;
