@@ -22,6 +22,7 @@ mod namespace;
 mod private_sources;
 mod publishing;
 mod pull_requests;
+mod restacking;
 mod sandbox_origin;
 mod start;
 mod story;
