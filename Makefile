@@ -52,7 +52,7 @@ test-agents: tools-checks build
 	$(RUST_ENV) \
 		cargo nextest run --locked --workspace --test all_agents --profile agents
 
-# 100,000 flows while wake-ups are lost and processes crash; and 64 MiB of an agent's output in several ways.
+# 100,000 flows while wake-ups are lost and processes crash; 64 MiB of an agent's output in several ways; a work of 30,000 files.
 test-long: tools-checks build
 	cargo nextest run --locked -p foundry-flow --test long --profile long
 	$(RUST_ENV) cargo nextest run --locked --workspace --test flood --profile long

@@ -34,6 +34,8 @@ struct State {
     redirect: Option<String>,
     /// Whether answers wait.
     held: bool,
+    /// Whether pushes wait, once they were sent whole.
+    pushes_held: bool,
     /// The requests so far: path, and the header `Authorization`.
     requests: Vec<(String, Option<String>)>,
     /// What answers requests below a path instead of git.
@@ -151,6 +153,11 @@ impl GitHttp {
         self.state(|state| state.held = held);
     }
 
+    /// Holds pushes back once they were sent whole, or has them go on, also those of clients that are gone.
+    pub fn hold_pushes(&self, held: bool) {
+        self.state(|state| state.pushes_held = held);
+    }
+
     /// The requests so far: path, and the header `Authorization`.
     pub fn requests(&self) -> Vec<(String, Option<String>)> {
         self.state(|state| state.requests.clone())
@@ -189,7 +196,9 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> std::io::Result<
     let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
     state.requests.push((request.path.clone(), authorization.clone()));
     shared.changed.notify_all();
-    let state = shared.changed.wait_while(state, |state| state.held).unwrap_or_else(PoisonError::into_inner);
+    let is_push = request.method == "POST" && request.path.ends_with("/git-receive-pack");
+    let waits = |state: &mut State| state.held || (is_push && state.pushes_held);
+    let state = shared.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
     let (wanted, redirect, forbids) = (state.wanted.clone(), state.redirect.clone(), state.forbids);
     let lfs = state.lfs.clone().filter(|_| request.path.contains("/info/lfs/"));
     let api = state.api.clone().filter(|(below, _)| request.path.starts_with(below));

@@ -26,6 +26,7 @@ mod private_sources;
 mod programs;
 mod publishing;
 mod pull_requests;
+mod restacking;
 mod revocation;
 mod sandbox_origin;
 mod start;

@@ -11,8 +11,12 @@ pub mod check;
 pub mod collect;
 pub mod delete;
 pub mod forget_deliveries;
+#[cfg(test)]
+mod hanging_tests;
 pub mod import;
 pub mod overview;
+#[cfg(test)]
+mod proofs;
 pub mod publish;
 pub mod published;
 pub mod pull_request;

@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
-use foundry_proto::common::v1::PullRequestState;
+use foundry_core::Error;
+use foundry_flow::Flow;
+use foundry_flow::proofs::prove;
+use foundry_proto::common::v1::{PullRequest, PullRequestState};
 use foundry_proto::repo::v1::{PullRequestSyncSource, PullRequestSyncStatus};
 use foundry_store::Scope;
 use foundry_watch_hub::View as _;
 
 use super::gather::Failure;
+use crate::context::Context;
+use crate::flow::proofs::{Case, Of};
 use crate::flow::pull_request::tests::AtForge;
 use crate::ops::request_repository_refresh::request_repository_refresh;
-use crate::store::pull_requests;
+use crate::store::{pull_requests, repositories};
 
 async fn known(p: &AtForge) -> usize {
     let id = p.repository.repository_id.parse().unwrap();
@@ -307,4 +312,56 @@ async fn a_reading_that_takes_too_long_ends_with_a_reason() {
         }
         _ => panic!("it does not end"),
     }
+}
+
+/// A reading of pull requests after one was opened and another one closed.
+struct Reading(AtForge);
+
+impl Reading {
+    async fn new() -> Of<Self> {
+        let p = AtForge::new().await;
+        for branch in ["one", "two"] {
+            crate::testing::git(&p.f.path().join("team/app.git"), &["branch", branch, "main"]);
+        }
+        p.host.open("team/app", "one", "of somebody", false);
+        p.after(1_100).await;
+        assert_eq!(known(&p).await, 1);
+        p.host.close("team/app", 1);
+        p.host.open("team/app", "two", "of somebody else", false);
+        Of(Self(p))
+    }
+}
+
+#[tonic::async_trait]
+impl Case for Reading {
+    fn flow(&self) -> &'static Flow<Context> {
+        &super::PULLS
+    }
+    fn fixture(&self) -> &crate::testing::Fixture {
+        &self.0.f
+    }
+    async fn begin(&self) -> Result<String, Error> {
+        let id = &self.0.repository.repository_id;
+        let row = repositories::find(&self.0.f.cx.store, &id.parse()?).await?.unwrap();
+        super::start(&self.0.f.cx, &row).await?;
+        Ok(id.clone())
+    }
+    async fn effects(&self) -> Vec<String> {
+        let id = self.0.repository.repository_id.parse().unwrap();
+        let known = pull_requests::all(&self.0.f.cx.store, &id).await.unwrap();
+        let shown = |p: &PullRequest| format!("{} is of {}, {:?}", p.number, p.branch, p.state());
+        known.iter().map(|row| shown(&row.pull_request)).collect()
+    }
+    async fn shown(&self) -> String {
+        let sync = self.0.sync().await;
+        let stale = sync.stale.as_ref().map(|c| c.reason.clone());
+        let line = "SELECT pull_polling || ' ' || pull_failures AS line FROM repositories";
+        let row = crate::flow::proofs::lines(&self.0.f, line).await;
+        format!("{:?} {} {} {stale:?} {row:?}", sync.status(), sync.open_count, sync.truncated)
+    }
+}
+
+#[tokio::test]
+async fn a_reading_of_pull_requests_passes_all_proofs() {
+    prove(&super::PULLS, Reading::new).await;
 }

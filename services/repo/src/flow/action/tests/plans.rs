@@ -160,6 +160,25 @@ async fn later_jobs_wait_for_one_whose_branches_are_not_known_yet() {
 }
 
 #[tokio::test]
+async fn a_restack_that_is_requested_while_the_first_overview_is_half_done_runs_once_it_is_whole() {
+    let s = Stacked::of(2).await;
+    s.main_moves();
+    let mut ws = WriteSet::new();
+    let key = [("repository_id", s.repository.as_str().into())];
+    ws.update_where(&REPOSITORIES, &key, &[("overview_time", 0.into())]);
+    s.f.cx.store.commit(ws).await.unwrap();
+    let id = s.begin(s.request(JobKind::RestackRepo, "")).await;
+    s.f.engine.run_until_idle().await.unwrap();
+    assert_eq!(state(&s.job(&id).await), (JobState::Queued, "OVERVIEW_PENDING"));
+    let mut ws = WriteSet::new();
+    crate::flow::overview::want(&s.f.cx, &mut ws, &s.repository.parse().unwrap());
+    s.f.cx.store.commit(ws).await.unwrap();
+    s.f.in_the_background().await;
+    let job = s.job(&id).await;
+    assert_eq!((state(&job), states(&job)), ((JobState::Done, ""), "s1=PUSHED s2=PUSHED".into()));
+}
+
+#[tokio::test]
 async fn a_restack_does_not_wait_for_ever_for_an_overview() {
     let s = Stacked::of(2).await;
     without_overview(&s).await;
