@@ -23,11 +23,9 @@ pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
         // It has ended already.
         Err(status) if status.code() == Code::Unauthenticated => {}
         Err(status) => {
-            let failure = Failure::from(status);
-            return Err(Failure {
-                message: format!("you are still signed in: {}", failure.message),
-                ..failure
-            });
+            let mut failure = Failure::from(status);
+            failure.message = format!("you are still signed in: {}", failure.message);
+            return Err(failure);
         }
     }
     credentials.remove(&global.address)?;
