@@ -175,7 +175,8 @@ impl Loss {
     async fn measure(self) -> Duration {
         let revoked: Arc<std::sync::OnceLock<Instant>> = Arc::default();
         let seen = Arc::clone(&revoked);
-        let calling = tokio::spawn(last_success(self.calls, move || seen.get().copied()));
+        let mut calling = JoinSet::new();
+        calling.spawn(last_success(self.calls, move || seen.get().copied()));
         let mut streams = JoinSet::new();
         for stream in self.streams {
             streams.spawn(async move {
@@ -186,7 +187,7 @@ impl Loss {
         }
         self.take.await;
         let at = *revoked.get_or_init(Instant::now);
-        let last = calling.await.unwrap();
+        let last = calling.join_all().await.into_iter().max().unwrap();
         let ended = streams.join_all().await.into_iter().map(|end| end.saturating_duration_since(at)).max();
         last.max(ended.unwrap_or_default())
     }

@@ -33,7 +33,7 @@ pub(crate) async fn list_sessions(
 mod tests {
     use std::time::Duration;
 
-    use foundry_proto::auth::v1::{SessionKind, SignInMeans};
+    use foundry_proto::auth::v1::{Session, SessionKind, SignInMeans};
 
     use super::*;
     use crate::ops;
@@ -58,7 +58,9 @@ mod tests {
         assert!(newest.current && !oldest.current);
         assert_eq!(oldest.kind(), SessionKind::Bearer);
         assert!(list(&f, &program).await[1].current, "each sees its own as the current one");
-        assert!(newest.expire_time > oldest.expire_time && newest.create_time > oldest.create_time);
+        let times = |s: &Session| [s.create_time, s.expire_time].map(|time| time.map(|t| (t.seconds, t.nanos)));
+        let (new, old) = (times(newest), times(oldest));
+        assert!(new[0] > old[0] && new[1] > old[1], "{seen:?}");
 
         let token = f.access_token(&page, &acme, None).await;
         let token = f.caller(&token.secret).await.unwrap();

@@ -1,9 +1,8 @@
 //! Tokens that must not be accepted, signed with the mesh's own key where a signature is needed.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use ed25519_dalek::SigningKey;
 use foundry_authn::{AUTH_ISSUER, Claims, Signer, TokenKind, USER_AUDIENCE};
+use foundry_core::Env;
 use foundry_proto::auth::v1::{CreateAccessTokenRequest, RevokeAccessTokenRequest};
 use foundry_tests::{Caller, Mesh};
 
@@ -24,7 +23,7 @@ impl Mint {
 
     /// A good access token of a user, changed.
     pub fn token(&self, world: &World, change: impl FnOnce(&mut Claims)) -> String {
-        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+        let now = Env::system().clock.now().as_micros() / 1_000_000;
         let mut claims = Claims {
             iss: AUTH_ISSUER.to_owned(),
             sub: world.user_id.clone(),
