@@ -278,7 +278,7 @@ impl Case for Deletion {
 
 #[tokio::test]
 async fn a_deletion_passes_all_proofs() {
-    let Of(deletion) = Deletion::new().await;
+    let Of(deletion) = Box::pin(Deletion::new()).await;
     let before = lines(&deletion.f, ROWS).await;
     for table in ["repositories", "branches", "branch_overviews", "jobs", "works", "work_changes"] {
         assert!(!before.contains(&format!("{table} 0")), "there is nothing to delete: {before:?}");

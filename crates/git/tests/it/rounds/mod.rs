@@ -124,7 +124,7 @@ async fn compared(
     saved: bool,
     seed: u64,
 ) -> Vec<String> {
-    if seed % FETCHED != 0 {
+    if !seed.is_multiple_of(FETCHED) {
         return check::problems(&sandbox.mirror, tree, handed, saved);
     }
     let head = &handed.output.head;

@@ -13,7 +13,7 @@ use crate::ops::release_clone::release_clone;
 
 /// A remote with a branch `feature-x`, one commit ahead of main.
 async fn published() -> Published {
-    let p = Published::new().await;
+    let p = Box::pin(Published::new()).await;
     p.somebody_pushes("feature-x");
     p.refresh().await;
     p
