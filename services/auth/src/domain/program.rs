@@ -40,6 +40,8 @@ pub(crate) enum ProgramState {
     Denied,
     /// The program has its session.
     Completed,
+    /// Nobody has confirmed it in time.
+    Expired,
 }
 
 impl ProgramState {
@@ -50,6 +52,7 @@ impl ProgramState {
             Self::Confirmed => "confirmed",
             Self::Denied => "denied",
             Self::Completed => "completed",
+            Self::Expired => "expired",
         }
     }
 
@@ -58,7 +61,7 @@ impl ProgramState {
     /// # Errors
     /// `INTERNAL` for an unknown text.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let all = [Self::Begun, Self::Confirmed, Self::Denied, Self::Completed];
+        let all = [Self::Begun, Self::Confirmed, Self::Denied, Self::Completed, Self::Expired];
         let found = all.into_iter().find(|state| state.as_str() == text);
         found.ok_or_else(|| Error::internal(format!("unknown state {text}")))
     }
@@ -123,6 +126,7 @@ impl ProgramRow {
             ProgramState::Begun => self.check_time(now),
             ProgramState::Confirmed | ProgramState::Completed => Err(used()),
             ProgramState::Denied => Err(denied()),
+            ProgramState::Expired => Err(expired()),
         }
     }
 

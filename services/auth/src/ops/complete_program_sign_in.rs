@@ -41,7 +41,7 @@ pub(crate) async fn complete_program_sign_in(
                 program_sign_ins::polled(&mut set, &row, now, pause);
                 Ok((set, Err(refusal)))
             }
-            ProgramState::Denied | ProgramState::Completed => {
+            ProgramState::Denied | ProgramState::Completed | ProgramState::Expired => {
                 row.check_waits(now)?;
                 Err(program::used())
             }
