@@ -10,7 +10,7 @@ use crate::domain::program::{self, ProgramRow, ProgramState, page_session_requir
 use crate::domain::session::SessionKind;
 use crate::store::{program_sign_ins, sessions, users};
 
-/// The user of a call by the page: no other credential confirms programs, or a stolen one could outlive its end.
+/// The user of a call by the page: no other credential confirms programs, or a stolen one could make further sessions.
 pub(super) async fn page_user<'a>(auth: &Auth, caller: &'a Caller) -> Result<&'a UserId> {
     let user = caller.require_user()?;
     let session = sessions::find(&auth.store, &user.credential_id).await?;
