@@ -1,7 +1,9 @@
 //! What both ways by a browser have in common: how the sign-in begins and where its session is kept.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use foundry_core::Clock;
 use foundry_proto::auth::v1::{
     BeginProgramSignInRequest, BeginProgramSignInResponse, CompleteProgramSignInResponse, LoopbackReturn,
 };
@@ -16,6 +18,8 @@ use crate::output;
 pub(super) const NAME: &str = "foundry";
 /// Most characters of the machine's name that are sent.
 const MAX_NAME: usize = 48;
+/// How long the user may take, as at the mesh.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The name of this machine.
 pub(super) fn machine() -> String {
@@ -39,6 +43,20 @@ pub(super) async fn begin(
         begun.verification_address = format!("{base}{}", begun.verification_address);
     }
     Ok(begun)
+}
+
+/// What comes of the user's answer, if it comes in time.
+pub(super) async fn in_time<T>(
+    clock: &dyn Clock,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        answered = answer => answered,
+        () = clock.sleep(PATIENCE) => {
+            let text = "the sign-in was not confirmed and completed within ten minutes";
+            Err(Failure::new(text).next("run `foundry login` again"))
+        }
+    }
 }
 
 /// Stores the session and says who is signed in.
