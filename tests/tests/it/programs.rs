@@ -278,6 +278,15 @@ fn a_browser_on_the_same_machine_brings_the_code_back_to_the_program_that_began(
     assert!(done && text.contains("as boss, organization acme"), "{text}");
     assert!(mesh.cli_ok(&["whoami"]).contains("by browser, as foundry on "));
 
+    let mut login = Login::start(&mesh, &["--device"]);
+    let code = login.after("the code ");
+    let _: ConfirmProgramSignInResponse = browser.call("ConfirmProgramSignIn", &by_code(&code));
+    let (done, text) = login.end();
+    assert!(done, "{text}");
+    assert!(mesh.cli_ok(&["whoami"]).contains("by device code, as foundry on "));
+    let logins = mesh.cli_ok(&["logins", "list"]);
+    assert_eq!(logins.matches("foundry on ").count(), 1, "the former session has ended: {logins}");
+
     let mut login = Login::start(&mesh, &["--browser"]);
     let address = login.after("  ");
     let id = address.strip_prefix(&format!("{PUBLIC}/device/")).expect("its own page").to_owned();

@@ -69,7 +69,10 @@ pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
         ..Default::default()
     };
     let done = gateway.auth().complete_program_sign_in(request).await.map_err(Failure::from);
-    let kept = done.and_then(|done| program::keep(global, done.get_ref()));
+    let kept = match done {
+        Ok(done) => program::keep(global, done.get_ref()).await,
+        Err(failure) => Err(failure),
+    };
     answer(&mut browser, "200 OK", if kept.is_ok() { DONE } else { FAILED }).await;
     kept
 }

@@ -39,7 +39,7 @@ pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
     };
     let answer = until_answered(&*clock, named.unwrap_or(PAUSE), ask);
     let done = program::in_time(&*clock, answer).await?;
-    program::keep(global, &done)
+    program::keep(global, &done).await
 }
 
 /// Asks again and again, until there is an answer of the user or a refusal.
