@@ -104,6 +104,8 @@ pub(crate) enum Polled {
     Pending,
     /// It came too soon: the pause is longer from now on, in seconds.
     TooSoon(i64),
+    /// It came too soon, and the pause is the longest already: nothing changes.
+    StillTooSoon,
 }
 
 impl ProgramRow {
@@ -154,6 +156,9 @@ impl ProgramRow {
     pub(crate) fn polled(&self, now: Timestamp) -> Polled {
         let pause = seconds(self.poll_seconds);
         match self.polled_at {
+            Some(last) if now < last.plus(pause) && self.poll_seconds >= MAX_POLL_SECONDS => {
+                Polled::StillTooSoon
+            }
             Some(last) if now < last.plus(pause) => {
                 Polled::TooSoon((self.poll_seconds + POLL_SECONDS).min(MAX_POLL_SECONDS))
             }

@@ -37,6 +37,8 @@ pub(crate) async fn complete_program_sign_in(
                 let (pause, refusal) = match row.polled(now) {
                     Polled::Pending => (row.poll_seconds, pending(seconds(row.poll_seconds))),
                     Polled::TooSoon(pause) => (pause, too_soon(seconds(pause))),
+                    // Not a write for each: who has a device code asks as often as it wants.
+                    Polled::StillTooSoon => return Err(too_soon(seconds(row.poll_seconds))),
                 };
                 program_sign_ins::polled(&mut set, &row, now, pause);
                 Ok((set, Err(refusal)))
