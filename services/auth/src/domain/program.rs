@@ -23,7 +23,7 @@ pub(crate) const CODE_LIFETIME: Duration = Duration::from_secs(60);
 pub(crate) const POLL_SECONDS: i64 = 5;
 const MAX_POLL_SECONDS: i64 = 60;
 
-/// The letters of a user code: none that looks or sounds like another, and no vowel, so that no word comes out.
+/// The letters of a user code, as in RFC 8628: no digits and no vowels, so that no word comes out.
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const CODE_LENGTH: usize = 8;
 const MIN_STATE: usize = 32;
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_code_is_typed_in_any_form_and_has_no_letter_that_looks_like_another() {
+    fn a_user_code_is_typed_in_any_form_and_has_no_digit_and_no_vowel() {
         let code = new_user_code(&Env::system());
         assert_eq!(code.len(), 9);
         assert!(!code.contains(['A', 'E', 'I', 'O', 'U', 'Y', '0', '1']), "{code}");
