@@ -255,7 +255,7 @@ fn a_machine_without_a_browser_is_signed_in_by_a_code_and_out_by_its_user() {
 
 #[test]
 fn a_browser_on_the_same_machine_brings_the_code_back_to_the_program_that_began() {
-    let (mesh, _provider, browser, _secret) = mesh();
+    let (mut mesh, _provider, browser, _secret) = mesh();
     let link = mesh.cli_ok(&["login", "--web"]);
     assert_eq!(link.trim(), format!("{PUBLIC}/sign-in"), "where people sign in here, and no secret");
 
@@ -296,4 +296,10 @@ fn a_browser_on_the_same_machine_brings_the_code_back_to_the_program_that_began(
     http(host, "GET", &format!("/{target}"), &[], b"");
     let (done, text) = login.end();
     assert!(!done && text.contains("denied"), "{text}");
+
+    mesh.stop();
+    let public = format!("gateway.public_url={PUBLIC}");
+    let configured = ["--set", &public, "--set", "auth.sign_in.github.client_id=x"];
+    let link = mesh.cli_ok(&[&["login", "--web"], &configured[..]].concat());
+    assert_eq!(link.trim(), format!("{PUBLIC}/sign-in"), "before it runs, too, and no secret");
 }
