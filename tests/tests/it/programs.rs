@@ -297,6 +297,9 @@ fn a_browser_on_the_same_machine_brings_the_code_back_to_the_program_that_began(
     let (done, text) = login.end();
     assert!(!done && text.contains("denied"), "{text}");
 
+    let out: serde_json::Value = serde_json::from_str(&mesh.cli_ok(&["logout", "--output", "json"])).unwrap();
+    assert_eq!(out["signed_out_of"], mesh.url("gateway"));
+
     mesh.stop();
     let public = format!("gateway.public_url={PUBLIC}");
     let configured = ["--set", &public, "--set", "auth.sign_in.github.client_id=x"];
