@@ -247,8 +247,8 @@ impl Matrix<'_> {
                     wrong.push(format!("{path} {what} shows {id}: {foreign:?}"));
                 }
             }
-            if is_stream {
-                // Each stream has a position of its own.
+            if is_watch {
+                // Each stream has a position of its own, and what the edge asks for has a key made from the id.
                 foreign.content.clear();
                 absent.content.clear();
             }
