@@ -52,10 +52,13 @@ test-agents: tools-checks build
 	$(RUST_ENV) \
 		cargo nextest run --locked --workspace --test all_agents --profile agents
 
-# 100,000 flows while wake-ups are lost and processes crash; 64 MiB of an agent's output in several ways; a work of 30,000 files.
+# 100,000 flows while wake-ups are lost and processes crash; 64 MiB of an agent's output in several ways; a work of 30,000 files;
+# a mesh without its auth service for more than a minute.
 test-long: tools-checks build
 	cargo nextest run --locked -p foundry-flow --test long --profile long
 	$(RUST_ENV) cargo nextest run --locked --workspace --test flood --profile long
+	$(RUST_ENV) cargo nextest run --locked --workspace --test it --profile long \
+		-E 'package(foundry-tests) and test(/^revocation::without_auth/)'
 
 # The client's and the page's tests, then the stories in a real browser; all run even if one fails.
 test-web: test-web-beside test-web-alone

@@ -18,6 +18,10 @@ use crate::exchange::Exchange;
 use crate::headers;
 use crate::routes::Route;
 
+/// The service that needs no feed of revocations, since they are its own: it decides by itself. So rights can be taken
+/// away while the feed to the gateway alone is lost.
+const OWNER_OF_REVOCATIONS: &str = "auth";
+
 /// Decides which requests get into the mesh, and on whose behalf.
 pub(crate) struct Admission {
     authenticator: Arc<Authenticator>,
@@ -55,7 +59,7 @@ impl Admission {
     /// # Errors
     /// `UNAUTHENTICATED` with the reason, `PERMISSION_DENIED` for methods that are not for clients,
     /// `RESOURCE_EXHAUSTED` for an address that tries too many bad tokens, `UNAVAILABLE` for a change without the feed of
-    /// revocations.
+    /// revocations, unless auth decides on it.
     pub(crate) async fn admit(
         &self,
         route: &Route,
@@ -71,7 +75,7 @@ impl Admission {
             let text = "only services of the mesh may call this method";
             return Err(Error::new(Code::PermissionDenied, "PERMISSION_DENIED", text).into_status());
         }
-        if !route.only_reads {
+        if !route.only_reads && route.service != OWNER_OF_REVOCATIONS {
             self.authenticator.require_feed(&identified.caller)?;
         }
         Ok(Admitted { account, headers: vec![(AUTHORIZATION, authorization)] })

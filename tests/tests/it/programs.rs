@@ -255,7 +255,7 @@ fn a_machine_without_a_browser_is_signed_in_by_a_code_and_out_by_its_user() {
 
 #[test]
 fn a_browser_on_the_same_machine_brings_the_code_back_to_the_program_that_began() {
-    let (mesh, _provider, browser, _secret) = mesh();
+    let (mut mesh, _provider, browser, _secret) = mesh();
     let link = mesh.cli_ok(&["login", "--web"]);
     assert_eq!(link.trim(), format!("{PUBLIC}/sign-in"), "where people sign in here, and no secret");
 
@@ -278,6 +278,15 @@ fn a_browser_on_the_same_machine_brings_the_code_back_to_the_program_that_began(
     assert!(done && text.contains("as boss, organization acme"), "{text}");
     assert!(mesh.cli_ok(&["whoami"]).contains("by browser, as foundry on "));
 
+    let mut login = Login::start(&mesh, &["--device"]);
+    let code = login.after("the code ");
+    let _: ConfirmProgramSignInResponse = browser.call("ConfirmProgramSignIn", &by_code(&code));
+    let (done, text) = login.end();
+    assert!(done, "{text}");
+    assert!(mesh.cli_ok(&["whoami"]).contains("by device code, as foundry on "));
+    let logins = mesh.cli_ok(&["logins", "list"]);
+    assert_eq!(logins.matches("foundry on ").count(), 1, "the former session has ended: {logins}");
+
     let mut login = Login::start(&mesh, &["--browser"]);
     let address = login.after("  ");
     let id = address.strip_prefix(&format!("{PUBLIC}/device/")).expect("its own page").to_owned();
@@ -287,4 +296,13 @@ fn a_browser_on_the_same_machine_brings_the_code_back_to_the_program_that_began(
     http(host, "GET", &format!("/{target}"), &[], b"");
     let (done, text) = login.end();
     assert!(!done && text.contains("denied"), "{text}");
+
+    let out: serde_json::Value = serde_json::from_str(&mesh.cli_ok(&["logout", "--output", "json"])).unwrap();
+    assert_eq!(out["signed_out_of"], mesh.url("gateway"));
+
+    mesh.stop();
+    let public = format!("gateway.public_url={PUBLIC}");
+    let configured = ["--set", &public, "--set", "auth.sign_in.github.client_id=x"];
+    let link = mesh.cli_ok(&[&["login", "--web"], &configured[..]].concat());
+    assert_eq!(link.trim(), format!("{PUBLIC}/sign-in"), "before it runs, too, and no secret");
 }

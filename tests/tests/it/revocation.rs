@@ -341,10 +341,12 @@ async fn a_revocation_that_wakes_nobody_counts_within_five_seconds() {
     load.end().await;
     store.close().await;
     println!("{took:?}");
-    assert!(took.iter().any(|t| *t < Duration::from_secs(5)), "{took:?}");
+    // A busy machine may delay one of them.
+    let in_time = took.iter().filter(|t| **t < Duration::from_secs(5)).count();
+    assert!(in_time >= 2, "{took:?}");
 }
 
-/// Takes more than a minute, by the rule that it shows.
+/// Takes more than a minute, by the rule that it shows: `make test-long`, no part of `make test`.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_auth_nothing_is_changed_after_a_minute_and_reads_go_on() {
     let mesh = Mesh::start(Shape::Separate, &UNLIMITED);

@@ -80,6 +80,7 @@ test('who is not signed in signs in first, types the code with the keyboard alon
   await page.keyboard.press('Enter');
   await page.getByRole('heading', { name: /^Sign in foundry on .+\?$/ }).waitFor();
   await page.getByText('127.0.0.1', { exact: true }).waitFor();
+  await page.locator('dd').getByText('alice', { exact: true }).waitFor();
   await isAccessible();
   await page.getByRole('button', { name: 'Sign in', exact: true }).press('Enter');
   await page.getByRole('heading', { name: 'The program is signed in' }).waitFor();

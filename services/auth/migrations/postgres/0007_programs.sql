@@ -11,6 +11,8 @@ CREATE TABLE program_sign_ins (
     program            TEXT   NOT NULL,
     device             TEXT   NOT NULL,
     address            TEXT   NOT NULL,
+    share              TEXT   NOT NULL,
+    network            TEXT   NOT NULL,
     secret_hash        BYTEA   NOT NULL,
     user_code_hash     BYTEA,
     redirect_uri       TEXT   NOT NULL,
@@ -23,5 +25,5 @@ CREATE TABLE program_sign_ins (
     expires_at         BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX program_sign_ins_by_user_code ON program_sign_ins (user_code_hash);
-CREATE INDEX program_sign_ins_by_address ON program_sign_ins (state, address);
+CREATE INDEX program_sign_ins_by_network ON program_sign_ins (state, share, network);
 CREATE INDEX program_sign_ins_by_expiry ON program_sign_ins (expires_at);

@@ -17,33 +17,44 @@ const MAX_USERS: usize = 10_000;
 pub(crate) struct Guesses(Mutex<HashMap<UserId, VecDeque<Timestamp>>>);
 
 impl Guesses {
-    /// Checks that a user may try a code.
+    /// Counts a code that a user tries, as a wrong one until [`Guesses::take_back`]: of codes that are tried at the same time,
+    /// none is looked up before it counts.
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED` after too many wrong ones.
-    pub(crate) fn check(&self, user: &UserId, now: Timestamp) -> Result<()> {
+    pub(crate) fn count(&self, user: &UserId, now: Timestamp) -> Result<()> {
         let mut all = foundry_core::lock(&self.0);
-        let Some(wrong) = all.get_mut(user) else {
-            if all.len() < MAX_USERS {
-                return Ok(());
+        if all.len() >= MAX_USERS && !all.contains_key(user) {
+            all.retain(|_, tried| tried.back().is_some_and(|at| now.since(*at) < WINDOW));
+            if all.len() >= MAX_USERS {
+                return Err(too_many(MAX_WRONG, WINDOW));
             }
-            all.retain(|_, wrong| wrong.back().is_some_and(|at| now.since(*at) < WINDOW));
-            return if all.len() < MAX_USERS { Ok(()) } else { Err(too_many(MAX_WRONG, WINDOW)) };
-        };
-        while wrong.front().is_some_and(|at| now.since(*at) >= WINDOW) {
-            wrong.pop_front();
         }
-        match wrong.front() {
-            Some(oldest) if wrong.len() >= MAX_WRONG => {
-                Err(too_many(wrong.len(), oldest.plus(WINDOW).since(now)))
+        let tried = all.entry(user.clone()).or_default();
+        while tried.front().is_some_and(|at| now.since(*at) >= WINDOW) {
+            tried.pop_front();
+        }
+        match tried.front() {
+            Some(oldest) if tried.len() >= MAX_WRONG => {
+                Err(too_many(tried.len(), oldest.plus(WINDOW).since(now)))
             }
-            _ => Ok(()),
+            _ => {
+                tried.push_back(now);
+                Ok(())
+            }
         }
     }
 
-    /// Counts a wrong code.
-    pub(crate) fn note(&self, user: &UserId, now: Timestamp) {
-        foundry_core::lock(&self.0).entry(user.clone()).or_default().push_back(now);
+    /// The code that was counted at this time was not wrong.
+    pub(crate) fn take_back(&self, user: &UserId, counted: Timestamp) {
+        let mut all = foundry_core::lock(&self.0);
+        let Some(tried) = all.get_mut(user) else { return };
+        if let Some(at) = tried.iter().position(|at| *at == counted) {
+            tried.remove(at);
+        }
+        if tried.is_empty() {
+            all.remove(user);
+        }
     }
 }
 
@@ -63,12 +74,27 @@ mod tests {
         let (guesses, now) = (Guesses::default(), test.env.clock.now());
         let [mallory, alice] = [0; 2].map(|_| UserId::generate(&test.env));
         for _ in 0..MAX_WRONG {
-            guesses.check(&mallory, now).unwrap();
-            guesses.note(&mallory, now);
+            guesses.count(&mallory, now).unwrap();
         }
-        assert_eq!(guesses.check(&mallory, now).unwrap_err().reason(), "LIMIT_REACHED");
-        assert!(guesses.check(&alice, now).is_ok());
-        assert!(guesses.check(&mallory, now.plus(WINDOW)).is_ok());
+        assert_eq!(guesses.count(&mallory, now).unwrap_err().reason(), "LIMIT_REACHED");
+        assert!(guesses.count(&alice, now).is_ok());
+        assert!(guesses.count(&mallory, now.plus(WINDOW)).is_ok());
+    }
+
+    #[test]
+    fn right_codes_do_not_count_and_wrong_ones_stay_counted() {
+        let test = foundry_testkit::test_env();
+        let (guesses, now) = (Guesses::default(), test.env.clock.now());
+        let alice = UserId::generate(&test.env);
+        guesses.count(&alice, now).unwrap();
+        for _ in 0..2 * MAX_WRONG {
+            guesses.count(&alice, now).unwrap();
+            guesses.take_back(&alice, now);
+        }
+        for _ in 1..MAX_WRONG {
+            guesses.count(&alice, now).unwrap();
+        }
+        assert!(guesses.count(&alice, now).is_err());
     }
 
     #[test]
@@ -76,10 +102,10 @@ mod tests {
         let test = foundry_testkit::test_env();
         let (guesses, now) = (Guesses::default(), test.env.clock.now());
         for _ in 0..MAX_USERS {
-            guesses.note(&UserId::generate(&test.env), now);
+            guesses.count(&UserId::generate(&test.env), now).unwrap();
         }
         let another = UserId::generate(&test.env);
-        assert!(guesses.check(&another, now).is_err());
-        assert!(guesses.check(&another, now.plus(WINDOW)).is_ok());
+        assert!(guesses.count(&another, now).is_err());
+        assert!(guesses.count(&another, now.plus(WINDOW)).is_ok());
     }
 }

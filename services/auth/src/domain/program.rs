@@ -23,7 +23,7 @@ pub(crate) const CODE_LIFETIME: Duration = Duration::from_secs(60);
 pub(crate) const POLL_SECONDS: i64 = 5;
 const MAX_POLL_SECONDS: i64 = 60;
 
-/// The letters of a user code: none that looks or sounds like another, and no vowel, so that no word comes out.
+/// The letters of a user code, as in RFC 8628: no digits and no vowels, so that no word comes out.
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const CODE_LENGTH: usize = 8;
 const MIN_STATE: usize = 32;
@@ -40,6 +40,8 @@ pub(crate) enum ProgramState {
     Denied,
     /// The program has its session.
     Completed,
+    /// Nobody has confirmed it in time.
+    Expired,
 }
 
 impl ProgramState {
@@ -50,6 +52,7 @@ impl ProgramState {
             Self::Confirmed => "confirmed",
             Self::Denied => "denied",
             Self::Completed => "completed",
+            Self::Expired => "expired",
         }
     }
 
@@ -58,7 +61,7 @@ impl ProgramState {
     /// # Errors
     /// `INTERNAL` for an unknown text.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let all = [Self::Begun, Self::Confirmed, Self::Denied, Self::Completed];
+        let all = [Self::Begun, Self::Confirmed, Self::Denied, Self::Completed, Self::Expired];
         let found = all.into_iter().find(|state| state.as_str() == text);
         found.ok_or_else(|| Error::internal(format!("unknown state {text}")))
     }
@@ -101,6 +104,8 @@ pub(crate) enum Polled {
     Pending,
     /// It came too soon: the pause is longer from now on, in seconds.
     TooSoon(i64),
+    /// It came too soon, and the pause is the longest already: nothing changes.
+    StillTooSoon,
 }
 
 impl ProgramRow {
@@ -123,6 +128,7 @@ impl ProgramRow {
             ProgramState::Begun => self.check_time(now),
             ProgramState::Confirmed | ProgramState::Completed => Err(used()),
             ProgramState::Denied => Err(denied()),
+            ProgramState::Expired => Err(expired()),
         }
     }
 
@@ -150,6 +156,9 @@ impl ProgramRow {
     pub(crate) fn polled(&self, now: Timestamp) -> Polled {
         let pause = seconds(self.poll_seconds);
         match self.polled_at {
+            Some(last) if now < last.plus(pause) && self.poll_seconds >= MAX_POLL_SECONDS => {
+                Polled::StillTooSoon
+            }
             Some(last) if now < last.plus(pause) => {
                 Polled::TooSoon((self.poll_seconds + POLL_SECONDS).min(MAX_POLL_SECONDS))
             }
@@ -345,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_code_is_typed_in_any_form_and_has_no_letter_that_looks_like_another() {
+    fn a_user_code_is_typed_in_any_form_and_has_no_digit_and_no_vowel() {
         let code = new_user_code(&Env::system());
         assert_eq!(code.len(), 9);
         assert!(!code.contains(['A', 'E', 'I', 'O', 'U', 'Y', '0', '1']), "{code}");

@@ -13,7 +13,7 @@ use crate::store::{program_sign_ins, revocations, sign_ins};
 const BATCH: u32 = 500;
 /// How long it can be seen how a sign-in ended.
 const SIGN_INS_KEPT: Duration = Duration::from_secs(3_600);
-/// How long a program can see that its sign-in has expired; until then it counts as one that waits.
+/// How long a program can see that its sign-in has expired.
 const PROGRAM_SIGN_INS_KEPT: Duration = Duration::from_secs(300);
 /// How long a watch can resume from an old position.
 const TOMBSTONES_KEPT: Duration = Duration::from_secs(86_400);
@@ -42,6 +42,17 @@ pub(crate) async fn run(auth: Arc<Auth>) -> Result<()> {
         let mut set = WriteSet::new();
         for id in &over {
             sign_ins::remove(&mut set, id);
+        }
+        auth.store.commit(set).await?;
+    }
+    loop {
+        let overdue = program_sign_ins::overdue(&auth.store, now, BATCH).await?;
+        if overdue.is_empty() {
+            break;
+        }
+        let mut set = WriteSet::new();
+        for id in &overdue {
+            program_sign_ins::expire(&mut set, id);
         }
         auth.store.commit(set).await?;
     }

@@ -1,8 +1,11 @@
 //! BeginProgramSignIn: remembers a program that wants to be signed in, and returns what its user needs.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use foundry_authn::Client;
 use foundry_core::{ProgramSignInId, Result};
 use foundry_proto::auth::v1::{BeginProgramSignInRequest, BeginProgramSignInResponse};
+use foundry_server::PeerAddress;
 use foundry_store::WriteSet;
 
 use crate::auth::Auth;
@@ -21,6 +24,7 @@ pub(crate) async fn begin_program_sign_in(
 ) -> Result<BeginProgramSignInResponse> {
     let (name, machine) = device::of_program(&request.program, &request.device)?;
     let back = request.loopback.as_ref().map(program::parse_return).transpose()?;
+    let network = client.address.map(network);
     let address = client.address.map(|ip| ip.to_string()).unwrap_or_default();
     // A user code that another one waits for is chosen again.
     let decide = || async {
@@ -54,7 +58,7 @@ pub(crate) async fn begin_program_sign_in(
             expires_at: now.plus(LIFETIME),
         };
         let mut set = WriteSet::new();
-        program_sign_ins::insert(&mut set, &row);
+        program_sign_ins::insert(&mut set, &row, network);
         let id = row.program_sign_in_id.to_string();
         let path = if row.returns() { format!("{PATH}/{id}") } else { PATH.to_owned() };
         let response = BeginProgramSignInResponse {
@@ -70,16 +74,22 @@ pub(crate) async fn begin_program_sign_in(
     Ok(auth.store.retry_on_conflict(decide).await?.1)
 }
 
+/// What a client is counted by, where its address is known: the network of one customer, and all of this machine as one.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        ip if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+        ip => PeerAddress(SocketAddr::new(ip, 0)).network(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
-    use foundry_proto::auth::v1::LoopbackReturn;
+    use foundry_proto::auth::v1::{CompleteProgramSignInRequest, LoopbackReturn};
 
     use super::*;
-    use crate::jobs;
-    use crate::store::program_sign_ins::MAX_PER_ADDRESS;
+    use crate::store::program_sign_ins::{MAX_PER_NETWORK, MAX_PER_SHARE};
     use crate::testing::{Fixture, HERE};
+    use crate::{jobs, ops};
 
     fn request() -> BeginProgramSignInRequest {
         BeginProgramSignInRequest { program: "foundry".into(), device: "laptop".into(), loopback: None }
@@ -112,18 +122,66 @@ mod tests {
         assert_eq!(refused.violations()[0].field, "loopback.redirect_uri");
     }
 
+    /// Begins from addresses until it is refused; returns how often it was not.
+    async fn until_refused(f: &Fixture, mut next: impl FnMut(u16) -> Option<IpAddr>) -> i64 {
+        let mut begun = 0;
+        for n in 0..=1_000 {
+            let client = Client { address: next(n), ..HERE };
+            match begin_program_sign_in(&f.auth, &client, request()).await {
+                Ok(_) => begun += 1,
+                Err(refused) => {
+                    assert_eq!(refused.reason(), "LIMIT_REACHED");
+                    return begun;
+                }
+            }
+        }
+        panic!("it is never refused");
+    }
+
+    #[tokio::test]
+    async fn clients_of_unknown_networks_and_those_of_known_ones_do_not_keep_each_other_out() {
+        let f = Fixture::new().await;
+        // As behind a proxy, or with the header of one.
+        assert_eq!(until_refused(&f, |_| None).await, MAX_PER_SHARE);
+        let many = |n: u16| Some(IpAddr::from([192, 0, 2, u8::try_from(n / 31).unwrap()]));
+        assert_eq!(until_refused(&f, many).await, MAX_PER_SHARE);
+
+        let f = Fixture::new().await;
+        assert_eq!(until_refused(&f, many).await, MAX_PER_SHARE);
+        assert_eq!(until_refused(&f, |_| None).await, MAX_PER_SHARE);
+    }
+
+    #[tokio::test]
+    async fn the_addresses_of_one_customer_and_of_this_machine_count_as_one() {
+        let f = Fixture::new().await;
+        let customer = |n| Some(IpAddr::from([0x2001, 0xdb8, 1, 2, n, 0, 0, 1]));
+        assert_eq!(until_refused(&f, customer).await, MAX_PER_NETWORK);
+        let machine = |n: u16| Some(IpAddr::from([127, 0, 0, u8::try_from(n).unwrap() + 1]));
+        assert_eq!(until_refused(&f, machine).await, MAX_PER_NETWORK);
+        let neighbour = Client { address: Some("2001:db8:1:3::1".parse().unwrap()), ..HERE };
+        assert!(begin_program_sign_in(&f.auth, &neighbour, request()).await.is_ok());
+    }
+
     #[tokio::test]
     async fn one_address_cannot_hold_more_than_some_and_those_that_expired_make_room() {
         let f = Fixture::new().await;
-        for _ in 0..MAX_PER_ADDRESS {
+        let first = begin_program_sign_in(&f.auth, &HERE, request()).await.unwrap();
+        for _ in 1..MAX_PER_NETWORK {
             begin_program_sign_in(&f.auth, &HERE, request()).await.unwrap();
         }
         let refused = begin_program_sign_in(&f.auth, &HERE, request()).await.unwrap_err();
         assert_eq!(refused.reason(), "LIMIT_REACHED");
         let elsewhere = Client { address: Some(IpAddr::from([192, 0, 2, 7])), ..HERE };
         begin_program_sign_in(&f.auth, &elsewhere, request()).await.unwrap();
-        f.clock.advance(LIFETIME + seconds(300));
+        f.clock.advance(LIFETIME);
         jobs::retire::run(f.auth.clone()).await.unwrap();
         begin_program_sign_in(&f.auth, &HERE, request()).await.unwrap();
+        let expired = CompleteProgramSignInRequest {
+            program_sign_in_id: first.program_sign_in_id,
+            device_code: first.device_code,
+            ..Default::default()
+        };
+        let refused = ops::complete_program_sign_in::complete_program_sign_in(&f.auth, &HERE, expired).await;
+        assert_eq!(refused.unwrap_err().reason(), "SIGN_IN_EXPIRED", "its program can still see why");
     }
 }

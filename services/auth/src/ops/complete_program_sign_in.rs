@@ -11,7 +11,7 @@ use crate::domain::program::{self, Polled, ProgramRow, ProgramState, pending, se
 use crate::domain::secret::{self, SecretKind};
 use crate::domain::session::{Origin, SessionKind};
 use crate::store::sessions::Session;
-use crate::store::{organizations, program_sign_ins, users};
+use crate::store::{accounts, organizations, program_sign_ins, users};
 
 pub(crate) async fn complete_program_sign_in(
     auth: &Auth,
@@ -37,11 +37,13 @@ pub(crate) async fn complete_program_sign_in(
                 let (pause, refusal) = match row.polled(now) {
                     Polled::Pending => (row.poll_seconds, pending(seconds(row.poll_seconds))),
                     Polled::TooSoon(pause) => (pause, too_soon(seconds(pause))),
+                    // Not a write for each: who has a device code asks as often as it wants.
+                    Polled::StillTooSoon => return Err(too_soon(seconds(row.poll_seconds))),
                 };
                 program_sign_ins::polled(&mut set, &row, now, pause);
                 Ok((set, Err(refusal)))
             }
-            ProgramState::Denied | ProgramState::Completed => {
+            ProgramState::Denied | ProgramState::Completed | ProgramState::Expired => {
                 row.check_waits(now)?;
                 Err(program::used())
             }
@@ -60,6 +62,10 @@ async fn open(
 ) -> Result<CompleteProgramSignInResponse> {
     let user_id = row.user_id.as_ref().ok_or_else(program::unknown)?;
     let user = users::by_id(&auth.store, user_id).await?.ok_or_else(program::unknown)?;
+    if !auth.sign_in.providers.is_empty() && !accounts::has_one(&auth.store, user_id).await? {
+        // Confirmed by a user of the development sign-in, which counts no more.
+        return Err(program::unknown());
+    }
     let now = auth.env.clock.now();
     let expires_at = now.plus(auth.config.session_lifetime);
     let new = Session {

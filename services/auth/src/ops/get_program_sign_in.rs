@@ -20,6 +20,7 @@ pub(crate) async fn get_program_sign_in(
 #[cfg(test)]
 mod tests {
     use foundry_proto::auth::v1::BeginProgramSignInRequest;
+    use tokio::task::JoinSet;
 
     use super::*;
     use crate::domain::guesses::{MAX_WRONG, WINDOW};
@@ -56,6 +57,23 @@ mod tests {
         assert_eq!(link.reason(), "SIGN_IN_UNKNOWN", "a link must not spare the typing");
         let neither = get_program_sign_in(&f.auth, &page, typed("")).await.unwrap_err();
         assert_eq!(neither.violations()[0].field, "user_code");
+    }
+
+    #[tokio::test]
+    async fn codes_that_are_guessed_at_the_same_time_are_bounded_as_those_one_by_one() {
+        let f = Fixture::new().await;
+        let mallory = f.in_the_page("mallory", "").await;
+        let mut guesses = JoinSet::new();
+        for _ in 0..2 * MAX_WRONG {
+            let (auth, mallory) = (f.auth.clone(), mallory.clone());
+            guesses.spawn(
+                async move { get_program_sign_in(&auth, &mallory, typed("BBBB-BBBB")).await.map(drop) },
+            );
+        }
+        let answers = guesses.join_all().await;
+        let looked_up =
+            answers.iter().filter(|it| it.as_ref().is_err_and(|e| e.reason() == "USER_CODE_UNKNOWN")).count();
+        assert_eq!((answers.len(), looked_up), (2 * MAX_WRONG, MAX_WRONG));
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use crate::domain::program::{self, ProgramRow, ProgramState, page_session_requir
 use crate::domain::session::SessionKind;
 use crate::store::{program_sign_ins, sessions, users};
 
-/// The user of a call by the page: no other credential confirms programs, or a stolen one could outlive its end.
+/// The user of a call by the page: no other credential confirms programs, or a stolen one could make further sessions.
 pub(super) async fn page_user<'a>(auth: &Auth, caller: &'a Caller) -> Result<&'a UserId> {
     let user = caller.require_user()?;
     let session = sessions::find(&auth.store, &user.credential_id).await?;
@@ -35,14 +35,13 @@ pub(super) async fn waiting(auth: &Auth, user: &UserId, id: &str, user_code: &st
         }
         (true, false) => {
             let hash = program::user_code_hash(user_code)?;
-            auth.guesses.check(user, now)?;
+            auth.guesses.count(user, now)?;
             let found = program_sign_ins::by_user_code(&auth.store, hash).await?;
             // Whether a code was there once is nobody's to learn.
             let waits = |row: &ProgramRow| row.state == ProgramState::Begun && row.check_time(now).is_ok();
-            found.filter(waits).ok_or_else(|| {
-                auth.guesses.note(user, now);
-                wrong_user_code()
-            })
+            let row = found.filter(waits).ok_or_else(wrong_user_code)?;
+            auth.guesses.take_back(user, now);
+            Ok(row)
         }
         _ => Err(Error::invalid_field("user_code", "must be set, or else program_sign_in_id")),
     }

@@ -1,6 +1,8 @@
 //! Table `program_sign_ins`: sign-ins of programs, each confirmed by a user and used once. The job `retire` removes them a
 //! few minutes after their end.
 
+use std::net::IpAddr;
+
 use foundry_core::{ProgramSignInId, Result, Timestamp};
 use foundry_store::{Guard, Row, Store, Table, Value, WriteSet};
 
@@ -15,6 +17,8 @@ pub(crate) const TABLE: Table = Table::new(
         "program",
         "device",
         "address",
+        "share",
+        "network",
         "secret_hash",
         "user_code_hash",
         "redirect_uri",
@@ -29,10 +33,11 @@ pub(crate) const TABLE: Table = Table::new(
     &["program_sign_in_id"],
 );
 
-/// Most that wait from one network address. An unknown address counts as one of many.
-pub(crate) const MAX_PER_ADDRESS: i64 = 32;
-/// Most that wait in all, which also bounds how likely a guessed user code is one of them.
-const MAX_WAITING: i64 = 1_000;
+/// Most that wait from one network, where that is known.
+pub(crate) const MAX_PER_NETWORK: i64 = 32;
+/// Most that wait of those with a known network, and most of all others: whoever fills one of the two shares keeps nobody
+/// of the other out. Together they bound how likely a guessed user code is one that waits.
+pub(crate) const MAX_PER_SHARE: i64 = 500;
 
 fn read(row: &Row) -> Result<ProgramRow> {
     let text = |column| row.text(column).map(str::to_owned);
@@ -78,14 +83,18 @@ pub(crate) async fn by_user_code(store: &Store, hash: [u8; 32]) -> Result<Option
     rows.first().map(read).transpose()
 }
 
-/// Adds a sign-in that begins; fails at commit if too many wait.
-pub(crate) fn insert(set: &mut WriteSet, row: &ProgramRow) {
-    let waiting = ("state", ProgramState::Begun.as_str().into());
-    if !row.address.is_empty() {
-        let from_there = [waiting.clone(), ("address", (&row.address).into())];
-        set.guard(Guard::count_below(&TABLE, &from_there, MAX_PER_ADDRESS, "program_sign_ins_per_address"));
+/// Adds a sign-in that begins from this network, if that is known; fails at commit if too many wait.
+pub(crate) fn insert(set: &mut WriteSet, row: &ProgramRow, network: Option<IpAddr>) {
+    let share = if network.is_some() { "direct" } else { "unknown" };
+    let network = network.map(|it| it.to_string()).unwrap_or_default();
+    let waiting: [(&'static str, Value); 2] =
+        [("state", ProgramState::Begun.as_str().into()), ("share", share.into())];
+    if !network.is_empty() {
+        let [state, of_share] = waiting.clone();
+        let from_there = [state, of_share, ("network", (&network).into())];
+        set.guard(Guard::count_below(&TABLE, &from_there, MAX_PER_NETWORK, "program_sign_ins_per_network"));
     }
-    set.guard(Guard::count_below(&TABLE, &[waiting], MAX_WAITING, "program_sign_ins"));
+    set.guard(Guard::count_below(&TABLE, &waiting, MAX_PER_SHARE, "program_sign_ins"));
     let optional = |bytes: &Vec<u8>| if bytes.is_empty() { Value::Null } else { bytes.clone().into() };
     let values = [
         (&row.program_sign_in_id).into(),
@@ -93,6 +102,8 @@ pub(crate) fn insert(set: &mut WriteSet, row: &ProgramRow) {
         (&row.program).into(),
         (&row.device).into(),
         (&row.address).into(),
+        share.into(),
+        network.into(),
         row.secret_hash.clone().into(),
         optional(&row.user_code_hash),
         (&row.back.redirect_uri).into(),
@@ -125,6 +136,21 @@ pub(crate) fn polled(set: &mut WriteSet, row: &ProgramRow, now: Timestamp, poll_
     let is = [("program_sign_in_id", (&row.program_sign_in_id).into())];
     let changes = [("polled_at", now.into()), ("poll_seconds", poll_seconds.into())];
     set.update_where(&TABLE, &is, &changes);
+}
+
+/// Ids of sign-ins that still wait, but no longer count at this time.
+pub(crate) async fn overdue(store: &Store, now: Timestamp, limit: u32) -> Result<Vec<ProgramSignInId>> {
+    const SQL: &str = "SELECT program_sign_in_id FROM program_sign_ins WHERE expires_at <= $1 AND state = $2 \
+         ORDER BY expires_at LIMIT $3";
+    let waiting = ProgramState::Begun.as_str();
+    let rows = store.query(SQL, &[now.into(), waiting.into(), limit.into()]).await?;
+    rows.iter().map(|row| id(row, "program_sign_in_id")).collect()
+}
+
+/// Ends a sign-in that nobody has confirmed in time, so that it takes nobody's room any more.
+pub(crate) fn expire(set: &mut WriteSet, id: &ProgramSignInId) {
+    let is = [("program_sign_in_id", id.into()), ("state", ProgramState::Begun.as_str().into())];
+    set.update_where(&TABLE, &is, &[("state", ProgramState::Expired.as_str().into())]);
 }
 
 /// Ids of sign-ins that ended before this time.

@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use foundry_proto::auth::v1::complete_sign_in_request::Proof;
-use foundry_proto::auth::v1::{
-    CompleteSignInRequest, DevelopmentProof, ListSignInWaysRequest, ListSignInWaysResponse,
-};
+use foundry_proto::auth::v1::{CompleteSignInRequest, DevelopmentProof, ListSignInWaysRequest};
 use tonic::Code;
 use url::{Url, form_urlencoded};
 
@@ -33,14 +31,20 @@ pub async fn run(global: &Global, how: Login) -> Result<ExitCode, Failure> {
     let ways = Gateway::anonymous(global)?.auth().list_sign_in_ways(ListSignInWaysRequest {}).await;
     let ways = match ways {
         Ok(ways) => ways.into_inner(),
-        // A link of the development sign-in can be printed before the mesh runs.
-        Err(status) if how.web && status.code() == Code::Unavailable => ListSignInWaysResponse::default(),
+        // What the configuration decides can be printed before the mesh runs.
+        Err(status) if how.web && status.code() == Code::Unavailable => {
+            let config = mesh::config(global)?;
+            return match config.auth.sign_in.is_empty() {
+                true => print_link(global, how.login),
+                false => print_page(global, &config.gateway.public_url),
+            };
+        }
         Err(status) => return Err(status.into()),
     };
     match (ways.ways.is_empty(), how.web) {
         (true, true) => print_link(global, how.login),
         (true, false) => development(global, how.login).await,
-        (false, true) => print_page(global, &ways),
+        (false, true) => print_page(global, &ways.public_url),
         (false, false) if how.login.is_some() => {
             let text = "--login is for the development sign-in, and this mesh has an identity provider";
             Err(Failure::new(text).next("run `foundry login` without it, and sign in in the browser").exit(2))
@@ -50,8 +54,8 @@ pub async fn run(global: &Global, how: Login) -> Result<ExitCode, Failure> {
 }
 
 /// Prints where browsers sign in at an identity provider.
-fn print_page(global: &Global, ways: &ListSignInWaysResponse) -> Result<ExitCode, Failure> {
-    let page = if ways.public_url.is_empty() { &global.address } else { &ways.public_url };
+fn print_page(global: &Global, public_url: &str) -> Result<ExitCode, Failure> {
+    let page = if public_url.is_empty() { &*global.address } else { public_url };
     let link = format!("{}/sign-in", page.trim_end_matches('/'));
     match global.output {
         Output::Table => output::line(&link),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use foundry_proto::auth::v1::SignOutRequest;
 use tonic::Code;
 
-use crate::cli::Global;
+use crate::cli::{Global, Output};
 use crate::client::Gateway;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
@@ -29,6 +29,9 @@ pub async fn run(global: &Global) -> Result<ExitCode, Failure> {
         }
     }
     credentials.remove(&global.address)?;
-    output::line(&format!("signed out of {}", global.address));
+    match global.output {
+        Output::Table => output::line(&format!("signed out of {}", global.address)),
+        Output::Json => output::line(&serde_json::json!({ "signed_out_of": global.address }).to_string()),
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -61,6 +61,14 @@ fn in_effect(loaded: &mut Loaded<MeshConfig>) {
     }
 }
 
+/// The configuration of the mesh, as `foundry up` would read it here.
+///
+/// # Errors
+/// When it is invalid.
+pub fn config(global: &Global) -> Result<MeshConfig, Failure> {
+    Ok(config::load(global)?.value)
+}
+
 /// The data directory of the mesh.
 ///
 /// # Errors

@@ -6,8 +6,8 @@ use std::time::Duration;
 use foundry_authn::{credential_key, role_key};
 use foundry_core::{Clock as _, Code};
 use foundry_gateway::{CallerLimits, Config};
-use foundry_proto::auth::v1::ExchangeTokenRequest;
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
+use foundry_proto::auth::v1::{ExchangeTokenRequest, SignOutRequest};
 use foundry_proto::task::v1::{CreateTaskRequest, GetTaskRequest};
 
 use crate::mesh::{Mesh, Reached, bounded, reason, with_token};
@@ -92,6 +92,10 @@ async fn without_the_feed_of_revocations_for_a_minute_the_edge_passes_reads_alon
     assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "REVOCATIONS_STALE"));
     mesh.get("task_1", "fds_1").await.unwrap();
     assert_eq!(mesh.behind.calls("/CreateTask"), 1);
+    // Auth has the revocations itself, and must be able to take rights away.
+    let mut auth = AuthServiceClient::new(mesh.gateway.remote().unwrap());
+    bounded(auth.sign_out(with_token(SignOutRequest {}, "fds_1"))).await.unwrap();
+    assert_eq!(mesh.behind.calls("/SignOut"), 1);
     mesh.revocations.feed_restored();
     change().await.unwrap();
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use foundry_frame::{RawBody, RawFrame};
+use prost::Message as _;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
@@ -10,13 +12,13 @@ use tonic::{Code, Request, Status};
 /// Longest wait for an answer; a watch that is let in answers at once, too.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A codec that sends encoded messages unchanged and drops the answers.
+/// A codec that sends encoded messages unchanged and leaves the answers encoded.
 #[derive(Clone, Default)]
 struct Raw;
 
 impl Codec for Raw {
     type Encode = Vec<u8>;
-    type Decode = ();
+    type Decode = Vec<u8>;
     type Encoder = Self;
     type Decoder = Self;
     fn encoder(&mut self) -> Self {
@@ -38,19 +40,20 @@ impl Encoder for Raw {
 }
 
 impl Decoder for Raw {
-    type Item = ();
+    type Item = Vec<u8>;
     type Error = Status;
-    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
         use prost::bytes::Buf as _;
-        buf.advance(buf.remaining());
-        Ok(Some(()))
+        Ok(Some(buf.copy_to_bytes(buf.remaining()).to_vec()))
     }
 }
 
-/// All that a caller learns from an answer without a message.
+/// All that a caller learns from an answer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     pub code: Code,
+    /// What came: the message of a unary call, or the first ones of a stream.
+    pub content: Vec<u8>,
     pub message: String,
     pub details: Vec<u8>,
     /// The other trailers, without the time.
@@ -64,8 +67,11 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Answer {
-    fn of(result: Result<(), Status>) -> Self {
-        let status = result.err().unwrap_or_else(|| Status::new(Code::Ok, ""));
+    fn of(result: Result<Vec<u8>, Status>) -> Self {
+        let (content, status) = match result {
+            Ok(content) => (content, Status::new(Code::Ok, "")),
+            Err(status) => (Vec::new(), status),
+        };
         let headers = status.metadata().clone().into_headers();
         let mut trailers: Vec<_> = headers
             .iter()
@@ -75,6 +81,7 @@ impl Answer {
         trailers.sort();
         Self {
             code: status.code(),
+            content,
             message: status.message().to_owned(),
             details: status.details().to_vec(),
             trailers,
@@ -93,6 +100,11 @@ impl Answer {
         status.get_error_details().error_info().cloned()
     }
 
+    /// Whether this text is anywhere in what came.
+    pub fn contains(&self, text: &str) -> bool {
+        !text.is_empty() && self.content.windows(text.len()).any(|part| part == text.as_bytes())
+    }
+
     /// The same answer with other ids, of the same lengths.
     pub fn renamed(&self, names: &[(String, String)]) -> Self {
         let replaced = |bytes: &[u8]| {
@@ -102,6 +114,7 @@ impl Answer {
         };
         Self {
             code: self.code,
+            content: replaced(&self.content),
             message: String::from_utf8_lossy(&replaced(self.message.as_bytes())).into_owned(),
             details: replaced(&self.details),
             trailers: self.trailers.iter().map(|(name, value)| (name.clone(), replaced(value))).collect(),
@@ -139,6 +152,17 @@ impl Door {
 
     /// Calls a method with an encoded request, until its first message or its end.
     pub async fn call(&self, token: Option<&str>, path: &str, body: Vec<u8>) -> Answer {
+        self.call_until(token, path, body, |_| true).await
+    }
+
+    /// Calls a method with an encoded request, until a message that is the last one, or its end.
+    pub async fn call_until(
+        &self,
+        token: Option<&str>,
+        path: &str,
+        body: Vec<u8>,
+        is_last: impl Fn(&[u8]) -> bool,
+    ) -> Answer {
         let call = async {
             let mut client = tonic::client::Grpc::new(self.channel.clone());
             client.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
@@ -150,11 +174,24 @@ impl Door {
                 request.metadata_mut().insert("authorization", value);
             }
             let path = path.parse().map_err(|_| Status::invalid_argument("path"))?;
-            client.streaming(request, path, Raw).await?.into_inner().message().await.map(drop)
+            let mut answers = client.streaming(request, path, Raw).await?.into_inner();
+            let mut content = Vec::new();
+            while let Some(answer) = answers.message().await? {
+                content.extend_from_slice(&answer);
+                if is_last(&answer) {
+                    break;
+                }
+            }
+            Ok(content)
         };
         let answered = tokio::time::timeout(PATIENCE, call).await;
         Answer::of(answered.unwrap_or_else(|_| Err(Status::new(Code::Unknown, "no answer"))))
     }
+}
+
+/// Whether this frame of a watch is the last one of its snapshot.
+pub fn ends_snapshot(frame: &[u8]) -> bool {
+    RawFrame::decode(frame).is_ok_and(|frame| matches!(frame.body, Some(RawBody::SnapshotEnd(_))))
 }
 
 /// All rpcs of the descriptors.

@@ -78,7 +78,7 @@ fn meaning(field: &FieldDescriptor) -> Option<Meaning> {
         (_, "request_id") => Chosen(""),
         (_, "elicitation_id") => Chosen("elicitation-1"),
         (_, "option_id") => Chosen("allow_once"),
-        // The program or the page that confirms it has a secret or a code beside it.
+        // No entity of an organization: a random id that its program alone has.
         (_, "program_sign_in_id") => Chosen("psi_00000000000070008000000000000000"),
         // The page has its secret beside it.
         ("ProviderProof" | "GetSignInRequest", "sign_in_id") => {

@@ -43,6 +43,28 @@ test('a typed code shows what would be signed in, as whom and from where, and no
   expect(made(fake, 'confirmProgramSignIn')).toEqual([{ userCode: CODE }])
 })
 
+test('nobody is asked to sign a program in without seeing as whom', async () => {
+  let fails = true
+  const fake = openAt('/device', {
+    getProgramSignIn: () => program(),
+    getUser: () => {
+      if (fails) throw new FoundryError({ code: Code.Unavailable, reason: 'UNAVAILABLE', message: 'not now' })
+      return { user: { login: 'ada' } }
+    },
+  })
+  await type(CODE)
+  await screen.findByText('Your user could not be loaded')
+  const button = screen.getByRole<HTMLButtonElement>('button', { name: 'Sign in' })
+  expect(button.disabled).toBe(true)
+  fireEvent.click(button)
+  expect(screen.getByRole<HTMLButtonElement>('button', { name: 'Deny' }).disabled).toBe(false)
+  fails = false
+  fireEvent.click(screen.getByRole('button', { name: 'Try again' }))
+  await screen.findByText('ada')
+  expect(button.disabled).toBe(false)
+  expect(made(fake, 'confirmProgramSignIn')).toEqual([])
+})
+
 test('a program can be denied', async () => {
   const fake = openAt('/device', { getProgramSignIn: () => program(), denyProgramSignIn: () => ({ redirectUrl: '' }) })
   await type(CODE)
@@ -69,7 +91,8 @@ test('an address with an id asks at once, and leads nowhere but to a program of 
     getProgramSignIn: () => program(),
     confirmProgramSignIn: () => ({ redirectUrl: 'https://evil.example/?code=c' }),
   })
-  fireEvent.click(await screen.findByRole('button', { name: 'Sign in' }))
+  await screen.findByText('ada')
+  fireEvent.click(screen.getByRole('button', { name: 'Sign in' }))
   await screen.findByText('The way back to the program cannot be used.')
   expect(made(fake, 'getProgramSignIn')).toEqual([{ programSignInId: 'psi_1' }])
   expect(location.pathname).toBe('/device/psi_1')

@@ -149,12 +149,14 @@ function Question({ asked, onDone }: { asked: Waiting; onDone: (done: 'confirmed
           It will act as you in all your organizations, until you end it under “Devices and sessions”. Its names are what it says about
           itself: confirm only if you have started it yourself just now.
         </p>
+        {user.error !== undefined && <ErrorState error={user.error} title="Your user could not be loaded" onRetry={user.reload} compact />}
         {failure !== undefined && <ErrorState error={failure} title="The answer was not accepted" compact />}
         <Group grow>
           <Button variant="default" loading={deny.busy} disabled={confirm.busy} onClick={() => void answer(deny, 'denied')}>
             Deny
           </Button>
-          <Button loading={confirm.busy} disabled={deny.busy} onClick={() => void answer(confirm, 'confirmed')}>
+          {/* As whom is half of the question. */}
+          <Button loading={confirm.busy} disabled={deny.busy || user.data === undefined} onClick={() => void answer(confirm, 'confirmed')}>
             Sign in
           </Button>
         </Group>

@@ -25,7 +25,8 @@ export function EndSessionDialog({ session, onClose, onEnded }: Props) {
       onClose={onClose}
       onRemoved={onEnded}
     >
-      It is signed out within a second. What it did stays; to use it again, sign in there.
+      It is signed out within a second. What it did stays; to use it again, sign in there. Access tokens that it made stay valid: revoke
+      those that you do not know under “Access tokens”.
     </RemovalDialog>
   )
 }

@@ -66,6 +66,7 @@ test('a session is ended after a question, and the focus stays on the page', asy
   fireEvent.click(button)
   const dialog = await screen.findByRole('dialog', { name: 'End the session of foundry on laptop?' })
   expect(fake.made.filter((it) => it.method === 'revokeSession')).toHaveLength(0)
+  expect(dialog.textContent).toContain('Access tokens that it made stay valid')
   fireEvent.click(within(dialog).getByRole('button', { name: 'End session' }))
   await waitFor(() => expect(screen.queryByText('foundry on laptop')).toBeNull())
   expect(fake.made.find((it) => it.method === 'revokeSession')?.request).toMatchObject({ credentialId: 'crd_2' })

@@ -244,7 +244,13 @@ async fn a_program_that_asks_too_often_must_ask_less_and_still_gets_in() {
     for _ in 0..20 {
         assert_eq!(poll(&f, &begun).await, "SIGN_IN_ASKED_TOO_SOON");
     }
-    f.clock.advance(seconds(60));
+    let id = begun.program_sign_in_id.parse().unwrap();
+    let polled_at = async || program_sign_ins::find(&f.auth.store, &id).await.unwrap().unwrap().polled_at;
+    let before = polled_at().await;
+    f.clock.advance(seconds(59));
+    assert_eq!(poll(&f, &begun).await, "SIGN_IN_ASKED_TOO_SOON");
+    assert_eq!(polled_at().await, before, "nothing is written for it");
+    f.clock.advance(seconds(1));
     assert_eq!(poll(&f, &begun).await, "SIGN_IN_PENDING", "a minute is the longest pause");
     confirm(&f, &page, &begun).await.unwrap();
     assert_eq!(poll(&f, &begun).await, "OK");

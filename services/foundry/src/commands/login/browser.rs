@@ -20,8 +20,6 @@ use crate::client::Gateway;
 use crate::failure::Failure;
 use crate::output;
 
-/// How long the user may take, as at the mesh.
-const PATIENCE: Duration = Duration::from_secs(600);
 /// How long a browser may take to send its request.
 const REQUEST: Duration = Duration::from_secs(5);
 /// Longest head of a request that is read.
@@ -56,13 +54,7 @@ pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
     eprintln!("Open this address in a browser on this machine to sign in:");
     eprintln!("  {}", output::inert(&begun.verification_address));
     eprintln!("Without a browser here, use `foundry login --device`.");
-    let (mut browser, brought) = tokio::select! {
-        came = come_back(&listener, &state) => came?,
-        () = env.clock.sleep(PATIENCE) => {
-            let text = "nobody confirmed the sign-in within ten minutes";
-            return Err(Failure::new(text).next("run `foundry login` again"));
-        }
-    };
+    let (mut browser, brought) = program::in_time(&*env.clock, come_back(&listener, &state)).await?;
     let code = match brought {
         Brought::Code(code) => code,
         Brought::Denied => {
@@ -77,7 +69,10 @@ pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
         ..Default::default()
     };
     let done = gateway.auth().complete_program_sign_in(request).await.map_err(Failure::from);
-    let kept = done.and_then(|done| program::keep(global, done.get_ref()));
+    let kept = match done {
+        Ok(done) => program::keep(global, done.get_ref()).await,
+        Err(failure) => Err(failure),
+    };
     answer(&mut browser, "200 OK", if kept.is_ok() { DONE } else { FAILED }).await;
     kept
 }

@@ -1,9 +1,12 @@
 //! What both ways by a browser have in common: how the sign-in begins and where its session is kept.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use foundry_core::Clock;
 use foundry_proto::auth::v1::{
     BeginProgramSignInRequest, BeginProgramSignInResponse, CompleteProgramSignInResponse, LoopbackReturn,
+    SignOutRequest,
 };
 
 use crate::cli::Global;
@@ -16,6 +19,10 @@ use crate::output;
 pub(super) const NAME: &str = "foundry";
 /// Most characters of the machine's name that are sent.
 const MAX_NAME: usize = 48;
+/// How long the user may take, as at the mesh.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How long the end of a former session may take.
+const SIGN_OUT: Duration = Duration::from_secs(5);
 
 /// The name of this machine.
 pub(super) fn machine() -> String {
@@ -41,14 +48,33 @@ pub(super) async fn begin(
     Ok(begun)
 }
 
-/// Stores the session and says who is signed in.
-pub(super) fn keep(global: &Global, done: &CompleteProgramSignInResponse) -> Result<ExitCode, Failure> {
+/// What comes of the user's answer, if it comes in time.
+pub(super) async fn in_time<T>(
+    clock: &dyn Clock,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        answered = answer => answered,
+        () = clock.sleep(PATIENCE) => {
+            let text = "the sign-in was not confirmed and completed within ten minutes";
+            Err(Failure::new(text).next("run `foundry login` again"))
+        }
+    }
+}
+
+/// Stores the session in place of the former one, which ends, and says who is signed in.
+pub(super) async fn keep(global: &Global, done: &CompleteProgramSignInResponse) -> Result<ExitCode, Failure> {
     let organization = done.organization.clone().unwrap_or_default();
     let credential = Credential {
         token: done.session_token.clone(),
         organization_id: organization.organization_id.clone(),
     };
-    Credentials::of_user()?.put(&global.address, credential)?;
+    let credentials = Credentials::of_user()?;
+    let former = credentials.get(&global.address)?;
+    credentials.put(&global.address, credential)?;
+    if let Some(former) = former {
+        end(global, former.token).await;
+    }
     let user = done.user.clone().unwrap_or_default();
     output::one(global.output, &user, |user| {
         let mut line = format!("signed in to {} as {}", global.address, user.login);
@@ -58,4 +84,12 @@ pub(super) fn keep(global: &Global, done: &CompleteProgramSignInResponse) -> Res
         output::line(&line);
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends a session that no program has any more; it would count for a month. If that fails, it can be ended on the page.
+async fn end(global: &Global, token: String) {
+    let former = Global { token: Some(token), ..global.clone() };
+    let Ok(gateway) = Gateway::signed_in(&former) else { return };
+    let mut auth = gateway.auth();
+    let _ = tokio::time::timeout(SIGN_OUT, auth.sign_out(SignOutRequest {})).await;
 }
