@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::channel::{Channel, accepting};
-use crate::pull_request::is_program;
+use crate::pull_request::{is_program, written};
 use crate::{
     Budget, Changed, Checks, Facts, Forge, ForgeErrorKind, Known, MAX_CHECK_PAGES, MAX_UNREAD,
     NewPullRequest, Page, PullRequest, Remark, Result, Review, State,
@@ -81,7 +81,7 @@ struct Status {
 struct GivenReview {
     #[serde(default)]
     id: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "written")]
     body: String,
     #[serde(default)]
     user: Option<User>,
@@ -127,7 +127,7 @@ struct LineComment {
     path: String,
     #[serde(default)]
     position: Option<u32>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "written")]
     body: String,
     /// Who has settled it.
     #[serde(default)]

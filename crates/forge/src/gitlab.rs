@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::channel::{Channel, accepting};
-use crate::pull_request::is_program;
+use crate::pull_request::{is_program, written};
 use crate::{
     Budget, Changed, Checks, Facts, Forge, ForgeErrorKind, Known, MAX_CHECK_PAGES, NewPullRequest, PAGE,
     Page, PullRequest, Remark, Result, Review, State,
@@ -83,7 +83,7 @@ struct Note {
     id: u64,
     #[serde(default)]
     author: Author,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "written")]
     body: String,
     #[serde(default)]
     system: bool,

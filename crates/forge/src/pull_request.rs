@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{ForgeError, ForgeErrorKind, Result};
 
@@ -208,6 +208,31 @@ impl Review {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known(pub(crate) BTreeMap<String, (String, serde_json::Value)>);
 
+/// Largest answer that is kept, in bytes: anybody can write at a public host.
+const MAX_KEPT: usize = 64 << 10;
+/// Most bytes of all answers about one pull request that are kept. What is not is read again in full.
+const MAX_KNOWN: usize = 128 << 10;
+
+impl Known {
+    /// Keeps an answer, unless that is too much.
+    pub(crate) fn keep(&mut self, path: &str, mark: String, value: serde_json::Value) {
+        let size = |value: &serde_json::Value| value.to_string().len();
+        let new = size(&value);
+        if new > MAX_KEPT || new + self.0.values().map(|(_, kept)| size(kept)).sum::<usize>() > MAX_KNOWN {
+            return;
+        }
+        self.0.insert(path.to_owned(), (mark, value));
+    }
+}
+
+/// Reads a text that people have written, as far as a remark can show it; null is empty.
+pub(crate) fn written<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<String, D::Error> {
+    let text = Option::<String>::deserialize(from)?.unwrap_or_default();
+    let text = text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
+    // Line breaks and control characters become shorter.
+    Ok(cut(text, 2 * MAX_REMARK_BYTES))
+}
+
 /// What a reviewer has written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remark {
@@ -387,6 +412,27 @@ mod tests {
         );
         let failing = Checks::of([("漢".repeat(100), Some(false))]).failing;
         assert_eq!(failing[0].len(), 99);
+    }
+
+    #[test]
+    fn a_remark_is_the_same_of_a_text_that_was_cut_when_it_was_read() {
+        for text in ["\u{1}\r\n Why?".to_owned(), "\u{85}é\r\n".repeat(2_000), "漢".repeat(1 << 20)] {
+            let read = written(serde_json::Value::from(text.clone())).unwrap();
+            assert!(read.len() <= 2 * MAX_REMARK_BYTES);
+            assert_eq!(Remark::new("ann", &read, "", None), Remark::new("ann", &text, "", None));
+        }
+        assert_eq!(written(serde_json::Value::Null).unwrap(), "");
+    }
+
+    #[test]
+    fn what_is_kept_of_answers_is_bounded() {
+        let mut known = Known::default();
+        known.keep("large", "a".to_owned(), "x".repeat(MAX_KEPT).into());
+        assert_eq!(known, Known::default());
+        for n in 0..100 {
+            known.keep(&n.to_string(), "a".to_owned(), "x".repeat(10_000).into());
+        }
+        assert_eq!(known.0.len(), MAX_KNOWN / 10_002);
     }
 
     #[test]

@@ -200,6 +200,26 @@ async fn what_reviewers_who_want_changes_have_written_is_read_with_its_place() {
 }
 
 #[tokio::test]
+async fn what_strangers_write_at_a_host_does_not_fill_what_is_kept() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        let (p, _) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
+        for n in 1..=7 {
+            host.comment("team/app", 1, "eve", ("src/a.rs", n), &"x".repeat(1 << 20));
+        }
+        let facts = forge.facts(&p, &Known::default()).await.unwrap();
+        assert!(!facts.remarks.is_empty() && facts.remarks[0].text.len() == 600, "{kind:?}");
+        let kept = serde_json::to_string(&facts.known).unwrap().len();
+        assert!(kept < 40 << 10, "{kind:?} {kept}");
+        // Short as it is by now, it is known again.
+        let calls = host.calls().len();
+        let again = forge.facts(&p, &facts.known).await.unwrap();
+        assert_eq!((again.remarks, host.calls().len()), (facts.remarks, calls), "{kind:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_comment_is_read_without_a_wish_for_changes_until_it_is_settled() {
     for (kind, version) in KINDS {
         let (host, _dir) = host();
