@@ -223,6 +223,13 @@ impl Known {
         }
         self.0.insert(path.to_owned(), (mark, value));
     }
+
+    /// Keeps what was known of a path that need not be asked for now.
+    pub(crate) fn carry(&mut self, path: &str, known: &Self) {
+        if let Some((mark, value)) = known.0.get(path).filter(|_| !self.0.contains_key(path)) {
+            self.keep(path, mark.clone(), value.clone());
+        }
+    }
 }
 
 /// Reads a text that people have written, as far as a remark can show it; null is empty.
@@ -253,8 +260,8 @@ pub struct Remark {
     pub wants_changes: bool,
 }
 
-/// Whether an account belongs to a program, as far as its name says: an app at GitHub, the token of a project or group at
-/// GitLab, the actions of Gitea or Forgejo.
+/// Whether an account belongs to a program, as far as its name says: an app at GitHub, a service account or the token of a
+/// project or group at GitLab, the actions of Gitea or Forgejo.
 pub(crate) fn is_program(name: &str) -> bool {
     let is_token = |begin: &str| {
         name.strip_prefix(begin).is_some_and(|rest| {
@@ -263,6 +270,7 @@ pub(crate) fn is_program(name: &str) -> bool {
         })
     };
     name.ends_with("[bot]")
+        || name.starts_with("service_account_")
         || matches!(name, "gitea-actions" | "forgejo-actions")
         || is_token("project_")
         || is_token("group_")
@@ -437,7 +445,13 @@ mod tests {
 
     #[test]
     fn accounts_of_programs_are_known_by_their_names() {
-        for name in ["renovate[bot]", "project_12_bot", "group_3_bot_0a1b", "gitea-actions"] {
+        for name in [
+            "renovate[bot]",
+            "project_12_bot",
+            "group_3_bot_0a1b",
+            "service_account_group_3_0a1b",
+            "gitea-actions",
+        ] {
             assert!(is_program(name), "{name}");
         }
         for name in ["ann", "project_bot", "project_x_bot", "robot", "my_project_1_bot"] {
