@@ -1,5 +1,7 @@
 //! Gitea and Forgejo.
 
+use std::sync::OnceLock;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::channel::{Channel, accepting};
-use crate::pull_request::is_program;
+use crate::pull_request::{is_program, written};
 use crate::{
     Budget, Changed, Checks, Facts, Forge, ForgeErrorKind, Known, MAX_CHECK_PAGES, MAX_UNREAD,
     NewPullRequest, Page, PullRequest, Remark, Result, Review, State,
@@ -25,6 +27,8 @@ const DRAFT: &str = "WIP: ";
 pub(crate) struct Gitea {
     channel: Channel,
     path: String,
+    /// Those who may write to the repository, once they were asked for in this reading.
+    writers: OnceLock<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -81,7 +85,7 @@ struct Status {
 struct GivenReview {
     #[serde(default)]
     id: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "written")]
     body: String,
     #[serde(default)]
     user: Option<User>,
@@ -127,7 +131,7 @@ struct LineComment {
     path: String,
     #[serde(default)]
     position: Option<u32>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "written")]
     body: String,
     /// Who has settled it.
     #[serde(default)]
@@ -141,7 +145,7 @@ const MAX_COMMENTED: usize = 5;
 
 impl Gitea {
     pub(crate) fn new(channel: Channel, path: &str) -> Self {
-        Self { channel, path: format!("/repos/{path}") }
+        Self { channel, path: format!("/repos/{path}"), writers: OnceLock::new() }
     }
 
     async fn checks(&self, commit: &str, known: &Known, now_known: &mut Known) -> Result<Checks> {
@@ -189,13 +193,17 @@ impl Gitea {
     }
 
     /// Those who may write to the repository: a comment does not say it of its author.
-    async fn writers(&self, known: &Known, now_known: &mut Known) -> Result<Vec<String>> {
+    async fn writers(&self, known: &Known, now_known: &mut Known) -> Result<&[String]> {
         let path = format!("{}/assignees", self.path);
+        if let Some(writers) = self.writers.get() {
+            now_known.carry(&path, known);
+            return Ok(writers);
+        }
         let users: Vec<User> = match self.channel.remembered(&path, known, now_known).await {
             Err(e) if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) => Vec::new(),
             users => users?,
         };
-        Ok(users.into_iter().map(|user| user.login).collect())
+        Ok(self.writers.get_or_init(|| users.into_iter().map(|user| user.login).collect()))
     }
 
     /// What reviews say that are not settled, and what was written on lines with the newest of them.
@@ -214,7 +222,7 @@ impl Gitea {
             reviews.iter().enumerate().filter(|(at, review)| is_open(*at, review)).map(|(_, r)| r).collect();
         let is_other = |who: &str| who != p.author && !is_program(who);
         let unsaid = open.iter().any(|review| !review.official && is_other(review.who()));
-        let writers = if unsaid { self.writers(known, now_known).await? } else { Vec::new() };
+        let writers: &[String] = if unsaid { self.writers(known, now_known).await? } else { &[] };
         let lines = open.iter().filter(|review| review.comments_count != Some(0)).count();
         let mut skipped = lines.saturating_sub(MAX_COMMENTED);
         let mut all = Vec::new();

@@ -12,7 +12,7 @@ use octocrab::{AuthState, OctoBody, Octocrab, OctocrabBuilder, params};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Channel, etag, unusable};
-use crate::pull_request::is_program;
+use crate::pull_request::{is_program, written};
 use crate::{
     Budget, Changed, Checks, Facts, Forge, ForgeError, ForgeErrorKind, Known, MAX_CHECK_PAGES, MAX_UNREAD,
     NewPullRequest, PAGE, Page, PullRequest, Remark, Result, Review, State,
@@ -203,9 +203,9 @@ fn reviewed(p: &PullRequest, given: Vec<GivenReview>, comments: Vec<LineComment>
         let who = name(&review.user);
         // What stands beside an approval asks for nothing.
         let asks = matches!(review.state.as_str(), "CHANGES_REQUESTED" | "COMMENTED") && is_open(&who, at);
-        if let Some(body) = review.body.as_deref().filter(|_| asks) {
+        if asks {
             let trusted = is_trusted(&review.user, review.author_association.as_deref());
-            let remark = Remark::new(&who, body, "", None).wanting(wanting.contains(&who));
+            let remark = Remark::new(&who, &review.body, "", None).wanting(wanting.contains(&who));
             written.push((at, remark.known_as(format!("review {}", review.id), trusted)));
         }
     }
@@ -213,7 +213,7 @@ fn reviewed(p: &PullRequest, given: Vec<GivenReview>, comments: Vec<LineComment>
         let (who, at) = (name(&c.user), place(c.pull_request_review_id));
         if is_open(&who, at) {
             let trusted = is_trusted(&c.user, c.author_association.as_deref());
-            let remark = Remark::new(&who, &c.body.unwrap_or_default(), &c.path, c.line);
+            let remark = Remark::new(&who, &c.body, &c.path, c.line);
             let remark = remark.wanting(wanting.contains(&who));
             written.push((at, remark.known_as(format!("comment {}", c.id), trusted)));
         }
@@ -275,8 +275,8 @@ struct GivenReview {
     user: Option<Reviewer>,
     author_association: Option<String>,
     state: String,
-    #[serde(default)]
-    body: Option<String>,
+    #[serde(default, deserialize_with = "written")]
+    body: String,
 }
 
 impl GivenReview {
@@ -302,8 +302,8 @@ struct LineComment {
     path: String,
     #[serde(default)]
     line: Option<u32>,
-    #[serde(default)]
-    body: Option<String>,
+    #[serde(default, deserialize_with = "written")]
+    body: String,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,5 +1,8 @@
 //! GitLab.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
@@ -8,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::channel::{Channel, accepting};
-use crate::pull_request::is_program;
+use crate::pull_request::{is_program, written};
 use crate::{
     Budget, Changed, Checks, Facts, Forge, ForgeErrorKind, Known, MAX_CHECK_PAGES, NewPullRequest, PAGE,
     Page, PullRequest, Remark, Result, Review, State,
@@ -21,6 +24,8 @@ const DRAFT: &str = "Draft: ";
 pub(crate) struct GitLab {
     channel: Channel,
     path: String,
+    /// Who may push and who may not, of those that were asked for in this reading.
+    members: Mutex<HashMap<u64, bool>>,
 }
 
 #[derive(Deserialize)]
@@ -75,7 +80,7 @@ struct Member {
 
 /// The lowest level of a member who may push.
 const DEVELOPER: u32 = 30;
-/// Most authors of whom it is asked what they may do.
+/// Most authors of one merge request of whom it is asked what they may do.
 const MAX_ASKED: usize = 10;
 
 #[derive(Serialize, Deserialize)]
@@ -83,7 +88,7 @@ struct Note {
     id: u64,
     #[serde(default)]
     author: Author,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "written")]
     body: String,
     #[serde(default)]
     system: bool,
@@ -120,7 +125,7 @@ struct Approval {
 
 impl GitLab {
     pub(crate) fn new(channel: Channel, path: &str) -> Self {
-        Self { channel, path: format!("/projects/{}", encoded(path)) }
+        Self { channel, path: format!("/projects/{}", encoded(path)), members: Mutex::default() }
     }
 
     async fn found(&self, branch: &str, state: &str) -> Result<Vec<PullRequest>> {
@@ -158,21 +163,38 @@ impl GitLab {
     }
 
     /// Those of some users who may push, but no programs: the notes of a project do not say it of their authors, its
-    /// members do.
+    /// members do. Each is asked for once in a reading.
     async fn trusted(&self, users: &[&Author], known: &Known, now_known: &mut Known) -> Result<Vec<u64>> {
-        let (mut trusted, mut asked) = (Vec::new(), Vec::new());
+        let (mut trusted, mut asked) = (Vec::new(), 0);
         for user in users.iter().filter(|user| user.id > 0 && !is_program(&user.username)) {
-            if asked.contains(&user.id) || asked.len() >= MAX_ASKED {
-                continue;
-            }
-            asked.push(user.id);
             let path = format!("{}/members/all/{}", self.path, user.id);
-            match self.channel.remembered::<Member>(&path, known, now_known).await {
-                Err(e) if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) => {}
-                member => trusted.extend((member?.access_level >= DEVELOPER).then_some(user.id)),
-            }
+            let may_push = match self.member(user.id) {
+                Some(may_push) => {
+                    now_known.carry(&path, known);
+                    may_push
+                }
+                None if asked >= MAX_ASKED => continue,
+                None => {
+                    asked += 1;
+                    let may_push = match self.channel.remembered::<Member>(&path, known, now_known).await {
+                        Err(e)
+                            if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) =>
+                        {
+                            false
+                        }
+                        member => member?.access_level >= DEVELOPER,
+                    };
+                    self.members.lock().unwrap_or_else(PoisonError::into_inner).insert(user.id, may_push);
+                    may_push
+                }
+            };
+            trusted.extend(may_push.then_some(user.id));
         }
         Ok(trusted)
+    }
+
+    fn member(&self, id: u64) -> Option<bool> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
     }
 
     /// The newest that people have written and not settled, the oldest first. A thread that is settled is marked so; what
@@ -184,8 +206,11 @@ impl GitLab {
         known: &Known,
         now_known: &mut Known,
     ) -> Result<Vec<Note>> {
-        let path =
-            format!("{}/merge_requests/{number}/notes?sort=desc&order_by=created_at&per_page=20", self.path);
+        // What the host writes about pushes is among them: of 20, those would leave few.
+        let path = format!(
+            "{}/merge_requests/{number}/notes?sort=desc&order_by=created_at&per_page={PAGE}",
+            self.path
+        );
         let mut notes: Vec<Note> = match self.channel.remembered(&path, known, now_known).await {
             Err(e) if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) => Vec::new(),
             notes => notes?,
@@ -299,7 +324,8 @@ impl Forge for GitLab {
         let wanting: Vec<Author> =
             reviewers.into_iter().filter(|r| r.state == "requested_changes").map(|r| r.user).collect();
         let notes = self.notes(p.number, &approvals, known, &mut now_known).await?;
-        let users: Vec<&Author> = wanting.iter().chain(notes.iter().map(|note| &note.author)).collect();
+        // The newest first: others who have written before leave nobody out who writes later.
+        let users: Vec<&Author> = wanting.iter().chain(notes.iter().rev().map(|note| &note.author)).collect();
         let others: Vec<&Author> = users.into_iter().filter(|user| user.username != p.author).collect();
         let trusted = self.trusted(&others, known, &mut now_known).await?;
         let trusted_changes_requested = wanting.iter().any(|user| trusted.contains(&user.id));

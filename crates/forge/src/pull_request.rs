@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{ForgeError, ForgeErrorKind, Result};
 
@@ -208,6 +208,38 @@ impl Review {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known(pub(crate) BTreeMap<String, (String, serde_json::Value)>);
 
+/// Largest answer that is kept, in bytes: anybody can write at a public host.
+const MAX_KEPT: usize = 64 << 10;
+/// Most bytes of all answers about one pull request that are kept. What is not is read again in full.
+const MAX_KNOWN: usize = 128 << 10;
+
+impl Known {
+    /// Keeps an answer, unless that is too much.
+    pub(crate) fn keep(&mut self, path: &str, mark: String, value: serde_json::Value) {
+        let size = |value: &serde_json::Value| value.to_string().len();
+        let new = size(&value);
+        if new > MAX_KEPT || new + self.0.values().map(|(_, kept)| size(kept)).sum::<usize>() > MAX_KNOWN {
+            return;
+        }
+        self.0.insert(path.to_owned(), (mark, value));
+    }
+
+    /// Keeps what was known of a path that need not be asked for now.
+    pub(crate) fn carry(&mut self, path: &str, known: &Self) {
+        if let Some((mark, value)) = known.0.get(path).filter(|_| !self.0.contains_key(path)) {
+            self.keep(path, mark.clone(), value.clone());
+        }
+    }
+}
+
+/// Reads a text that people have written, as far as a remark can show it; null is empty.
+pub(crate) fn written<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<String, D::Error> {
+    let text = Option::<String>::deserialize(from)?.unwrap_or_default();
+    let text = text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
+    // Line breaks and control characters become shorter.
+    Ok(cut(text, 2 * MAX_REMARK_BYTES))
+}
+
 /// What a reviewer has written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remark {
@@ -228,8 +260,8 @@ pub struct Remark {
     pub wants_changes: bool,
 }
 
-/// Whether an account belongs to a program, as far as its name says: an app at GitHub, the token of a project or group at
-/// GitLab, the actions of Gitea or Forgejo.
+/// Whether an account belongs to a program, as far as its name says: an app at GitHub, a service account or the token of a
+/// project or group at GitLab, the actions of Gitea or Forgejo.
 pub(crate) fn is_program(name: &str) -> bool {
     let is_token = |begin: &str| {
         name.strip_prefix(begin).is_some_and(|rest| {
@@ -238,6 +270,7 @@ pub(crate) fn is_program(name: &str) -> bool {
         })
     };
     name.ends_with("[bot]")
+        || name.starts_with("service_account_")
         || matches!(name, "gitea-actions" | "forgejo-actions")
         || is_token("project_")
         || is_token("group_")
@@ -390,8 +423,35 @@ mod tests {
     }
 
     #[test]
+    fn a_remark_is_the_same_of_a_text_that_was_cut_when_it_was_read() {
+        for text in ["\u{1}\r\n Why?".to_owned(), "\u{85}é\r\n".repeat(2_000), "漢".repeat(1 << 20)] {
+            let read = written(serde_json::Value::from(text.clone())).unwrap();
+            assert!(read.len() <= 2 * MAX_REMARK_BYTES);
+            assert_eq!(Remark::new("ann", &read, "", None), Remark::new("ann", &text, "", None));
+        }
+        assert_eq!(written(serde_json::Value::Null).unwrap(), "");
+    }
+
+    #[test]
+    fn what_is_kept_of_answers_is_bounded() {
+        let mut known = Known::default();
+        known.keep("large", "a".to_owned(), "x".repeat(MAX_KEPT).into());
+        assert_eq!(known, Known::default());
+        for n in 0..100 {
+            known.keep(&n.to_string(), "a".to_owned(), "x".repeat(10_000).into());
+        }
+        assert_eq!(known.0.len(), MAX_KNOWN / 10_002);
+    }
+
+    #[test]
     fn accounts_of_programs_are_known_by_their_names() {
-        for name in ["renovate[bot]", "project_12_bot", "group_3_bot_0a1b", "gitea-actions"] {
+        for name in [
+            "renovate[bot]",
+            "project_12_bot",
+            "group_3_bot_0a1b",
+            "service_account_group_3_0a1b",
+            "gitea-actions",
+        ] {
             assert!(is_program(name), "{name}");
         }
         for name in ["ann", "project_bot", "project_x_bot", "robot", "my_project_1_bot"] {

@@ -23,8 +23,8 @@ pub struct UrlPolicy {
     pub allowed_hosts: Vec<AllowedHost>,
     /// The operator's proxy and certificates.
     pub network: Network,
-    /// Hosts, with their ports where those are not the default ones, that may serve the objects of Git LFS of other hosts.
-    pub lfs_hosts: Vec<String>,
+    /// Hosts that may serve the objects of Git LFS of other hosts, whether repositories may be at them or not.
+    pub lfs_hosts: Vec<AllowedHost>,
 }
 
 impl UrlPolicy {

@@ -78,8 +78,8 @@ pub struct Config {
     /// registered, and the name of the check as in the error, such as `https://example.org/old.git missingEmail`. It holds
     /// for that repository alone.
     pub allow_findings: Vec<String>,
-    /// Hosts that may have the files of Git LFS of repositories at other hosts, besides those of github.com: with their ports
-    /// where these are not the default ones. The address rules hold for them too.
+    /// Hosts that may have the files of Git LFS of repositories at other hosts, besides those of github.com, written as in
+    /// `allowed_hosts`, in which they need not be. The address rules hold for them too.
     pub lfs_hosts: Vec<String>,
     /// How long the start of a task waits until the newest commit of its base is fetched. After that it starts on what
     /// the mirror has, and shows how old that is.
@@ -173,7 +173,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         allow_http: config.allow_http,
         allowed_hosts: parsed("repo.allowed_hosts", &config.allowed_hosts, |text| text.parse())?,
         network: network::network(&config.network, dir)?,
-        lfs_hosts: config.lfs_hosts.clone(),
+        lfs_hosts: parsed("repo.lfs_hosts", &config.lfs_hosts, |text| text.parse())?,
         ..UrlPolicy::embedded(&deps.mesh_dir)
     };
     let allow_findings =

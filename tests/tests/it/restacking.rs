@@ -61,26 +61,37 @@ impl Remote {
         on("s1", &below("main")) && on("s2", &below("s1")) && on("s3", &below("s2"))
     }
 
-    /// A hook that says that it runs, and then holds the push up.
-    fn hold(&self, moment: &Moment) {
+    /// A hook that says that it runs, and then holds the push up until it is let go, and for two seconds more: a push that
+    /// was cut off may still arrive while the next mesh begins. `name` is that of the push, so that no other one is taken
+    /// for it.
+    fn hold(&self, moment: &Moment, name: &str) {
         use std::os::unix::fs::PermissionsExt as _;
-        let (hook, begun) = (self.path.join("hooks").join(moment.hook), self.begun());
+        let hook = self.path.join("hooks").join(moment.hook);
         std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
-        let script = format!("#!/bin/sh\ncat > /dev/null\n{} || exit 0\ntouch {}\nsleep 2\n", moment.only, {
-            begun.display()
-        });
+        let (only, begun, go) = (moment.only, self.said(name, "begun"), self.said(name, "go"));
+        let script = format!(
+            "#!/bin/sh\ncat > /dev/null\n{only} || exit 0\ntouch {}\nn=0\n\
+             while [ ! -e {} ] && [ $n -lt 900 ]; do sleep 0.1; n=$((n + 1)); done\nsleep 2\n",
+            begun.display(),
+            go.display()
+        );
         std::fs::write(&hook, script).unwrap();
         std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    fn begun(&self) -> PathBuf {
-        self.path.join("begun")
+    /// The file by which the hook or the test says something about a push.
+    fn said(&self, name: &str, word: &str) -> PathBuf {
+        self.path.join(format!("{word}-{name}"))
+    }
+
+    /// The push that is held up goes on.
+    fn let_go(&self, name: &str) {
+        std::fs::write(self.said(name, "go"), "").unwrap();
     }
 
     /// The next push is not held up.
-    fn let_go(&self, moment: &Moment) {
+    fn hold_no_more(&self, moment: &Moment) {
         std::fs::remove_file(self.path.join("hooks").join(moment.hook)).unwrap();
-        std::fs::remove_file(self.begun()).unwrap();
     }
 }
 
@@ -155,10 +166,12 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Kills the mesh once the hook holds the push of a job up, and starts it again.
-async fn killed_during(mesh: &mut Mesh, remote: &Remote, moment: &Moment) {
-    until("the push", || remote.begun().exists()).await;
-    mesh.crash_and_restart();
-    remote.let_go(moment);
+async fn killed_during(mesh: &mut Mesh, remote: &Remote, (moment, name): (&Moment, &str)) {
+    until("the push", || remote.said(name, "begun").exists()).await;
+    mesh.crash();
+    remote.let_go(name);
+    mesh.start_again();
+    remote.hold_no_more(moment);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,14 +183,16 @@ async fn a_restack_and_its_undo_survive_a_kill_of_the_mesh_in_the_middle_of_the_
     for moment in &MOMENTS {
         remote.main_moves(moment.hook);
         let before = remote.tips();
-        remote.hold(moment);
+        let name = format!("{}-restack", moment.hook);
+        remote.hold(moment, &name);
         let job = restack(&caller, &repository).await;
-        killed_during(&mut mesh, &remote, moment).await;
+        killed_during(&mut mesh, &remote, (moment, &name)).await;
         let job = ended(&mesh, &caller, &remote, &job).await;
         assert!(remote.is_stack(), "{}: {job:?}", moment.hook);
-        remote.hold(moment);
+        let name = format!("{}-undo", moment.hook);
+        remote.hold(moment, &name);
         let undone = undo(&caller, &job.job_id).await;
-        killed_during(&mut mesh, &remote, moment).await;
+        killed_during(&mut mesh, &remote, (moment, &name)).await;
         ended(&mesh, &caller, &remote, &undone).await;
         assert_eq!(remote.tips(), before, "{}", moment.hook);
     }

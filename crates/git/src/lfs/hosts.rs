@@ -10,7 +10,7 @@ use url::{Host, Url};
 
 use crate::mirror::blocking;
 use crate::url_policy::UrlError;
-use crate::{GitError, GitErrorKind, RemoteUrl, Result};
+use crate::{GitError, GitErrorKind, RemoteUrl, Result, UrlPolicy};
 
 /// Hosts that serve the objects of another one.
 const KNOWN: &[(&str, &[&str])] = &[(
@@ -54,7 +54,10 @@ impl Hosts {
         let mut plain = url.clone();
         plain.set_query(None);
         plain.set_fragment(None);
-        let parsed = RemoteUrl::parse(plain.as_str(), policy)?;
+        // Those that may have objects need not be among those that repositories may be at; the rules of addresses hold.
+        let named = if self.is_own(url) { policy.allowed_hosts.clone() } else { Vec::new() };
+        let rules = UrlPolicy { allowed_hosts: named, ..policy.clone() };
+        let parsed = RemoteUrl::parse(plain.as_str(), &rules)?;
         let proxy = policy.network.proxy(url);
         let mut settings =
             NetworkSettings { ca_file: policy.network.certificates(), ..NetworkSettings::default() };
@@ -80,24 +83,24 @@ impl Hosts {
     }
 
     fn is_allowed(&self, url: &Url) -> bool {
-        let Some(host) = url.host_str() else { return false };
-        let with_port = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else { return false };
+        let usual = if url.scheme() == "http" { 80 } else { 443 };
+        let host = host.to_owned();
         let own = self.remote.host_and_path().map(|(host, _)| host).unwrap_or_default();
-        let known = KNOWN.iter().filter(|(remote, _)| *remote == own).flat_map(|(_, hosts)| *hosts);
-        let mut allowed = known.copied().chain(self.remote.policy().lfs_hosts.iter().map(String::as_str));
-        allowed.any(|allowed| allowed == with_port)
+        let mut known = KNOWN.iter().filter(|(remote, _)| *remote == own).flat_map(|(_, hosts)| *hosts);
+        let is_known = port == usual && known.any(|name| url.host_str() == Some(*name));
+        is_known || self.remote.policy().lfs_hosts.iter().any(|named| named.allows(&host, port, usual))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::UrlPolicy;
 
     #[tokio::test]
     async fn only_the_remotes_own_hosts_and_allowed_ones_are_asked() {
         let policy = UrlPolicy {
-            lfs_hosts: vec!["203.0.113.9:8443".to_owned(), "127.0.0.1".to_owned()],
+            lfs_hosts: vec!["203.0.113.9:8443".parse().unwrap(), "127.0.0.1".parse().unwrap()],
             ..UrlPolicy::default()
         };
         let remote = RemoteUrl::parse("https://github.com/a/b", &policy).unwrap();
@@ -124,6 +127,25 @@ mod tests {
             ("file:///etc/passwd", "LFS_HOST_NOT_ALLOWED"),
         ] {
             let error = Hosts::new(&remote).client(&url(text)).await.unwrap_err();
+            assert_eq!(error.reason(), reason, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn hosts_of_objects_need_not_be_among_those_of_repositories_but_obey_the_rules_of_addresses() {
+        let policy = UrlPolicy {
+            allowed_hosts: vec!["github.com".parse().unwrap()],
+            lfs_hosts: vec!["8.8.8.8:8443".parse().unwrap(), "10.1.2.3".parse().unwrap()],
+            ..UrlPolicy::default()
+        };
+        let mut hosts = Hosts::new(&RemoteUrl::parse("https://github.com/a/b", &policy).unwrap());
+        hosts.client(&Url::parse("https://8.8.8.8:8443/x?y=z").unwrap()).await.unwrap();
+        for (text, reason) in [
+            ("https://8.8.8.8/x", "LFS_HOST_NOT_ALLOWED"),
+            ("https://10.1.2.3/x", "URL_ADDRESS_NOT_ALLOWED"),
+            ("http://8.8.8.8:8443/x", "URL_SCHEME_NOT_ALLOWED"),
+        ] {
+            let error = hosts.client(&Url::parse(text).unwrap()).await.unwrap_err();
             assert_eq!(error.reason(), reason, "{text}");
         }
     }

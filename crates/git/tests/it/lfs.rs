@@ -200,7 +200,7 @@ async fn a_private_host_gets_the_credential_and_no_other_host_does() {
     }
     // An operator may allow it; it gets no credential.
     let host = format!("127.0.0.1:{}", other.port());
-    let policy = UrlPolicy { lfs_hosts: vec![host], ..stored.policy() };
+    let policy = UrlPolicy { lfs_hosts: vec![host.parse().unwrap()], ..stored.policy() };
     let remote = RemoteUrl::parse(&stored.host.url("r.git"), &policy).unwrap().with_access(access());
     let report = mirror.fetch_lfs(&remote, &base, SOON).await.unwrap();
     assert_eq!(report, LfsFetch { fetched: 1, ..LfsFetch::default() });

@@ -9,6 +9,7 @@ mod app;
 mod gitea;
 mod github;
 mod gitlab;
+mod remarks;
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 pub use app::{APP_KEY, GitHubApp};
+use remarks::Remark;
 
 use crate::GitHttp;
 use crate::git_http::{Answer, Request};
@@ -101,19 +103,6 @@ struct Pull {
     updated: String,
 }
 
-/// What a reviewer has written on a line.
-#[derive(Clone)]
-struct Remark {
-    reviewer: String,
-    path: String,
-    line: Option<u32>,
-    text: String,
-    /// Place of the review that it belongs to.
-    review: usize,
-    /// Whether somebody has settled its thread.
-    settled: bool,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PullState {
     Open,
@@ -194,62 +183,6 @@ impl ForgeHost {
             p.asked.retain(|asked| asked != reviewer);
             p.reviews.push((reviewer.to_owned(), said.to_owned()));
         });
-    }
-
-    /// Adds a review that wants changes, with a comment on a line.
-    pub fn remark(
-        &self,
-        repository: &str,
-        number: u64,
-        reviewer: &str,
-        (path, line): (&str, u32),
-        text: &str,
-    ) {
-        self.write(repository, number, (reviewer, "CHANGES_REQUESTED"), (path, line), text);
-    }
-
-    /// Adds a comment on a line, with a review that says nothing else. A name that ends with `[bot]` is that of a program;
-    /// the owner of the repository is who opens pull requests.
-    pub fn comment(
-        &self,
-        repository: &str,
-        number: u64,
-        reviewer: &str,
-        (path, line): (&str, u32),
-        text: &str,
-    ) {
-        self.write(repository, number, (reviewer, "COMMENTED"), (path, line), text);
-    }
-
-    fn write(
-        &self,
-        repository: &str,
-        number: u64,
-        (reviewer, said): (&str, &str),
-        (path, line): (&str, u32),
-        text: &str,
-    ) {
-        self.review(repository, number, reviewer, said);
-        self.change(repository, number, |p| {
-            p.remarks.push(Remark {
-                reviewer: reviewer.to_owned(),
-                path: path.to_owned(),
-                line: Some(line),
-                text: text.to_owned(),
-                review: p.reviews.len() - 1,
-                settled: false,
-            });
-        });
-    }
-
-    /// Marks all threads of a pull request as settled, as GitLab and Gitea show it.
-    pub fn settle(&self, repository: &str, number: u64) {
-        self.change(repository, number, |p| p.remarks.iter_mut().for_each(|remark| remark.settled = true));
-    }
-
-    /// Moves the comments of a pull request to this line, as a push does; none = the line is no more.
-    pub fn move_remarks(&self, repository: &str, number: u64, line: Option<u32>) {
-        self.change(repository, number, |p| p.remarks.iter_mut().for_each(|remark| remark.line = line));
     }
 
     /// From now on, this reviewer is one who may not write to the repository.

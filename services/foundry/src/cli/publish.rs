@@ -72,8 +72,8 @@ pub struct FixTask {
     #[arg(long, conflicts_with_all = ["auto", "off"])]
     pub review: bool,
     /// From now on, send failures without being asked, whenever the agent is idle; stops after so many messages (1 to 10,
-    /// 3 if no number is given). Of what reviewers write, only
-    /// that of people who may write to the repository and have not opened the pull request.
+    /// 3 if no number is given). Of what reviewers write, only that of people who may write to the repository and have not
+    /// opened the pull request.
     #[arg(long, value_name = "TRIES", num_args = 0..=1, default_missing_value = "3", conflicts_with = "off",
           value_parser = clap::value_parser!(i32).range(1..=10))]
     pub auto: Option<i32>,

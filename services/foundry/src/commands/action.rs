@@ -128,20 +128,20 @@ async fn undo(
     let others = others(&undone);
     ended(output, &undone).map_err(|failure| match others {
         Some(others) => {
-            let next =
-                format!("to bring back the others alone: foundry repo undo {job_id} --branches {others}");
+            let next = format!("to bring back the others alone: foundry repo undo {job_id} {others}");
             failure.next(output::inert(&next))
         }
         None => failure,
     })
 }
 
-/// The branches that a refused undo could bring back without those that have moved, as an argument; none if it can not.
+/// The branches that a refused undo could bring back without those that have moved, as arguments; none if it can not.
 fn others(undone: &Job) -> Option<String> {
     let of = |state: JobBranchState| undone.branches.iter().filter(move |b| b.state() == state);
-    let names: Vec<&str> = of(JobBranchState::Planned).map(|b| b.branch.as_str()).collect();
+    let names: Vec<String> =
+        of(JobBranchState::Planned).map(|b| format!("--branch {}", quoted(&b.branch))).collect();
     let is_refused = undone.state() == JobState::Failed && of(JobBranchState::Refused).next().is_some();
-    (is_refused && !names.is_empty()).then(|| quoted(&names.join(",")))
+    (is_refused && !names.is_empty()).then(|| names.join(" "))
 }
 
 /// Whether there is something to push, and the user wants it; the question names the open tasks that have the branches.
@@ -374,8 +374,8 @@ mod tests {
         };
         let (moved, free) = (JobBranchState::Refused, JobBranchState::Planned);
         let job = |branches| Job { state: JobState::Failed.into(), branches, ..Job::default() };
-        let all = job(vec![of("s1", moved), of("s2", free), of("it's", free)]);
-        assert_eq!(others(&all).as_deref(), Some(r"'s2,it'\''s'"));
+        let all = job(vec![of("s1", moved), of("s2,s3", free), of("it's", free)]);
+        assert_eq!(others(&all).as_deref(), Some(r"--branch 's2,s3' --branch 'it'\''s'"));
         assert_eq!(others(&job(vec![of("s1", moved)])), None);
         assert_eq!(others(&Job { state: JobState::Done.into(), ..all }), None);
     }

@@ -54,6 +54,9 @@ pub struct Kept {
     /// When that was.
     #[serde(default)]
     pub read_time: i64,
+    /// Whether the credential could not read all of them then.
+    #[serde(default)]
+    pub denied: bool,
 }
 
 /// What pull requests are read for, as it is stored.

@@ -41,7 +41,9 @@ fn reason(stale: Option<&Condition>) -> &str {
 
 /// Waits in real time until the host has been asked so often: by git, and by calls of its API.
 async fn asked(p: &AtForge, (by_git, by_api): (usize, usize)) {
+    let begun = std::time::Instant::now();
     loop {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the host is not asked");
         let requests = p.host.git().requests();
         let calls = requests.iter().filter(|(path, _)| path.starts_with("/api/")).count();
         if calls >= by_api && requests.len() - calls >= by_git {

@@ -93,6 +93,7 @@ async fn record(
             author: found.author.clone(),
             read_at: found.head_commit.clone(),
             read_time: cx.env.clock.now().as_micros(),
+            denied: facts.denied.is_some(),
         },
     };
     pull_requests::put(&mut ws, rev, (&job.organization_id, &job.repository_id), &row)?;

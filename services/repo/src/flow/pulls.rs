@@ -129,8 +129,15 @@ async fn not_reading(cx: &Context, ws: &mut WriteSet, id: &RepositoryId) -> Resu
     let rev = ws.scope(Scope::organization(&r.organization_id));
     let sync = PullRequestSync { reading: None, ..sync.clone() };
     let set = [("rev", rev.into()), ("pull_sync", prost::Message::encode_to_vec(&sync).into())];
-    ws.update_where(&REPOSITORIES, &[("repository_id", id.as_str().into())], &set);
+    // What was recorded since stays.
+    let is = [("repository_id", id.as_str().into()), ("pull_sync", shown(&r).into())];
+    ws.update_where(&REPOSITORIES, &is, &set);
     Ok(())
+}
+
+/// What is stored of how new the pull requests are.
+fn shown(r: &Repository) -> Vec<u8> {
+    r.pulls.sync.as_ref().map(prost::Message::encode_to_vec).unwrap_or_default()
 }
 
 /// Puts a repository off whose host is left alone for a while, and says so.
@@ -204,6 +211,7 @@ async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let Ok(place) = broker::place(cx, &repository) else {
         return Ok(Outcome::done().recording(off(&repository)));
     };
+    let mut shown = shown(&repository);
     let (forge, gathered) = loop {
         let forge = match broker::forge(cx, &repository).await {
             Ok(forge) => forge,
@@ -217,10 +225,10 @@ async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             Err(e) => return Err(e),
         };
         let progress = gather::Progress::default();
-        let gathering = gather::gather(cx, &repository, &*forge.api, &progress);
+        let gathering = Box::pin(gather::gather(cx, &repository, &*forge.api, &progress));
         let gathered = tokio::select! {
             gathered = in_time(&*cx.env.clock, gathering) => gathered,
-            never = show_reading(cx, (&repository, &place.host), begin, &progress) => match never {},
+            never = show_reading(cx, (&repository, &place.host), (begin, &progress), &mut shown) => match never {},
             () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the reading was stopped")),
         };
         match &gathered {
@@ -258,31 +266,48 @@ async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
 /// Shows how far a reading is, if it takes longer.
 async fn show_reading(
     cx: &Context,
-    (r, host): (&Repository, &str),
-    begin: Timestamp,
-    progress: &gather::Progress,
+    of: (&Repository, &str),
+    (begin, progress): (Timestamp, &gather::Progress),
+    shown: &mut Vec<u8>,
 ) -> Infallible {
-    let mut shown = None;
+    let mut last = None;
     loop {
         cx.env.clock.sleep(SHOWN_EVERY).await;
         let (done, total) = progress.now();
-        if shown == Some((done, total)) {
+        if last == Some((done, total)) {
             continue;
         }
         let reading = PullRequestReading { start_time: Some(begin.to_proto()), done, total };
-        let before = r.pulls.sync.clone().unwrap_or_default();
-        let sync = PullRequestSync { reading: Some(reading), host: host.to_owned(), ..before };
-        let mut ws = WriteSet::new();
-        let rev = ws.scope(Scope::organization(&r.organization_id));
-        let set = [("rev", rev.into()), ("pull_sync", prost::Message::encode_to_vec(&sync).into())];
-        ws.update_where(&REPOSITORIES, &[("repository_id", r.repository_id.as_str().into())], &set);
-        match cx.store.commit(ws).await {
-            Ok(_) => shown = Some((done, total)),
+        match show_progress(cx, of, reading, shown).await {
+            Ok(()) => last = Some((done, total)),
+            // Somebody else reads them by now.
+            Err(e) if e.is_concurrent_change() => std::future::pending().await,
             Err(e) => {
-                tracing::debug!(repository = %r.repository_id, "how far a reading is was not shown: {e}")
+                tracing::debug!(repository = %of.0.repository_id, "how far a reading is was not shown: {e}");
             }
         }
     }
+}
+
+/// Shows how far a reading is, beside what was known when it began. That is a write without the epoch of the flow: it fails
+/// unless what is stored is still what this reading has found or shown, as the owner may have been paused.
+async fn show_progress(
+    cx: &Context,
+    (r, host): (&Repository, &str),
+    reading: PullRequestReading,
+    shown: &mut Vec<u8>,
+) -> Result<(), CommitError> {
+    let before = r.pulls.sync.clone().unwrap_or_default();
+    let sync = PullRequestSync { reading: Some(reading), host: host.to_owned(), ..before };
+    let new = prost::Message::encode_to_vec(&sync);
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&r.organization_id));
+    let set = [("rev", rev.into()), ("pull_sync", new.clone().into())];
+    let guards = [("pull_sync", shown.clone().into())];
+    ws.update(&REPOSITORIES, &[r.repository_id.as_str().into()], &set, &guards);
+    cx.store.commit(ws).await?;
+    *shown = new;
+    Ok(())
 }
 
 /// A reading that ends in time, or says that it did not.
@@ -311,9 +336,13 @@ fn record(
 ) -> Result<Timestamp> {
     let now = cx.env.clock.now();
     gathered.writes(ws, r)?;
-    let left_out = match gathered.asked {
-        0 => r.pulls.sync.as_ref().and_then(|before| before.left_out.clone()),
-        _ => gathered.denied.as_ref().map(|e| left_out(r, e, now)),
+    let left_out = match &gathered.denied {
+        Some(e) => Some(left_out(r, e, now)),
+        // It is said until all have been read without a refusal, not for those of the last reading alone.
+        None if gathered.still_denied || gathered.asked == 0 => {
+            r.pulls.sync.as_ref().and_then(|before| before.left_out.clone())
+        }
+        None => None,
     };
     let mut sync = PullRequestSync {
         left_out,

@@ -14,7 +14,7 @@ use crate::broker::Remote;
 use crate::context::Context;
 use crate::domain::job::Job;
 
-/// A remote that hangs for ever ends a job within an hour, an action with its longer stages within an hour and a half.
+/// A remote that hangs for ever ends a job after five attempts, each as long as its stage may take.
 pub const RETRY: Retry =
     Retry { initial: Duration::from_secs(2), factor: 2, max_delay: Duration::from_secs(60), budget: 5 };
 /// What has been pushed is recorded.

@@ -55,7 +55,7 @@ async fn decide(
         let syncs = scheduling::syncs(cx, repository).await?;
         let (lfs, submodules, asked) = (asked.lfs, asked.submodules, asked.at);
         match base::freshness(repository, &syncs, asked, now, cx.base_wait) {
-            Freshness::Fresh if files_are_fetched(cx, repository, asked, now).await? => {
+            Freshness::Fresh if files_are_being_fetched(cx, repository, asked, now).await? => {
                 return Ok((ws, Err(being_fetched(repository, FILES, now.since(asked)))));
             }
             Freshness::Fresh => {}
@@ -92,7 +92,7 @@ async fn decide(
 }
 
 /// Whether files of Git LFS and submodules of bases are being fetched, and the sandbox has time to wait for them.
-async fn files_are_fetched(
+async fn files_are_being_fetched(
     cx: &Context,
     repository: &Repository,
     asked: Timestamp,
@@ -107,7 +107,8 @@ async fn files_are_fetched(
     Ok(!running.is_empty())
 }
 
-/// When the sandbox first asked, and what was not fetched for it since. Recorded, so that it does not wait for ever for a synchronization that is newer still.
+/// When the sandbox first asked, and what was not fetched for it since. Recorded, so that it does not wait for ever for a
+/// synchronization that is newer still.
 async fn asked(
     cx: &Context,
     repository: &Repository,

@@ -9,7 +9,7 @@ use foundry_store::{Scope, WriteSet};
 
 use crate::context::Context;
 use crate::domain::job::{Action, Job, Kind, State, may_have_pushed, unplanned};
-use crate::flow::action::ACTION;
+use crate::flow::action::{ACTION, MAX_BRANCHES};
 use crate::ops::new_job::{NewJob, begin};
 use crate::store::repositories;
 
@@ -81,6 +81,9 @@ async fn decide(
 
 /// The branches that are brought back: those that the request names, or all.
 fn chosen<'a>(pushed: Vec<&'a str>, named: &[String]) -> Result<Vec<&'a str>> {
+    if named.len() > MAX_BRANCHES {
+        return Err(Error::invalid_field("branches", format!("must be at most {MAX_BRANCHES}")));
+    }
     if let Some(other) = named.iter().find(|name| !pushed.contains(&name.as_str())) {
         let text = format!("must be branches that the job has pushed, which {other} is not");
         return Err(Error::invalid_field("branches", text));

@@ -281,7 +281,8 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, job: &Job, others: &[String]) {
 /// What a job has in the place of branches.
 fn places(kind: &Kind) -> Vec<&str> {
     let Kind::Action(_, settings) = kind else { return Vec::new() };
-    let any = settings.awaits_overview.then_some(ANY);
+    // A plan changes nothing: no other job waits until its branches are known.
+    let any = (settings.awaits_overview && !settings.plan_only).then_some(ANY);
     any.into_iter().chain((!settings.parent.is_empty()).then_some(PARENTS)).collect()
 }
 

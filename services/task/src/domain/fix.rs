@@ -280,6 +280,10 @@ fn next(aggregate: &Aggregate) -> Next {
         return waits("a publication", text, OPEN_ONE);
     };
     let Some(p) = pull_request(aggregate) else {
+        // Nothing is to be corrected in one that was merged or closed.
+        if publication.pull_request.is_some() {
+            return Next::Nothing;
+        }
         let text = format!("no open pull request of {} is known", publication.branch);
         return waits("a pull request", text, OPEN_ONE);
     };

@@ -166,7 +166,7 @@ async fn the_rule_waits_for_the_other_checks_and_for_the_newest_work_to_be_publi
     let ended = PullRequest { state: PullRequestState::Closed.into(), ..failing("a", &["build"]) };
     f.report(2, ended).await;
     assert_eq!((f.rule().await.tries, f.queue().await.len()), (0, 0));
-    assert_eq!(waits().await, "a pull request");
+    assert_eq!(waits().await, "", "there is nothing to correct in one that was closed");
     f.report(3, failing("a", &["build", "lint"])).await;
     f.prompted(1).await;
     assert!(f.prompts()[0].contains("2 checks failed"), "{:?}", f.prompts());

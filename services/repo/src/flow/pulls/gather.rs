@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use foundry_core::{Error, OrganizationId, RepositoryId, Result};
 use foundry_forge::{Checks, Facts, Forge, ForgeError, ForgeErrorKind, Known, PullRequest, Review, State};
@@ -24,6 +25,9 @@ const MAX_FACTS: usize = 50;
 const OF_OTHERS: usize = 10;
 /// Most pull requests that are read one by one, since they are not in the list of open ones any more.
 const MAX_ENDED: usize = 20;
+/// How long a reading reads checks and reviews: what it has by then is recorded before the reading as a whole is out of
+/// time, so that the next one gets further.
+pub const FACTS_AT_MOST: Duration = Duration::from_secs(3 * 60 + 45);
 /// Below this part of the host's calls no more checks and reviews are read.
 const KEPT_SHARE: u32 = 10;
 
@@ -87,6 +91,8 @@ pub struct Gathered {
     pub cut: Option<ForgeError>,
     /// Why checks or reviews of some were not read although the host answers: the credential may not.
     pub denied: Option<ForgeError>,
+    /// Whether they were not for one of the open ones, now or when it was read last.
+    pub still_denied: bool,
     /// Of how many they were asked for.
     pub asked: usize,
     put: Vec<PullRow>,
@@ -97,6 +103,16 @@ pub struct Gathered {
 }
 
 impl Gathered {
+    /// Notes that checks and reviews of one were not read.
+    fn failed(&mut self, r: &Repository, p: &PullRequest, e: ForgeError) {
+        tracing::warn!(repository = %r.repository_id, number = p.number, reason = e.reason(), "checks and reviews were not read: {e}");
+        if e.kind() == ForgeErrorKind::Forbidden {
+            self.denied.get_or_insert_with(|| e.clone());
+        }
+        // The others are none the worse for it, unless the host answers no calls at all.
+        self.cut = Some(e).filter(ForgeError::is_passing);
+    }
+
     /// The rows that have changed.
     pub fn writes(&self, ws: &mut WriteSet, r: &Repository) -> Result<()> {
         let rev = ws.scope(Scope::organization(&r.organization_id));
@@ -124,6 +140,7 @@ pub async fn gather(
     forge: &dyn Forge,
     progress: &Progress,
 ) -> Result<Gathered, Failure> {
+    let begin = cx.env.clock.now();
     let known: BTreeMap<String, PullRow> = pull_requests::all(&cx.store, &r.repository_id)
         .await?
         .into_iter()
@@ -134,7 +151,10 @@ pub async fn gather(
     let newest = published.iter().filter_map(|w| w.publication.as_ref());
     let of_tasks: HashSet<String> =
         newest.chain(earlier.iter().map(|(_, p)| p)).map(|p| p.branch.clone()).collect();
-    let changed = forge.changed(&r.pulls.mark).await?;
+    // Rows of an older version do not say who has opened them, so these are listed whether they have changed or not.
+    let is_older = |row: &PullRow| row.kept.author.is_empty() && row.kept.read_at.is_empty();
+    let mark = if known.values().any(is_older) { "" } else { r.pulls.mark.as_str() };
+    let changed = forge.changed(mark).await?;
     let mut gathered = Gathered { mark: changed.mark, ..Gathered::default() };
     let (open, ended) = if changed.changed {
         let open = listed(forge, &mut gathered, progress).await?;
@@ -152,30 +172,30 @@ pub async fn gather(
     let (in_turn, due) = in_turn(&open, before, &of_tasks);
     progress.begin(due);
     for (n, p) in in_turn.into_iter().enumerate() {
-        let (before, now) = (before(p), cx.env.clock.now().as_micros());
+        let (before, now) = (before(p), cx.env.clock.now());
         let may = n < due && gathered.cut.is_none() && !forge.budget().is_below(KEPT_SHARE);
         gathered.asked += usize::from(may);
-        let mut row = match if may {
-            with_facts(forge, p, before, &mut gathered.denied).await
+        let read = if may {
+            let left = FACTS_AT_MOST.saturating_sub(now.since(begin));
+            in_time(cx, left, Box::pin(with_facts(forge, p, before, &mut gathered.denied))).await
         } else {
             Ok(without_facts(p, before))
-        } {
+        };
+        let mut row = match read {
             Ok(row) => row,
             Err(e) => {
-                tracing::warn!(repository = %r.repository_id, number = p.number, reason = e.reason(), "checks and reviews were not read: {e}");
-                if e.kind() == ForgeErrorKind::Forbidden {
-                    gathered.denied.get_or_insert_with(|| e.clone());
-                }
-                // The others are none the worse for it, unless the host answers no calls at all.
-                gathered.cut = Some(e).filter(ForgeError::is_passing);
-                without_facts(p, before)
+                let mut row = without_facts(p, before);
+                row.kept.denied |= e.kind() == ForgeErrorKind::Forbidden;
+                gathered.failed(r, p, e);
+                row
             }
         };
         if may && gathered.cut.is_none() {
-            (row.kept.read_at, row.kept.read_time) = (p.head_commit.clone(), now);
+            (row.kept.read_at, row.kept.read_time) = (p.head_commit.clone(), now.as_micros());
             progress.step();
         }
         gathered.unread += usize::from(row.kept.read_at != p.head_commit);
+        gathered.still_denied |= row.kept.denied;
         rows.insert(p.head.clone(), row);
     }
     for p in ended {
@@ -199,7 +219,8 @@ pub async fn gather(
 
 /// The open ones in the order in which their checks and reviews are read, and how many of them are read this time: first
 /// those that were not read at their newest commit, then those that were read the longest time ago; of each kind those of
-/// tasks before others. The sort is stable, so that the last changed come first otherwise.
+/// tasks before others. Neither those of tasks nor the others leave no turn to the rest. The sort is stable, so that the
+/// last changed come first otherwise.
 fn in_turn<'a>(
     open: &'a [PullRequest],
     before: impl Fn(&PullRequest) -> Option<&'a PullRow>,
@@ -211,17 +232,16 @@ fn in_turn<'a>(
         kept.map_or((false, 0), |kept| (true, kept.read_time))
     };
     let mut all: Vec<&PullRequest> = open.iter().collect();
+    all.sort_by_key(|p| read(p));
+    let (mut tasks, mut others): (Vec<_>, Vec<_>) = all.into_iter().partition(|p| is_task(p));
+    let for_others = MAX_FACTS - tasks.len().min(MAX_FACTS - OF_OTHERS);
+    let later_others = others.split_off(others.len().min(for_others));
+    let later_tasks = tasks.split_off(tasks.len().min(MAX_FACTS - others.len()));
+    let mut all = [tasks, others].concat();
+    let due = all.len();
     all.sort_by_key(|p| (read(p).0, Reverse(is_task(p)), read(p).1));
-    let due = all.len().min(MAX_FACTS);
-    // Many of tasks would leave no turn to the others.
-    let others = all[..due].iter().filter(|p| !is_task(p)).count();
-    let mut waiting: Vec<&PullRequest> = all[due..].iter().filter(|p| !is_task(p)).copied().collect();
-    waiting.truncate(OF_OTHERS.saturating_sub(others));
-    for p in waiting {
-        let Some(last) = all[..due].iter().rposition(|p| is_task(p) && read(p).0) else { break };
-        let Some(at) = all.iter().position(|other| std::ptr::eq(*other, p)) else { break };
-        all.swap(last, at);
-    }
+    all.extend(later_tasks);
+    all.extend(later_others);
     (all, due)
 }
 
@@ -304,6 +324,22 @@ async fn ended(
     ended
 }
 
+/// What is read within this time.
+async fn in_time(
+    cx: &Context,
+    left: Duration,
+    reading: impl Future<Output = Result<PullRow, ForgeError>>,
+) -> Result<PullRow, ForgeError> {
+    tokio::select! {
+        biased;
+        read = reading => read,
+        () = cx.env.clock.sleep(left) => {
+            let text = "the API of the host has not answered all calls of a reading in time; the others are read next";
+            Err(ForgeError::new(ForgeErrorKind::Unreachable, text))
+        }
+    }
+}
+
 async fn with_facts(
     forge: &dyn Forge,
     p: &PullRequest,
@@ -315,7 +351,7 @@ async fn with_facts(
     if let Some(why) = &facts.denied {
         denied.get_or_insert_with(|| why.clone());
     }
-    let kept = Kept { known: facts.known.clone(), ..kept_of(p) };
+    let kept = Kept { known: facts.known.clone(), denied: facts.denied.is_some(), ..kept_of(p) };
     Ok(PullRow { pull_request: shown(p, &facts), kept })
 }
 
@@ -336,6 +372,7 @@ fn without_facts(p: &PullRequest, before: Option<&PullRow>) -> PullRow {
             kept.known = before.kept.known.clone();
             kept.read_at.clone_from(&before.kept.read_at);
             kept.read_time = before.kept.read_time;
+            kept.denied = before.kept.denied;
         }
     }
     PullRow { pull_request: new, kept }

@@ -119,6 +119,13 @@ async fn an_undo_leaves_the_branch_that_was_amended_since_and_brings_those_above
     };
     let unknown = undo_job(&s.f.cx, &s.f.member, request).await.unwrap_err();
     assert!(unknown.message().contains("other"), "{}", unknown.message());
+    let request = UndoJobRequest {
+        job_id: job.job_id.clone(),
+        branches: vec!["s2".to_owned(); 201],
+        ..UndoJobRequest::default()
+    };
+    let many = undo_job(&s.f.cx, &s.f.member, request).await.unwrap_err();
+    assert!(many.message().contains("at most 200"), "{}", many.message());
 }
 
 #[tokio::test]

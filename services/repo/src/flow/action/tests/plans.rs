@@ -160,6 +160,26 @@ async fn later_jobs_wait_for_one_whose_branches_are_not_known_yet() {
 }
 
 #[tokio::test]
+async fn no_job_waits_for_a_plan_whose_branches_are_not_known_yet() {
+    let s = Stacked::of(2).await;
+    s.main_moves();
+    without_overview(&s).await;
+    let mut plan = s.request(JobKind::RestackRepo, "");
+    plan.plan_only = true;
+    let plan = s.begin(plan).await;
+    s.f.engine.run_until_idle().await.unwrap();
+    assert_eq!(state(&s.job(&plan).await), (JobState::Queued, "OVERVIEW_PENDING"));
+    let mut ws = WriteSet::new();
+    let key = [("repository_id", s.repository.as_str().into())];
+    ws.update_where(&REPOSITORIES, &key, &[("overview_time", s.f.env.env.clock.now().into())]);
+    s.f.cx.store.commit(ws).await.unwrap();
+    let job = s.begin(s.request(JobKind::RebaseBranch, "s2")).await;
+    s.f.engine.run_until_idle().await.unwrap();
+    let job = s.job(&job).await;
+    assert!(!message(&job).contains(&plan), "{}", message(&job));
+}
+
+#[tokio::test]
 async fn a_restack_that_is_requested_while_the_first_overview_is_half_done_runs_once_it_is_whole() {
     let s = Stacked::of(2).await;
     s.main_moves();
