@@ -1,7 +1,7 @@
 //! Objects of Git LFS beside a mirror, in `lfs/objects`: fetched for a commit, handed over with a bundle, and uploaded
 //! before a push. None of it holds the mirror's lock: an object appears whole, or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, SeekFrom};
 use std::time::Duration;
@@ -18,10 +18,15 @@ use crate::{BranchName, CommitId, GitError, GitErrorKind, RemoteUrl, Result, Run
 const ENCLOSED: &[u8] = b"# foundry lfs objects\n";
 /// Small files that are read in one go.
 const AT_ONCE: usize = 10_000;
+/// Bytes of so many.
+const POINTERS_BYTES: u64 = POINTER_BYTES.end * AT_ONCE as u64;
 /// Most small files of a tree that are looked at for pointers.
 const MAX_CANDIDATES: usize = 1_000_000;
 /// Most files with attributes that are read.
 const MAX_ATTRIBUTES: usize = 500;
+/// After so many bytes of them no other is read: they are read at once, for each commit, and small objects of git can
+/// stand for gigabytes.
+const MAX_ATTRIBUTES_BYTES: u64 = 8 << 20;
 /// Most commits whose objects are known to be here.
 const MAX_COMPLETE: usize = 200;
 /// Most names of missing objects in a text.
@@ -64,7 +69,7 @@ impl Mirror {
         if self.has_lfs_of(commit).await {
             return Ok(false);
         }
-        let (_, lacking) = self.lacking(commit).await?;
+        let lacking = self.lacking(commit).await?;
         if lacking.is_empty() {
             self.remember_lfs_of(commit).await?;
         }
@@ -81,7 +86,7 @@ impl Mirror {
         commit: &CommitId,
         within: Duration,
     ) -> Result<LfsFetch> {
-        let (_, lacking) = self.lacking(commit).await?;
+        let lacking = self.lacking(commit).await?;
         let mut report = LfsFetch::default();
         if !lacking.is_empty() {
             let fetching = Box::pin(self.fetch_objects(remote, &lacking, &mut report));
@@ -89,8 +94,7 @@ impl Mirror {
                 Ok(fetched) => fetched?,
                 Err(_) => report.why = format!("they were not there within {} s", within.as_secs()),
             }
-            let (_, lacking) = self.lacking(commit).await?;
-            report.missing = lacking.len() as u64;
+            report.missing = self.lacking(commit).await?.len() as u64;
         }
         if report.missing == 0 {
             report.why.clear();
@@ -229,20 +233,22 @@ impl Mirror {
         Store::new(self.dir.join(super::LFS), self.limits.max_lfs_bytes)
     }
 
-    /// All pointers of a commit's tree, if it uses LFS.
-    pub(crate) async fn pointers(&self, commit: &CommitId) -> Result<Vec<Pointer>> {
-        let (mut small, mut attributes, mut rest) = (BTreeSet::new(), Vec::new(), Vec::new());
+    /// All pointers of a commit's tree, if it uses LFS, and how many files each stands for.
+    pub(crate) async fn pointers(&self, commit: &CommitId) -> Result<BTreeMap<Pointer, u64>> {
+        let (mut small, mut attributes, mut rest) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        let mut attributes_bytes = 0;
         let mut sink = |piece: &[u8]| {
             rest.extend_from_slice(piece);
             let whole = rest.iter().rposition(|b| *b == 0).map_or(0, |end| end + 1);
             for record in rest[..whole].split(|b| *b == 0) {
                 let Some((id, size, path)) = file(record) else { continue };
                 let is_attributes = path == b".gitattributes" || path.ends_with(b"/.gitattributes");
-                if is_attributes && attributes.len() < MAX_ATTRIBUTES && size < 1 << 20 {
-                    attributes.push(id.clone());
+                let has_room = attributes.len() < MAX_ATTRIBUTES && attributes_bytes < MAX_ATTRIBUTES_BYTES;
+                if is_attributes && size < 1 << 20 && has_room && attributes.insert(id.clone()) {
+                    attributes_bytes += size;
                 }
                 if POINTER_BYTES.contains(&size) {
-                    small.insert(id);
+                    *small.entry(id).or_insert(0_u64) += 1;
                 }
             }
             rest.drain(..whole);
@@ -259,14 +265,23 @@ impl Mirror {
             .stream(&mut sink)
             .await?;
         let mut uses_lfs = false;
-        self.read_blobs(&attributes, 1 << 20, &mut |content| {
+        let attributes: Vec<String> = attributes.into_iter().collect();
+        self.read_blobs(&attributes, attributes_bytes, &mut |_, content| {
             uses_lfs |= content.windows(10).any(|at| at == b"filter=lfs");
         })
         .await?;
         if !uses_lfs {
-            return Ok(Vec::new());
+            return Ok(BTreeMap::new());
         }
-        self.pointers_in(&small.into_iter().collect::<Vec<_>>()).await
+        let ids: Vec<String> = small.keys().cloned().collect();
+        let mut found = BTreeMap::new();
+        self.read_blobs(&ids, POINTERS_BYTES, &mut |id, content| {
+            if let Some(pointer) = Pointer::parse(content) {
+                *found.entry(pointer).or_insert(0) += small.get(id).copied().unwrap_or(1);
+            }
+        })
+        .await?;
+        Ok(found)
     }
 
     /// Pointers in the history of a commit that no branch of the remote has.
@@ -295,23 +310,23 @@ impl Mirror {
 
     async fn pointers_in(&self, ids: &[String]) -> Result<Vec<Pointer>> {
         let mut found = BTreeSet::new();
-        self.read_blobs(ids, POINTER_BYTES.end, &mut |content| found.extend(Pointer::parse(content))).await?;
+        self.read_blobs(ids, POINTERS_BYTES, &mut |_, content| found.extend(Pointer::parse(content))).await?;
         Ok(found.into_iter().collect())
     }
 
-    /// Reads blobs of at most `most` bytes each.
+    /// Reads blobs, [`AT_ONCE`] at once, which have at most `most` bytes together; visits each with its id.
     async fn read_blobs(
         &self,
         ids: &[String],
         most: u64,
-        visit: &mut (dyn FnMut(&[u8]) + Send),
+        visit: &mut (dyn FnMut(&str, &[u8]) + Send),
     ) -> Result<()> {
         for part in ids.chunks(AT_ONCE) {
             let out = self
                 .command("cat-file")
                 .args(["--batch"])
                 .stdin(part.join("\n") + "\n")
-                .limits(self.local((most + 100).saturating_mul(part.len() as u64)))
+                .limits(self.local(most.saturating_add(100 * part.len() as u64)))
                 .run()
                 .await?
                 .stdout;
@@ -322,22 +337,19 @@ impl Mirror {
                 let Some(size) = header.split(' ').nth(2).and_then(|size| size.parse::<usize>().ok()) else {
                     continue;
                 };
-                visit(out.get(at..at + size).unwrap_or_default());
+                let id = header.split(' ').next().unwrap_or_default();
+                visit(id, out.get(at..at + size).unwrap_or_default());
                 at = (at + size + 1).min(out.len());
             }
         }
         Ok(())
     }
 
-    /// The pointers of a commit, and those of them whose objects are not here.
-    async fn lacking(&self, commit: &CommitId) -> Result<(Vec<Pointer>, Vec<Pointer>)> {
+    /// The pointers of a commit whose objects are not here.
+    async fn lacking(&self, commit: &CommitId) -> Result<Vec<Pointer>> {
         let pointers = self.pointers(commit).await?;
         let store = self.lfs_store();
-        blocking(move || {
-            let lacking = pointers.iter().filter(|pointer| !store.has(pointer)).cloned().collect();
-            (pointers, lacking)
-        })
-        .await
+        blocking(move || pointers.into_keys().filter(|pointer| !store.has(pointer)).collect()).await
     }
 
     fn complete_file(&self) -> std::path::PathBuf {

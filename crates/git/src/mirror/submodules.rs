@@ -322,7 +322,7 @@ impl Mirror {
             Err(e) => Err(e),
         };
         let examined = match fetched {
-            Ok(()) => store.check_checkout(commit).await,
+            Ok(()) => store.check_checkout(commit).await.map(drop),
             Err(e) => Err(e),
         };
         if let Err(e) = examined {

@@ -289,6 +289,56 @@ async fn an_upload_that_is_refused_or_impossible_is_said_with_the_words_of_the_h
 }
 
 #[tokio::test]
+async fn a_file_counts_as_often_as_the_tree_has_it() {
+    let stored = Stored::new().await;
+    stored.lab.sh(
+        &stored.lab.real(),
+        "cp a.bin b.bin; git add -A; git commit -q -m twice; git push -q --no-verify ../hosted/r.git main",
+    );
+    let (mirror, base) = stored.mirror().await;
+    assert_eq!(mirror.fetch_lfs(&stored.remote(), &base, SOON).await.unwrap().fetched, 1);
+    let spec = CloneSpec {
+        base,
+        branch: branch("foundry/work"),
+        destination: stored.lab.path("sandbox"),
+        origin: None,
+        lfs: None,
+        lfs_content: true,
+        submodules_of: None,
+        identity: ("Agent".into(), "agent@example.com".into()),
+    };
+    // The object and its copy fit; the second file does not.
+    for (checkout_bytes, fits) in [(13_000, false), (1 << 20, true)] {
+        let limits = MirrorLimits { checkout_bytes, ..MirrorLimits::default() };
+        let mirror = Mirror::open(&stored.lab.git, mirror.dir(), limits).await.unwrap();
+        match mirror.clone_into(&spec).await {
+            Ok(()) => assert!(fits),
+            Err(e) => assert!(!fits && e.message().contains("Git LFS"), "{e}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn attributes_are_read_once_and_in_bounds() {
+    let stored = Stored::new().await;
+    let lacks = async |script: &str, at: &str| {
+        let publish = "git add -A; git commit -q -m attributes; git push -q --no-verify ../hosted/r.git main";
+        stored.lab.sh(&stored.lab.real(), &format!("{script}\n{publish}"));
+        let dir = stored.lab.path(at);
+        let limits = MirrorLimits::default();
+        let mirror = Mirror::create(&stored.lab.git, dir, &stored.remote(), limits).await.unwrap();
+        let base = mirror.resolve(&Revision::Branch(branch("main"))).await.unwrap();
+        mirror.lacks_lfs_of(&base).await.unwrap()
+    };
+    let shared = "git rm -q --cached a.bin .gitattributes; rm .gitattributes; mkdir z; mv a.bin z
+        printf '*.bin filter=lfs\\n' > z/.gitattributes; yes '# nothing' | head -c 1000000 > ../shared
+        for n in $(seq 40); do mkdir s$n; cp ../shared s$n/.gitattributes; done";
+    assert!(lacks(shared, "data/first").await, "40 names of one file count as one");
+    let many = "for n in $(seq 10); do mkdir t$n; (echo \"# $n\"; cat ../shared) > t$n/.gitattributes; done";
+    assert!(!lacks(many, "data/second").await, "more than 8 MiB are read");
+}
+
+#[tokio::test]
 async fn objects_that_are_not_what_they_say_are_left_out_and_the_work_arrives() {
     let stored = Stored::new().await;
     let sandbox = stored.sandbox().await;
