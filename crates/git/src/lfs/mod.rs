@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempPath;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-pub(crate) use client::{Answer, Asked, Direction, Server};
+pub(crate) use client::{Answer, Asked, BATCH, Direction, Server};
 
 use crate::mirror::blocking;
 use crate::{GitError, GitErrorKind, Result};

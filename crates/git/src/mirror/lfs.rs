@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use super::import::{MAX_HEADER_BYTES, refused};
 use super::push::Refusal;
 use super::{Mirror, blocking};
-use crate::lfs::{Answer, Asked, Direction, POINTER_BYTES, Pointer, Server, Store};
+use crate::lfs::{Answer, Asked, BATCH, Direction, POINTER_BYTES, Pointer, Server, Store};
 use crate::{BranchName, CommitId, GitError, GitErrorKind, RemoteUrl, Result, RunLimits};
 
 /// The first line of a file that has objects of LFS before its bundle.
@@ -112,26 +112,27 @@ impl Mirror {
         let mut server = Server::of(remote).await?;
         let store = self.lfs_store();
         let mut room = store.room().await?;
-        let asked = server.ask(Direction::Download, None, lacking).await?;
-        for Asked { pointer, answer } in asked {
-            let failed = match answer {
-                Answer::Refused(words) => words,
-                Answer::Nothing => "the remote does not have it".to_owned(),
-                Answer::Transfer(_) if pointer.size > room => {
-                    format!("it has {} bytes, and there is room for {room}", pointer.size)
-                }
-                Answer::Transfer(transfer) => match server.download(&pointer, transfer, &store).await {
-                    Ok(()) => {
-                        room -= pointer.size;
-                        report.fetched += 1;
-                        continue;
+        for part in lacking.chunks(BATCH) {
+            for Asked { pointer, answer } in server.ask(Direction::Download, None, part).await? {
+                let failed = match answer {
+                    Answer::Refused(words) => words,
+                    Answer::Nothing => "the remote does not have it".to_owned(),
+                    Answer::Transfer(_) if pointer.size > room => {
+                        format!("it has {} bytes, and there is room for {room}", pointer.size)
                     }
-                    Err(e) if e.retryable() => return Err(e),
-                    Err(e) => e.message().to_owned(),
-                },
-            };
-            if report.why.is_empty() {
-                report.why = format!("{}: {failed}", pointer.oid());
+                    Answer::Transfer(transfer) => match server.download(&pointer, transfer, &store).await {
+                        Ok(()) => {
+                            room -= pointer.size;
+                            report.fetched += 1;
+                            continue;
+                        }
+                        Err(e) if e.retryable() => return Err(e),
+                        Err(e) => e.message().to_owned(),
+                    },
+                };
+                if report.why.is_empty() {
+                    report.why = format!("{}: {failed}", pointer.oid());
+                }
             }
         }
         Ok(())
@@ -177,21 +178,24 @@ impl Mirror {
     ) -> Result<LfsUpload> {
         let mut server = Server::of(remote).await?;
         let store = self.lfs_store();
-        let asked = server.ask(Direction::Upload, Some(&branch.to_ref()), new).await?;
         let (mut uploaded, mut missing) = (0, Vec::new());
-        for Asked { pointer, answer } in asked {
-            match answer {
-                Answer::Nothing => {}
-                Answer::Transfer(transfer) if store.has(&pointer) => {
-                    server.upload(&pointer, transfer, &store).await?;
-                    uploaded += 1;
-                }
-                Answer::Transfer(_) => missing.push(pointer.oid().to_owned()),
-                // Some servers refuse what they are not told to get.
-                Answer::Refused(_) if !store.has(&pointer) => missing.push(pointer.oid().to_owned()),
-                Answer::Refused(words) => {
-                    let words = format!("{}: {words}", pointer.oid());
-                    return Ok(LfsUpload::Refused(Refusal { reason: "LFS_UPLOAD_REFUSED", words }));
+        for part in new.chunks(BATCH) {
+            for Asked { pointer, answer } in
+                server.ask(Direction::Upload, Some(&branch.to_ref()), part).await?
+            {
+                match answer {
+                    Answer::Nothing => {}
+                    Answer::Transfer(transfer) if store.has(&pointer) => {
+                        server.upload(&pointer, transfer, &store).await?;
+                        uploaded += 1;
+                    }
+                    Answer::Transfer(_) => missing.push(pointer.oid().to_owned()),
+                    // Some servers refuse what they are not told to get.
+                    Answer::Refused(_) if !store.has(&pointer) => missing.push(pointer.oid().to_owned()),
+                    Answer::Refused(words) => {
+                        let words = format!("{}: {words}", pointer.oid());
+                        return Ok(LfsUpload::Refused(Refusal { reason: "LFS_UPLOAD_REFUSED", words }));
+                    }
                 }
             }
         }

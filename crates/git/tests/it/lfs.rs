@@ -273,6 +273,12 @@ async fn an_upload_that_is_refused_or_impossible_is_said_with_the_words_of_the_h
     assert_eq!((refusal.reason, refusal.words.as_str()), ("LFS_UPLOAD_REFUSED", "over quota"));
     stored.lfs.behave(LfsBehaviour::Fails(500));
     assert!(upload().await.unwrap_err().retryable());
+    // A host without an LFS server.
+    for status in [404, 405, 410, 501] {
+        stored.lfs.behave(LfsBehaviour::Fails(status));
+        let LfsUpload::Missing(1, why) = upload().await.unwrap() else { panic!("{status}") };
+        assert!(why.contains("no LFS server"), "{status}: {why}");
+    }
     stored.lfs.behave(LfsBehaviour::Fair);
     assert_eq!(upload().await.unwrap(), LfsUpload::Complete(1));
     // A pointer whose object is nowhere.
@@ -336,6 +342,24 @@ async fn attributes_are_read_once_and_in_bounds() {
     assert!(lacks(shared, "data/first").await, "40 names of one file count as one");
     let many = "for n in $(seq 10); do mkdir t$n; (echo \"# $n\"; cat ../shared) > t$n/.gitattributes; done";
     assert!(!lacks(many, "data/second").await, "more than 8 MiB are read");
+}
+
+#[tokio::test]
+async fn a_server_is_asked_for_the_next_objects_when_it_has_given_the_first() {
+    let stored = Stored::new().await;
+    stored.lab.sh(
+        &stored.lab.real(),
+        "for n in $(seq 120); do printf \"content $n\" > $n.bin; done
+         git add -A; git commit -q -m many; git push -q --no-verify ../hosted/r.git main",
+    );
+    for n in 1..=120 {
+        let content = format!("content {n}");
+        stored.lfs.put(&id(content.as_bytes()), content.as_bytes());
+    }
+    assert_eq!(stored.fetched().await.unwrap().fetched, 121);
+    let asked = stored.host.requests();
+    let batches: Vec<usize> = (0..asked.len()).filter(|n| asked[*n].0.ends_with("/objects/batch")).collect();
+    assert_eq!((batches.len(), batches[1] - batches[0]), (2, 101), "all were asked for first");
 }
 
 #[tokio::test]

@@ -70,3 +70,21 @@ async fn a_pointer_whose_file_nobody_has_is_published_by_force_alone() {
     let job = p.publish(|r| r.force = true).await;
     assert_eq!(state(&job), (JobState::Done, ""), "{:?}", job.condition);
 }
+
+#[tokio::test]
+async fn at_a_host_without_an_lfs_server_pointers_are_published_by_force() {
+    let f = Fixture::new().await;
+    let host = GitHttp::start(f.path());
+    let lfs = host.serve_lfs();
+    let p = Published::at(f, host.url("remote.git")).await;
+    git(&p.remote, &["config", "http.receivepack", "true"]);
+    hand_over(&p, "the content", true).await;
+    lfs.behave(LfsBehaviour::Fails(404));
+    let before = p.refs();
+    let job = p.publish(|_| {}).await;
+    assert_eq!(state(&job), (JobState::Failed, "LFS_OBJECTS_LEFT_OUT"));
+    assert!(job.condition.unwrap().message.contains("no LFS server"));
+    assert_eq!(p.refs(), before);
+    let job = p.publish(|r| r.force = true).await;
+    assert_eq!(state(&job), (JobState::Done, ""), "{:?}", job.condition);
+}
