@@ -22,6 +22,8 @@ const FETCH_WALL: Duration = Duration::from_secs(120);
 const MAX_BYTES: u64 = 1 << 30;
 /// Files of one submodule.
 const MAX_FILES: u64 = 100_000;
+/// What keeps a commit until it is examined.
+const FETCHED: &str = "refs/foundry/fetched";
 
 /// A submodule that sandboxes get, as it is recorded beside the mirror.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -233,48 +235,66 @@ impl Mirror {
                 continue;
             }
             let store = self.submodule_store_at(&store);
-            store.check_checkout(&commit).await?;
-            let format = if commit.as_str().len() == 64 { "sha256" } else { "sha1" };
-            self.git
-                .command("init")
-                .args(["--quiet", "--template=", "--initial-branch=main"])
-                .args([format!("--object-format={format}")])
-                .operands([&dir])
-                .run()
-                .await?;
-            let inside = |subcommand| self.git.command(subcommand).git_dir(dir.join(".git"));
-            let limits = RunLimits {
-                wall: FETCH_WALL,
-                memory: Some(self.limits.fetch_memory),
-                ..RunLimits::default()
-            };
-            inside("fetch")
-                .protocols("file")
-                .limits(limits)
-                .config("transfer.fsckObjects", "false")
-                .args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
-                .args(["--no-auto-maintenance", "--update-shallow"])
-                .operands([store.dir.as_os_str()])
-                .operands([reference(&commit)])
-                .run()
-                .await?;
-            if let Some(origin) = origin {
-                for (key, value) in [
-                    ("remote.origin.url", origin.as_str()),
-                    ("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"),
-                ] {
-                    inside("config").args(["--local"]).operands([key, value]).run().await?;
+            match Box::pin(self.check_out_submodule(&store, &commit, &dir, origin.as_deref())).await {
+                Err(e) if !matches!(e.kind(), GitErrorKind::Host | GitErrorKind::Busy) => {
+                    // The repository is whole without it, and a hand-over names it as absent.
+                    tracing::warn!(%path, reason = e.reason(), stderr = e.stderr(), "a submodule was not checked out");
+                    super::remove_tree(&dir).await?;
+                    let made = tokio::fs::create_dir(&dir).await;
+                    made.map_err(|e| GitError::io("cannot empty the directory of a submodule", &e))?;
                 }
+                checked_out => checked_out?,
             }
-            inside("checkout")
-                .work_tree(&dir)
-                .limits(limits)
-                .config("core.bare", "false")
-                .args(["--quiet", "--detach", "--no-recurse-submodules", commit.as_str(), "--"])
-                .run()
-                .await?;
         }
         Ok(())
+    }
+
+    /// Makes the repository of one submodule in an empty directory.
+    async fn check_out_submodule(
+        &self,
+        store: &Self,
+        commit: &CommitId,
+        dir: &Path,
+        origin: Option<&str>,
+    ) -> Result<()> {
+        store.check_checkout(commit).await?;
+        let format = if commit.as_str().len() == 64 { "sha256" } else { "sha1" };
+        self.git
+            .command("init")
+            .args(["--quiet", "--template=", "--initial-branch=main"])
+            .args([format!("--object-format={format}")])
+            .operands([dir])
+            .run()
+            .await?;
+        let inside = |subcommand| self.git.command(subcommand).git_dir(dir.join(".git"));
+        let limits =
+            RunLimits { wall: FETCH_WALL, memory: Some(self.limits.fetch_memory), ..RunLimits::default() };
+        inside("fetch")
+            .protocols("file")
+            .limits(limits)
+            .config("transfer.fsckObjects", "false")
+            .args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
+            .args(["--no-auto-maintenance", "--update-shallow"])
+            .operands([store.dir.as_os_str()])
+            .operands([reference(commit)])
+            .run()
+            .await?;
+        if let Some(origin) = origin {
+            for (key, value) in [
+                ("remote.origin.url", origin),
+                ("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"),
+            ] {
+                inside("config").args(["--local"]).operands([key, value]).run().await?;
+            }
+        }
+        inside("checkout")
+            .work_tree(dir)
+            .limits(limits)
+            .config("core.bare", "false")
+            .args(["--quiet", "--detach", "--no-recurse-submodules", commit.as_str(), "--"])
+            .run()
+            .await
+            .map(drop)
     }
 
     /// Fetches the commit of a submodule alone, without its history.
@@ -287,6 +307,13 @@ impl Mirror {
             return Ok(());
         }
         let (all, most) = (self.dir.join(super::MODULES), self.limits.max_bytes);
+        let made = tokio::fs::create_dir_all(&all).await;
+        made.map_err(|e| GitError::io("cannot make the directory of the submodules", &e))?;
+        // A fetch that was killed leaves locks, which would end all later ones, and parts of packs.
+        let _lock = store.lock().await?;
+        if store.has(commit).await {
+            return Ok(());
+        }
         let size = blocking(move || super::tree_size(&all)).await??;
         if size > most {
             return Err(GitError::too_large("size of the submodules in bytes", size, most));
@@ -314,21 +341,20 @@ impl Mirror {
             .args(["--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
             .args(["--no-auto-maintenance", "--update-shallow"])
             .operands([endpoint.operand.clone()])
-            .operands([format!("{commit}:{}", reference(commit))])
+            .operands([format!("+{commit}:{FETCHED}")])
             .run()
             .await;
         let fetched = match fetched.map_err(|e| endpoint.explain(e)) {
             Ok(_) => endpoint.check_protocol().await,
             Err(e) => Err(e),
         };
-        let examined = match fetched {
-            Ok(()) => store.check_checkout(commit).await.map(drop),
+        let kept = match fetched {
+            Ok(()) => store.keep(commit).await,
             Err(e) => Err(e),
         };
-        if let Err(e) = examined {
-            // The first error is the one to report; what was fetched is not used.
-            let forget = store.command("update-ref").args(["-d", &reference(commit)]);
-            let _ = forget.run_any().await;
+        // What is not kept is not used. The first error is the one to report.
+        let _ = store.command("update-ref").args(["-d", FETCHED]).run_any().await;
+        if let Err(e) = kept {
             return Err(
                 match e.stderr().contains("not our ref") || e.stderr().contains("unadvertised object") {
                     true => {
@@ -346,8 +372,24 @@ impl Mirror {
     /// A repository with the commits of one address.
     fn submodule_store_at(&self, name: &str) -> Self {
         let dir = self.dir.join(super::MODULES).join(name);
-        let limits = MirrorLimits { checkout_files: MAX_FILES, checkout_bytes: MAX_BYTES, ..self.limits };
+        let limits = MirrorLimits {
+            checkout_files: MAX_FILES,
+            checkout_bytes: MAX_BYTES,
+            lock_wait: FETCH_WALL,
+            ..self.limits
+        };
         Self { git: self.git.clone(), dir, limits, quarantine: None }
+    }
+
+    /// Gives a commit that was fetched the name that it is used by, unless it is too large. A fetch that is cut off before
+    /// has left nothing that is used.
+    async fn keep(&self, commit: &CommitId) -> Result<()> {
+        self.check_checkout(commit).await?;
+        self.command("update-ref")
+            .operands([reference(commit).as_str(), commit.as_str()])
+            .run()
+            .await
+            .map(drop)
     }
 
     async fn has(&self, commit: &CommitId) -> bool {
