@@ -12,7 +12,7 @@ use super::import::{MAX_HEADER_BYTES, refused};
 use super::push::Refusal;
 use super::{Mirror, blocking};
 use crate::lfs::{Answer, Asked, BATCH, Direction, POINTER_BYTES, Pointer, Server, Store};
-use crate::{BranchName, CommitId, GitError, GitErrorKind, RemoteUrl, Result, RunLimits};
+use crate::{BranchName, CommitId, GitError, GitErrorKind, RemoteUrl, RepoPath, Result, RunLimits};
 
 /// The first line of a file that has objects of LFS before its bundle.
 const ENCLOSED: &[u8] = b"# foundry lfs objects\n";
@@ -27,6 +27,10 @@ const MAX_ATTRIBUTES: usize = 500;
 /// After so many bytes of them no other is read: they are read at once, for each commit, and small objects of git can
 /// stand for gigabytes.
 const MAX_ATTRIBUTES_BYTES: u64 = 8 << 20;
+/// What `cat-file` says of each object.
+const SIZES: &str = "--batch-check=%(objecttype) %(objectsize) %(objectname)";
+/// A full store is looked through again after this time.
+const COLLECTED_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most commits whose objects are known to be here.
 const MAX_COMPLETE: usize = 200;
 /// Most names of missing objects in a text.
@@ -52,6 +56,15 @@ pub enum LfsUpload {
     Missing(u64, String),
     /// The remote has refused one, with its words.
     Refused(Refusal),
+}
+
+/// Objects of a hand-over that were not taken: they are not what they say, or there is no room for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LfsLeftOut {
+    /// How many.
+    pub count: u64,
+    /// The file of one of them, in the text form of [`RepoPath`]; if none is found, its id.
+    pub path: String,
 }
 
 impl Mirror {
@@ -207,16 +220,26 @@ impl Mirror {
     }
 
     /// Takes the objects before a bundle. One that is not what it says is left out, since the work is whole without it; so
-    /// is one for which there is no room.
-    pub(super) async fn take_lfs(&self, file: File, enclosed: &Enclosed) -> Result<()> {
+    /// is one for which there is no room. Returns what was left out.
+    pub(super) async fn take_lfs(
+        &self,
+        file: File,
+        enclosed: &Enclosed,
+        head: &CommitId,
+    ) -> Result<Option<LfsLeftOut>> {
         let store = self.lfs_store();
         let mut at = enclosed.start;
         let mut room = if enclosed.objects.is_empty() { 0 } else { store.room().await? };
         let mut file = tokio::fs::File::from_std(file);
+        let mut left = BTreeSet::new();
         for object in &enclosed.objects {
             let begin = at;
             at += object.size;
-            if store.has(object) || object.size > room {
+            if store.has(object) {
+                continue;
+            }
+            if object.size > room {
+                left.insert(object.clone());
                 continue;
             }
             let sought = file.seek(SeekFrom::Start(begin)).await;
@@ -225,11 +248,95 @@ impl Mirror {
                 Ok(()) => room -= object.size,
                 Err(e) if e.kind() == GitErrorKind::Corrupt => {
                     tracing::warn!(object = object.oid(), error = %e, "an LFS object of a hand-over was left out");
+                    left.insert(object.clone());
                 }
                 Err(e) => return Err(e),
             }
         }
-        Ok(())
+        let Some(first) = left.first() else { return Ok(None) };
+        let path = Box::pin(self.path_of_one(head, &left)).await?.unwrap_or_else(|| first.oid().to_owned());
+        Ok(Some(LfsLeftOut { count: left.len() as u64, path }))
+    }
+
+    /// A file of a commit whose pointer is one of these. Looks at so many files as are read in one go.
+    async fn path_of_one(&self, commit: &CommitId, sought: &BTreeSet<Pointer>) -> Result<Option<String>> {
+        let (mut paths, mut rest) = (BTreeMap::new(), Vec::new());
+        let mut sink = |piece: &[u8]| {
+            rest.extend_from_slice(piece);
+            let whole = rest.iter().rposition(|b| *b == 0).map_or(0, |end| end + 1);
+            for (id, size, path) in rest[..whole].split(|b| *b == 0).filter_map(file) {
+                if POINTER_BYTES.contains(&size) && paths.len() < AT_ONCE {
+                    paths.insert(id, path.to_vec());
+                }
+            }
+            rest.drain(..whole);
+            Ok(())
+        };
+        self.command("ls-tree")
+            .args(["-r", "-l", "-z", "--full-tree"])
+            .operands([commit.as_str()])
+            .limits(RunLimits { stdout: u64::MAX, ..self.local(0) })
+            .stream(&mut sink)
+            .await?;
+        let ids: Vec<String> = paths.keys().cloned().collect();
+        let mut found = None;
+        self.read_blobs(&ids, POINTERS_BYTES, &mut |id, content| {
+            if Pointer::parse(content).is_some_and(|pointer| sought.contains(&pointer)) {
+                found = paths.get(id).and_then(|path| RepoPath::from_bytes(path.as_slice()).ok());
+            }
+        })
+        .await?;
+        Ok(found.map(|path| path.to_string()))
+    }
+
+    /// Whether the store is three quarters full, and was not collected within a day.
+    pub(super) async fn wants_lfs_collection(&self) -> Result<bool> {
+        let collected = tokio::fs::metadata(self.collected_file()).await.and_then(|meta| meta.modified());
+        let age = collected.ok().and_then(|at| at.elapsed().ok());
+        if age.is_some_and(|age| age < COLLECTED_AGAIN) {
+            return Ok(false);
+        }
+        Ok(self.lfs_store().room().await? < self.limits.max_lfs_bytes / 4)
+    }
+
+    /// Removes objects older than two weeks whose pointer git does not have: no branch, no work and no base reaches it. Only
+    /// under the lock, after git's own collection.
+    pub(super) async fn collect_lfs(&self) -> Result<()> {
+        let store = self.lfs_store();
+        if tokio::fs::metadata(store.objects()).await.is_err() {
+            return Ok(());
+        }
+        // Also when this fails: it would fail again.
+        let marked = tokio::fs::write(self.collected_file(), "").await;
+        marked.map_err(|e| GitError::io("cannot record a collection", &e))?;
+        let (mut small, mut rest) = (Vec::new(), Vec::new());
+        let mut sink = |piece: &[u8]| {
+            rest.extend_from_slice(piece);
+            let whole = rest.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+            small.extend(String::from_utf8_lossy(&rest[..whole]).lines().filter_map(small_blob));
+            rest.drain(..whole);
+            match small.len() > MAX_CANDIDATES {
+                true => Err(GitError::too_large("small files", small.len(), MAX_CANDIDATES as u64)),
+                false => Ok(()),
+            }
+        };
+        self.command("cat-file")
+            .args(["--batch-all-objects", "--unordered", SIZES])
+            .limits(RunLimits { stdout: u64::MAX, wall: self.limits.fetch_wall, ..self.local(0) })
+            .stream(&mut sink)
+            .await?;
+        let known = self.pointers_in(&small).await?;
+        // What is removed may be wanted again by a commit that comes back.
+        let complete = self.complete_file();
+        let forgotten = blocking(move || match store.forget_others(&known)? {
+            0 => Ok(()),
+            _ => super::remove_if_there(&complete),
+        });
+        forgotten.await?.map_err(|e| GitError::io("cannot remove files of LFS", &e))
+    }
+
+    fn collected_file(&self) -> std::path::PathBuf {
+        self.dir.join(super::LFS).join("collected")
     }
 
     /// The store of objects, beside those of git.
@@ -297,19 +404,9 @@ impl Mirror {
             .limits(limits)
             .run()
             .await?;
-        let sizes = self
-            .command("cat-file")
-            .args(["--batch-check=%(objecttype) %(objectsize) %(objectname)"])
-            .stdin(listed.stdout)
-            .limits(limits)
-            .run()
-            .await?;
+        let sizes = self.command("cat-file").args([SIZES]).stdin(listed.stdout).limits(limits).run().await?;
         let sizes = String::from_utf8_lossy(&sizes.stdout).into_owned();
-        let small = sizes.lines().filter_map(|line| {
-            let (size, id) = line.strip_prefix("blob ")?.split_once(' ')?;
-            POINTER_BYTES.contains(&size.parse().ok()?).then(|| id.to_owned())
-        });
-        self.pointers_in(&small.collect::<Vec<_>>()).await
+        self.pointers_in(&sizes.lines().filter_map(small_blob).collect::<Vec<_>>()).await
     }
 
     async fn pointers_in(&self, ids: &[String]) -> Result<Vec<Pointer>> {
@@ -424,6 +521,12 @@ impl Enclosed {
         }
         Ok((Self { objects, start: at, end }, reader.into_inner().into_inner()))
     }
+}
+
+/// The id of a blob that can be a pointer, in a line of [`SIZES`].
+fn small_blob(line: &str) -> Option<String> {
+    let (size, id) = line.strip_prefix("blob ")?.split_once(' ')?;
+    POINTER_BYTES.contains(&size.parse().ok()?).then(|| id.to_owned())
 }
 
 /// Id, size and path of a regular file in a line of `ls-tree -l`.

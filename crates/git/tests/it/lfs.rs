@@ -7,8 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use foundry_git::{
-    Access, CloneSpec, CommitId, GitError, LfsFetch, LfsUpload, Mirror, MirrorLimits, Pushed, RemoteUrl,
-    Revision, UrlPolicy,
+    Access, CloneSpec, CommitId, GitError, LfsFetch, LfsLeftOut, LfsUpload, Mirror, MirrorLimits, Pushed,
+    RemoteUrl, Revision, UrlPolicy,
 };
 use foundry_secrets::Secret;
 use foundry_testkit::{GitHttp, LfsBehaviour, LfsServer};
@@ -372,6 +372,7 @@ async fn objects_that_are_not_what_they_say_are_left_out_and_the_work_arrives() 
     std::fs::write(sandbox.tree.join(".git").join(below(&real)), wrong).unwrap();
     let imported = sandbox.import().await;
     assert_eq!(imported.changes.len(), 1);
+    assert_eq!(imported.lfs_left_out, Some(LfsLeftOut { count: 1, path: real.clone() }));
     assert!(!sandbox.mirror.dir().join(below(&real)).exists());
     let upload = sandbox.mirror.upload_lfs(&stored.remote(), &branch("feat"), &imported.head).await.unwrap();
     assert_eq!(upload, LfsUpload::Missing(1, real));
@@ -383,6 +384,34 @@ async fn objects_that_are_not_what_they_say_are_left_out_and_the_work_arrives() 
         std::fs::write(sandbox.bundle(), [start.as_bytes(), &bundle].concat()).unwrap();
         assert_eq!(sandbox.try_import().await.unwrap_err().reason(), "BUNDLE_REFUSED", "{start}");
     }
+}
+
+#[tokio::test]
+async fn a_full_store_says_what_it_does_not_take_and_loses_what_nothing_points_to() {
+    let stored = Stored::new().await;
+    let mut sandbox = stored.sandbox().await;
+    let dir = sandbox.mirror.dir().to_owned();
+    let put = |name: &str, content: &str, date: &str| {
+        let oid = id(content.as_bytes());
+        let path = format!("lfs/objects/{}/{}", &oid[..2], &oid[2..4]);
+        let script =
+            format!("mkdir -p {path}; printf %s {content} > {path}/{oid}; touch -d '{date}' {path}/{oid}");
+        stored.lab.sh(&dir, &script);
+        (name.to_owned(), dir.join(path).join(oid))
+    };
+    let (old, young) = (put("old", "old", "15 days ago"), put("young", "young", "1 day ago"));
+    let limits = MirrorLimits { max_lfs_bytes: 6_000, ..MirrorLimits::default() };
+    sandbox.mirror = Mirror::open(&stored.lab.git, &dir, limits).await.unwrap();
+    sandbox.sh("mkdir d; head -c 2000 /dev/urandom > d/c.bin");
+    let imported = sandbox.import().await;
+    assert_eq!(imported.lfs_left_out, Some(LfsLeftOut { count: 1, path: "d/c.bin".to_owned() }));
+    stored.lab.sh(&dir, "find lfs/objects -size +1k -exec touch -d '15 days ago' {} +");
+    assert!(sandbox.mirror.wants_collection().await.unwrap());
+    sandbox.mirror.collect_garbage(&[]).await.unwrap();
+    let there = [&old, &young].map(|(name, path)| (name.as_str(), path.exists()));
+    assert_eq!(there, [("old", false), ("young", true)]);
+    assert!(!sandbox.mirror.lacks_lfs_of(&sandbox.base).await.unwrap(), "a branch points to it");
+    assert!(!sandbox.mirror.wants_collection().await.unwrap(), "once a day");
 }
 
 #[tokio::test]
