@@ -127,11 +127,14 @@ impl Server {
     /// The server of a remote: always below the remote's own URL, whatever the repository's `.lfsconfig` says.
     ///
     /// # Errors
-    /// `LFS_NOT_SERVED` for a remote that is reached by ssh; when the directory on this host is not allowed.
+    /// `LFS_NOT_SERVED` for a remote that is reached by ssh, and for a linked work tree; when the directory on this host is not allowed.
     pub(crate) async fn of(remote: &RemoteUrl) -> Result<Self> {
         if remote.is_local() {
             let endpoint = remote.pin().await?;
-            return Ok(Self(Kind::Local(Local::new(endpoint.operand.as_ref()))));
+            let local = Local::new(endpoint.operand.as_ref());
+            let linked =
+                || not_served("the repository is a linked work tree, whose files of Git LFS are elsewhere");
+            return Ok(Self(Kind::Local(local.ok_or_else(linked)?)));
         }
         let Some(url) = remote.http_url() else {
             return Err(not_served(
