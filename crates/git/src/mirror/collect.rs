@@ -26,8 +26,9 @@ impl Mirror {
     }
 
     /// Packs objects and drops unreachable ones older than two weeks, so that none goes that a clone or fetch is just
-    /// reading; then files of Git LFS that nothing in the mirror points to. All refs keep what they reach, and so do the commits in `keep`, from which tasks have started: a work
-    /// without changes has no ref. Holds the mirror's lock, for the time of a fetch at most.
+    /// reading. All refs keep what they reach, and so do the commits in `keep`, from which tasks have started: a work
+    /// without changes has no ref. Then drops files of Git LFS that nothing in the mirror points to, and submodules of
+    /// commits that no task starts from. Holds the mirror's lock, for the time of a few fetches at most.
     pub async fn collect_garbage(&self, keep: &[CommitId]) -> Result<()> {
         let _lock = self.lock().await?;
         let listed = self.command("for-each-ref").args(["--format=delete %(refname)", "refs/foundry/keep/"]);
@@ -45,6 +46,9 @@ impl Mirror {
         gc.run().await?;
         if let Err(e) = Box::pin(self.collect_lfs()).await {
             tracing::warn!(reason = e.reason(), stderr = e.stderr(), "files of Git LFS were not collected");
+        }
+        if let Err(e) = Box::pin(self.collect_submodules(&keep)).await {
+            tracing::warn!(reason = e.reason(), stderr = e.stderr(), "submodules were not collected");
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 //! in `modules`. `.gitmodules` is data of whoever wrote the commit: git reads it as a file of settings, without following
 //! any, and nothing of it reaches a command line but an address that the one parser has accepted.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::fetch::remote_command;
 use super::{EntryKind, Mirror, MirrorLimits, blocking};
 use crate::url_policy::UrlError;
-use crate::{CommitId, GitError, GitErrorKind, RemoteUrl, RepoPath, Result, RunLimits};
+use crate::{CommitId, GitError, GitErrorKind, ObjectId, RemoteUrl, RepoPath, Result, RunLimits};
 
 /// Most bytes of a `.gitmodules`.
 const MAX_SETTINGS: u64 = 1 << 20;
@@ -22,6 +22,8 @@ const FETCH_WALL: Duration = Duration::from_secs(120);
 const MAX_BYTES: u64 = 1 << 30;
 /// Files of one submodule.
 const MAX_FILES: u64 = 100_000;
+/// What no task can get any more goes after this time.
+const KEPT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// What keeps a commit until it is examined.
 const FETCHED: &str = "refs/foundry/fetched";
 
@@ -58,7 +60,7 @@ pub struct Submodule {
 
 impl Submodule {
     /// Its address: one that the policy accepts, or one relative to that of its repository. A path of this host is accepted
-    /// only relative to another one: whoever wrote the commit has no right to read here.
+    /// only relative to another one, below the same directory: who wrote the commit has no right to read here.
     ///
     /// # Errors
     /// Why it is refused.
@@ -67,7 +69,13 @@ impl Submodule {
         let is_relative = text.starts_with("./") || text.starts_with("../");
         let text = if is_relative { resolved(&of.display(), text)? } else { text.to_owned() };
         let remote = RemoteUrl::parse(&text, of.policy())?;
-        if remote.is_local() && !(is_relative && of.is_local()) {
+        let is_beside = || {
+            let (base, found) = (of.display(), remote.display());
+            let (base, found) = (Path::new(base.trim_end_matches('/')), Path::new(&found));
+            let climbs = found.components().any(|part| part == Component::ParentDir);
+            !climbs && base.parent().is_some_and(|parent| found.starts_with(parent))
+        };
+        if remote.is_local() && !(is_relative && of.is_local() && is_beside()) {
             return Err(UrlError::PathNotAllowed);
         }
         Ok(remote)
@@ -369,6 +377,22 @@ impl Mirror {
         Ok(())
     }
 
+    /// Removes what is recorded of commits that are neither kept nor the tip of a branch, and repositories of submodules that
+    /// no record names. Only what is older than two weeks: younger ones may be about to be recorded.
+    pub(super) async fn collect_submodules(&self, keep: &BTreeSet<ObjectId>) -> Result<()> {
+        let tips = self.command("for-each-ref").args(["--format=%(objectname)", "refs/heads/"]).run().await?;
+        let mut kept: BTreeSet<String> = keep.iter().map(ToString::to_string).collect();
+        kept.extend(String::from_utf8_lossy(&tips.stdout).lines().map(str::to_owned));
+        let dir = self.dir.join(super::MODULES);
+        let unused = blocking(move || unused(&dir, &kept)).await?;
+        for name in unused.map_err(|e| GitError::io("cannot look through the submodules", &e))? {
+            let store = self.submodule_store_at(&name);
+            let _lock = store.lock().await?;
+            super::remove_tree(&store.dir).await?;
+        }
+        Ok(())
+    }
+
     /// A repository with the commits of one address.
     fn submodule_store_at(&self, name: &str) -> Self {
         let dir = self.dir.join(super::MODULES).join(name);
@@ -407,6 +431,39 @@ impl Mirror {
 /// The name of the repository with the commits of one address.
 fn store_name(remote: &RemoteUrl) -> String {
     format!("{}.git", hex::encode(&Sha256::digest(remote.display())[..16]))
+}
+
+/// Removes old records, and returns the old repositories that no other record names.
+fn unused(dir: &Path, kept: &BTreeSet<String>) -> std::io::Result<Vec<String>> {
+    let is_old = |path: &Path| {
+        let changed = std::fs::metadata(path).and_then(|meta| meta.modified());
+        changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > KEPT))
+    };
+    // Each fetch makes and removes a ref.
+    let is_unchanged = |store: &Path| {
+        ["refs", "refs/foundry"].iter().map(|at| store.join(at)).all(|at| is_old(&at) || !at.exists())
+    };
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let (mut named, mut stores) = (BTreeSet::new(), Vec::new());
+    for entry in entries {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if let Some(commit) = name.strip_suffix(".json") {
+            if is_old(&path) && !kept.contains(commit) {
+                std::fs::remove_file(&path)?;
+                continue;
+            }
+            let record: Record = serde_json::from_slice(&std::fs::read(&path)?).unwrap_or_default();
+            named.extend(record.submodules.into_iter().map(|submodule| submodule.store));
+        } else if path.extension().is_some_and(|end| end == "git") && is_unchanged(&path) {
+            stores.push(name.to_owned());
+        }
+    }
+    stores.retain(|store| !named.contains(store));
+    Ok(stores)
 }
 
 /// Whether a path of a tree is an empty directory below directories: a link would lead out of the tree.
@@ -482,6 +539,9 @@ mod tests {
             ("https://host.example/a/b", "./\u{1b}[31m"),
             ("/srv/a/b", "/srv/a/secret"),
             ("/srv/a/b", "file:///srv/a/secret"),
+            ("/srv/a/b", "../../other/secret"),
+            ("/srv/a/b", "../../ab"),
+            ("/srv/a/b", "../c/../../secret"),
             ("/srv/a/b", "../../../../../etc"),
         ] {
             assert!(address(of, url).is_err(), "{of} {url}: {:?}", address(of, url));

@@ -148,6 +148,23 @@ async fn a_submodule_that_is_damaged_is_left_out_and_the_task_starts() {
 }
 
 #[tokio::test]
+async fn a_collection_removes_submodules_of_commits_that_no_task_starts_from() {
+    let hosted = Hosted::new(LIB).await;
+    let sandbox = hosted.sandbox().await;
+    let (mirror, base) = (&sandbox.mirror, &sandbox.base);
+    let left = || hosted.lab.sh(mirror.dir(), "ls modules | grep -v lock | wc -l");
+    let age = "find modules -name '*.json' -o -path '*/refs*' | xargs touch -d '15 days ago'";
+    hosted.lab.sh(mirror.dir(), age);
+    mirror.collect_garbage(&[]).await.unwrap();
+    assert_eq!(left(), "2", "a branch has it");
+    hosted.lab.sh(mirror.dir(), "git update-ref refs/heads/main main^");
+    mirror.collect_garbage(std::slice::from_ref(base)).await.unwrap();
+    assert_eq!(left(), "2", "a task has it");
+    mirror.collect_garbage(&[]).await.unwrap();
+    assert_eq!(left(), "0");
+}
+
+#[tokio::test]
 async fn hostile_settings_of_submodules_have_no_effect() {
     let outside = tempfile::tempdir().unwrap();
     let proof = outside.path().join("ran").display().to_string();
