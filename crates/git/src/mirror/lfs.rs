@@ -1,5 +1,5 @@
 //! Objects of Git LFS beside a mirror, in `lfs/objects`: fetched for a commit, handed over with a bundle, and uploaded
-//! before a push. None of it holds the mirror's lock: an object appears whole, or not at all.
+//! before a push. Fetches and uploads do not hold the mirror's lock: an object appears whole, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -328,9 +328,9 @@ impl Mirror {
         let known = self.pointers_in(&small).await?;
         // What is removed may be wanted again by a commit that comes back.
         let complete = self.complete_file();
-        let forgotten = blocking(move || match store.forget_others(&known)? {
-            0 => Ok(()),
-            _ => super::remove_if_there(&complete),
+        let forgotten = blocking(move || {
+            let removed = store.forget_others(&known)?;
+            if removed == 0 { Ok(()) } else { super::remove_if_there(&complete) }
         });
         forgotten.await?.map_err(|e| GitError::io("cannot remove files of LFS", &e))
     }
