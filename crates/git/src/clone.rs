@@ -135,15 +135,21 @@ impl Mirror {
     async fn copy_lfs(&self, commit: &CommitId, to: &Path) -> Result<bool> {
         let (store, to) = (self.lfs_store(), to.to_owned());
         let mut pointers = self.pointers(commit).await?;
-        pointers.retain(|pointer| store.has(pointer));
-        let bytes = pointers.iter().fold(0_u64, |all, pointer| all.saturating_add(pointer.size));
+        pointers.retain(|pointer, _| store.has(pointer));
+        if pointers.is_empty() {
+            return Ok(false);
+        }
+        // Each object is copied once, and then written for each of its files, beside all others.
+        let tree = self.check_checkout(commit).await?;
+        let bytes = pointers.iter().fold(tree, |all, (pointer, files)| {
+            all.saturating_add(pointer.size.saturating_mul(files.saturating_add(1)))
+        });
         let most = self.limits().checkout_bytes;
         if bytes > most {
             return Err(GitError::too_large("bytes of the files of Git LFS", bytes, most));
         }
-        let any = !pointers.is_empty();
         let copied = blocking(move || {
-            pointers.iter().try_for_each(|pointer| {
+            pointers.keys().try_for_each(|pointer| {
                 let path = pointer.below(&to);
                 std::fs::create_dir_all(path.parent().unwrap_or(&to))?;
                 // Copied and never linked: the sandbox can write to its own.
@@ -151,11 +157,12 @@ impl Mirror {
             })
         });
         copied.await?.map_err(|e| GitError::io("cannot copy the files of Git LFS", &e))?;
-        Ok(any)
+        Ok(true)
     }
 
-    /// Refuses a tree that would fill this host: a few objects can stand for any number of files of any size.
-    pub(crate) async fn check_checkout(&self, base: &CommitId) -> Result<()> {
+    /// Refuses a tree that would fill this host: a few objects can stand for any number of files of any size. Returns the
+    /// bytes of its files.
+    pub(crate) async fn check_checkout(&self, base: &CommitId) -> Result<u64> {
         let limits = *self.limits();
         let (mut files, mut bytes, mut rest) = (0_u64, 0_u64, Vec::new());
         let mut sink = |piece: &[u8]| {
@@ -190,7 +197,8 @@ impl Mirror {
                 memory: Some(limits.memory),
             })
             .stream(&mut sink)
-            .await
+            .await?;
+        Ok(bytes)
     }
 
     async fn configure(

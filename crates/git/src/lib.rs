@@ -35,9 +35,9 @@ pub use error::{GitError, GitErrorKind};
 pub use mirror::{
     Absorbed, Branch, BranchPush, Branches, ChangeKind, ChangeTotals, CommitSummary, EntryKind,
     FetchProtocol, FetchReport, FileChange, FileContent, History, ImportLimits, ImportedWork, LfsFetch,
-    LfsUpload, Merged, MergedBase, Mirror, MirrorLimits, Object, ObjectKind, Patch, PublishSpec, Publishable,
-    PublishedWork, Pushed, PushedAll, Refusal, RemoteTip, ReplaySpec, Replayed, Revision, ServedRefs,
-    ServedWork, Submodule, TreeEntry, TreePage, TrialMerge,
+    LfsLeftOut, LfsUpload, Merged, MergedBase, Mirror, MirrorLimits, Object, ObjectKind, Patch, PublishSpec,
+    Publishable, PublishedWork, Pushed, PushedAll, Refusal, RemoteTip, ReplaySpec, Replayed, Revision,
+    ServedRefs, ServedWork, Submodule, TreeEntry, TreePage, TrialMerge,
 };
 pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
 pub use network::Network;

@@ -154,7 +154,7 @@ fn ignored_words(notice: &WorkNotice) -> (String, String) {
 }
 
 fn lfs_words(notice: &WorkNotice) -> (String, String) {
-    let WorkNotice { path, count, .. } = notice;
+    let WorkNotice { path, count, detail, .. } = notice;
     let files = match count {
         1 => format!("`{path}`"),
         _ => format!("{}, the first is `{path}`", counted(*count, "file")),
@@ -165,8 +165,12 @@ fn lfs_words(notice: &WorkNotice) -> (String, String) {
         );
         return (text, String::new());
     }
+    let why = match detail.as_str() {
+        "not kept" => "could not be kept, as they are damaged or there is no room for them",
+        _ => "are too large for the hand-over",
+    };
     let text = format!(
-        "files of Git LFS are too large for the hand-over; the work has their pointers, and the sandbox their content: {files}"
+        "files of Git LFS {why}; the work has their pointers, and the sandbox their content: {files}"
     );
     (text, "ask the agent to store less in them, or copy them out of the sandbox".to_owned())
 }

@@ -18,7 +18,7 @@ use crate::{GitError, GitErrorKind, RemoteUrl, Result};
 /// The type of requests and answers.
 const TYPE: &str = "application/vnd.git-lfs+json";
 /// Objects of one request, as `git lfs` has it.
-const BATCH: usize = 100;
+pub(crate) const BATCH: usize = 100;
 /// Bytes of an answer.
 const MAX_ANSWER: usize = 4 << 20;
 /// How long a server may say nothing.
@@ -127,11 +127,14 @@ impl Server {
     /// The server of a remote: always below the remote's own URL, whatever the repository's `.lfsconfig` says.
     ///
     /// # Errors
-    /// `LFS_NOT_SERVED` for a remote that is reached by ssh; when the directory on this host is not allowed.
+    /// `LFS_NOT_SERVED` for a remote that is reached by ssh, and for a linked work tree; when the directory on this host is not allowed.
     pub(crate) async fn of(remote: &RemoteUrl) -> Result<Self> {
         if remote.is_local() {
             let endpoint = remote.pin().await?;
-            return Ok(Self(Kind::Local(Local::new(endpoint.operand.as_ref()))));
+            let local = Local::new(endpoint.operand.as_ref());
+            let linked =
+                || not_served("the repository is a linked work tree, whose files of Git LFS are elsewhere");
+            return Ok(Self(Kind::Local(local.ok_or_else(linked)?)));
         }
         let Some(url) = remote.http_url() else {
             return Err(not_served(
@@ -145,7 +148,8 @@ impl Server {
         Ok(Self(Kind::Http(Box::new(Http { base, hosts: Hosts::new(remote), access: remote.own_access()? }))))
     }
 
-    /// Asks for objects; the answers are in their order.
+    /// Asks for objects, at most [`BATCH`]: an answer may have megabytes, and its addresses are good for some minutes. The
+    /// answers are in the order of the objects.
     ///
     /// # Errors
     /// When the server cannot be asked, refuses to be, or answers with something else.
@@ -155,25 +159,20 @@ impl Server {
         branch: Option<&str>,
         pointers: &[Pointer],
     ) -> Result<Vec<Asked>> {
-        let mut all = Vec::with_capacity(pointers.len());
         match &mut self.0 {
-            Kind::Local(local) => {
-                for pointer in pointers {
+            Kind::Local(local) => Ok(pointers
+                .iter()
+                .map(|pointer| {
                     let answer = match (direction, local.has(pointer)) {
                         (Direction::Download, false) => Answer::Refused("it is not there".to_owned()),
                         (Direction::Upload, true) => Answer::Nothing,
                         _ => Answer::Transfer(Transfer(None)),
                     };
-                    all.push(Asked { pointer: pointer.clone(), answer });
-                }
-            }
-            Kind::Http(http) => {
-                for part in pointers.chunks(BATCH) {
-                    all.extend(http.ask(direction, branch, part).await?);
-                }
-            }
+                    Asked { pointer: pointer.clone(), answer }
+                })
+                .collect()),
+            Kind::Http(http) => http.ask(direction, branch, pointers).await,
         }
-        Ok(all)
     }
 
     /// Takes an object into a store.
@@ -238,8 +237,11 @@ impl Http {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(TYPE));
         let (status, answer) = self.call(Method::POST, &url, headers, Some(body.into())).await?;
+        if matches!(status.as_u16(), 404 | 405 | 410 | 501) {
+            return Err(not_served("the remote has no LFS server, or not for us"));
+        }
         if !status.is_success() {
-            return Err(self.declined(direction, status, &answer));
+            return Err(self.declined(direction, &url, status, &answer));
         }
         let batch: Batch =
             serde_json::from_slice(&answer).map_err(|_| unexpected("does not answer in the batch API"))?;
@@ -277,7 +279,7 @@ impl Http {
             }
             if status != StatusCode::OK {
                 let said = read(&mut response).await?;
-                return Err(self.declined(Direction::Download, status, &said));
+                return Err(self.declined(Direction::Download, &url, status, &said));
             }
             let mut incoming = store.incoming_object(pointer).await?;
             while let Some(piece) = silent(response.chunk()).await? {
@@ -297,7 +299,7 @@ impl Http {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         }
         let (status, said) = self.call(Method::PUT, &url, headers, Some(reqwest::Body::from(file))).await?;
-        if status.is_success() { Ok(()) } else { Err(self.declined(Direction::Upload, status, &said)) }
+        if status.is_success() { Ok(()) } else { Err(self.declined(Direction::Upload, &url, status, &said)) }
     }
 
     async fn verify(&mut self, pointer: &Pointer, action: &Action) -> Result<()> {
@@ -306,7 +308,7 @@ impl Http {
         let body = serde_json::to_vec(&Object { oid: pointer.oid(), size: pointer.size })
             .map_err(|_| GitError::failed("a request cannot be encoded"))?;
         let (status, said) = self.call(Method::POST, &url, headers, Some(body.into())).await?;
-        if status.is_success() { Ok(()) } else { Err(self.declined(Direction::Upload, status, &said)) }
+        if status.is_success() { Ok(()) } else { Err(self.declined(Direction::Upload, &url, status, &said)) }
     }
 
     /// Where an action leads, with what the server wants to have sent along.
@@ -363,29 +365,28 @@ impl Http {
         request.send().await.map_err(|e| unreachable(&e))
     }
 
-    /// The error for an answer that is none, with the server's words.
-    fn declined(&self, direction: Direction, status: StatusCode, said: &[u8]) -> GitError {
+    /// The error for an answer that is none, with the server's words. The credential is refused by its own origin alone; what
+    /// another host has refused is what the server has given for the object.
+    fn declined(&self, direction: Direction, url: &Url, status: StatusCode, said: &[u8]) -> GitError {
         let said: Said = serde_json::from_slice(said).unwrap_or_default();
         let words = self.words(&said.message);
         let words = if words.is_empty() { format!("HTTP {}", status.as_u16()) } else { words };
         let is_busy = status.is_server_error()
             && status != StatusCode::INSUFFICIENT_STORAGE
             && status != StatusCode::NOT_IMPLEMENTED;
+        let is_own = self.hosts.is_own(url);
         match (status, direction) {
-            (StatusCode::UNAUTHORIZED, _) if self.access.is_some() => {
+            (StatusCode::UNAUTHORIZED, _) if is_own && self.access.is_some() => {
                 let text = "the LFS server of the remote refused the stored credential";
                 GitError::new(GitErrorKind::Auth, "REPOSITORY_CREDENTIALS_REFUSED", text)
             }
-            (StatusCode::UNAUTHORIZED, _) => {
+            (StatusCode::UNAUTHORIZED, _) if is_own => {
                 let text = "the LFS server of the remote needs a credential, and none is stored for it";
                 GitError::new(GitErrorKind::Auth, "REPOSITORY_CREDENTIALS_REQUIRED", text)
             }
             (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT, _) => busy(&words),
             _ if is_busy => busy(&words),
             (_, Direction::Upload) => GitError::new(GitErrorKind::Invalid, "LFS_UPLOAD_REFUSED", words),
-            (StatusCode::NOT_FOUND, Direction::Download) => {
-                not_served("the remote has no LFS server, or not for us")
-            }
             _ => GitError::new(GitErrorKind::Failed, "LFS_NOT_SERVED", words),
         }
     }

@@ -11,11 +11,15 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Of the repository in this directory, bare or with a work tree.
-    pub(super) fn new(repository: &std::path::Path) -> Self {
+    /// Of the repository in this directory, bare or with a work tree; `None` for a linked work tree, whose objects are
+    /// elsewhere.
+    pub(super) fn new(repository: &std::path::Path) -> Option<Self> {
         let inside = repository.join(".git");
+        if inside.is_file() {
+            return None;
+        }
         let git = if inside.is_dir() { inside } else { repository.to_owned() };
-        Self { lfs: git.join("lfs") }
+        Some(Self { lfs: git.join("lfs") })
     }
 
     fn path(&self, pointer: &Pointer) -> PathBuf {
@@ -42,4 +46,17 @@ impl Local {
 
 fn unreadable(e: &std::io::Error) -> GitError {
     GitError::io("cannot read an LFS object", e)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_linked_work_tree_has_no_objects_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Local::new(dir.path()).is_some());
+        std::fs::write(dir.path().join(".git"), "gitdir: /srv/r/.git/worktrees/x\n").unwrap();
+        assert!(Local::new(dir.path()).is_none());
+    }
 }

@@ -5,13 +5,14 @@ mod client;
 mod hosts;
 mod local;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use tempfile::TempPath;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-pub(crate) use client::{Answer, Asked, Direction, Server};
+pub(crate) use client::{Answer, Asked, BATCH, Direction, Server};
 
 use crate::mirror::blocking;
 use crate::{GitError, GitErrorKind, Result};
@@ -24,6 +25,9 @@ pub(crate) const POINTER_BYTES: std::ops::Range<u64> = 120..1024;
 const PIECE: usize = 64 << 10;
 /// What an interrupted operation has left goes after this time.
 const STALE: std::time::Duration = std::time::Duration::from_secs(2 * 60 * 60);
+
+/// An object that nothing points to goes after this time, as those of git do.
+const KEPT: std::time::Duration = std::time::Duration::from_secs(14 * 24 * 60 * 60);
 
 /// The program that a checkout runs for files of LFS: what it reads is a pointer, in whose place it writes the object, if
 /// that is in the directory that `FOUNDRY_LFS_OBJECTS` names.
@@ -123,6 +127,23 @@ impl Store {
         .await?
         .map_err(|e| GitError::io("cannot measure the files of LFS", &e))?;
         Ok(self.most.saturating_sub(used))
+    }
+
+    /// Removes the objects older than two weeks that are none of these; returns how many. Younger ones may belong to what is
+    /// just being imported.
+    pub(crate) fn forget_others(&self, known: &[Pointer]) -> std::io::Result<u64> {
+        let known: BTreeSet<&str> = known.iter().map(Pointer::oid).collect();
+        let mut removed = 0;
+        crate::mirror::walk(&self.objects(), &mut |path, meta| {
+            let is_known = path.file_name().and_then(|name| name.to_str()).is_some_and(|n| known.contains(n));
+            let is_old = meta.modified()?.elapsed().is_ok_and(|age| age > KEPT);
+            if is_old && !is_known {
+                std::fs::remove_file(path)?;
+                removed += 1;
+            }
+            Ok(())
+        })?;
+        Ok(removed)
     }
 
     fn incoming(&self) -> PathBuf {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-use super::lfs::Enclosed;
+use super::lfs::{Enclosed, LfsLeftOut};
 use super::quarantine::Quarantine;
 use super::{FileChange, Mirror, Revision, blocking};
 use crate::process::Input;
@@ -56,6 +56,8 @@ pub struct ImportedWork {
     pub descends_from_base: bool,
     /// What changed between base and head.
     pub changes: Vec<FileChange>,
+    /// Objects of Git LFS that came with it and are not in the mirror.
+    pub lfs_left_out: Option<LfsLeftOut>,
 }
 
 struct Header {
@@ -66,7 +68,7 @@ struct Header {
 
 impl Mirror {
     /// Imports the one ref `refs/foundry/work/<work>` of a bundle, and the objects of Git LFS before it; one that is not what
-    /// it says is left out. On any error no ref has changed and no object of git stays. Repeating it with the same bundle gives the same answer.
+    /// it says, or for which there is no room, is left out. On any error no ref has changed and no object of git stays. Repeating it with the same bundle gives the same answer.
     pub async fn import_bundle(
         &self,
         work: &WorkName,
@@ -115,7 +117,7 @@ impl Mirror {
 
         let _lock = self.lock().await?;
         let known = self.resolve(&Revision::Work(work.clone())).await.ok();
-        let imported = if known.as_ref() == Some(&header.head) {
+        let mut imported = if known.as_ref() == Some(&header.head) {
             self.compare(base, &header.head).await?
         } else {
             let (quarantine, inside) = Quarantine::open(self).await?;
@@ -130,7 +132,7 @@ impl Mirror {
                 }
             }
         };
-        self.take_lfs(copy, &objects).await?;
+        imported.lfs_left_out = self.take_lfs(copy, &objects, &header.head).await?;
         self.set_work_refs(work, base, &header.head).await?;
         Ok(imported)
     }
@@ -141,6 +143,7 @@ impl Mirror {
             descends_from_base: self.is_ancestor(base, head).await?,
             head: head.clone(),
             base: base.clone(),
+            lfs_left_out: None,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Objects of Git LFS beside a mirror, in `lfs/objects`: fetched for a commit, handed over with a bundle, and uploaded
-//! before a push. None of it holds the mirror's lock: an object appears whole, or not at all.
+//! before a push. Fetches and uploads do not hold the mirror's lock: an object appears whole, or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, SeekFrom};
 use std::time::Duration;
@@ -11,17 +11,26 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use super::import::{MAX_HEADER_BYTES, refused};
 use super::push::Refusal;
 use super::{Mirror, blocking};
-use crate::lfs::{Answer, Asked, Direction, POINTER_BYTES, Pointer, Server, Store};
-use crate::{BranchName, CommitId, GitError, GitErrorKind, RemoteUrl, Result, RunLimits};
+use crate::lfs::{Answer, Asked, BATCH, Direction, POINTER_BYTES, Pointer, Server, Store};
+use crate::{BranchName, CommitId, GitError, GitErrorKind, RemoteUrl, RepoPath, Result, RunLimits};
 
 /// The first line of a file that has objects of LFS before its bundle.
 const ENCLOSED: &[u8] = b"# foundry lfs objects\n";
 /// Small files that are read in one go.
 const AT_ONCE: usize = 10_000;
+/// Bytes of so many.
+const POINTERS_BYTES: u64 = POINTER_BYTES.end * AT_ONCE as u64;
 /// Most small files of a tree that are looked at for pointers.
 const MAX_CANDIDATES: usize = 1_000_000;
 /// Most files with attributes that are read.
 const MAX_ATTRIBUTES: usize = 500;
+/// After so many bytes of them no other is read: they are read at once, for each commit, and small objects of git can
+/// stand for gigabytes.
+const MAX_ATTRIBUTES_BYTES: u64 = 8 << 20;
+/// What `cat-file` says of each object.
+const SIZES: &str = "--batch-check=%(objecttype) %(objectsize) %(objectname)";
+/// A full store is looked through again after this time.
+const COLLECTED_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most commits whose objects are known to be here.
 const MAX_COMPLETE: usize = 200;
 /// Most names of missing objects in a text.
@@ -49,6 +58,15 @@ pub enum LfsUpload {
     Refused(Refusal),
 }
 
+/// Objects of a hand-over that were not taken: they are not what they say, or there is no room for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LfsLeftOut {
+    /// How many.
+    pub count: u64,
+    /// The file of one of them, in the text form of [`RepoPath`]; if none is found, its id.
+    pub path: String,
+}
+
 impl Mirror {
     /// Whether all objects of LFS that a commit needs are known to be here. Reads one small file.
     pub async fn has_lfs_of(&self, commit: &CommitId) -> bool {
@@ -64,7 +82,7 @@ impl Mirror {
         if self.has_lfs_of(commit).await {
             return Ok(false);
         }
-        let (_, lacking) = self.lacking(commit).await?;
+        let lacking = self.lacking(commit).await?;
         if lacking.is_empty() {
             self.remember_lfs_of(commit).await?;
         }
@@ -81,7 +99,7 @@ impl Mirror {
         commit: &CommitId,
         within: Duration,
     ) -> Result<LfsFetch> {
-        let (_, lacking) = self.lacking(commit).await?;
+        let lacking = self.lacking(commit).await?;
         let mut report = LfsFetch::default();
         if !lacking.is_empty() {
             let fetching = Box::pin(self.fetch_objects(remote, &lacking, &mut report));
@@ -89,8 +107,7 @@ impl Mirror {
                 Ok(fetched) => fetched?,
                 Err(_) => report.why = format!("they were not there within {} s", within.as_secs()),
             }
-            let (_, lacking) = self.lacking(commit).await?;
-            report.missing = lacking.len() as u64;
+            report.missing = self.lacking(commit).await?.len() as u64;
         }
         if report.missing == 0 {
             report.why.clear();
@@ -108,26 +125,27 @@ impl Mirror {
         let mut server = Server::of(remote).await?;
         let store = self.lfs_store();
         let mut room = store.room().await?;
-        let asked = server.ask(Direction::Download, None, lacking).await?;
-        for Asked { pointer, answer } in asked {
-            let failed = match answer {
-                Answer::Refused(words) => words,
-                Answer::Nothing => "the remote does not have it".to_owned(),
-                Answer::Transfer(_) if pointer.size > room => {
-                    format!("it has {} bytes, and there is room for {room}", pointer.size)
-                }
-                Answer::Transfer(transfer) => match server.download(&pointer, transfer, &store).await {
-                    Ok(()) => {
-                        room -= pointer.size;
-                        report.fetched += 1;
-                        continue;
+        for part in lacking.chunks(BATCH) {
+            for Asked { pointer, answer } in server.ask(Direction::Download, None, part).await? {
+                let failed = match answer {
+                    Answer::Refused(words) => words,
+                    Answer::Nothing => "the remote does not have it".to_owned(),
+                    Answer::Transfer(_) if pointer.size > room => {
+                        format!("it has {} bytes, and there is room for {room}", pointer.size)
                     }
-                    Err(e) if e.retryable() => return Err(e),
-                    Err(e) => e.message().to_owned(),
-                },
-            };
-            if report.why.is_empty() {
-                report.why = format!("{}: {failed}", pointer.oid());
+                    Answer::Transfer(transfer) => match server.download(&pointer, transfer, &store).await {
+                        Ok(()) => {
+                            room -= pointer.size;
+                            report.fetched += 1;
+                            continue;
+                        }
+                        Err(e) if e.retryable() => return Err(e),
+                        Err(e) => e.message().to_owned(),
+                    },
+                };
+                if report.why.is_empty() {
+                    report.why = format!("{}: {failed}", pointer.oid());
+                }
             }
         }
         Ok(())
@@ -173,21 +191,24 @@ impl Mirror {
     ) -> Result<LfsUpload> {
         let mut server = Server::of(remote).await?;
         let store = self.lfs_store();
-        let asked = server.ask(Direction::Upload, Some(&branch.to_ref()), new).await?;
         let (mut uploaded, mut missing) = (0, Vec::new());
-        for Asked { pointer, answer } in asked {
-            match answer {
-                Answer::Nothing => {}
-                Answer::Transfer(transfer) if store.has(&pointer) => {
-                    server.upload(&pointer, transfer, &store).await?;
-                    uploaded += 1;
-                }
-                Answer::Transfer(_) => missing.push(pointer.oid().to_owned()),
-                // Some servers refuse what they are not told to get.
-                Answer::Refused(_) if !store.has(&pointer) => missing.push(pointer.oid().to_owned()),
-                Answer::Refused(words) => {
-                    let words = format!("{}: {words}", pointer.oid());
-                    return Ok(LfsUpload::Refused(Refusal { reason: "LFS_UPLOAD_REFUSED", words }));
+        for part in new.chunks(BATCH) {
+            for Asked { pointer, answer } in
+                server.ask(Direction::Upload, Some(&branch.to_ref()), part).await?
+            {
+                match answer {
+                    Answer::Nothing => {}
+                    Answer::Transfer(transfer) if store.has(&pointer) => {
+                        server.upload(&pointer, transfer, &store).await?;
+                        uploaded += 1;
+                    }
+                    Answer::Transfer(_) => missing.push(pointer.oid().to_owned()),
+                    // Some servers refuse what they are not told to get.
+                    Answer::Refused(_) if !store.has(&pointer) => missing.push(pointer.oid().to_owned()),
+                    Answer::Refused(words) => {
+                        let words = format!("{}: {words}", pointer.oid());
+                        return Ok(LfsUpload::Refused(Refusal { reason: "LFS_UPLOAD_REFUSED", words }));
+                    }
                 }
             }
         }
@@ -199,16 +220,26 @@ impl Mirror {
     }
 
     /// Takes the objects before a bundle. One that is not what it says is left out, since the work is whole without it; so
-    /// is one for which there is no room.
-    pub(super) async fn take_lfs(&self, file: File, enclosed: &Enclosed) -> Result<()> {
+    /// is one for which there is no room. Returns what was left out.
+    pub(super) async fn take_lfs(
+        &self,
+        file: File,
+        enclosed: &Enclosed,
+        head: &CommitId,
+    ) -> Result<Option<LfsLeftOut>> {
         let store = self.lfs_store();
         let mut at = enclosed.start;
         let mut room = if enclosed.objects.is_empty() { 0 } else { store.room().await? };
         let mut file = tokio::fs::File::from_std(file);
+        let mut left = BTreeSet::new();
         for object in &enclosed.objects {
             let begin = at;
             at += object.size;
-            if store.has(object) || object.size > room {
+            if store.has(object) {
+                continue;
+            }
+            if object.size > room {
+                left.insert(object.clone());
                 continue;
             }
             let sought = file.seek(SeekFrom::Start(begin)).await;
@@ -217,11 +248,95 @@ impl Mirror {
                 Ok(()) => room -= object.size,
                 Err(e) if e.kind() == GitErrorKind::Corrupt => {
                     tracing::warn!(object = object.oid(), error = %e, "an LFS object of a hand-over was left out");
+                    left.insert(object.clone());
                 }
                 Err(e) => return Err(e),
             }
         }
-        Ok(())
+        let Some(first) = left.first() else { return Ok(None) };
+        let path = Box::pin(self.path_of_one(head, &left)).await?.unwrap_or_else(|| first.oid().to_owned());
+        Ok(Some(LfsLeftOut { count: left.len() as u64, path }))
+    }
+
+    /// A file of a commit whose pointer is one of these. Looks at so many files as are read in one go.
+    async fn path_of_one(&self, commit: &CommitId, sought: &BTreeSet<Pointer>) -> Result<Option<String>> {
+        let (mut paths, mut rest) = (BTreeMap::new(), Vec::new());
+        let mut sink = |piece: &[u8]| {
+            rest.extend_from_slice(piece);
+            let whole = rest.iter().rposition(|b| *b == 0).map_or(0, |end| end + 1);
+            for (id, size, path) in rest[..whole].split(|b| *b == 0).filter_map(file) {
+                if POINTER_BYTES.contains(&size) && paths.len() < AT_ONCE {
+                    paths.insert(id, path.to_vec());
+                }
+            }
+            rest.drain(..whole);
+            Ok(())
+        };
+        self.command("ls-tree")
+            .args(["-r", "-l", "-z", "--full-tree"])
+            .operands([commit.as_str()])
+            .limits(RunLimits { stdout: u64::MAX, ..self.local(0) })
+            .stream(&mut sink)
+            .await?;
+        let ids: Vec<String> = paths.keys().cloned().collect();
+        let mut found = None;
+        self.read_blobs(&ids, POINTERS_BYTES, &mut |id, content| {
+            if Pointer::parse(content).is_some_and(|pointer| sought.contains(&pointer)) {
+                found = paths.get(id).and_then(|path| RepoPath::from_bytes(path.as_slice()).ok());
+            }
+        })
+        .await?;
+        Ok(found.map(|path| path.to_string()))
+    }
+
+    /// Whether the store is three quarters full, and was not collected within a day.
+    pub(super) async fn wants_lfs_collection(&self) -> Result<bool> {
+        let collected = tokio::fs::metadata(self.collected_file()).await.and_then(|meta| meta.modified());
+        let age = collected.ok().and_then(|at| at.elapsed().ok());
+        if age.is_some_and(|age| age < COLLECTED_AGAIN) {
+            return Ok(false);
+        }
+        Ok(self.lfs_store().room().await? < self.limits.max_lfs_bytes / 4)
+    }
+
+    /// Removes objects older than two weeks whose pointer git does not have: no branch, no work and no base reaches it. Only
+    /// under the lock, after git's own collection.
+    pub(super) async fn collect_lfs(&self) -> Result<()> {
+        let store = self.lfs_store();
+        if tokio::fs::metadata(store.objects()).await.is_err() {
+            return Ok(());
+        }
+        // Also when this fails: it would fail again.
+        let marked = tokio::fs::write(self.collected_file(), "").await;
+        marked.map_err(|e| GitError::io("cannot record a collection", &e))?;
+        let (mut small, mut rest) = (Vec::new(), Vec::new());
+        let mut sink = |piece: &[u8]| {
+            rest.extend_from_slice(piece);
+            let whole = rest.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+            small.extend(String::from_utf8_lossy(&rest[..whole]).lines().filter_map(small_blob));
+            rest.drain(..whole);
+            match small.len() > MAX_CANDIDATES {
+                true => Err(GitError::too_large("small files", small.len(), MAX_CANDIDATES as u64)),
+                false => Ok(()),
+            }
+        };
+        self.command("cat-file")
+            .args(["--batch-all-objects", "--unordered", SIZES])
+            .limits(RunLimits { stdout: u64::MAX, wall: self.limits.fetch_wall, ..self.local(0) })
+            .stream(&mut sink)
+            .await?;
+        let known = self.pointers_in(&small).await?;
+        // What is removed may be wanted again by a commit that comes back.
+        let complete = self.complete_file();
+        let forgotten = blocking(move || {
+            let removed = store.forget_others(&known)?;
+            if removed == 0 { Ok(()) } else { super::remove_if_there(&complete) }
+        });
+        forgotten.await?.map_err(|e| GitError::io("cannot remove files of LFS", &e))
+    }
+
+    fn collected_file(&self) -> std::path::PathBuf {
+        self.dir.join(super::LFS).join("collected")
     }
 
     /// The store of objects, beside those of git.
@@ -229,20 +344,22 @@ impl Mirror {
         Store::new(self.dir.join(super::LFS), self.limits.max_lfs_bytes)
     }
 
-    /// All pointers of a commit's tree, if it uses LFS.
-    pub(crate) async fn pointers(&self, commit: &CommitId) -> Result<Vec<Pointer>> {
-        let (mut small, mut attributes, mut rest) = (BTreeSet::new(), Vec::new(), Vec::new());
+    /// All pointers of a commit's tree, if it uses LFS, and how many files each stands for.
+    pub(crate) async fn pointers(&self, commit: &CommitId) -> Result<BTreeMap<Pointer, u64>> {
+        let (mut small, mut attributes, mut rest) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        let mut attributes_bytes = 0;
         let mut sink = |piece: &[u8]| {
             rest.extend_from_slice(piece);
             let whole = rest.iter().rposition(|b| *b == 0).map_or(0, |end| end + 1);
             for record in rest[..whole].split(|b| *b == 0) {
                 let Some((id, size, path)) = file(record) else { continue };
                 let is_attributes = path == b".gitattributes" || path.ends_with(b"/.gitattributes");
-                if is_attributes && attributes.len() < MAX_ATTRIBUTES && size < 1 << 20 {
-                    attributes.push(id.clone());
+                let has_room = attributes.len() < MAX_ATTRIBUTES && attributes_bytes < MAX_ATTRIBUTES_BYTES;
+                if is_attributes && size < 1 << 20 && has_room && attributes.insert(id.clone()) {
+                    attributes_bytes += size;
                 }
                 if POINTER_BYTES.contains(&size) {
-                    small.insert(id);
+                    *small.entry(id).or_insert(0_u64) += 1;
                 }
             }
             rest.drain(..whole);
@@ -259,14 +376,23 @@ impl Mirror {
             .stream(&mut sink)
             .await?;
         let mut uses_lfs = false;
-        self.read_blobs(&attributes, 1 << 20, &mut |content| {
+        let attributes: Vec<String> = attributes.into_iter().collect();
+        self.read_blobs(&attributes, attributes_bytes, &mut |_, content| {
             uses_lfs |= content.windows(10).any(|at| at == b"filter=lfs");
         })
         .await?;
         if !uses_lfs {
-            return Ok(Vec::new());
+            return Ok(BTreeMap::new());
         }
-        self.pointers_in(&small.into_iter().collect::<Vec<_>>()).await
+        let ids: Vec<String> = small.keys().cloned().collect();
+        let mut found = BTreeMap::new();
+        self.read_blobs(&ids, POINTERS_BYTES, &mut |id, content| {
+            if let Some(pointer) = Pointer::parse(content) {
+                *found.entry(pointer).or_insert(0) += small.get(id).copied().unwrap_or(1);
+            }
+        })
+        .await?;
+        Ok(found)
     }
 
     /// Pointers in the history of a commit that no branch of the remote has.
@@ -278,40 +404,30 @@ impl Mirror {
             .limits(limits)
             .run()
             .await?;
-        let sizes = self
-            .command("cat-file")
-            .args(["--batch-check=%(objecttype) %(objectsize) %(objectname)"])
-            .stdin(listed.stdout)
-            .limits(limits)
-            .run()
-            .await?;
+        let sizes = self.command("cat-file").args([SIZES]).stdin(listed.stdout).limits(limits).run().await?;
         let sizes = String::from_utf8_lossy(&sizes.stdout).into_owned();
-        let small = sizes.lines().filter_map(|line| {
-            let (size, id) = line.strip_prefix("blob ")?.split_once(' ')?;
-            POINTER_BYTES.contains(&size.parse().ok()?).then(|| id.to_owned())
-        });
-        self.pointers_in(&small.collect::<Vec<_>>()).await
+        self.pointers_in(&sizes.lines().filter_map(small_blob).collect::<Vec<_>>()).await
     }
 
     async fn pointers_in(&self, ids: &[String]) -> Result<Vec<Pointer>> {
         let mut found = BTreeSet::new();
-        self.read_blobs(ids, POINTER_BYTES.end, &mut |content| found.extend(Pointer::parse(content))).await?;
+        self.read_blobs(ids, POINTERS_BYTES, &mut |_, content| found.extend(Pointer::parse(content))).await?;
         Ok(found.into_iter().collect())
     }
 
-    /// Reads blobs of at most `most` bytes each.
+    /// Reads blobs, [`AT_ONCE`] at once, which have at most `most` bytes together; visits each with its id.
     async fn read_blobs(
         &self,
         ids: &[String],
         most: u64,
-        visit: &mut (dyn FnMut(&[u8]) + Send),
+        visit: &mut (dyn FnMut(&str, &[u8]) + Send),
     ) -> Result<()> {
         for part in ids.chunks(AT_ONCE) {
             let out = self
                 .command("cat-file")
                 .args(["--batch"])
                 .stdin(part.join("\n") + "\n")
-                .limits(self.local((most + 100).saturating_mul(part.len() as u64)))
+                .limits(self.local(most.saturating_add(100 * part.len() as u64)))
                 .run()
                 .await?
                 .stdout;
@@ -322,22 +438,19 @@ impl Mirror {
                 let Some(size) = header.split(' ').nth(2).and_then(|size| size.parse::<usize>().ok()) else {
                     continue;
                 };
-                visit(out.get(at..at + size).unwrap_or_default());
+                let id = header.split(' ').next().unwrap_or_default();
+                visit(id, out.get(at..at + size).unwrap_or_default());
                 at = (at + size + 1).min(out.len());
             }
         }
         Ok(())
     }
 
-    /// The pointers of a commit, and those of them whose objects are not here.
-    async fn lacking(&self, commit: &CommitId) -> Result<(Vec<Pointer>, Vec<Pointer>)> {
+    /// The pointers of a commit whose objects are not here.
+    async fn lacking(&self, commit: &CommitId) -> Result<Vec<Pointer>> {
         let pointers = self.pointers(commit).await?;
         let store = self.lfs_store();
-        blocking(move || {
-            let lacking = pointers.iter().filter(|pointer| !store.has(pointer)).cloned().collect();
-            (pointers, lacking)
-        })
-        .await
+        blocking(move || pointers.into_keys().filter(|pointer| !store.has(pointer)).collect()).await
     }
 
     fn complete_file(&self) -> std::path::PathBuf {
@@ -408,6 +521,12 @@ impl Enclosed {
         }
         Ok((Self { objects, start: at, end }, reader.into_inner().into_inner()))
     }
+}
+
+/// The id of a blob that can be a pointer, in a line of [`SIZES`].
+fn small_blob(line: &str) -> Option<String> {
+    let (size, id) = line.strip_prefix("blob ")?.split_once(' ')?;
+    POINTER_BYTES.contains(&size.parse().ok()?).then(|| id.to_owned())
 }
 
 /// Id, size and path of a regular file in a line of `ls-tree -l`.

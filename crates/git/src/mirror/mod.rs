@@ -39,7 +39,7 @@ pub use diff::{ChangeKind, FileChange, Patch};
 pub use fetch::FetchReport;
 pub use history::History;
 pub use import::{ImportLimits, ImportedWork};
-pub use lfs::{LfsFetch, LfsUpload};
+pub use lfs::{LfsFetch, LfsLeftOut, LfsUpload};
 pub use merged::{Merged, MergedBase, PublishedWork};
 pub use publish::{PublishSpec, Publishable};
 pub use push::{BranchPush, Pushed, PushedAll, Refusal, RemoteTip};

@@ -2,8 +2,8 @@
 //! in `modules`. `.gitmodules` is data of whoever wrote the commit: git reads it as a file of settings, without following
 //! any, and nothing of it reaches a command line but an address that the one parser has accepted.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::fetch::remote_command;
 use super::{EntryKind, Mirror, MirrorLimits, blocking};
 use crate::url_policy::UrlError;
-use crate::{CommitId, GitError, GitErrorKind, RemoteUrl, RepoPath, Result, RunLimits};
+use crate::{CommitId, GitError, GitErrorKind, ObjectId, RemoteUrl, RepoPath, Result, RunLimits};
 
 /// Most bytes of a `.gitmodules`.
 const MAX_SETTINGS: u64 = 1 << 20;
@@ -22,6 +22,10 @@ const FETCH_WALL: Duration = Duration::from_secs(120);
 const MAX_BYTES: u64 = 1 << 30;
 /// Files of one submodule.
 const MAX_FILES: u64 = 100_000;
+/// What no task can get any more goes after this time.
+const KEPT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// What keeps a commit until it is examined.
+const FETCHED: &str = "refs/foundry/fetched";
 
 /// A submodule that sandboxes get, as it is recorded beside the mirror.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,7 +60,7 @@ pub struct Submodule {
 
 impl Submodule {
     /// Its address: one that the policy accepts, or one relative to that of its repository. A path of this host is accepted
-    /// only relative to another one: whoever wrote the commit has no right to read here.
+    /// only relative to another one, below the same directory: who wrote the commit has no right to read here.
     ///
     /// # Errors
     /// Why it is refused.
@@ -65,7 +69,13 @@ impl Submodule {
         let is_relative = text.starts_with("./") || text.starts_with("../");
         let text = if is_relative { resolved(&of.display(), text)? } else { text.to_owned() };
         let remote = RemoteUrl::parse(&text, of.policy())?;
-        if remote.is_local() && !(is_relative && of.is_local()) {
+        let is_beside = || {
+            let (base, found) = (of.display(), remote.display());
+            let (base, found) = (Path::new(base.trim_end_matches('/')), Path::new(&found));
+            let climbs = found.components().any(|part| part == Component::ParentDir);
+            !climbs && base.parent().is_some_and(|parent| found.starts_with(parent))
+        };
+        if remote.is_local() && !(is_relative && of.is_local() && is_beside()) {
             return Err(UrlError::PathNotAllowed);
         }
         Ok(remote)
@@ -233,48 +243,66 @@ impl Mirror {
                 continue;
             }
             let store = self.submodule_store_at(&store);
-            store.check_checkout(&commit).await?;
-            let format = if commit.as_str().len() == 64 { "sha256" } else { "sha1" };
-            self.git
-                .command("init")
-                .args(["--quiet", "--template=", "--initial-branch=main"])
-                .args([format!("--object-format={format}")])
-                .operands([&dir])
-                .run()
-                .await?;
-            let inside = |subcommand| self.git.command(subcommand).git_dir(dir.join(".git"));
-            let limits = RunLimits {
-                wall: FETCH_WALL,
-                memory: Some(self.limits.fetch_memory),
-                ..RunLimits::default()
-            };
-            inside("fetch")
-                .protocols("file")
-                .limits(limits)
-                .config("transfer.fsckObjects", "false")
-                .args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
-                .args(["--no-auto-maintenance", "--update-shallow"])
-                .operands([store.dir.as_os_str()])
-                .operands([reference(&commit)])
-                .run()
-                .await?;
-            if let Some(origin) = origin {
-                for (key, value) in [
-                    ("remote.origin.url", origin.as_str()),
-                    ("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"),
-                ] {
-                    inside("config").args(["--local"]).operands([key, value]).run().await?;
+            match Box::pin(self.check_out_submodule(&store, &commit, &dir, origin.as_deref())).await {
+                Err(e) if !matches!(e.kind(), GitErrorKind::Host | GitErrorKind::Busy) => {
+                    // The repository is whole without it, and a hand-over names it as absent.
+                    tracing::warn!(%path, reason = e.reason(), stderr = e.stderr(), "a submodule was not checked out");
+                    super::remove_tree(&dir).await?;
+                    let made = tokio::fs::create_dir(&dir).await;
+                    made.map_err(|e| GitError::io("cannot empty the directory of a submodule", &e))?;
                 }
+                checked_out => checked_out?,
             }
-            inside("checkout")
-                .work_tree(&dir)
-                .limits(limits)
-                .config("core.bare", "false")
-                .args(["--quiet", "--detach", "--no-recurse-submodules", commit.as_str(), "--"])
-                .run()
-                .await?;
         }
         Ok(())
+    }
+
+    /// Makes the repository of one submodule in an empty directory.
+    async fn check_out_submodule(
+        &self,
+        store: &Self,
+        commit: &CommitId,
+        dir: &Path,
+        origin: Option<&str>,
+    ) -> Result<()> {
+        store.check_checkout(commit).await?;
+        let format = if commit.as_str().len() == 64 { "sha256" } else { "sha1" };
+        self.git
+            .command("init")
+            .args(["--quiet", "--template=", "--initial-branch=main"])
+            .args([format!("--object-format={format}")])
+            .operands([dir])
+            .run()
+            .await?;
+        let inside = |subcommand| self.git.command(subcommand).git_dir(dir.join(".git"));
+        let limits =
+            RunLimits { wall: FETCH_WALL, memory: Some(self.limits.fetch_memory), ..RunLimits::default() };
+        inside("fetch")
+            .protocols("file")
+            .limits(limits)
+            .config("transfer.fsckObjects", "false")
+            .args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
+            .args(["--no-auto-maintenance", "--update-shallow"])
+            .operands([store.dir.as_os_str()])
+            .operands([reference(commit)])
+            .run()
+            .await?;
+        if let Some(origin) = origin {
+            for (key, value) in [
+                ("remote.origin.url", origin),
+                ("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"),
+            ] {
+                inside("config").args(["--local"]).operands([key, value]).run().await?;
+            }
+        }
+        inside("checkout")
+            .work_tree(dir)
+            .limits(limits)
+            .config("core.bare", "false")
+            .args(["--quiet", "--detach", "--no-recurse-submodules", commit.as_str(), "--"])
+            .run()
+            .await
+            .map(drop)
     }
 
     /// Fetches the commit of a submodule alone, without its history.
@@ -287,6 +315,13 @@ impl Mirror {
             return Ok(());
         }
         let (all, most) = (self.dir.join(super::MODULES), self.limits.max_bytes);
+        let made = tokio::fs::create_dir_all(&all).await;
+        made.map_err(|e| GitError::io("cannot make the directory of the submodules", &e))?;
+        // A fetch that was killed leaves locks, which would end all later ones, and parts of packs.
+        let _lock = store.lock().await?;
+        if store.has(commit).await {
+            return Ok(());
+        }
         let size = blocking(move || super::tree_size(&all)).await??;
         if size > most {
             return Err(GitError::too_large("size of the submodules in bytes", size, most));
@@ -314,21 +349,20 @@ impl Mirror {
             .args(["--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
             .args(["--no-auto-maintenance", "--update-shallow"])
             .operands([endpoint.operand.clone()])
-            .operands([format!("{commit}:{}", reference(commit))])
+            .operands([format!("+{commit}:{FETCHED}")])
             .run()
             .await;
         let fetched = match fetched.map_err(|e| endpoint.explain(e)) {
             Ok(_) => endpoint.check_protocol().await,
             Err(e) => Err(e),
         };
-        let examined = match fetched {
-            Ok(()) => store.check_checkout(commit).await,
+        let kept = match fetched {
+            Ok(()) => store.keep(commit).await,
             Err(e) => Err(e),
         };
-        if let Err(e) = examined {
-            // The first error is the one to report; what was fetched is not used.
-            let forget = store.command("update-ref").args(["-d", &reference(commit)]);
-            let _ = forget.run_any().await;
+        // What is not kept is not used. The first error is the one to report.
+        let _ = store.command("update-ref").args(["-d", FETCHED]).run_any().await;
+        if let Err(e) = kept {
             return Err(
                 match e.stderr().contains("not our ref") || e.stderr().contains("unadvertised object") {
                     true => {
@@ -343,11 +377,43 @@ impl Mirror {
         Ok(())
     }
 
+    /// Removes what is recorded of commits that are neither kept nor the tip of a branch, and repositories of submodules that
+    /// no record names. Only what is older than two weeks: younger ones may be about to be recorded.
+    pub(super) async fn collect_submodules(&self, keep: &BTreeSet<ObjectId>) -> Result<()> {
+        let tips = self.command("for-each-ref").args(["--format=%(objectname)", "refs/heads/"]).run().await?;
+        let mut kept: BTreeSet<String> = keep.iter().map(ToString::to_string).collect();
+        kept.extend(String::from_utf8_lossy(&tips.stdout).lines().map(str::to_owned));
+        let dir = self.dir.join(super::MODULES);
+        let unused = blocking(move || unused(&dir, &kept)).await?;
+        for name in unused.map_err(|e| GitError::io("cannot look through the submodules", &e))? {
+            let store = self.submodule_store_at(&name);
+            let _lock = store.lock().await?;
+            super::remove_tree(&store.dir).await?;
+        }
+        Ok(())
+    }
+
     /// A repository with the commits of one address.
     fn submodule_store_at(&self, name: &str) -> Self {
         let dir = self.dir.join(super::MODULES).join(name);
-        let limits = MirrorLimits { checkout_files: MAX_FILES, checkout_bytes: MAX_BYTES, ..self.limits };
+        let limits = MirrorLimits {
+            checkout_files: MAX_FILES,
+            checkout_bytes: MAX_BYTES,
+            lock_wait: FETCH_WALL,
+            ..self.limits
+        };
         Self { git: self.git.clone(), dir, limits, quarantine: None }
+    }
+
+    /// Gives a commit that was fetched the name that it is used by, unless it is too large. A fetch that is cut off before
+    /// has left nothing that is used.
+    async fn keep(&self, commit: &CommitId) -> Result<()> {
+        self.check_checkout(commit).await?;
+        self.command("update-ref")
+            .operands([reference(commit).as_str(), commit.as_str()])
+            .run()
+            .await
+            .map(drop)
     }
 
     async fn has(&self, commit: &CommitId) -> bool {
@@ -365,6 +431,39 @@ impl Mirror {
 /// The name of the repository with the commits of one address.
 fn store_name(remote: &RemoteUrl) -> String {
     format!("{}.git", hex::encode(&Sha256::digest(remote.display())[..16]))
+}
+
+/// Removes old records, and returns the old repositories that no other record names.
+fn unused(dir: &Path, kept: &BTreeSet<String>) -> std::io::Result<Vec<String>> {
+    let is_old = |path: &Path| {
+        let changed = std::fs::metadata(path).and_then(|meta| meta.modified());
+        changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > KEPT))
+    };
+    // Each fetch makes and removes a ref.
+    let is_unchanged = |store: &Path| {
+        ["refs", "refs/foundry"].iter().map(|at| store.join(at)).all(|at| is_old(&at) || !at.exists())
+    };
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let (mut named, mut stores) = (BTreeSet::new(), Vec::new());
+    for entry in entries {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if let Some(commit) = name.strip_suffix(".json") {
+            if is_old(&path) && !kept.contains(commit) {
+                std::fs::remove_file(&path)?;
+                continue;
+            }
+            let record: Record = serde_json::from_slice(&std::fs::read(&path)?).unwrap_or_default();
+            named.extend(record.submodules.into_iter().map(|submodule| submodule.store));
+        } else if path.extension().is_some_and(|end| end == "git") && is_unchanged(&path) {
+            stores.push(name.to_owned());
+        }
+    }
+    stores.retain(|store| !named.contains(store));
+    Ok(stores)
 }
 
 /// Whether a path of a tree is an empty directory below directories: a link would lead out of the tree.
@@ -440,6 +539,9 @@ mod tests {
             ("https://host.example/a/b", "./\u{1b}[31m"),
             ("/srv/a/b", "/srv/a/secret"),
             ("/srv/a/b", "file:///srv/a/secret"),
+            ("/srv/a/b", "../../other/secret"),
+            ("/srv/a/b", "../../ab"),
+            ("/srv/a/b", "../c/../../secret"),
             ("/srv/a/b", "../../../../../etc"),
         ] {
             assert!(address(of, url).is_err(), "{of} {url}: {:?}", address(of, url));

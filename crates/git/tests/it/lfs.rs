@@ -7,8 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use foundry_git::{
-    Access, CloneSpec, CommitId, GitError, LfsFetch, LfsUpload, Mirror, MirrorLimits, Pushed, RemoteUrl,
-    Revision, UrlPolicy,
+    Access, CloneSpec, CommitId, GitError, LfsFetch, LfsLeftOut, LfsUpload, Mirror, MirrorLimits, Pushed,
+    RemoteUrl, Revision, UrlPolicy,
 };
 use foundry_secrets::Secret;
 use foundry_testkit::{GitHttp, LfsBehaviour, LfsServer};
@@ -273,6 +273,12 @@ async fn an_upload_that_is_refused_or_impossible_is_said_with_the_words_of_the_h
     assert_eq!((refusal.reason, refusal.words.as_str()), ("LFS_UPLOAD_REFUSED", "over quota"));
     stored.lfs.behave(LfsBehaviour::Fails(500));
     assert!(upload().await.unwrap_err().retryable());
+    // A host without an LFS server.
+    for status in [404, 405, 410, 501] {
+        stored.lfs.behave(LfsBehaviour::Fails(status));
+        let LfsUpload::Missing(1, why) = upload().await.unwrap() else { panic!("{status}") };
+        assert!(why.contains("no LFS server"), "{status}: {why}");
+    }
     stored.lfs.behave(LfsBehaviour::Fair);
     assert_eq!(upload().await.unwrap(), LfsUpload::Complete(1));
     // A pointer whose object is nowhere.
@@ -289,6 +295,74 @@ async fn an_upload_that_is_refused_or_impossible_is_said_with_the_words_of_the_h
 }
 
 #[tokio::test]
+async fn a_file_counts_as_often_as_the_tree_has_it() {
+    let stored = Stored::new().await;
+    stored.lab.sh(
+        &stored.lab.real(),
+        "cp a.bin b.bin; git add -A; git commit -q -m twice; git push -q --no-verify ../hosted/r.git main",
+    );
+    let (mirror, base) = stored.mirror().await;
+    assert_eq!(mirror.fetch_lfs(&stored.remote(), &base, SOON).await.unwrap().fetched, 1);
+    let spec = CloneSpec {
+        base,
+        branch: branch("foundry/work"),
+        destination: stored.lab.path("sandbox"),
+        origin: None,
+        lfs: None,
+        lfs_content: true,
+        submodules_of: None,
+        identity: ("Agent".into(), "agent@example.com".into()),
+    };
+    // The object and its copy fit; the second file does not.
+    for (checkout_bytes, fits) in [(13_000, false), (1 << 20, true)] {
+        let limits = MirrorLimits { checkout_bytes, ..MirrorLimits::default() };
+        let mirror = Mirror::open(&stored.lab.git, mirror.dir(), limits).await.unwrap();
+        match mirror.clone_into(&spec).await {
+            Ok(()) => assert!(fits),
+            Err(e) => assert!(!fits && e.message().contains("Git LFS"), "{e}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn attributes_are_read_once_and_in_bounds() {
+    let stored = Stored::new().await;
+    let lacks = async |script: &str, at: &str| {
+        let publish = "git add -A; git commit -q -m attributes; git push -q --no-verify ../hosted/r.git main";
+        stored.lab.sh(&stored.lab.real(), &format!("{script}\n{publish}"));
+        let dir = stored.lab.path(at);
+        let limits = MirrorLimits::default();
+        let mirror = Mirror::create(&stored.lab.git, dir, &stored.remote(), limits).await.unwrap();
+        let base = mirror.resolve(&Revision::Branch(branch("main"))).await.unwrap();
+        mirror.lacks_lfs_of(&base).await.unwrap()
+    };
+    let shared = "git rm -q --cached a.bin .gitattributes; rm .gitattributes; mkdir z; mv a.bin z
+        printf '*.bin filter=lfs\\n' > z/.gitattributes; yes '# nothing' | head -c 1000000 > ../shared
+        for n in $(seq 40); do mkdir s$n; cp ../shared s$n/.gitattributes; done";
+    assert!(lacks(shared, "data/first").await, "40 names of one file count as one");
+    let many = "for n in $(seq 10); do mkdir t$n; (echo \"# $n\"; cat ../shared) > t$n/.gitattributes; done";
+    assert!(!lacks(many, "data/second").await, "more than 8 MiB are read");
+}
+
+#[tokio::test]
+async fn a_server_is_asked_for_the_next_objects_when_it_has_given_the_first() {
+    let stored = Stored::new().await;
+    stored.lab.sh(
+        &stored.lab.real(),
+        "for n in $(seq 120); do printf \"content $n\" > $n.bin; done
+         git add -A; git commit -q -m many; git push -q --no-verify ../hosted/r.git main",
+    );
+    for n in 1..=120 {
+        let content = format!("content {n}");
+        stored.lfs.put(&id(content.as_bytes()), content.as_bytes());
+    }
+    assert_eq!(stored.fetched().await.unwrap().fetched, 121);
+    let asked = stored.host.requests();
+    let batches: Vec<usize> = (0..asked.len()).filter(|n| asked[*n].0.ends_with("/objects/batch")).collect();
+    assert_eq!((batches.len(), batches[1] - batches[0]), (2, 101), "all were asked for first");
+}
+
+#[tokio::test]
 async fn objects_that_are_not_what_they_say_are_left_out_and_the_work_arrives() {
     let stored = Stored::new().await;
     let sandbox = stored.sandbox().await;
@@ -298,6 +372,7 @@ async fn objects_that_are_not_what_they_say_are_left_out_and_the_work_arrives() 
     std::fs::write(sandbox.tree.join(".git").join(below(&real)), wrong).unwrap();
     let imported = sandbox.import().await;
     assert_eq!(imported.changes.len(), 1);
+    assert_eq!(imported.lfs_left_out, Some(LfsLeftOut { count: 1, path: real.clone() }));
     assert!(!sandbox.mirror.dir().join(below(&real)).exists());
     let upload = sandbox.mirror.upload_lfs(&stored.remote(), &branch("feat"), &imported.head).await.unwrap();
     assert_eq!(upload, LfsUpload::Missing(1, real));
@@ -309,6 +384,34 @@ async fn objects_that_are_not_what_they_say_are_left_out_and_the_work_arrives() 
         std::fs::write(sandbox.bundle(), [start.as_bytes(), &bundle].concat()).unwrap();
         assert_eq!(sandbox.try_import().await.unwrap_err().reason(), "BUNDLE_REFUSED", "{start}");
     }
+}
+
+#[tokio::test]
+async fn a_full_store_says_what_it_does_not_take_and_loses_what_nothing_points_to() {
+    let stored = Stored::new().await;
+    let mut sandbox = stored.sandbox().await;
+    let dir = sandbox.mirror.dir().to_owned();
+    let put = |name: &str, content: &str, date: &str| {
+        let oid = id(content.as_bytes());
+        let path = format!("lfs/objects/{}/{}", &oid[..2], &oid[2..4]);
+        let script =
+            format!("mkdir -p {path}; printf %s {content} > {path}/{oid}; touch -d '{date}' {path}/{oid}");
+        stored.lab.sh(&dir, &script);
+        (name.to_owned(), dir.join(path).join(oid))
+    };
+    let (old, young) = (put("old", "old", "15 days ago"), put("young", "young", "1 day ago"));
+    let limits = MirrorLimits { max_lfs_bytes: 6_000, ..MirrorLimits::default() };
+    sandbox.mirror = Mirror::open(&stored.lab.git, &dir, limits).await.unwrap();
+    sandbox.sh("mkdir d; head -c 2000 /dev/urandom > d/c.bin");
+    let imported = sandbox.import().await;
+    assert_eq!(imported.lfs_left_out, Some(LfsLeftOut { count: 1, path: "d/c.bin".to_owned() }));
+    stored.lab.sh(&dir, "find lfs/objects -size +1k -exec touch -d '15 days ago' {} +");
+    assert!(sandbox.mirror.wants_collection().await.unwrap());
+    sandbox.mirror.collect_garbage(&[]).await.unwrap();
+    let there = [&old, &young].map(|(name, path)| (name.as_str(), path.exists()));
+    assert_eq!(there, [("old", false), ("young", true)]);
+    assert!(!sandbox.mirror.lacks_lfs_of(&sandbox.base).await.unwrap(), "a branch points to it");
+    assert!(!sandbox.mirror.wants_collection().await.unwrap(), "once a day");
 }
 
 #[tokio::test]

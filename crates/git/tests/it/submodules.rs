@@ -59,6 +59,10 @@ impl Hosted {
             }
         }
         mirror.record_submodules(&base, &fetched, true).await.unwrap();
+        self.sandbox_of(&mirror, &base).await
+    }
+
+    async fn sandbox_of(&self, mirror: &Mirror, base: &CommitId) -> Sandbox<'_> {
         let spec = CloneSpec {
             base: base.clone(),
             branch: branch("foundry/work"),
@@ -70,7 +74,7 @@ impl Hosted {
             identity: ("Agent".into(), "agent@example.com".into()),
         };
         mirror.clone_into(&spec).await.unwrap();
-        Sandbox { lab: &self.lab, mirror, base, tree: spec.destination }
+        Sandbox { lab: &self.lab, mirror: mirror.clone(), base: base.clone(), tree: spec.destination }
     }
 }
 
@@ -115,8 +119,55 @@ async fn a_submodule_that_cannot_be_had_leaves_its_directory_empty_and_is_named(
 }
 
 #[tokio::test]
+async fn what_a_killed_fetch_has_left_does_not_stop_the_next_one() {
+    let hosted = Hosted::new(LIB).await;
+    let (mirror, _) = hosted.mirror().await;
+    let remote = RemoteUrl::parse(&hosted.host.url("lib.git"), hosted_policy(&hosted)).unwrap();
+    mirror.fetch_submodule(&remote, &hosted.recorded).await.unwrap();
+    hosted.lab.sh(mirror.dir(), "cd modules/*.git; touch shallow.lock objects/pack/tmp_pack_x");
+    let later = hosted.lab.rev(&hosted.lab.path("lib"), "later");
+    mirror.fetch_submodule(&remote, &later).await.unwrap();
+    assert_eq!(hosted.lab.sh(mirror.dir(), "cd modules/*.git; ls objects/pack | grep tmp_ || true"), "");
+    // Two at once wait for each other.
+    hosted.lab.sh(mirror.dir(), "rm -r modules");
+    let (one, two) = tokio::join!(
+        mirror.fetch_submodule(&remote, &later),
+        mirror.fetch_submodule(&remote, &hosted.recorded)
+    );
+    assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
+}
+
+#[tokio::test]
+async fn a_submodule_that_is_damaged_is_left_out_and_the_task_starts() {
+    let hosted = Hosted::new(LIB).await;
+    let sandbox = hosted.sandbox().await;
+    hosted.lab.sh(sandbox.mirror.dir(), "rm -rf modules/*.git/objects/*; rm -r ../../sandbox");
+    let again = hosted.sandbox_of(&sandbox.mirror, &sandbox.base).await;
+    assert_eq!(again.sh("ls -A vendor/lib"), "");
+    assert_eq!(again.notices(), ["SubmoduleAbsent vendor/lib"]);
+}
+
+#[tokio::test]
+async fn a_collection_removes_submodules_of_commits_that_no_task_starts_from() {
+    let hosted = Hosted::new(LIB).await;
+    let sandbox = hosted.sandbox().await;
+    let (mirror, base) = (&sandbox.mirror, &sandbox.base);
+    let left = || hosted.lab.sh(mirror.dir(), "ls modules | grep -v lock | wc -l");
+    let age = "find modules -name '*.json' -o -path '*/refs*' | xargs touch -d '15 days ago'";
+    hosted.lab.sh(mirror.dir(), age);
+    mirror.collect_garbage(&[]).await.unwrap();
+    assert_eq!(left(), "2", "a branch has it");
+    hosted.lab.sh(mirror.dir(), "git update-ref refs/heads/main main^");
+    mirror.collect_garbage(std::slice::from_ref(base)).await.unwrap();
+    assert_eq!(left(), "2", "a task has it");
+    mirror.collect_garbage(&[]).await.unwrap();
+    assert_eq!(left(), "0");
+}
+
+#[tokio::test]
 async fn hostile_settings_of_submodules_have_no_effect() {
-    let proof = "/tmp/foundry-submodule-was-run";
+    let outside = tempfile::tempdir().unwrap();
+    let proof = outside.path().join("ran").display().to_string();
     let mut refused = 0;
     for settings in [
         format!("[submodule \"lib\"]\n\tpath = vendor/lib\n\turl = \"ext::sh -c 'touch {proof}'\"\n"),
@@ -148,7 +199,7 @@ async fn hostile_settings_of_submodules_have_no_effect() {
         assert_eq!(sandbox.sh("ls -A vendor/lib; cat dir/inner"), "x", "{settings}");
         let beside = hosted.lab.sh(&hosted.lab.path(""), "ls -d *");
         assert_eq!(beside, "data\nhosted\nlib\nreal\nsandbox\nsandbox.lock", "{settings}");
-        assert!(!std::path::Path::new(proof).exists(), "{settings}");
+        assert!(!std::path::Path::new(&proof).exists(), "{settings}");
         assert_eq!(sandbox.notices(), ["SubmoduleAbsent vendor/lib"], "{settings}");
     }
     assert!(refused < 5, "{refused} of 10 were refused before anything was done with them");

@@ -1,5 +1,6 @@
 //! Fetches the files of Git LFS and the submodules of bases that sandboxes wait for.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use foundry_core::{FlowId, RepositoryId, Result, Timestamp, counted};
@@ -23,42 +24,90 @@ pub static BASE_FILES: Flow<Context> = Flow::new(
         |cx, flow| stage(fetch(cx, flow)),
     )],
 )
-// Most of them wait for a remote.
-.concurrency(4)
+// Most of them wait for a remote, and a slow one must not hold the tasks of others.
+.concurrency(16)
 .kept_for(super::KEPT);
 
+/// After this time nothing else is begun. With the last fetch, it is well below the limit of the stage, which would record
+/// nothing.
+const WAIT: Duration = Duration::from_secs(6 * 60);
+/// Most bases of one fetch.
+const MAX_BASES: usize = 50;
 /// Most submodules of a base that are fetched.
 const MAX_SUBMODULES: usize = 20;
 /// Most characters of a cause.
 const MAX_CAUSE: usize = 300;
 
-/// Adds a fetch, after a synchronization that has found commits whose files are not here.
-pub fn schedule(cx: &Context, ws: &mut WriteSet, repository: &Repository) {
-    let flow_id = FlowId::generate(&cx.env);
-    let flow =
-        NewFlow::new(&BASE_FILES, flow_id.clone(), flow_id.as_str(), repository.repository_id.as_str());
-    enqueue(ws, flow.organization(&repository.organization_id));
+/// A branch that sandboxes wait for, and what the mirror lacks of its tip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// As it was asked for; empty = the default one.
+    pub branch: String,
+    /// Whether files of Git LFS are not here.
+    pub lfs: bool,
+    /// Whether submodules are not here.
+    pub submodules: bool,
 }
 
-/// Whether sandboxes wait for a base whose files of Git LFS or submodules are not in the mirror.
+/// Adds a fetch, after a synchronization that has found commits whose files are not here, unless one is on its way. Until
+/// that has ended, this is what a sandbox learns that waits no longer.
 ///
 /// # Errors
-/// When git or the database fails.
-pub async fn are_wanted(cx: &Context, repository: &Repository, mirror: &Mirror) -> Result<bool, GitError> {
+/// `INTERNAL` when the database fails.
+pub async fn schedule(
+    cx: &Context,
+    ws: &mut WriteSet,
+    repository: &Repository,
+    wanted: &[Wanted],
+) -> Result<()> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let id = &repository.repository_id;
+    for Wanted { branch, lfs, submodules } in wanted {
+        let said = |is_lacking: bool| if is_lacking { "they are still being fetched" } else { "" };
+        base_requests::note(ws, id, branch, (said(*lfs), said(*submodules)));
+    }
+    if foundry_flow::unfinished(&cx.store, &BASE_FILES, id.as_str()).await?.is_empty() {
+        let flow = NewFlow::new(&BASE_FILES, FlowId::generate(&cx.env), id.as_str(), id.as_str());
+        enqueue(ws, flow.organization(&repository.organization_id));
+    }
+    Ok(())
+}
+
+/// For which bases sandboxes wait whose files of Git LFS or submodules are not in the mirror.
+///
+/// # Errors
+/// When git fails on the mirror itself; a base that cannot be examined counts as one that lacks files.
+pub async fn are_wanted(
+    cx: &Context,
+    repository: &Repository,
+    mirror: &Mirror,
+) -> Result<Vec<Wanted>, GitError> {
     let since = since(cx);
-    let wanted = base_requests::branches(&cx.store, &repository.repository_id, since).await;
-    for branch in wanted.unwrap_or_default() {
-        let revision = match branch.as_str() {
+    let asked = base_requests::branches(&cx.store, &repository.repository_id, since).await;
+    let mut wanted = Vec::new();
+    for branch in asked.unwrap_or_default() {
+        let name = match branch.as_str() {
             "" => mirror.default_branch().await?,
             name => foundry_git::BranchName::parse(name).ok(),
         };
-        let Some(branch) = revision else { continue };
-        let Ok(commit) = mirror.resolve(&foundry_git::Revision::Branch(branch)).await else { continue };
-        if mirror.lacks_lfs_of(&commit).await? || mirror.lacks_submodules_of(&commit).await? {
-            return Ok(true);
+        let Some(name) = name else { continue };
+        let Ok(commit) = mirror.resolve(&foundry_git::Revision::Branch(name)).await else { continue };
+        // The fetch says what is wrong with it.
+        let lacks = |found: Result<bool, GitError>| {
+            found.unwrap_or_else(|e| {
+                tracing::warn!(repository = %repository.repository_id, reason = e.reason(), stderr = e.stderr(), "a base was not examined");
+                true
+            })
+        };
+        let lfs = lacks(mirror.lacks_lfs_of(&commit).await);
+        let submodules = lacks(mirror.lacks_submodules_of(&commit).await);
+        if lfs || submodules {
+            wanted.push(Wanted { branch, lfs, submodules });
         }
     }
-    Ok(false)
+    Ok(wanted)
 }
 
 fn since(cx: &Context) -> Timestamp {
@@ -73,33 +122,64 @@ async fn fetch(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let Some(repository) = found else { return Ok(Outcome::done()) };
     flow.progress("fetching files of Git LFS and submodules").await;
     let mirror = Mirror::open(&cx.git, cx.mirror_path(&id), MirrorLimits::default()).await?;
-    let mut ws = WriteSet::new();
-    for branch in base_requests::branches(&cx.store, &id, since(cx)).await? {
-        let name = if branch.is_empty() { repository.default_branch.as_str() } else { branch.as_str() };
-        let Some(row) = branches::find(&cx.store, &id, name).await? else { continue };
-        let commit = CommitId::parse(&row.commit_id)?;
+    let until = cx.env.clock.now().plus(WAIT);
+    let mut done = BTreeSet::new();
+    // Sandboxes may ask for more while this runs.
+    while let Some((branch, commit)) = next(cx, &repository, &done).await? {
         let both = async {
-            let lfs = fetched(cx, &repository, &mirror, &commit).await;
-            (lfs, submodules(cx, &repository, &mirror, &commit).await)
+            let lfs = fetched(cx, &repository, &mirror, &commit, until).await;
+            (lfs, submodules(cx, &repository, &mirror, &commit, until).await)
         };
         let (lfs, submodules) = tokio::select! {
             both = Box::pin(both) => both,
             () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the fetch was stopped")),
         };
         let bounded = |text: String| text.chars().take(MAX_CAUSE).collect::<String>();
+        let mut ws = WriteSet::new();
         base_requests::note(&mut ws, &id, &branch, (&bounded(lfs), &bounded(submodules)));
+        cx.store.commit(ws).await?;
+        done.insert((branch, commit));
     }
-    Ok(Outcome::done().recording(ws))
+    Ok(Outcome::done())
+}
+
+/// The first branch that is asked for, as it is now, and that is not done.
+async fn next(
+    cx: &Context,
+    repository: &Repository,
+    done: &BTreeSet<(String, CommitId)>,
+) -> Result<Option<(String, CommitId)>> {
+    let id = &repository.repository_id;
+    for branch in base_requests::branches(&cx.store, id, since(cx)).await? {
+        let name = if branch.is_empty() { repository.default_branch.as_str() } else { branch.as_str() };
+        let Some(row) = branches::find(&cx.store, id, name).await? else { continue };
+        let next = (branch, CommitId::parse(&row.commit_id)?);
+        if done.len() < MAX_BASES && !done.contains(&next) {
+            return Ok(Some(next));
+        }
+    }
+    Ok(None)
 }
 
 /// Why files of a commit are not here; empty when all are. A task starts without them, and the next one tries again.
-async fn fetched(cx: &Context, repository: &Repository, mirror: &Mirror, commit: &CommitId) -> String {
+async fn fetched(
+    cx: &Context,
+    repository: &Repository,
+    mirror: &Mirror,
+    commit: &CommitId,
+    until: Timestamp,
+) -> String {
+    let within = until.since(cx.env.clock.now()).min(base::FILES_WAIT);
+    if within.is_zero() {
+        let is_lacking = mirror.lacks_lfs_of(commit).await.unwrap_or(true);
+        return if is_lacking { "there was no time left".to_owned() } else { String::new() };
+    }
     let remote: Result<RemoteUrl> = broker::remote(cx, repository).await.map(|remote| remote.url);
     let remote = match remote {
         Ok(remote) => remote,
         Err(e) => return e.message().to_owned(),
     };
-    match Box::pin(mirror.fetch_lfs(&remote, commit, base::FILES_WAIT)).await {
+    match Box::pin(mirror.fetch_lfs(&remote, commit, within)).await {
         Ok(report) if report.missing == 0 => String::new(),
         Ok(report) => {
             let missing = i64::try_from(report.missing).unwrap_or(i64::MAX);
@@ -113,7 +193,13 @@ async fn fetched(cx: &Context, repository: &Repository, mirror: &Mirror, commit:
 }
 
 /// Fetches the submodules of a commit, and records which sandboxes get. Returns which they do not, and why.
-async fn submodules(cx: &Context, repository: &Repository, mirror: &Mirror, commit: &CommitId) -> String {
+async fn submodules(
+    cx: &Context,
+    repository: &Repository,
+    mirror: &Mirror,
+    commit: &CommitId,
+    until: Timestamp,
+) -> String {
     let found = match mirror.submodules(commit).await {
         Ok(found) => found,
         Err(e) => return e.message().to_owned(),
@@ -125,7 +211,7 @@ async fn submodules(cx: &Context, repository: &Repository, mirror: &Mirror, comm
         Ok(of) => of,
         Err(e) => return e.to_string(),
     };
-    let until = cx.env.clock.now().plus(base::FILES_WAIT);
+    let until = cx.env.clock.now().plus(base::FILES_WAIT).min(until);
     let (mut there, mut left, mut complete) = (Vec::new(), Vec::new(), true);
     for (nth, submodule) in found.into_iter().enumerate() {
         let path = submodule.path.to_string();
@@ -260,13 +346,22 @@ mod tests {
         f.engine.run_until_idle().await.unwrap();
         let row = repositories::find(&f.cx.store, &id).await.unwrap().unwrap();
         let mut ws = WriteSet::new();
-        schedule(&f.cx, &mut ws, &row);
+        let lfs = Wanted { branch: String::new(), lfs: true, submodules: false };
+        schedule(&f.cx, &mut ws, &row, std::slice::from_ref(&lfs)).await.unwrap();
         f.cx.store.commit(ws).await.unwrap();
         let waits = ask().await.unwrap_err();
         assert_eq!(waits.reason(), "BASE_BEING_FETCHED");
         assert!(waits.message().contains("Git LFS"), "{}", waits.message());
+        // One is enough for all who wait.
+        let mut ws = WriteSet::new();
+        schedule(&f.cx, &mut ws, &row, &[lfs]).await.unwrap();
+        f.cx.store.commit(ws).await.unwrap();
+        assert_eq!(foundry_flow::unfinished(&f.cx.store, &BASE_FILES, id.as_str()).await.unwrap().len(), 1);
         f.env.clock.advance(base::FILES_WAIT);
-        ask().await.unwrap();
+        let notices = ask().await.unwrap().base.unwrap().notices;
+        assert_eq!(notices.len(), 1, "{notices:?}");
+        assert_eq!(notices[0].reason, "LFS_OBJECTS_NOT_FETCHED");
+        assert!(notices[0].message.contains("still being fetched"), "{notices:?}");
     }
 
     #[tokio::test]

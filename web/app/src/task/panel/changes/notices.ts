@@ -67,9 +67,11 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
       ` by a rule in ${detail} that the base does not have, and in the sandbox alone`,
     next: 'If it can be built again, nothing is lost; otherwise ask the agent to take the rule out.',
   }),
-  [WorkNoticeKind.LFS_OBJECTS]: ({ path, count }) => ({
+  [WorkNoticeKind.LFS_OBJECTS]: ({ path, count, detail }) => ({
     what:
-      'Files of Git LFS are too large for the hand-over; the work has their pointers, and the sandbox their content: ' +
+      'Files of Git LFS ' +
+      (detail === 'not kept' ? 'could not be kept, as they are damaged or there is no room for them' : 'are too large for the hand-over') +
+      '; the work has their pointers, and the sandbox their content: ' +
       (count === 1n ? path : `${counted(count, 'file')}, the first is ${path}`),
     next: 'Ask the agent to store less in them, or copy them out of the sandbox.',
   }),
