@@ -64,6 +64,19 @@ written() {
             printf "%s\0" "$path"' sh <"$intent/changes" | g checkout-index -f -z --stdin
     )
 }
+# Undoes what git has written of the published commit before it failed, unless something else has written there too.
+put_back() {
+    ours || return 1
+    xargs -0 -n 2 sh -c '
+        path=$2; set -- $1
+        if [ -z "$path" ] || [ "$5" != A ]; then exit 0; fi
+        if [ "$2" = 160000 ]; then rmdir "./$path" 2>/dev/null || exit 0; else rm -f "./$path"; fi
+        case $path in */*) rmdir -p "${path%/*}" 2>/dev/null;; esac; :' sh <"$intent/changes"
+    xargs -0 -n 2 sh -c '
+        path=$2; set -- $1
+        if [ -z "$path" ] || [ "$5" = A ]; then exit 0; fi
+        printf "%s\0" "$path"' sh <"$intent/changes" | g checkout-index -f -z --stdin
+}
 intent=$git_dir/foundry-adopt
 if [ -d "$intent" ]; then
     if [ "$head" = "$(cat "$intent/head" 2>/dev/null)" ] && [ "$FOUNDRY_PUBLISHED" = "$(cat "$intent/published" 2>/dev/null)" ] &&
@@ -145,7 +158,7 @@ g diff-tree -r -z --no-renames --diff-filter=A --name-only "$FOUNDRY_WORK_TREE" 
     done' sh 2>/dev/null || kept 'files are in the way'
 g diff-tree -r -z --no-renames "$FOUNDRY_WORK_TREE" "$FOUNDRY_PUBLISHED" >"$own/changes" || kept 'git refuses'
 intended <"$own/changes" || kept 'there is no room'
-g read-tree -m -u "$FOUNDRY_WORK_TREE" "$FOUNDRY_PUBLISHED" || { rm -rf "$intent"; kept 'files are in the way'; }
+g read-tree -m -u "$FOUNDRY_WORK_TREE" "$FOUNDRY_PUBLISHED" || { put_back; rm -rf "$intent"; kept 'files cannot be written'; }
 unset GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_INDEX_FILE
 if ! g reset --quiet --mixed "$FOUNDRY_PUBLISHED"; then
     export GIT_OBJECT_DIRECTORY="$own/objects" GIT_ALTERNATE_OBJECT_DIRECTORIES="$objects" GIT_INDEX_FILE="$own/index"

@@ -262,6 +262,27 @@ async fn a_restacked_branch_overwrites_nothing_that_is_only_in_the_sandbox() {
 }
 
 #[tokio::test]
+async fn files_that_cannot_be_written_leave_the_tree_as_it_was() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo a > a; git add a; git commit -qm 'agent: a'; echo new > new");
+    let published = restacked(&s).await;
+    // Git writes `gone` and `newer` first, and dies of the filter of `text`.
+    s.sh("mkdir -p .git/info; echo 'text filter=dies' > .git/info/attributes
+          git config filter.dies.clean cat; git config filter.dies.smudge 'grep -v gone'
+          git config filter.dies.required true");
+    let before = crate::lab::snapshot(&s.tree);
+    let (head, status) = (published.head(), s.sh("git status --porcelain"));
+    for _ in 0..2 {
+        assert_eq!(published.adopt(), "kept files cannot be written");
+        assert_eq!(crate::lab::snapshot(&s.tree), before);
+        assert_eq!((published.head(), s.sh("git status --porcelain")), (head.clone(), status.clone()));
+    }
+    s.sh("rm .git/info/attributes");
+    assert_eq!(published.adopt(), "moved");
+}
+
+#[tokio::test]
 async fn a_run_that_was_cut_off_is_finished_by_the_next_one() {
     for (words, then) in [
         ("reset --quiet --mixed", ":"),
