@@ -345,6 +345,40 @@ async fn a_file_that_the_base_has_without_lfs_is_no_change_while_it_stays_as_it_
 }
 
 #[tokio::test]
+async fn a_file_over_the_limit_for_files_is_handed_over_as_an_object() {
+    let stored = Stored::new().await;
+    let sandbox = stored.sandbox().await;
+    sandbox.sh("head -c 70000000 /dev/zero > big.bin; cp big.bin a.bin; cp big.bin other");
+    assert_eq!(sandbox.notices(), ["TooLarge 70000000 other"]);
+    let imported = sandbox.try_import().await.unwrap();
+    let changed: Vec<String> = imported.changes.iter().map(|c| c.path.to_string()).collect();
+    assert_eq!(changed, ["a.bin", "big.bin"]);
+    assert!(!sandbox.mirror.lacks_lfs_of(&imported.head).await.unwrap());
+    // As before where it has no room.
+    let output = sandbox.output(&[("FOUNDRY_MAX_LFS", "1000000".to_owned())]);
+    assert_eq!(output.notices.len(), 3, "{:?}", output.notices);
+}
+
+#[tokio::test]
+async fn thousands_of_files_take_hardly_longer_than_without_lfs() {
+    let stored = Stored::new().await;
+    let sandbox = stored.sandbox().await;
+    let taken = |attributes: &str| {
+        sandbox.sh(&format!(
+            "rm -rf many; mkdir many; echo '{attributes}' > many/.gitattributes
+             for n in $(seq 2000); do echo $n > many/$n.bin; done"
+        ));
+        let started = std::time::Instant::now();
+        sandbox.hand_over();
+        started.elapsed()
+    };
+    let (without, with) = (taken("*.bin -filter"), taken("*.bin filter=lfs"));
+    assert!(with < 4 * without + Duration::from_secs(1), "{with:?} instead of {without:?}");
+    let head = sandbox.import().await.head;
+    assert!(!sandbox.mirror.lacks_lfs_of(&head).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_local_repository_gives_and_takes_objects_as_its_owner_has_them() {
     let stored = Stored::new().await;
     let lab = &stored.lab;
