@@ -318,6 +318,43 @@ async fn a_run_that_was_cut_off_is_finished_by_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_cut_off_waits_until_what_the_agent_has_begun_is_finished() {
+    for (begun, said, finished) in [
+        (
+            "git branch other; git stash -qu; git checkout -q other; echo o > o; git add o; git commit -qm o
+             git checkout -q -; git merge -q --no-commit --no-ff other; git stash pop -q",
+            "kept an operation is unfinished",
+            "git reset -q o; rm o .git/MERGE_*",
+        ),
+        (
+            "echo staged > new; git add new; echo new > new",
+            "kept files have changed since they were staged",
+            "git reset -q new",
+        ),
+        (
+            "git update-index --assume-unchanged plain",
+            "kept the index hides files",
+            "git update-index --no-assume-unchanged plain",
+        ),
+    ] {
+        let lab = Lab::new().await;
+        let s = lab.sandbox().await;
+        s.sh("echo a > a; git add a; git commit -qm 'agent: a'; echo new > new");
+        let published = restacked(&s).await;
+        published.killed_at("read-tree -m -u");
+        s.sh(begun);
+        let before = (published.head(), crate::lab::snapshot(&s.tree), s.sh("git status --porcelain"));
+        for _ in 0..2 {
+            assert_eq!(published.adopt(), said, "{begun}");
+        }
+        let after = (published.head(), crate::lab::snapshot(&s.tree), s.sh("git status --porcelain"));
+        assert_eq!(after, before, "{begun}");
+        s.sh(finished);
+        assert_eq!(published.adopt(), "moved", "{begun}");
+    }
+}
+
+#[tokio::test]
 async fn a_run_that_was_cut_off_is_not_finished_over_what_the_agent_has_done_since() {
     for (since, said) in [
         ("echo mine > newer", "kept files have changed"),
