@@ -499,6 +499,7 @@ with_history() {
     } >"$own/forced"
     mv -f "$own/forced" "${FOUNDRY_BUNDLE%.bundle}.forced"
     mv -f "$own/links" "${FOUNDRY_BUNDLE%.bundle}.links"
+    blobs_of_base
     # An agent that went back behind the base leaves a tree that differs from the base.
     if [ "$parent" != "$FOUNDRY_BASE" ] && g merge-base --is-ancestor "$parent" "$FOUNDRY_BASE"; then
         parent=$FOUNDRY_BASE

@@ -108,11 +108,18 @@ held_lfs() {
         { id = $1; sub(/^[^ ]* /, ""); if ($0 in size) print id, size[$0], $0 }' "$own/lfs.places" >"$own/lfs.held"
 }
 
+# For a later run without the base: its blobs, whose objects need not be sent.
+blobs_of_base() {
+    ! uses_lfs || g ls-tree -r "$FOUNDRY_BASE" | awk '{ print $3 }' | sort -u >"${FOUNDRY_BUNDLE%.bundle}.blobs"
+}
+
 # Objects of LFS that only the sandbox has: of pointers that are new since the base. What a branch of the remote has was
 # fetched with it. They go before the bundle, as far as there is room for them; the others are named.
 lfs_objects() {
     [ -d "$common/lfs/objects" ] || [ -d "$own/lfs" ] || [ -s "$own/cleaned" ] || return 0
-    if [ -n "$lost" ]; then g ls-tree -r "$tree" | awk '{ print $3 }'
+    if [ -n "$lost" ]; then
+        : >>"${FOUNDRY_BUNDLE%.bundle}.blobs"
+        g ls-tree -r "$tree" | awk '{ print $3 }' | sort -u | comm -23 - "${FOUNDRY_BUNDLE%.bundle}.blobs"
     else
         {
             printf '%s\n^%s\n' "$parent" "$FOUNDRY_BASE"

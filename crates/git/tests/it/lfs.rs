@@ -137,6 +137,10 @@ async fn a_sandbox_has_the_files_with_their_content_and_that_is_no_change() {
     let imported = sandbox.import().await;
     let changed: Vec<String> = imported.changes.iter().map(|c| c.path.to_string()).collect();
     assert_eq!(changed, ["a.bin", "text"]);
+    std::fs::write(&file, stored.content()).unwrap();
+    sandbox.hand_over();
+    let sent = std::fs::read(sandbox.bundle()).unwrap();
+    assert!(sent.starts_with(b"# v"), "a file of the base is sent again");
     assert!(sandbox.mirror.has_lfs_of(&sandbox.base).await);
     assert!(!sandbox.mirror.lacks_lfs_of(&imported.head).await.unwrap());
 }
