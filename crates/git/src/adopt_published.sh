@@ -64,13 +64,69 @@ written() {
             printf "%s\0" "$path"' sh <"$intent/changes" | g checkout-index -f -z --stdin
     )
 }
+# Undoes what git has written of the published commit before it failed, unless something else has written there too.
+put_back() {
+    ours || return 1
+    xargs -0 -n 2 sh -c '
+        path=$2; set -- $1
+        if [ -z "$path" ] || [ "$5" != A ]; then exit 0; fi
+        if [ "$2" = 160000 ]; then rmdir "./$path" 2>/dev/null || exit 0; else rm -f "./$path"; fi
+        case $path in */*) rmdir -p "${path%/*}" 2>/dev/null;; esac; :' sh <"$intent/changes"
+    xargs -0 -n 2 sh -c '
+        path=$2; set -- $1
+        if [ -z "$path" ] || [ "$5" = A ]; then exit 0; fi
+        printf "%s\0" "$path"' sh <"$intent/changes" | g checkout-index -f -z --stdin
+}
+names() { tr '\n\000' '\001\n' | sort; }
+unfinished() {
+    for state in rebase-merge rebase-apply MERGE_HEAD CHERRY_PICK_HEAD REVERT_HEAD BISECT_LOG; do
+        [ ! -e "$git_dir/$state" ] || kept 'an operation is unfinished'
+    done
+}
+# What the index alone has, it has lost when it is replaced.
+index_alone() {
+    [ -z "$(g ls-files --unmerged | head -c 1)" ] || kept 'files are in conflict'
+    ! g ls-files -v | grep -q '^[a-zS]' || kept 'the index hides files'
+}
+own=$(mktemp -d) || kept 'there is no room'
+trap 'rm -rf "$own"' EXIT
+# Whether a git of the agent is at work in this tree, as a process that it has left in the background.
+git_runs() {
+    here=$(pwd -P)
+    for process in /proc/[0-9]*; do
+        { read -r program <"$process/comm"; } 2>/dev/null || continue
+        case $program in git | git-*) ;; *) continue ;; esac
+        case $(readlink "$process/cwd" 2>/dev/null)/ in "$here"/*) return 0 ;; esac
+    done
+    return 1
+}
+# Whether the index has a file in a state that is neither in the tree nor what the cut-off run began with or was to write.
+staged_since() (
+    cp -p "$index" "$own/index" 2>/dev/null || exit 0
+    export GIT_INDEX_FILE="$own/index"
+    g update-index -q --refresh >/dev/null
+    {
+        g diff-files --name-only -z | tr '\n\000' '\001\n' | sed 's/^/unstaged /'
+        tr '\n\000' '\001\n' <"$intent/changes" | awk 'NR % 2 { split($0, of, " "); next } { print "change", of[3], of[4], $0 }'
+        g diff-index --cached --no-renames --no-abbrev -z HEAD | tr '\n\000' '\001\n' | awk 'NR % 2 { split($0, of, " "); next } { print "staged", of[4], $0 }'
+    } | awk '
+        $1 == "unstaged" { sub(/^unstaged /, ""); unstaged[$0] = 1; next }
+        $1 == "change" { was = $2; becomes = $3; sub(/^change [^ ]* [^ ]* /, ""); old[$0] = was; new[$0] = becomes; next }
+        { id = $2; sub(/^staged [^ ]* /, ""); if ($0 in unstaged && id != old[$0] && id != new[$0]) alone = 1 }
+        END { exit !alone }'
+)
 intent=$git_dir/foundry-adopt
 if [ -d "$intent" ]; then
     if [ "$head" = "$(cat "$intent/head" 2>/dev/null)" ] && [ "$FOUNDRY_PUBLISHED" = "$(cat "$intent/published" 2>/dev/null)" ] &&
         g cat-file -e "$FOUNDRY_PUBLISHED^{commit}" && ours; then
-        # Left by the git of the run that was cut off: nothing else runs here.
+        # The agent may have begun something since. Then the rest waits until that is finished.
+        unfinished
+        index_alone
+        ! staged_since || kept 'files have changed since they were staged'
+        # Left by the git of the run that was cut off.
+        [ ! -e "$index.lock" ] || ! git_runs || kept 'an operation is unfinished'
         rm -f "$index.lock"
-        written && g reset --quiet --mixed "$FOUNDRY_PUBLISHED" || { rm -rf "$intent"; kept 'git refuses'; }
+        written && g reset --quiet --mixed "$FOUNDRY_PUBLISHED" || kept 'git refuses'
         rm -rf "$intent"
         echo moved
         exit 0
@@ -78,9 +134,8 @@ if [ -d "$intent" ]; then
     rm -rf "$intent"
 fi
 [ "$head" != "$FOUNDRY_PUBLISHED" ] || kept 'it is there already'
-for unfinished in rebase-merge rebase-apply MERGE_HEAD CHERRY_PICK_HEAD REVERT_HEAD BISECT_LOG index.lock; do
-    [ ! -e "$git_dir/$unfinished" ] || kept 'an operation is unfinished'
-done
+unfinished
+[ ! -e "$git_dir/index.lock" ] || kept 'an operation is unfinished'
 [ -f "$index" ] || kept 'there is no index'
 
 if ! g cat-file -e "$FOUNDRY_PUBLISHED^{commit}"; then
@@ -99,10 +154,7 @@ if [ "$head" != "$FOUNDRY_WORK" ]; then
 fi
 
 # The index is replaced, so nothing may be in it alone.
-[ -z "$(g ls-files --unmerged | head -c 1)" ] || kept 'files are in conflict'
-! g ls-files -v | grep -q '^[a-zS]' || kept 'the index hides files'
-own=$(mktemp -d) || kept 'there is no room'
-trap 'rm -rf "$own"' EXIT
+index_alone
 cp -p "$index" "$own/index" 2>/dev/null || kept 'there is no room'
 export GIT_INDEX_FILE="$own/index"
 # Says what is about to be done; stdin: the files that change, as `diff-tree -r -z` has them.
@@ -111,7 +163,6 @@ intended() {
         echo "$head" >"$intent.new/head" && echo "$FOUNDRY_PUBLISHED" >"$intent.new/published" &&
         mv "$intent.new" "$intent"
 }
-names() { tr '\n\000' '\001\n' | sort; }
 g update-index -q --refresh >/dev/null
 g diff-index --cached --name-only -z HEAD | names >"$own/staged"
 g diff-files --name-only -z | names >"$own/unstaged"
@@ -145,7 +196,7 @@ g diff-tree -r -z --no-renames --diff-filter=A --name-only "$FOUNDRY_WORK_TREE" 
     done' sh 2>/dev/null || kept 'files are in the way'
 g diff-tree -r -z --no-renames "$FOUNDRY_WORK_TREE" "$FOUNDRY_PUBLISHED" >"$own/changes" || kept 'git refuses'
 intended <"$own/changes" || kept 'there is no room'
-g read-tree -m -u "$FOUNDRY_WORK_TREE" "$FOUNDRY_PUBLISHED" || { rm -rf "$intent"; kept 'files are in the way'; }
+g read-tree -m -u "$FOUNDRY_WORK_TREE" "$FOUNDRY_PUBLISHED" || { put_back; rm -rf "$intent"; kept 'files cannot be written'; }
 unset GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_INDEX_FILE
 if ! g reset --quiet --mixed "$FOUNDRY_PUBLISHED"; then
     export GIT_OBJECT_DIRECTORY="$own/objects" GIT_ALTERNATE_OBJECT_DIRECTORIES="$objects" GIT_INDEX_FILE="$own/index"

@@ -56,7 +56,16 @@ impl Mirror {
         }
         let temporary = with_suffix(dest, ".cloning");
         remove_tree(&temporary).await?;
-        if let Err(e) = self.populate(&temporary, spec).await {
+        let mut made = self.populate(&temporary, spec).await;
+        if spec.lfs_content && made.as_ref().is_err_and(|e| e.kind() == GitErrorKind::Timeout) {
+            tracing::warn!(
+                "a clone starts with pointers, as it has too many files of LFS to check out in time"
+            );
+            remove_tree(&temporary).await?;
+            let pointers = CloneSpec { lfs_content: false, ..spec.clone() };
+            made = Box::pin(self.populate(&temporary, &pointers)).await;
+        }
+        if let Err(e) = made {
             // The first error is the one to report; the next attempt removes what is left here.
             let _ = remove_tree(&temporary).await;
             return Err(e);
@@ -108,15 +117,14 @@ impl Mirror {
         let objects = dot_git.join("lfs/objects");
         let has_files = spec.lfs_content && self.copy_lfs(&spec.base, &objects).await?;
         let checkout = in_clone("checkout");
-        let checkout = if has_files { checkout.smudge(SMUDGE) } else { checkout };
+        let wall = self.limits().fetch_wall;
+        // The filter takes some processes for each file. Time is left to do without it.
+        let (checkout, wall) = if has_files { (checkout.smudge(SMUDGE), wall / 2) } else { (checkout, wall) };
         checkout
             .work_tree(dir)
             .env("FOUNDRY_LFS_OBJECTS", objects)
-            .limits(RunLimits {
-                wall: self.limits().fetch_wall,
-                memory: Some(self.limits().fetch_memory),
-                ..RunLimits::default()
-            })
+            .env("FOUNDRY_BASE", spec.base.as_str())
+            .limits(RunLimits { wall, memory: Some(self.limits().fetch_memory), ..RunLimits::default() })
             .config("core.bare", "false")
             .args(["--quiet", "--no-track", "--no-recurse-submodules", "-b", spec.branch.as_str()])
             .args([spec.base.as_str(), "--"])

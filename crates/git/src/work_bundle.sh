@@ -231,6 +231,8 @@ without_large() {
         set -u
         path=${1#./}
         eval "$FOUNDRY_NOTE"
+        # Its pointer was taken, and its content goes before the bundle.
+        if grep -Fqx -e "$path" "$own/lfs.lines" && [ -n "$(git ls-files --stage -- "$path")" ]; then exit 0; fi
         ignored() {
             GIT_LITERAL_PATHSPECS=0 git -c core.excludesFile="$common/info/exclude" check-ignore --no-index "$@" 2>/dev/null
         }
@@ -316,6 +318,7 @@ seed_from_nothing() {
 
 stage() {
     : >"$own/add.log"
+    clean_lfs || : >"$own/lfs.lines"
     add_all g && nested_repositories && without_large
 }
 
@@ -496,6 +499,7 @@ with_history() {
     } >"$own/forced"
     mv -f "$own/forced" "${FOUNDRY_BUNDLE%.bundle}.forced"
     mv -f "$own/links" "${FOUNDRY_BUNDLE%.bundle}.links"
+    blobs_of_base
     # An agent that went back behind the base leaves a tree that differs from the base.
     if [ "$parent" != "$FOUNDRY_BASE" ] && g merge-base --is-ancestor "$parent" "$FOUNDRY_BASE"; then
         parent=$FOUNDRY_BASE

@@ -20,8 +20,9 @@ const USERS: &str = ".gitconfig";
 const INCLUDE: &str = "# The settings of this sandbox; what follows them takes precedence.\n\
     [include]\n\tpath = ~/.foundry/gitconfig\n";
 
-/// What `git lfs install` writes.
-const LFS: &str = "[filter \"lfs\"]\n\tclean = git-lfs clean -- %f\n\tsmudge = git-lfs smudge -- %f\n\
+/// What `git lfs install` writes. What cannot be downloaded stays a pointer: a sandbox has no credential for it, and git would
+/// stop in the middle of a merge or checkout that brings such a file.
+const LFS: &str = "[lfs]\n\tskipdownloaderrors = true\n[filter \"lfs\"]\n\tclean = git-lfs clean -- %f\n\tsmudge = git-lfs smudge -- %f\n\
     \tprocess = git-lfs filter-process\n\trequired = true\n";
 
 /// Writes the settings. `forwarder` is its base URL; none = `origin` cannot be fetched from.
@@ -107,6 +108,7 @@ mod tests {
         let text = text(&settings(), Some("http://127.0.0.1:7"), "secret");
         assert_eq!(read(&text, &["config", "user.name"]), "A \"quoted\" agentx");
         assert_eq!(read(&text, &["config", "filter.lfs.process"]), "git-lfs filter-process");
+        assert_eq!(read(&text, &["config", "--bool", "lfs.skipdownloaderrors"]), "true");
         let listed = |url| read(&text, &["ls-remote", "--get-url", url]);
         assert_eq!(listed("https://example.com/a.git/"), "http://127.0.0.1:7/git/org_1/repo_1/");
         for other in ["https://example.com/a.git", "https://example.com/a.git/info/lfs"] {

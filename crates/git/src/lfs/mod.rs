@@ -30,7 +30,7 @@ const STALE: std::time::Duration = std::time::Duration::from_secs(2 * 60 * 60);
 const KEPT: std::time::Duration = std::time::Duration::from_secs(14 * 24 * 60 * 60);
 
 /// The program that a checkout runs for files of LFS: what it reads is a pointer, in whose place it writes the object, if
-/// that is in the directory that `FOUNDRY_LFS_OBJECTS` names.
+/// that is in the directory that `FOUNDRY_LFS_OBJECTS` names. Anything else it reads from the commit `FOUNDRY_BASE`.
 pub(crate) const SMUDGE: &str = include_str!("smudge.sh");
 
 /// A pointer: what a commit has in place of the content of a file.

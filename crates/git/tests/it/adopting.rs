@@ -262,6 +262,27 @@ async fn a_restacked_branch_overwrites_nothing_that_is_only_in_the_sandbox() {
 }
 
 #[tokio::test]
+async fn files_that_cannot_be_written_leave_the_tree_as_it_was() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo a > a; git add a; git commit -qm 'agent: a'; echo new > new");
+    let published = restacked(&s).await;
+    // Git writes `gone` and `newer` first, and dies of the filter of `text`.
+    s.sh("mkdir -p .git/info; echo 'text filter=dies' > .git/info/attributes
+          git config filter.dies.clean cat; git config filter.dies.smudge 'grep -v gone'
+          git config filter.dies.required true");
+    let before = crate::lab::snapshot(&s.tree);
+    let (head, status) = (published.head(), s.sh("git status --porcelain"));
+    for _ in 0..2 {
+        assert_eq!(published.adopt(), "kept files cannot be written");
+        assert_eq!(crate::lab::snapshot(&s.tree), before);
+        assert_eq!((published.head(), s.sh("git status --porcelain")), (head.clone(), status.clone()));
+    }
+    s.sh("rm .git/info/attributes");
+    assert_eq!(published.adopt(), "moved");
+}
+
+#[tokio::test]
 async fn a_run_that_was_cut_off_is_finished_by_the_next_one() {
     for (words, then) in [
         ("reset --quiet --mixed", ":"),
@@ -294,6 +315,43 @@ async fn a_run_that_was_cut_off_is_finished_by_the_next_one() {
     s.sh("touch .git/index.lock");
     assert_eq!(published.adopt(), "moved");
     assert_eq!((published.head(), s.sh("git status --porcelain")), (published.commit.clone(), String::new()));
+}
+
+#[tokio::test]
+async fn a_run_that_was_cut_off_waits_until_what_the_agent_has_begun_is_finished() {
+    for (begun, said, finished) in [
+        (
+            "git branch other; git stash -qu; git checkout -q other; echo o > o; git add o; git commit -qm o
+             git checkout -q -; git merge -q --no-commit --no-ff other; git stash pop -q",
+            "kept an operation is unfinished",
+            "git reset -q o; rm o .git/MERGE_*",
+        ),
+        (
+            "echo staged > new; git add new; echo new > new",
+            "kept files have changed since they were staged",
+            "git reset -q new",
+        ),
+        (
+            "git update-index --assume-unchanged plain",
+            "kept the index hides files",
+            "git update-index --no-assume-unchanged plain",
+        ),
+    ] {
+        let lab = Lab::new().await;
+        let s = lab.sandbox().await;
+        s.sh("echo a > a; git add a; git commit -qm 'agent: a'; echo new > new");
+        let published = restacked(&s).await;
+        published.killed_at("read-tree -m -u");
+        s.sh(begun);
+        let before = (published.head(), crate::lab::snapshot(&s.tree), s.sh("git status --porcelain"));
+        for _ in 0..2 {
+            assert_eq!(published.adopt(), said, "{begun}");
+        }
+        let after = (published.head(), crate::lab::snapshot(&s.tree), s.sh("git status --porcelain"));
+        assert_eq!(after, before, "{begun}");
+        s.sh(finished);
+        assert_eq!(published.adopt(), "moved", "{begun}");
+    }
 }
 
 #[tokio::test]

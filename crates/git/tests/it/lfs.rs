@@ -137,6 +137,10 @@ async fn a_sandbox_has_the_files_with_their_content_and_that_is_no_change() {
     let imported = sandbox.import().await;
     let changed: Vec<String> = imported.changes.iter().map(|c| c.path.to_string()).collect();
     assert_eq!(changed, ["a.bin", "text"]);
+    std::fs::write(&file, stored.content()).unwrap();
+    sandbox.hand_over();
+    let sent = std::fs::read(sandbox.bundle()).unwrap();
+    assert!(sent.starts_with(b"# v"), "a file of the base is sent again");
     assert!(sandbox.mirror.has_lfs_of(&sandbox.base).await);
     assert!(!sandbox.mirror.lacks_lfs_of(&imported.head).await.unwrap());
 }
@@ -445,6 +449,60 @@ async fn a_file_that_the_base_has_without_lfs_is_no_change_while_it_stays_as_it_
     assert_eq!(sandbox.hand_over(), sandbox.base);
     sandbox.sh("printf x >> raw.bin");
     assert_eq!(sandbox.import().await.changes.len(), 1);
+}
+
+#[tokio::test]
+async fn a_file_over_the_limit_for_files_is_handed_over_as_an_object() {
+    let stored = Stored::new().await;
+    let sandbox = stored.sandbox().await;
+    sandbox.sh("head -c 70000000 /dev/zero > big.bin; cp big.bin a.bin; cp big.bin other");
+    assert_eq!(sandbox.notices(), ["TooLarge 70000000 other"]);
+    let imported = sandbox.try_import().await.unwrap();
+    let changed: Vec<String> = imported.changes.iter().map(|c| c.path.to_string()).collect();
+    assert_eq!(changed, ["a.bin", "big.bin"]);
+    assert!(!sandbox.mirror.lacks_lfs_of(&imported.head).await.unwrap());
+    // As before where it has no room.
+    let output = sandbox.output(&[("FOUNDRY_MAX_LFS", "1000000".to_owned())]);
+    assert_eq!(output.notices.len(), 3, "{:?}", output.notices);
+}
+
+#[tokio::test]
+async fn thousands_of_files_take_hardly_longer_than_without_lfs() {
+    let stored = Stored::new().await;
+    let sandbox = stored.sandbox().await;
+    let taken = |attributes: &str| {
+        sandbox.sh(&format!(
+            "rm -rf many; mkdir many; echo '{attributes}' > many/.gitattributes
+             for n in $(seq 2000); do echo $n > many/$n.bin; done"
+        ));
+        let started = std::time::Instant::now();
+        sandbox.hand_over();
+        started.elapsed()
+    };
+    let (without, with) = (taken("*.bin -filter"), taken("*.bin filter=lfs"));
+    assert!(with < 4 * without + Duration::from_secs(1), "{with:?} instead of {without:?}");
+    let head = sandbox.import().await.head;
+    assert!(!sandbox.mirror.lacks_lfs_of(&head).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_clone_with_too_many_files_to_check_out_in_time_starts_with_pointers() {
+    let stored = Stored::new().await;
+    stored.lab.sh(
+        &stored.lab.real(),
+        "mkdir many; for n in $(seq 4000); do echo $n > many/$n; done; git add -A; git commit -q -m many
+         echo '* filter=lfs' > many/.gitattributes; git add many/.gitattributes; git commit -q -m lfs many/.gitattributes
+         git push -q --no-verify ../hosted/r.git main",
+    );
+    let (mirror, base) = stored.mirror().await;
+    mirror.fetch_lfs(&stored.remote(), &base, SOON).await.unwrap();
+    let limits = MirrorLimits { fetch_wall: Duration::from_secs(5), ..MirrorLimits::default() };
+    let mirror = Mirror::open(&stored.lab.git, mirror.dir(), limits).await.unwrap();
+    let sandbox = stored.sandbox_of(mirror, base).await;
+    assert_eq!(
+        sandbox.sh("head -n 1 a.bin; ls many | wc -l"),
+        "version https://git-lfs.github.com/spec/v1\n4000"
+    );
 }
 
 #[tokio::test]
