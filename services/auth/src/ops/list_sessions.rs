@@ -58,7 +58,8 @@ mod tests {
         assert!(newest.current && !oldest.current);
         assert_eq!(oldest.kind(), SessionKind::Bearer);
         assert!(list(&f, &program).await[1].current, "each sees its own as the current one");
-        let times = |s: &Session| [s.create_time, s.expire_time].map(|time| time.map(|t| (t.seconds, t.nanos)));
+        let times =
+            |s: &Session| [s.create_time, s.expire_time].map(|time| time.map(|t| (t.seconds, t.nanos)));
         let (new, old) = (times(newest), times(oldest));
         assert!(new[0] > old[0] && new[1] > old[1], "{seen:?}");
 
