@@ -237,7 +237,7 @@ async fn an_unknown_webhook_and_a_wrong_secret_are_refused_alike_before_anything
     assert!(texts.iter().all(|text| *text == texts[0]), "{texts:?}");
     assert_eq!((count(&f, DELIVERIES).await, listed(&f).await[0].last_delivery.clone()), (0, None));
     // Those for another address or kind of host are not its own.
-    assert_eq!(listed(&f).await[0].refusals.as_ref().unwrap().count, 1);
+    assert_eq!(listed(&f).await[0].refusals.as_ref().unwrap().count, 2);
     // With the right signature it is read.
     for _ in 0..2 {
         assert_eq!(receive(&f.cx, good.clone()).await.unwrap_err().reason(), "WEBHOOK_MALFORMED");
