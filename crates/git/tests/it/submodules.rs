@@ -182,12 +182,8 @@ async fn hostile_settings_of_submodules_have_no_effect() {
         "this is no file of settings [[[".to_owned(),
     ] {
         let hosted = Hosted::new(&settings).await;
-        let made = Mirror::create(
-            &hosted.lab.git,
-            hosted.lab.path("data/tried"),
-            &hosted.remote(),
-            MirrorLimits::default(),
-        );
+        let (dir, remote) = (hosted.lab.path("data/tried"), hosted.remote());
+        let made = Mirror::create(&hosted.lab.git, dir, &remote, MirrorLimits::default());
         if let Err(e) = made.await {
             // Git's own check knows some of them.
             assert_eq!(e.reason(), "GIT_OBJECTS_REFUSED", "{settings}");
