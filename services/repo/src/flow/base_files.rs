@@ -274,6 +274,8 @@ mod tests {
 
     /// Asks for a sandbox until there is an answer; the reasons of waiting, and those of the notices.
     async fn start(f: &Fixture, repository: &Repository) -> (Vec<String>, Vec<(String, String)>) {
+        // What was synchronized before it asks is not new enough.
+        f.env.clock.advance(Duration::from_secs(1));
         let request = GetCloneSourceRequest {
             organization_id: f.organization.to_string(),
             repository_id: repository.repository_id.clone(),
@@ -340,6 +342,7 @@ mod tests {
             sandbox_id: SandboxId::generate(&f.env.env).to_string(),
             ..GetCloneSourceRequest::default()
         };
+        f.env.clock.advance(Duration::from_secs(1));
         let service = Caller::service("provisioner");
         let ask = || get_clone_source(&f.cx, &service, request.clone());
         ask().await.unwrap_err();
