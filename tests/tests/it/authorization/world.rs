@@ -64,7 +64,10 @@ impl World {
         let made = made.await;
         let (task, session) = (made.task.unwrap(), made.session.unwrap());
         await_turns(&caller, &session.session_id, 1).await;
-        let rests = |t: &foundry_proto::task::v1::Task| t.state() == TaskState::Idle && t.changes.is_some();
+        let rests = |t: &foundry_proto::task::v1::Task| {
+            let has_work = t.changes.as_ref().is_some_and(|changes| changes.files_changed > 0);
+            t.state() == TaskState::Idle && has_work
+        };
         let task = await_task(&caller, &task.task_id, rests).await;
         ids.insert(Kind::ReviewComment, comment_on(&caller, &task.task_id, login).await);
         ids.insert(Kind::Job, plan_of(&caller, &task.task_id).await);
