@@ -120,7 +120,7 @@ async fn work_that_is_too_large_arrives_without_its_largest_files_and_says_what_
     let (printed, task, session) = follow(
         &mesh,
         "run for n in 1 2 3; do head -c ${n}00000 /dev/urandom > big$n; done\nwrite small.txt: x\n\
-         run mkdir cache; echo c > cache/c; echo cache > .gitignore; echo s > s.key; echo '*.key' > .git/info/exclude",
+         run mkdir cache; echo c > cache/c; echo cache > .gitignore; echo s > s.key; mkdir -p .git/info; echo '*.key' > .git/info/exclude",
     );
     let too_large = "`big3` (292 KiB) is not part of the work, which is too large with it";
     assert_has(&printed, &["changes: 3 files", too_large]);
