@@ -11,8 +11,6 @@ pub mod check;
 pub mod collect;
 pub mod delete;
 pub mod forget_deliveries;
-#[cfg(test)]
-mod hanging_tests;
 pub mod import;
 pub mod overview;
 #[cfg(test)]

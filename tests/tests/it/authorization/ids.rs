@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use foundry_proto::repo::v1::JobKind;
 use prost::Message as _;
 use prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind as FieldKind, MessageDescriptor, MethodDescriptor, Value,
@@ -212,6 +213,7 @@ fn value_of(
     }
     let message = field.parent_message().name().to_owned();
     match (field.kind(), message.as_str(), field.name()) {
+        (_, "RunRepositoryActionRequest", "kind") => Some(Value::EnumNumber(JobKind::RestackRepo.into())),
         (FieldKind::Enum(_), ..) => Some(Value::EnumNumber(1)),
         (FieldKind::String, ..) => {
             plausible(&message, field.name()).map(|text| Value::String(text.to_owned()))
