@@ -213,7 +213,7 @@ fn value_of(
     }
     let message = field.parent_message().name().to_owned();
     match (field.kind(), message.as_str(), field.name()) {
-        (_, "RunRepositoryActionRequest", "kind") => Some(Value::EnumNumber(JobKind::RestackRepo.into())),
+        (_, "RunRepositoryActionRequest", "kind") => Some(Value::EnumNumber(JobKind::RestackSubtree.into())),
         (FieldKind::Enum(_), ..) => Some(Value::EnumNumber(1)),
         (FieldKind::String, ..) => {
             plausible(&message, field.name()).map(|text| Value::String(text.to_owned()))

@@ -122,7 +122,7 @@ async fn no_rpc_does_for_a_viewer_what_needs_more() {
             continue;
         }
         // A fetch for a sandbox is a service's alone.
-        let is_left_out = |kind| method.name() == "ServeFetch" && kind == Kind::Sandbox;
+        let is_left_out = |kind| method.name() == "ServeFetch" && kind == Kind::Task;
         let body = request(&method, None, &|_, kind| (!is_left_out(kind)).then(|| ada.id(kind)));
         let got = gateway.call(Some(&vera.token), &path, body).await;
         let needs = got.info().and_then(|info| info.metadata.get("required_role").cloned());
