@@ -70,7 +70,7 @@ test('who is not signed in signs in first, types the code with the keyboard alon
   await page.waitForURL(/\/sign-in$/);
   await signIn(page, mesh, 'alice');
   await page.goto(address);
-  const field = page.getByLabel('Code');
+  const field = page.getByRole('textbox', { name: 'Code' });
   await expect.poll(async () => await field.evaluate((it) => it === document.activeElement)).toBe(true);
   await isAccessible();
   await page.keyboard.type('BBBB-BBBB');
@@ -123,7 +123,7 @@ test('a program that was denied gets nothing', async () => {
   const login = mesh.login('--device');
   const code = await login.says(/the code (\S+)/);
   await page.goto(`${mesh.url}/device`);
-  await page.getByLabel('Code').fill(code);
+  await page.getByRole('textbox', { name: 'Code' }).fill(code);
   await page.getByRole('button', { name: 'Continue' }).click();
   await page.getByRole('button', { name: 'Deny' }).click();
   await page.getByRole('heading', { name: 'The program was denied' }).waitFor();
