@@ -170,7 +170,7 @@ const KEPT: [(&str, &str); 3] =
     [("CreateTask", "profile"), ("CreateSession", "profile"), ("PutReviewComment", "comment_id")];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_rpc_answers_for_anothers_ids_as_for_ids_that_nobody_has() {
+async fn every_rpc_answers_for_ids_of_others_as_for_ids_that_nobody_has() {
     let mesh = Mesh::start(Shape::Embedded, &UNLIMITED);
     let (ada, eve) = tokio::join!(Box::pin(World::of(&mesh, "ada")), Box::pin(World::of(&mesh, "eve")));
     let matrix = Matrix { mesh: &mesh, ada: &ada, eve: &eve, token: eve_at_services(&mesh, &eve) };
