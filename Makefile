@@ -52,10 +52,13 @@ test-agents: tools-checks build
 	$(RUST_ENV) \
 		cargo nextest run --locked --workspace --test all_agents --profile agents
 
-# 100,000 flows while wake-ups are lost and processes crash; and 64 MiB of an agent's output in several ways.
+# 100,000 flows while wake-ups are lost and processes crash; 64 MiB of an agent's output in several ways; a work of 30,000 files;
+# a mesh without its auth service for more than a minute.
 test-long: tools-checks build
 	cargo nextest run --locked -p foundry-flow --test long --profile long
 	$(RUST_ENV) cargo nextest run --locked --workspace --test flood --profile long
+	$(RUST_ENV) cargo nextest run --locked --workspace --test it --profile long \
+		-E 'package(foundry-tests) and test(/^revocation::without_auth/)'
 
 # The client's and the page's tests, then the stories in a real browser; all run even if one fails.
 test-web: test-web-beside test-web-alone
@@ -106,10 +109,11 @@ lint: tools-checks
 lint-web: web
 	cd web && npm run --silent check
 
-# With the forge of the stories, whose features are those of the whole workspace, so that the tests need no others.
+# With the forge and the model of the stories, whose features are those of the whole workspace, so that the tests need no
+# others.
 build:
 	cargo build --locked -p foundry -p foundry-with-faults
-	cargo build --locked --workspace --example forge-host
+	cargo build --locked --workspace --example forge-host --bin foundry-scripted-model
 
 # The page; the gateway embeds what it finds in web/app/dist when it is compiled, so that is made only when it would differ.
 PAGE := .cache/page.stamp

@@ -74,6 +74,8 @@ need_apt ip iproute2
 need_apt ssh openssh-client
 # An ssh server for tests; its package starts no service, unlike others.
 need_apt dropbear dropbear-bin
+# Tests of files of Git LFS have it on both sides.
+need_apt git-lfs git-lfs
 # Tests run it as a process of their own, with their own keys and port.
 need_apt /usr/sbin/sshd openssh-server
 if [ -z "${CHROMIUM:-}" ]; then need_apt chromium chromium; fi

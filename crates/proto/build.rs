@@ -18,6 +18,8 @@ const FILES: &[&str] = &[
     "foundry/watch/v1/authorization_service.proto",
     "foundry/edge/v1/edge_service.proto",
     "foundry/auth/v1/auth.proto",
+    "foundry/auth/v1/session.proto",
+    "foundry/auth/v1/program_sign_in.proto",
     "foundry/auth/v1/auth_service.proto",
     "foundry/repo/v1/credential.proto",
     "foundry/repo/v1/job.proto",

@@ -6,8 +6,8 @@ use foundry_core::{Env, MessageId, Tasks};
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::common::v1::{PermissionPolicy, TurnEnd};
 use foundry_proto::repo::v1::{
-    CreateRepositoryRequest, Repository, RepositoryItem, RepositoryState, WatchRepositoryRequest,
-    repository_item,
+    CreateRepositoryRequest, GetJobRequest, Job, Repository, RepositoryItem, RepositoryState,
+    WatchRepositoryRequest, repository_item,
 };
 use foundry_proto::task::v1::{
     CreateTaskRequest, CreateTaskResponse, GetFileDiffRequest, GetTaskRequest, ListFileChangesRequest,
@@ -164,6 +164,19 @@ pub type Opening =
 /// # Panics
 /// As [`await_item`].
 pub async fn await_task(caller: &Caller, task_id: &str, wanted: impl Fn(&Task) -> bool) -> Task {
+    await_task_within(PATIENCE, caller, task_id, wanted).await
+}
+
+/// As [`await_task`], with a longer limit.
+///
+/// # Panics
+/// As [`await_item`].
+pub async fn await_task_within(
+    patience: Duration,
+    caller: &Caller,
+    task_id: &str,
+    wanted: impl Fn(&Task) -> bool,
+) -> Task {
     let (client, id) = (caller.task(), task_id.to_owned());
     let open = move |options| -> Opening {
         let (mut client, task_id) = (client.clone(), id.clone());
@@ -172,7 +185,8 @@ pub async fn await_task(caller: &Caller, task_id: &str, wanted: impl Fn(&Task) -
             Ok(client.watch_task(request).await?.into_inner())
         })
     };
-    let item = await_item::<TaskItem>(
+    let item = await_item_within::<TaskItem>(
+        patience,
         "task",
         open,
         &format!("task/{task_id}"),
@@ -181,6 +195,27 @@ pub async fn await_task(caller: &Caller, task_id: &str, wanted: impl Fn(&Task) -
     .await;
     let Some(task_item::Item::Task(task)) = item.item else { panic!("no task") };
     task
+}
+
+/// Waits until a job meets a condition, also while the mesh starts again.
+///
+/// # Panics
+/// When it takes too long.
+pub async fn await_job(caller: &Caller, job_id: &str, wanted: impl Fn(&Job) -> bool) -> Job {
+    let begun = std::time::Instant::now();
+    loop {
+        let get = || {
+            let mut repo = caller.repo();
+            let request = GetJobRequest { job_id: job_id.to_owned() };
+            async move { repo.get_job(request).await }
+        };
+        let job = until_answered("the job", get).await.job.expect("job");
+        if wanted(&job) {
+            return job;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{job:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Waits until a session meets a condition.

@@ -3,10 +3,11 @@ import { defineConfig } from 'vitest/config'
 import { compressed } from './scripts/compressed.ts'
 import { fonts } from './scripts/fonts.ts'
 import { manifestAside } from './scripts/manifest.ts'
+import { smallProtobuf } from './scripts/protobuf.ts'
 
 // The page is served by the gateway from `dist`: hashed assets, no inline script, siblings in gzip and brotli.
 export default defineConfig({
-  plugins: [react(), compressed(), fonts(), manifestAside()],
+  plugins: [react(), smallProtobuf(), compressed(), fonts(), manifestAside()],
   build: {
     target: 'es2022',
     // These browsers support `light-dark()`; for older ones the build would replace it by variables that nothing sets
@@ -19,7 +20,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 700,
   },
-  worker: { format: 'es' },
+  worker: { format: 'es', plugins: () => [smallProtobuf()] },
   test: {
     environment: 'happy-dom',
     pool: 'threads',

@@ -13,10 +13,10 @@ const ABOUT_PLACES = stories('still', 'hostile', 'workbench', 'phone');
  */
 const UNSTEADY = stories('still');
 /**
- * Stories that measure how long the page takes, and the one with eight tabs, which uses the whole machine: each
- * alone, after all others; `make test` runs them at its end.
+ * Stories that measure how long the page takes, the one with eight tabs, which uses the whole machine, and the one with a
+ * real agent, whose packages the Rust tests fetch before: each alone, after all others; `make test` runs them at its end.
  */
-const BY_THEMSELVES = stories('checks', 'entries', 'flood', 'quick', 'tabs', 'webhook');
+const BY_THEMSELVES = stories('agent', 'checks', 'entries', 'flood', 'quick', 'tabs', 'webhook');
 
 /**
  * Polls in stories that run beside others may take as long as a browser may wait: the default second is too short on

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use foundry_core::{Clock, Code, Env, Error, OrganizationId, Result, Tasks};
+use foundry_core::{Clock, Code, Env, Error, OrganizationId, Result, Tasks, Timestamp};
 use foundry_proto::common::v1::Role;
 use foundry_proto::options::v1::{Access, MethodPolicy};
 use http::{HeaderMap, Request, Response};
@@ -24,6 +24,9 @@ use crate::{
 
 /// How long a call waits for the first snapshot of the revocations.
 const FIRST_SNAPSHOT_WAIT: Duration = Duration::from_secs(3);
+
+/// When to try again without the feed, which is opened again within two seconds of auth's return.
+const RETRY_STALE: Duration = Duration::from_secs(2);
 
 /// The caller as one word for the request log; in the extensions of requests and responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +109,25 @@ impl Authenticator {
         }
         let caller = self.identify(headers).await?;
         admit(policy, &caller)?;
+        if !method.only_reads() {
+            self.require_feed(&caller)?;
+        }
         Ok(Some(caller))
+    }
+
+    /// Refuses what may change something while it is unknown whether the caller still may: after a minute without the
+    /// feed of revocations. Reads go on until the token ends, and a service needs no feed.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`.
+    pub fn require_feed(&self, caller: &Caller) -> Result<()> {
+        if caller.as_user().is_none() {
+            return Ok(());
+        }
+        match self.revocations.stale_since(self.clock.now()) {
+            None => Ok(()),
+            Some(lost) => Err(stale(lost)),
+        }
     }
 
     /// The caller identified by a bearer token, whatever the method.
@@ -128,6 +149,14 @@ impl Authenticator {
             None => caller,
         })
     }
+}
+
+fn stale(lost: Timestamp) -> Error {
+    let text =
+        "nothing may be changed now: whether your permissions still hold has been unknown for a minute";
+    Error::unavailable("REVOCATIONS_STALE", text, RETRY_STALE)
+        .with("feed_lost_time", lost.to_string())
+        .next_action("retry with the same request_id; operators: check that the auth service can be reached")
 }
 
 /// The bearer token of a request.

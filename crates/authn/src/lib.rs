@@ -36,7 +36,7 @@ pub use layer::{Authenticator, AuthnLayer, AuthnService, CallerLabel, bearer};
 pub use peer::{CLIENT_PEER, ClientPeer};
 pub use policy::{Method, MethodPolicies, services};
 pub use revocations::{Revocations, credential_key, membership_key, role_key};
-pub use session::{CLIENT_PAGE, Client, OWN_PAGE, SESSION_CLEAR, SESSION_SET, SessionCookie};
+pub use session::{CLIENT_ADDRESS, CLIENT_PAGE, Client, OWN_PAGE, SESSION_CLEAR, SESSION_SET, SessionCookie};
 pub use sign::{Signer, key_id};
 pub use stream::{StreamNotice, StreamPass};
 pub use upstream::UpstreamKeys;

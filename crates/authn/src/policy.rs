@@ -10,6 +10,12 @@ use prost_reflect::{DescriptorPool, Value};
 
 const EXTENSION: &str = "foundry.options.v1.policy";
 
+/// The verbs of rpcs that change nothing but the caller's own streams. An rpc with any other verb may change something:
+/// a new one counts as such until it is called by one of these.
+const READING: [&str; 8] = ["Authorize", "Check", "Explain", "Get", "List", "Propose", "Serve", "Stream"];
+/// Verbs of watches, which are reads as well.
+const WATCHING: [&str; 2] = ["Watch", "ModifyWatches"];
+
 /// A method and its authorization entry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Method {
@@ -22,6 +28,15 @@ pub struct Method {
 }
 
 impl Method {
+    /// Whether it only reads, by the verb that its name begins with.
+    pub fn only_reads(&self) -> bool {
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        READING.iter().chain(&WATCHING).any(|verb| {
+            let rest = name.strip_prefix(verb);
+            rest.is_some_and(|rest| rest.chars().next().is_none_or(|c| c.is_ascii_uppercase()))
+        })
+    }
+
     /// What is wrong with the entry, if anything; a method with a defect is refused.
     pub fn defect(&self) -> Option<String> {
         let Some(policy) = &self.policy else { return Some("has no policy".to_owned()) };
@@ -163,6 +178,58 @@ mod tests {
         let defects: Vec<_> =
             policies.methods().filter_map(|m| m.defect().map(|d| (m.path.clone(), d))).collect();
         assert_eq!(defects, []);
+    }
+
+    /// A command carries a request id, for its repetition; a read carries none.
+    #[test]
+    fn an_rpc_that_only_reads_takes_no_request_id_and_any_other_takes_one_or_is_listed() {
+        const WITHOUT_AN_ID: [&str; 19] = [
+            "BeginProgramSignIn",
+            "BeginSignIn",
+            "CompleteProgramSignIn",
+            "CompleteSignIn",
+            "ConfirmProgramSignIn",
+            "DeleteReviewComment",
+            "DenyProgramSignIn",
+            "ExchangeToken",
+            "HoldAttachments",
+            "ImportWork",
+            "MarkFileViewed",
+            "MarkRead",
+            "PutReviewComment",
+            "ReceiveSignIn",
+            "ReceiveWebhook",
+            "ReleaseClone",
+            "SignOut",
+            "TestModelProvider",
+            "UpdateDraft",
+        ];
+        let pool = DescriptorPool::decode(foundry_proto::FILE_DESCRIPTOR_SET).unwrap();
+        let policies = MethodPolicies::read(foundry_proto::FILE_DESCRIPTOR_SET).unwrap();
+        let (mut wrong, mut listed) = (Vec::new(), BTreeSet::new());
+        for method in pool.services().flat_map(|s| s.methods().collect::<Vec<_>>()) {
+            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            let reads = policies.get(&path).unwrap().only_reads();
+            let is_command = method.input().get_field_by_name("request_id").is_some();
+            let is_listed = WITHOUT_AN_ID.contains(&method.name());
+            if is_listed {
+                listed.insert(method.name().to_owned());
+            }
+            if reads == (is_command || is_listed) {
+                wrong.push(path);
+            }
+        }
+        assert_eq!((wrong, listed.len()), (Vec::<String>::new(), WITHOUT_AN_ID.len()));
+    }
+
+    #[test]
+    fn a_verb_is_a_whole_word() {
+        let of = |name: &str| Method { path: format!("/x/{name}"), policy: None, server_streaming: false };
+        for (name, reads) in
+            [("GetTask", true), ("Watch", true), ("Getaway", false), ("SetMember", false), ("", false)]
+        {
+            assert_eq!(of(name).only_reads(), reads, "{name}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::{Caller, TokenError, UserCaller};
 
-/// How long streams continue without the feed.
+/// How long changes are accepted and streams continue without the feed.
 const FEED_GRACE: Duration = Duration::from_secs(60);
 
 /// Key of a revoked session or personal access token.
@@ -22,7 +22,8 @@ pub fn membership_key(user: &UserId, organization: &OrganizationId) -> String {
     format!("membership/{user}/{organization}")
 }
 
-/// Key of a new or changed role: tokens issued before must be renewed; open streams continue.
+/// Key of a new or changed role: tokens issued before must be renewed, and streams opened by them in this organization
+/// end, so that they are opened again by what holds now.
 pub fn role_key(user: &UserId, organization: &OrganizationId) -> String {
     format!("role/{user}/{organization}")
 }
@@ -113,7 +114,7 @@ impl Revocations {
         self.read(|s| s.loaded)
     }
 
-    /// Since when the feed is lost, once that is longer than streams may continue without it.
+    /// Since when the feed is lost, once that is so long that nothing may be changed any more.
     pub fn stale_since(&self, now: Timestamp) -> Option<Timestamp> {
         self.lost_at().filter(|lost| now.since(*lost) >= FEED_GRACE)
     }
@@ -138,6 +139,11 @@ impl Revocations {
     /// Whether the user lost this membership after its token was issued.
     pub(crate) fn left(&self, user: &UserCaller, organization: &OrganizationId) -> bool {
         self.read(|s| newer(&s.memberships, user, |o| o == organization.as_str()))
+    }
+
+    /// Whether the role of this membership changed after the user's token was issued.
+    pub(crate) fn role_changed(&self, user: &UserCaller, organization: &OrganizationId) -> bool {
+        self.read(|s| newer(&s.roles, user, |o| o == organization.as_str()))
     }
 
     /// The caller as of now: without the memberships it lost since its token was issued.

@@ -1,7 +1,7 @@
 //! Metadata about browser sessions between auth and the gateway, and only between these two: the gateway strips such
 //! headers from every request and every answer that crosses the edge.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use foundry_core::{Error, Result, Timestamp};
 use http::{HeaderMap, HeaderValue};
@@ -19,21 +19,40 @@ pub const SESSION_SET: &str = "foundry-session-set";
 /// Metadata by which auth asks the gateway to clear the cookie of the session that ended.
 pub const SESSION_CLEAR: &str = "foundry-session-clear";
 
+/// Metadata in which the gateway reports the network address of its client; accepted only together with the gateway's own
+/// token.
+pub const CLIENT_ADDRESS: &str = "foundry-client-address";
+/// Most characters of a user agent that are kept.
+const MAX_AGENT: usize = 512;
+
 /// What auth knows of a client that is not signed in yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// Whether it is on this machine.
     pub peer: ClientPeer,
     /// Whether it is the page that the gateway serves, as the gateway reports it.
     pub is_own_page: bool,
+    /// Its network address; none if it is unknown, as behind a proxy.
+    pub address: Option<IpAddr>,
+    /// The name that its program gives itself, shortened: a claim, and only for display.
+    pub agent: String,
 }
 
 impl Client {
     /// The client of a request that passed [`crate::AuthnLayer`]; `socket` as in [`ClientPeer::of`].
     pub fn of<T>(request: &tonic::Request<T>, socket: Option<SocketAddr>) -> Self {
         let by_gateway = request.extensions().get::<Caller>().is_some_and(|c| c.is_service("gateway"));
-        let page = request.metadata().get(CLIENT_PAGE).and_then(|v| v.to_str().ok());
-        Self { peer: ClientPeer::of(request, socket), is_own_page: by_gateway && page == Some(OWN_PAGE) }
+        let said = |name| request.metadata().get(name).and_then(|v| v.to_str().ok());
+        let address = match by_gateway {
+            true => said(CLIENT_ADDRESS).and_then(|text| text.parse().ok()),
+            false => socket.map(|at| at.ip()),
+        };
+        Self {
+            peer: ClientPeer::of(request, socket),
+            is_own_page: by_gateway && said(CLIENT_PAGE) == Some(OWN_PAGE),
+            address: address.map(|ip: IpAddr| ip.to_canonical()),
+            agent: said("user-agent").unwrap_or_default().chars().take(MAX_AGENT).collect(),
+        }
     }
 }
 
@@ -101,6 +120,21 @@ mod tests {
         assert!(!own(Some(Caller::service("gateway")), Some("other")));
         assert!(!own(Some(Caller::service("task")), Some(OWN_PAGE)));
         assert!(!own(None, Some(OWN_PAGE)));
+    }
+
+    #[test]
+    fn only_the_gateway_says_where_a_client_is() {
+        let address = |caller: Option<Caller>, socket: Option<&str>| {
+            let mut request = request(caller, None);
+            request.metadata_mut().insert(CLIENT_ADDRESS, "192.0.2.7".parse().unwrap());
+            Client::of(&request, socket.map(|at| at.parse().unwrap())).address.map(|ip| ip.to_string())
+        };
+        assert_eq!(
+            address(Some(Caller::service("gateway")), Some("10.0.0.1:1")).as_deref(),
+            Some("192.0.2.7")
+        );
+        assert_eq!(address(None, Some("[::ffff:10.0.0.1]:1")).as_deref(), Some("10.0.0.1"));
+        assert_eq!(address(Some(Caller::service("task")), None), None);
     }
 
     #[test]

@@ -55,6 +55,12 @@ impl StreamPass {
         {
             return Some(StreamNotice::End(membership_lost(organization)));
         }
+        // The stream may show what only the former role may see. It may be opened again, with a token that has the new one.
+        if let Some(organization) = &self.organization
+            && self.revocations.role_changed(user, organization)
+        {
+            return Some(StreamNotice::End(TokenError::Revoked.into()));
+        }
         let now = self.clock.now();
         let end = self.end_without_feed()?;
         if now >= end {

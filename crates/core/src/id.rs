@@ -90,6 +90,8 @@ ids! {
     AccessTokenId = "pat", "access_token_id";
     /// A sign-in at an identity provider, from its beginning to the session.
     SignInId = "sgn", "sign_in_id";
+    /// A sign-in of a program that a user confirms in a browser.
+    ProgramSignInId = "psi", "program_sign_in_id";
     /// An account at an identity provider that belongs to a user.
     AccountId = "acc", "account_id";
     /// A registered Git repository.

@@ -16,8 +16,8 @@ pub use clock::{Clock, SystemClock, Timestamp, proto_duration, sleep_until};
 pub use error::{Code, Error, FieldViolation, Result};
 pub use id::{
     AccessTokenId, AccountId, AgentSessionId, AttachmentId, CredentialId, FlowId, JobId, MessageId,
-    ModelProviderId, OrganizationId, ProfileId, RepositoryCredentialId, RepositoryId, RepositoryWebhookId,
-    ReviewCommentId, SandboxId, SessionId, SignInId, TaskId, UserId,
+    ModelProviderId, OrganizationId, ProfileId, ProgramSignInId, RepositoryCredentialId, RepositoryId,
+    RepositoryWebhookId, ReviewCommentId, SandboxId, SessionId, SignInId, TaskId, UserId,
 };
 pub use lock::lock;
 pub use on_wake::OnWake;

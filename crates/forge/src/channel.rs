@@ -303,7 +303,7 @@ impl Channel {
         };
         if !mark.is_empty() {
             let value = serde_json::to_value(&read).map_err(|e| self.undecoded(&e))?;
-            now_known.0.insert(path.to_owned(), (mark, value));
+            now_known.keep(path, mark, value);
         }
         Ok(read)
     }

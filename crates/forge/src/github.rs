@@ -1,6 +1,5 @@
 //! GitHub and GitHub Enterprise Server.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +12,7 @@ use octocrab::{AuthState, OctoBody, Octocrab, OctocrabBuilder, params};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Channel, etag, unusable};
+use crate::pull_request::{is_program, written};
 use crate::{
     Budget, Changed, Checks, Facts, Forge, ForgeError, ForgeErrorKind, Known, MAX_CHECK_PAGES, MAX_UNREAD,
     NewPullRequest, PAGE, Page, PullRequest, Remark, Result, Review, State,
@@ -100,6 +100,7 @@ impl GitHub {
             },
             draft: p.draft.unwrap_or_default(),
             review_requested: asked,
+            author: p.user.map(|user| user.login).unwrap_or_default(),
         }
     }
 
@@ -157,73 +158,73 @@ impl GitHub {
     }
 
     async fn reviews(&self, p: &PullRequest, known: &Known, now_known: &mut Known) -> Result<Facts> {
-        let (mut all, mut said_by, mut trusted) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut given = Vec::new();
         for page in 1..=MAX_PAGES {
             let path = self.path(&format!("pulls/{}/reviews?per_page={PAGE}&page={page}", p.number));
             let reviews: Vec<GivenReview> = self.channel.remembered(&path, known, now_known).await?;
             let last = reviews.len() < PAGE;
-            all.extend(reviews.into_iter().filter_map(|review| {
-                let said = match review.state.as_str() {
-                    "APPROVED" => Some(true),
-                    "CHANGES_REQUESTED" => Some(false),
-                    "DISMISSED" => None,
-                    // A comment takes nothing back.
-                    _ => return None,
-                };
-                let who = review.user.map(|user| user.login).unwrap_or_default();
-                let may_write = may_write(review.author_association.as_deref());
-                if may_write {
-                    trusted.insert(who.clone());
-                }
-                if let (Some(false), Some(body)) = (said, &review.body) {
-                    let remark = Remark::new(&who, body, "", None);
-                    said_by.push((who.clone(), remark.known_as(format!("review {}", review.id), may_write)));
-                }
-                Some((who, said))
-            }));
+            given.extend(reviews);
             if last {
                 break;
             }
         }
-        let wanting = Review::wanting(&all);
-        let mut remarks = said_by;
-        if !wanting.is_empty() {
-            remarks.extend(self.comments(p, known, now_known).await?);
-        }
-        let remarks = remarks.into_iter().filter(|(who, _)| wanting.contains(who)).map(|(_, remark)| remark);
-        let (remarks, remarks_left_out) = Remark::newest(remarks.collect());
-        Ok(Facts {
-            review: Review::of(all, p.review_requested),
-            trusted_changes_requested: wanting.iter().any(|who| trusted.contains(who)),
-            remarks,
-            remarks_left_out,
-            ..Facts::default()
-        })
-    }
-
-    /// What was written on lines, with who has written it.
-    async fn comments(
-        &self,
-        p: &PullRequest,
-        known: &Known,
-        now_known: &mut Known,
-    ) -> Result<Vec<(String, Remark)>> {
         let path = self.path(&format!("pulls/{}/comments?sort=created&direction=desc&per_page=20", p.number));
         let mut comments: Vec<LineComment> = match self.channel.remembered(&path, known, now_known).await {
             Err(e) if matches!(e.kind(), ForgeErrorKind::Forbidden | ForgeErrorKind::NotFound) => Vec::new(),
             comments => comments?,
         };
         comments.reverse();
-        Ok(comments
-            .into_iter()
-            .map(|c| {
-                let who = c.user.map(|user| user.login).unwrap_or_default();
-                let remark = Remark::new(&who, &c.body.unwrap_or_default(), &c.path, c.line);
-                let may_write = may_write(c.author_association.as_deref());
-                (who, remark.known_as(format!("comment {}", c.id), may_write))
-            })
-            .collect())
+        Ok(reviewed(p, given, comments))
     }
+}
+
+/// How the reviews stand, and what was written in them and on lines. An approval settles what its author wrote before, a
+/// dismissal what the review says.
+fn reviewed(p: &PullRequest, given: Vec<GivenReview>, comments: Vec<LineComment>) -> Facts {
+    let name = |user: &Option<Reviewer>| user.as_ref().map(|user| user.login.clone()).unwrap_or_default();
+    let said: Vec<(String, Option<bool>)> =
+        given.iter().filter_map(|review| Some((name(&review.user), review.said()?))).collect();
+    let wanting = Review::wanting(&said);
+    let all = given.iter().map(|review| (name(&review.user), review.said().flatten())).collect::<Vec<_>>();
+    let approvals = Review::approvals(all.iter().map(|(who, said)| (who.as_str(), *said)));
+    let is_trusted = |user: &Option<Reviewer>, association: Option<&str>| {
+        let is_person = user.as_ref().is_some_and(Reviewer::is_person);
+        may_write(association) && is_person && !name(user).eq_ignore_ascii_case(&p.author)
+    };
+    // A review that was not read is newer than what was.
+    let place =
+        |id: Option<u64>| given.iter().position(|review| Some(review.id) == id).unwrap_or(given.len());
+    let is_open = |who: &str, at: usize| {
+        let dismissed = given.get(at).is_some_and(|review| review.state == "DISMISSED");
+        !dismissed && approvals.get(who).is_none_or(|approval| at >= *approval)
+    };
+    let mut written = Vec::new();
+    for (at, review) in given.iter().enumerate() {
+        let who = name(&review.user);
+        // What stands beside an approval asks for nothing.
+        let asks = matches!(review.state.as_str(), "CHANGES_REQUESTED" | "COMMENTED") && is_open(&who, at);
+        if asks {
+            let trusted = is_trusted(&review.user, review.author_association.as_deref());
+            let remark = Remark::new(&who, &review.body, "", None).wanting(wanting.contains(&who));
+            written.push((at, remark.known_as(format!("review {}", review.id), trusted)));
+        }
+    }
+    for c in comments {
+        let (who, at) = (name(&c.user), place(c.pull_request_review_id));
+        if is_open(&who, at) {
+            let trusted = is_trusted(&c.user, c.author_association.as_deref());
+            let remark = Remark::new(&who, &c.body, &c.path, c.line);
+            let remark = remark.wanting(wanting.contains(&who));
+            written.push((at, remark.known_as(format!("comment {}", c.id), trusted)));
+        }
+    }
+    written.sort_by_key(|(at, _)| *at);
+    let trusts = |review: &GivenReview| is_trusted(&review.user, review.author_association.as_deref());
+    let trusted_changes_requested =
+        given.iter().any(|review| wanting.contains(&name(&review.user)) && trusts(review));
+    let (remarks, remarks_left_out) = Remark::newest(written.into_iter().map(|(_, remark)| remark).collect());
+    let review = Review::of(said, p.review_requested);
+    Facts { review, trusted_changes_requested, remarks, remarks_left_out, ..Facts::default() }
 }
 
 /// Whether an author who stands like this to the repository may write to it: others who have an account can review too.
@@ -274,26 +275,48 @@ struct GivenReview {
     user: Option<Reviewer>,
     author_association: Option<String>,
     state: String,
-    #[serde(default)]
-    body: Option<String>,
+    #[serde(default, deserialize_with = "written")]
+    body: String,
+}
+
+impl GivenReview {
+    /// Whether it approves, or takes an earlier word back; a comment does neither.
+    fn said(&self) -> Option<Option<bool>> {
+        match self.state.as_str() {
+            "APPROVED" => Some(Some(true)),
+            "CHANGES_REQUESTED" => Some(Some(false)),
+            "DISMISSED" => Some(None),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
 struct LineComment {
     id: u64,
+    #[serde(default)]
+    pull_request_review_id: Option<u64>,
     user: Option<Reviewer>,
     author_association: Option<String>,
     #[serde(default)]
     path: String,
     #[serde(default)]
     line: Option<u32>,
-    #[serde(default)]
-    body: Option<String>,
+    #[serde(default, deserialize_with = "written")]
+    body: String,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Reviewer {
     login: String,
+    #[serde(default, rename = "type")]
+    kind: String,
+}
+
+impl Reviewer {
+    fn is_person(&self) -> bool {
+        self.kind != "Bot" && !is_program(&self.login)
+    }
 }
 
 #[async_trait]
@@ -334,16 +357,14 @@ impl Forge for GitHub {
 
     async fn facts(&self, p: &PullRequest, known: &Known) -> Result<Facts> {
         let mut now_known = Known::default();
+        let mut denied = None;
         let checks = match self.checks(&p.head_commit, known, &mut now_known).await {
-            // Tokens can be without the right to read checks, or the repository without them.
-            Err(e) if matches!(e.kind(), ForgeErrorKind::Forbidden | ForgeErrorKind::NotFound) => {
-                tracing::debug!(reason = e.reason(), "checks cannot be read: {e}");
-                Checks::default()
-            }
-            checks => checks?,
+            // The repository can be without them.
+            Err(e) if e.kind() == ForgeErrorKind::NotFound => Checks::default(),
+            checks => Facts::permitted(checks, &mut denied)?,
         };
-        let reviewed = self.reviews(p, known, &mut now_known).await?;
-        Ok(Facts { checks, known: now_known, ..reviewed })
+        let reviewed = Facts::permitted(self.reviews(p, known, &mut now_known).await, &mut denied)?;
+        Ok(Facts { checks, denied, known: now_known, ..reviewed })
     }
 
     async fn changed(&self, mark: &str) -> Result<Changed> {

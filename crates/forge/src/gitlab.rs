@@ -1,5 +1,8 @@
 //! GitLab.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
@@ -8,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::channel::{Channel, accepting};
+use crate::pull_request::{is_program, written};
 use crate::{
     Budget, Changed, Checks, Facts, Forge, ForgeErrorKind, Known, MAX_CHECK_PAGES, NewPullRequest, PAGE,
     Page, PullRequest, Remark, Result, Review, State,
@@ -20,6 +24,8 @@ const DRAFT: &str = "Draft: ";
 pub(crate) struct GitLab {
     channel: Channel,
     path: String,
+    /// Who may push and who may not, of those that were asked for in this reading.
+    members: Mutex<HashMap<u64, bool>>,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +46,8 @@ struct MergeRequest {
     target_project_id: Option<i64>,
     #[serde(default)]
     reviewers: Vec<serde_json::Value>,
+    #[serde(default)]
+    author: Author,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,7 +80,7 @@ struct Member {
 
 /// The lowest level of a member who may push.
 const DEVELOPER: u32 = 30;
-/// Most reviewers of whom it is asked what they may do.
+/// Most authors of one merge request of whom it is asked what they may do.
 const MAX_ASKED: usize = 10;
 
 #[derive(Serialize, Deserialize)]
@@ -80,10 +88,15 @@ struct Note {
     id: u64,
     #[serde(default)]
     author: Author,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "written")]
     body: String,
     #[serde(default)]
     system: bool,
+    /// Whether it begins or is part of a thread that somebody can settle.
+    #[serde(default)]
+    resolvable: bool,
+    #[serde(default)]
+    resolved: bool,
     #[serde(default)]
     position: Option<Position>,
 }
@@ -99,14 +112,20 @@ struct Position {
 #[derive(Serialize, Deserialize)]
 struct Approvals {
     #[serde(default)]
-    approved_by: Vec<serde_json::Value>,
+    approved_by: Vec<Approval>,
     #[serde(default)]
     approvals_left: Option<u32>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct Approval {
+    #[serde(default)]
+    user: Author,
+}
+
 impl GitLab {
     pub(crate) fn new(channel: Channel, path: &str) -> Self {
-        Self { channel, path: format!("/projects/{}", encoded(path)) }
+        Self { channel, path: format!("/projects/{}", encoded(path)), members: Mutex::default() }
     }
 
     async fn found(&self, branch: &str, state: &str) -> Result<Vec<PullRequest>> {
@@ -143,51 +162,66 @@ impl GitLab {
         Ok((all, 1))
     }
 
-    /// Those who may push: the notes of a project do not say it of their authors, its members do.
-    async fn trusted(&self, wanting: &[Author], known: &Known, now_known: &mut Known) -> Result<Vec<u64>> {
-        let mut trusted = Vec::new();
-        for user in wanting.iter().filter(|user| user.id > 0).take(MAX_ASKED) {
+    /// Those of some users who may push, but no programs: the notes of a project do not say it of their authors, its
+    /// members do. Each is asked for once in a reading.
+    async fn trusted(&self, users: &[&Author], known: &Known, now_known: &mut Known) -> Result<Vec<u64>> {
+        let (mut trusted, mut asked) = (Vec::new(), 0);
+        for user in users.iter().filter(|user| user.id > 0 && !is_program(&user.username)) {
             let path = format!("{}/members/all/{}", self.path, user.id);
-            match self.channel.remembered::<Member>(&path, known, now_known).await {
-                Err(e) if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) => {}
-                member => trusted.extend((member?.access_level >= DEVELOPER).then_some(user.id)),
-            }
+            let may_push = match self.member(user.id) {
+                Some(may_push) => {
+                    now_known.carry(&path, known);
+                    may_push
+                }
+                None if asked >= MAX_ASKED => continue,
+                None => {
+                    asked += 1;
+                    let may_push = match self.channel.remembered::<Member>(&path, known, now_known).await {
+                        Err(e)
+                            if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) =>
+                        {
+                            false
+                        }
+                        member => member?.access_level >= DEVELOPER,
+                    };
+                    self.members.lock().unwrap_or_else(PoisonError::into_inner).insert(user.id, may_push);
+                    may_push
+                }
+            };
+            trusted.extend(may_push.then_some(user.id));
         }
         Ok(trusted)
     }
 
-    /// What those have written who want changes.
-    async fn remarks(
+    fn member(&self, id: u64) -> Option<bool> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
+    }
+
+    /// The newest that people have written and not settled, the oldest first. A thread that is settled is marked so; what
+    /// cannot be is settled by the approval of its author.
+    async fn notes(
         &self,
         number: u64,
-        (wanting, trusted): (&[Author], &[u64]),
+        approvals: &Approvals,
         known: &Known,
         now_known: &mut Known,
-    ) -> Result<(Vec<Remark>, u32)> {
-        if wanting.is_empty() {
-            return Ok((Vec::new(), 0));
-        }
-        let path =
-            format!("{}/merge_requests/{number}/notes?sort=desc&order_by=created_at&per_page=20", self.path);
+    ) -> Result<Vec<Note>> {
+        // What the host writes about pushes is among them: of 20, those would leave few.
+        let path = format!(
+            "{}/merge_requests/{number}/notes?sort=desc&order_by=created_at&per_page={PAGE}",
+            self.path
+        );
         let mut notes: Vec<Note> = match self.channel.remembered(&path, known, now_known).await {
             Err(e) if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) => Vec::new(),
             notes => notes?,
         };
-        notes.reverse();
-        let by_people = notes.into_iter().filter(|note| !note.system);
-        let by_them = by_people.filter(|note| wanting.iter().any(|w| w.username == note.author.username));
-        let remarks = by_them.map(|note| {
-            let may_write = trusted.contains(&note.author.id);
-            let place = note.position.unwrap_or_default();
-            Remark::new(
-                &note.author.username,
-                &note.body,
-                &place.new_path.unwrap_or_default(),
-                place.new_line,
-            )
-            .known_as(format!("note {}", note.id), may_write)
+        let approves = |who: &str| approvals.approved_by.iter().any(|by| by.user.username == who);
+        notes.retain(|note| {
+            let settled = if note.resolvable { note.resolved } else { approves(&note.author.username) };
+            !note.system && !settled
         });
-        Ok(Remark::newest(remarks.collect()))
+        notes.reverse();
+        Ok(notes)
     }
 }
 
@@ -213,6 +247,7 @@ fn shown(m: MergeRequest) -> PullRequest {
             _ => State::Open,
         },
         review_requested: !m.reviewers.is_empty(),
+        author: m.author.username,
     }
 }
 
@@ -261,7 +296,9 @@ impl Forge for GitLab {
     async fn facts(&self, p: &PullRequest, known: &Known) -> Result<Facts> {
         let mut now_known = Known::default();
         let commit = encoded(&p.head_commit);
-        let (statuses, unread) = self.statuses(&commit, known, &mut now_known).await?;
+        let mut denied = None;
+        let statuses = self.statuses(&commit, known, &mut now_known).await;
+        let (statuses, unread) = Facts::permitted(statuses, &mut denied)?;
         let results = statuses.into_iter().map(|s| {
             let passed = match s.status.as_str() {
                 "success" | "skipped" | "manual" => Some(true),
@@ -286,11 +323,22 @@ impl Forge for GitLab {
         };
         let wanting: Vec<Author> =
             reviewers.into_iter().filter(|r| r.state == "requested_changes").map(|r| r.user).collect();
-        let trusted = self.trusted(&wanting, known, &mut now_known).await?;
-        let (remarks, remarks_left_out) =
-            self.remarks(p.number, (&wanting, &trusted), known, &mut now_known).await?;
-        let trusted_changes_requested = !trusted.is_empty();
-        Ok(Facts { checks, review, remarks, remarks_left_out, trusted_changes_requested, known: now_known })
+        let notes = self.notes(p.number, &approvals, known, &mut now_known).await?;
+        // The newest first: others who have written before leave nobody out who writes later.
+        let users: Vec<&Author> = wanting.iter().chain(notes.iter().rev().map(|note| &note.author)).collect();
+        let others: Vec<&Author> = users.into_iter().filter(|user| user.username != p.author).collect();
+        let trusted = self.trusted(&others, known, &mut now_known).await?;
+        let trusted_changes_requested = wanting.iter().any(|user| trusted.contains(&user.id));
+        let remarks = notes.into_iter().map(|note| {
+            let Author { id, username } = note.author;
+            let place = note.position.unwrap_or_default();
+            Remark::new(&username, &note.body, &place.new_path.unwrap_or_default(), place.new_line)
+                .known_as(format!("note {}", note.id), trusted.contains(&id))
+                .wanting(wanting.iter().any(|user| user.username == username))
+        });
+        let (remarks, remarks_left_out) = Remark::newest(remarks.collect());
+        let known = now_known;
+        Ok(Facts { checks, review, remarks, remarks_left_out, trusted_changes_requested, denied, known })
     }
 
     async fn changed(&self, _: &str) -> Result<Changed> {

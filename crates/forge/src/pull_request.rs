@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{ForgeError, ForgeErrorKind, Result};
 
 /// Whether a pull request can still be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,8 @@ pub struct PullRequest {
     pub draft: bool,
     /// Whether somebody was asked for a review and has not given one.
     pub review_requested: bool,
+    /// Name of the account that has opened it; empty if the host does not say.
+    pub author: String,
 }
 
 /// What a pull request is created with.
@@ -165,6 +169,14 @@ pub enum Review {
 }
 
 impl Review {
+    /// The last review of each reviewer that approves, by its place in the list: what they wrote before it is settled.
+    pub(crate) fn approvals<'a>(
+        reviews: impl IntoIterator<Item = (&'a str, Option<bool>)>,
+    ) -> BTreeMap<&'a str, usize> {
+        let all = reviews.into_iter().enumerate();
+        all.filter(|(_, (_, approves))| *approves == Some(true)).map(|(at, (who, _))| (who, at)).collect()
+    }
+
     /// Those whose last word is that they want changes.
     pub(crate) fn wanting(reviews: &[(String, Option<bool>)]) -> Vec<String> {
         let mut last = BTreeMap::new();
@@ -196,6 +208,38 @@ impl Review {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known(pub(crate) BTreeMap<String, (String, serde_json::Value)>);
 
+/// Largest answer that is kept, in bytes: anybody can write at a public host.
+const MAX_KEPT: usize = 64 << 10;
+/// Most bytes of all answers about one pull request that are kept. What is not is read again in full.
+const MAX_KNOWN: usize = 128 << 10;
+
+impl Known {
+    /// Keeps an answer, unless that is too much.
+    pub(crate) fn keep(&mut self, path: &str, mark: String, value: serde_json::Value) {
+        let size = |value: &serde_json::Value| value.to_string().len();
+        let new = size(&value);
+        if new > MAX_KEPT || new + self.0.values().map(|(_, kept)| size(kept)).sum::<usize>() > MAX_KNOWN {
+            return;
+        }
+        self.0.insert(path.to_owned(), (mark, value));
+    }
+
+    /// Keeps what was known of a path that need not be asked for now.
+    pub(crate) fn carry(&mut self, path: &str, known: &Self) {
+        if let Some((mark, value)) = known.0.get(path).filter(|_| !self.0.contains_key(path)) {
+            self.keep(path, mark.clone(), value.clone());
+        }
+    }
+}
+
+/// Reads a text that people have written, as far as a remark can show it; null is empty.
+pub(crate) fn written<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<String, D::Error> {
+    let text = Option::<String>::deserialize(from)?.unwrap_or_default();
+    let text = text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
+    // Line breaks and control characters become shorter.
+    Ok(cut(text, 2 * MAX_REMARK_BYTES))
+}
+
 /// What a reviewer has written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remark {
@@ -209,8 +253,27 @@ pub struct Remark {
     pub line: u32,
     /// What the host knows it by; empty = nothing.
     pub id: String,
-    /// Whether the host says that its author may write to the repository.
+    /// Whether the host says that its author may write to the repository, and is neither a program nor who opened the pull
+    /// request: what those write may be an answer to what we did.
     pub trusted: bool,
+    /// Whether its author wants changes, rather than comments.
+    pub wants_changes: bool,
+}
+
+/// Whether an account belongs to a program, as far as its name says: an app at GitHub, a service account or the token of a
+/// project or group at GitLab, the actions of Gitea or Forgejo.
+pub(crate) fn is_program(name: &str) -> bool {
+    let is_token = |begin: &str| {
+        name.strip_prefix(begin).is_some_and(|rest| {
+            let end = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            end.len() < rest.len() && end.starts_with("_bot")
+        })
+    };
+    name.ends_with("[bot]")
+        || name.starts_with("service_account_")
+        || matches!(name, "gitea-actions" | "forgejo-actions")
+        || is_token("project_")
+        || is_token("group_")
 }
 
 /// Most remarks of a pull request that are kept: the newest.
@@ -248,9 +311,14 @@ impl Remark {
         }
     }
 
-    /// The same with what the host knows it by, and whether its author may write to the repository.
+    /// The same with what the host knows it by, and whether its author is trusted.
     pub(crate) fn known_as(self, id: String, trusted: bool) -> Self {
         Self { id, trusted, ..self }
+    }
+
+    /// The same of an author who wants changes, or does not.
+    pub(crate) fn wanting(self, wants_changes: bool) -> Self {
+        Self { wants_changes, ..self }
     }
 
     fn size(&self) -> usize {
@@ -258,12 +326,13 @@ impl Remark {
     }
 
     /// The newest of them that fit, the oldest first, without those that say nothing; and how many did not fit. Each is cut
-    /// by itself, so that others do not change it, and nobody can drive out what those wrote who may write.
+    /// by itself, so that others do not change it, and nobody can drive out what those wrote who are trusted, nor a comment
+    /// what those wrote who want changes and are trusted as much.
     pub(crate) fn newest(all: Vec<Self>) -> (Vec<Self>, u32) {
         let all: Vec<Self> = all.into_iter().filter(|remark| !remark.text.is_empty()).collect();
         let (count, mut bytes) = (all.len(), 0);
         let mut newest: Vec<(usize, Self)> = all.into_iter().enumerate().rev().collect();
-        newest.sort_by_key(|(_, remark)| !remark.trusted);
+        newest.sort_by_key(|(_, remark)| (!remark.trusted, !remark.wants_changes));
         let fitting = newest.into_iter().take(MAX_REMARKS).take_while(|(_, remark)| {
             bytes += remark.size();
             bytes <= MAX_REMARKS_BYTES
@@ -282,14 +351,29 @@ pub struct Facts {
     pub checks: Checks,
     /// How its reviews stand, all reviewers taken together.
     pub review: Review,
-    /// What reviewers who want changes have written, the oldest first.
+    /// What reviewers have written and not settled since, the oldest first.
     pub remarks: Vec<Remark>,
-    /// How many of theirs are not among them, as they did not fit.
+    /// How many of them are not among these, as they did not fit.
     pub remarks_left_out: u32,
-    /// Whether one of those reviewers may write to the repository.
+    /// Whether one of the reviewers who want changes is trusted.
     pub trusted_changes_requested: bool,
+    /// Why some of it was not read, if the credential may not: the rest is as the host has it.
+    pub denied: Option<ForgeError>,
     /// For the next call.
     pub known: Known,
+}
+
+impl Facts {
+    /// What a call has read, or nothing if the credential may not, which is noted.
+    pub(crate) fn permitted<T: Default>(read: Result<T>, denied: &mut Option<ForgeError>) -> Result<T> {
+        match read {
+            Err(e) if e.kind() == ForgeErrorKind::Forbidden => {
+                denied.get_or_insert(e);
+                Ok(T::default())
+            }
+            read => read,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -327,8 +411,52 @@ mod tests {
         let of_a_stranger = |n: usize| long(n).known_as(n.to_string(), n == 0);
         let (kept, _) = Remark::newest((0..8).map(of_a_stranger).collect());
         assert_eq!(kept.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), ["0", "7"]);
+        let comment = |n: usize| long(n).wanting(n == 0);
+        let (kept, _) = Remark::newest((0..8).map(comment).collect());
+        assert_eq!(
+            kept.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(),
+            ["0", "7"],
+            "a comment drives no wish out"
+        );
         let failing = Checks::of([("漢".repeat(100), Some(false))]).failing;
         assert_eq!(failing[0].len(), 99);
+    }
+
+    #[test]
+    fn a_remark_is_the_same_of_a_text_that_was_cut_when_it_was_read() {
+        for text in ["\u{1}\r\n Why?".to_owned(), "\u{85}é\r\n".repeat(2_000), "漢".repeat(1 << 20)] {
+            let read = written(serde_json::Value::from(text.clone())).unwrap();
+            assert!(read.len() <= 2 * MAX_REMARK_BYTES);
+            assert_eq!(Remark::new("ann", &read, "", None), Remark::new("ann", &text, "", None));
+        }
+        assert_eq!(written(serde_json::Value::Null).unwrap(), "");
+    }
+
+    #[test]
+    fn what_is_kept_of_answers_is_bounded() {
+        let mut known = Known::default();
+        known.keep("large", "a".to_owned(), "x".repeat(MAX_KEPT).into());
+        assert_eq!(known, Known::default());
+        for n in 0..100 {
+            known.keep(&n.to_string(), "a".to_owned(), "x".repeat(10_000).into());
+        }
+        assert_eq!(known.0.len(), MAX_KNOWN / 10_002);
+    }
+
+    #[test]
+    fn accounts_of_programs_are_known_by_their_names() {
+        for name in [
+            "renovate[bot]",
+            "project_12_bot",
+            "group_3_bot_0a1b",
+            "service_account_group_3_0a1b",
+            "gitea-actions",
+        ] {
+            assert!(is_program(name), "{name}");
+        }
+        for name in ["ann", "project_bot", "project_x_bot", "robot", "my_project_1_bot"] {
+            assert!(!is_program(name), "{name}");
+        }
     }
 
     #[test]

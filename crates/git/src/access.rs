@@ -152,6 +152,12 @@ impl Access {
         Ok((format!("http.{}/.extraHeader", self.0.origin), header.into()))
     }
 
+    /// The value of the header `Authorization`.
+    pub(crate) fn authorization(&self) -> Result<&str> {
+        let Kind::Http { header, .. } = &self.0.kind else { return Err(wrong_kind()) };
+        header.expose_str().and_then(|line| line.strip_prefix("Authorization: ")).ok_or_else(wrong_kind)
+    }
+
     /// Variables for git: the program for ssh, with a configuration that leads to this address.
     pub(crate) async fn ssh_to(&self, address: IpAddr) -> Result<Vec<(&'static str, OsString)>> {
         let Kind::Ssh { dir, is_pinned } = &self.0.kind else { return Err(wrong_kind()) };

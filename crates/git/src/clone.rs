@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::lfs::SMUDGE;
 use crate::lock::Lock;
-use crate::mirror::{Mirror, Revision, remove_tree, sync_parent, with_suffix};
+use crate::mirror::{Mirror, Revision, blocking, remove_tree, sync_parent, with_suffix};
 use crate::{BranchName, CommitId, GitCommand, GitError, GitErrorKind, Result, RunLimits};
 
 /// Written last, inside `.git`, to mark a complete clone. Only its presence is checked; it is never run.
@@ -26,6 +27,11 @@ pub struct CloneSpec {
     pub origin: Option<String>,
     /// Where `git lfs` finds the files of `origin`, if that is not at its URL; the repository's own settings take precedence.
     pub lfs: Option<String>,
+    /// Whether files of LFS are checked out with their content, as far as the mirror has it: the sandbox has `git lfs`, without
+    /// which its git would take them for changes.
+    pub lfs_content: bool,
+    /// The commit whose fetched submodules are checked out, where `base` has the same ones.
+    pub submodules_of: Option<CommitId>,
     /// Name and e-mail address that the agent commits under.
     pub identity: (String, String),
 }
@@ -50,7 +56,16 @@ impl Mirror {
         }
         let temporary = with_suffix(dest, ".cloning");
         remove_tree(&temporary).await?;
-        if let Err(e) = self.populate(&temporary, spec).await {
+        let mut made = self.populate(&temporary, spec).await;
+        if spec.lfs_content && made.as_ref().is_err_and(|e| e.kind() == GitErrorKind::Timeout) {
+            tracing::warn!(
+                "a clone starts with pointers, as it has too many files of LFS to check out in time"
+            );
+            remove_tree(&temporary).await?;
+            let pointers = CloneSpec { lfs_content: false, ..spec.clone() };
+            made = Box::pin(self.populate(&temporary, &pointers)).await;
+        }
+        if let Err(e) = made {
             // The first error is the one to report; the next attempt removes what is left here.
             let _ = remove_tree(&temporary).await;
             return Err(e);
@@ -99,26 +114,63 @@ impl Mirror {
             in_clone("symbolic-ref").operands(["refs/remotes/origin/HEAD".to_owned(), target]).run().await?;
         }
         self.configure(spec, &in_clone).await?;
-        in_clone("checkout")
+        let objects = dot_git.join("lfs/objects");
+        let has_files = spec.lfs_content && self.copy_lfs(&spec.base, &objects).await?;
+        let checkout = in_clone("checkout");
+        let wall = self.limits().fetch_wall;
+        // The filter takes some processes for each file. Time is left to do without it.
+        let (checkout, wall) = if has_files { (checkout.smudge(SMUDGE), wall / 2) } else { (checkout, wall) };
+        checkout
             .work_tree(dir)
-            .limits(RunLimits {
-                wall: self.limits().fetch_wall,
-                memory: Some(self.limits().fetch_memory),
-                ..RunLimits::default()
-            })
+            .env("FOUNDRY_LFS_OBJECTS", objects)
+            .env("FOUNDRY_BASE", spec.base.as_str())
+            .limits(RunLimits { wall, memory: Some(self.limits().fetch_memory), ..RunLimits::default() })
             .config("core.bare", "false")
             .args(["--quiet", "--no-track", "--no-recurse-submodules", "-b", spec.branch.as_str()])
             .args([spec.base.as_str(), "--"])
             .run()
             .await?;
+        if let Some(recorded) = &spec.submodules_of {
+            Box::pin(self.check_out_submodules(recorded, &spec.base, dir)).await?;
+        }
         let text = format!("{} {}\n", spec.branch, spec.base);
         tokio::fs::write(dot_git.join(MARKER), text)
             .await
             .map_err(|e| GitError::io("cannot mark the clone as complete", &e))
     }
 
-    /// Refuses a tree that would fill this host: a few objects can stand for any number of files of any size.
-    async fn check_checkout(&self, base: &CommitId) -> Result<()> {
+    /// Copies the objects of LFS that a commit needs and the mirror has; returns whether there are any.
+    async fn copy_lfs(&self, commit: &CommitId, to: &Path) -> Result<bool> {
+        let (store, to) = (self.lfs_store(), to.to_owned());
+        let mut pointers = self.pointers(commit).await?;
+        pointers.retain(|pointer, _| store.has(pointer));
+        if pointers.is_empty() {
+            return Ok(false);
+        }
+        // Each object is copied once, and then written for each of its files, beside all others.
+        let tree = self.check_checkout(commit).await?;
+        let bytes = pointers.iter().fold(tree, |all, (pointer, files)| {
+            all.saturating_add(pointer.size.saturating_mul(files.saturating_add(1)))
+        });
+        let most = self.limits().checkout_bytes;
+        if bytes > most {
+            return Err(GitError::too_large("bytes of the files of Git LFS", bytes, most));
+        }
+        let copied = blocking(move || {
+            pointers.keys().try_for_each(|pointer| {
+                let path = pointer.below(&to);
+                std::fs::create_dir_all(path.parent().unwrap_or(&to))?;
+                // Copied and never linked: the sandbox can write to its own.
+                std::fs::copy(store.path(pointer), path).map(drop)
+            })
+        });
+        copied.await?.map_err(|e| GitError::io("cannot copy the files of Git LFS", &e))?;
+        Ok(true)
+    }
+
+    /// Refuses a tree that would fill this host: a few objects can stand for any number of files of any size. Returns the
+    /// bytes of its files.
+    pub(crate) async fn check_checkout(&self, base: &CommitId) -> Result<u64> {
         let limits = *self.limits();
         let (mut files, mut bytes, mut rest) = (0_u64, 0_u64, Vec::new());
         let mut sink = |piece: &[u8]| {
@@ -153,7 +205,8 @@ impl Mirror {
                 memory: Some(limits.memory),
             })
             .stream(&mut sink)
-            .await
+            .await?;
+        Ok(bytes)
     }
 
     async fn configure(

@@ -130,6 +130,7 @@ impl Git {
             git_dir: None,
             work_tree: None,
             config: Vec::new(),
+            smudges: false,
             args: Vec::new(),
             operands: Vec::new(),
             paths: Vec::new(),
@@ -163,6 +164,7 @@ pub struct GitCommand {
     git_dir: Option<PathBuf>,
     work_tree: Option<PathBuf>,
     config: Vec<(String, String)>,
+    smudges: bool,
     args: Vec<OsString>,
     operands: Vec<OsString>,
     paths: Vec<OsString>,
@@ -192,6 +194,13 @@ impl GitCommand {
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.push((key.into(), value.into()));
         self
+    }
+
+    /// Runs this program where attributes say that files are of LFS; the fixed configuration runs none.
+    #[must_use]
+    pub(crate) fn smudge(mut self, program: &str) -> Self {
+        self.smudges = true;
+        self.config("filter.lfs.smudge", program)
     }
 
     /// Options written in our code, never data from outside.
@@ -311,7 +320,8 @@ impl GitCommand {
         c.env("GIT_CEILING_DIRECTORIES", home.parent().unwrap_or(home));
         c.env("GIT_ALLOW_PROTOCOL", self.protocols);
         c.envs(self.env);
-        for (key, value) in CONFIG {
+        // Even an empty program of this kind makes git run no other one.
+        for (key, value) in CONFIG.iter().filter(|(key, _)| !self.smudges || *key != "filter.lfs.process") {
             c.arg("-c").arg(format!("{key}={value}"));
         }
         for (key, value) in &self.config {

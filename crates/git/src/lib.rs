@@ -10,9 +10,11 @@
 mod access;
 mod address;
 mod adopt_published;
+mod allowed_host;
 mod clone;
 mod command;
 mod error;
+mod lfs;
 mod lock;
 mod mirror;
 mod name;
@@ -26,15 +28,16 @@ mod work_bundle;
 
 pub use access::Access;
 pub use adopt_published::{ADOPT_PUBLISHED_SCRIPT, AdoptPublished};
+pub use allowed_host::{AllowedHost, AllowedHostError};
 pub use clone::{AGENT_EMAIL, CloneSpec};
 pub use command::{Git, GitCommand, GitVersion};
 pub use error::{GitError, GitErrorKind};
 pub use mirror::{
     Absorbed, Branch, BranchPush, Branches, ChangeKind, ChangeTotals, CommitSummary, EntryKind,
-    FetchProtocol, FetchReport, FileChange, FileContent, History, ImportLimits, ImportedWork, Merged,
-    MergedBase, Mirror, MirrorLimits, Object, ObjectKind, Patch, PublishSpec, Publishable, PublishedWork,
-    Pushed, PushedAll, Refusal, RemoteTip, ReplaySpec, Replayed, Revision, ServedRefs, ServedWork, TreeEntry,
-    TreePage, TrialMerge,
+    FetchProtocol, FetchReport, FileChange, FileContent, History, ImportLimits, ImportedWork, LfsFetch,
+    LfsLeftOut, LfsUpload, Merged, MergedBase, Mirror, MirrorLimits, Object, ObjectKind, Patch, PublishSpec,
+    Publishable, PublishedWork, Pushed, PushedAll, Refusal, RemoteTip, ReplaySpec, Replayed, Revision,
+    ServedRefs, ServedWork, Submodule, TreeEntry, TreePage, TrialMerge,
 };
 pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
 pub use network::Network;
@@ -43,8 +46,8 @@ pub use process::{Output, Piped, RunLimits};
 pub use remote::RemoteUrl;
 pub use url_policy::{UrlError, UrlPolicy};
 pub use work_bundle::{
-    MAX_NOTICE_BYTES, MAX_NOTICES, MAX_WORK_FILE, Notice, NoticeKind, WORK_BUNDLE_SCRIPT, WorkBundle,
-    WorkBundleExit, WorkBundleOutput,
+    MAX_NOTICE_BYTES, MAX_NOTICES, MAX_WORK_BUNDLE, MAX_WORK_FILE, Notice, NoticeKind, WORK_BUNDLE_SCRIPT,
+    WorkBundle, WorkBundleExit, WorkBundleOutput,
 };
 
 /// A result with this crate's error.

@@ -41,8 +41,11 @@ impl BranchName {
         if name.starts_with('-') {
             return refuse("must not start with '-'");
         }
-        if name == "HEAD" || name == "@" || name.starts_with("refs/") {
-            return refuse("must not be HEAD, @ or a full ref name");
+        if name.starts_with("refs/") {
+            return refuse("must be that of a branch alone, without refs/heads/");
+        }
+        if name == "HEAD" || name == "@" {
+            return refuse("must not be HEAD or @");
         }
         if name.bytes().any(|b| b <= b' ' || b == 0x7f || b"~^:?*[\\".contains(&b)) {
             return refuse("must not contain spaces, control characters or any of ~^:?*[\\");

@@ -48,12 +48,22 @@ impl Network {
         self
     }
 
+    /// The URL of the proxy with its credentials; `None` for what is reached directly.
+    pub(crate) fn proxy(&self, url: &Url) -> Option<Secret> {
+        self.proxy.as_ref().and_then(|proxy| proxy(url))
+    }
+
+    /// The file with all certificates that are trusted, if it is not the system's.
+    pub(crate) fn certificates(&self) -> Option<PathBuf> {
+        self.certificates.clone()
+    }
+
     /// Configuration of git for one remote, for its origin alone.
     pub(crate) fn settings(&self, remote: &Url) -> Settings {
         let key = |name: &str| format!("http.{}/.{name}", remote.origin().ascii_serialization());
         let nowhere = ("http.proxy".to_owned(), NOWHERE.to_owned());
         let mut settings = Settings { config: vec![nowhere], hidden: Vec::new() };
-        let proxy = self.proxy.as_ref().and_then(|proxy| proxy(remote));
+        let proxy = self.proxy(remote);
         let proxy = proxy.as_ref().and_then(Secret::expose_str);
         if let Some(file) = &self.certificates {
             let file = file.display().to_string();

@@ -35,6 +35,21 @@ enum Source {
     Local(PathBuf),
 }
 
+impl Source {
+    /// Refuses a host that is not named, where hosts are named.
+    fn check_named(&self, policy: &UrlPolicy) -> Result<(), UrlError> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Ssh(url) => policy.check_named(&url.host, url.port, ssh_url::DEFAULT_PORT),
+            Self::Http(url) => {
+                let usual = if url.scheme() == "http" { 80 } else { 443 };
+                let host = url.host().ok_or(UrlError::Malformed("must have a host"))?.to_owned();
+                policy.check_named(&host, url.port().unwrap_or(usual), usual)
+            }
+        }
+    }
+}
+
 /// The target of one fetch: resolved once, so that the checked address is the one connected to.
 pub(crate) struct Endpoint {
     pub(crate) operand: OsString,
@@ -69,7 +84,14 @@ impl RemoteUrl {
         } else {
             parse_url(text, policy)?
         };
+        source.check_named(policy)?;
         Ok(Self { source, policy: policy.clone(), allowed: Vec::new(), access: None })
+    }
+
+    /// The same under another policy, as if that had come to apply since.
+    #[cfg(test)]
+    pub(crate) fn under(self, policy: &UrlPolicy) -> Self {
+        Self { policy: policy.clone(), ..self }
     }
 
     /// The same, with what an operation needs to be let in. It is used only if it is for the origin of this URL.
@@ -154,6 +176,7 @@ impl RemoteUrl {
 
     /// Resolves and checks the address (or the directory) that the next fetch uses.
     pub(crate) async fn pin(&self) -> Result<Endpoint> {
+        self.source.check_named(&self.policy)?;
         match &self.source {
             Source::Local(path) => {
                 let missing = || {
@@ -223,7 +246,7 @@ impl RemoteUrl {
     }
 
     /// The access, if it is for this origin and no other.
-    fn own_access(&self) -> Result<Option<Access>> {
+    pub(crate) fn own_access(&self) -> Result<Option<Access>> {
         match &self.access {
             Some(access) if self.origin().as_deref() != Some(access.origin()) => {
                 Err(GitError::failed("the credential is for another host"))
@@ -232,8 +255,20 @@ impl RemoteUrl {
         }
     }
 
+    pub(crate) fn policy(&self) -> &UrlPolicy {
+        &self.policy
+    }
+
+    /// The URL, if it is reached over HTTP.
+    pub(crate) fn http_url(&self) -> Option<&Url> {
+        match &self.source {
+            Source::Http(url) => Some(url),
+            Source::Ssh(_) | Source::Local(_) => None,
+        }
+    }
+
     /// All addresses of a host, each checked.
-    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<IpAddr>> {
+    pub(crate) async fn addresses(&self, host: &str, port: u16) -> Result<Vec<IpAddr>> {
         let addresses = resolve(host, port).await?;
         if !self.policy.allow_private_addresses && !addresses.iter().all(|a| is_public(*a)) {
             return Err(UrlError::AddressNotAllowed(host.to_owned()).into());

@@ -4,7 +4,7 @@ use url::{Host, Url};
 
 use crate::url_policy::UrlError;
 
-const DEFAULT_PORT: u16 = 22;
+pub(crate) const DEFAULT_PORT: u16 = 22;
 
 /// An address whose parts can be taken for no option and no command.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,12 @@ use crate::{CommitId, WorkName};
 /// The POSIX shell script; run it as `sh -c "$script"` in the sandbox with [`WorkBundle::env`].
 /// It prints the head commit, then notices ([`WorkBundleOutput`]). A head equal to the base means that nothing changed
 /// and no bundle exists.
-pub const WORK_BUNDLE_SCRIPT: &str =
-    concat!(include_str!("work_bundle_lfs.sh"), include_str!("work_bundle.sh"));
+pub const WORK_BUNDLE_SCRIPT: &str = concat!(
+    include_str!("work_bundle_lfs.sh"),
+    include_str!("work_bundle_size.sh"),
+    include_str!("work_bundle_ignored.sh"),
+    include_str!("work_bundle.sh"),
+);
 
 /// The parameters of the script, as paths inside the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub struct WorkBundle {
     pub bundle: PathBuf,
     /// Author and committer time: the same tree at the same time gives the same commit.
     pub time: Timestamp,
+    /// Largest bundle in bytes; the largest new files are left out beyond that.
+    pub max_bytes: u64,
 }
 
 impl WorkBundle {
@@ -40,12 +46,17 @@ impl WorkBundle {
             ("FOUNDRY_DATE", seconds.to_string()),
             ("FOUNDRY_MAX_FILE", MAX_WORK_FILE.to_string()),
             ("FOUNDRY_MAX_FILES", MAX_WORK_FILES.to_string()),
+            // Objects of LFS go before the bundle, with a list of them.
+            ("FOUNDRY_MAX_LFS", (self.max_bytes - self.max_bytes / 32).to_string()),
+            ("FOUNDRY_MAX_BUNDLE", self.max_bytes.to_string()),
         ]
     }
 }
 
 /// Largest file that is taken, in bytes; an import refuses larger ones.
 pub const MAX_WORK_FILE: u64 = 64 << 20;
+/// Largest bundle that is taken, in bytes, unless an operator chooses another limit.
+pub const MAX_WORK_BUNDLE: u64 = 256 << 20;
 /// Most new files that are taken; directories with very many are left out beyond that.
 const MAX_WORK_FILES: u64 = 40_000;
 /// Most notices of a work.
@@ -70,9 +81,13 @@ pub enum NoticeKind {
     Unreadable,
     /// A file is over [`MAX_WORK_FILE`].
     TooLarge,
+    /// A new file is left out, as all together are too large for a bundle; a changed one is as in the base.
+    OverTotal,
+    /// Files are ignored by a rule that the base does not have.
+    IgnoredByWork,
     /// A file over [`MAX_WORK_FILE`] is ignored, and no rule of the base ignores a directory above it.
     LargeIgnored,
-    /// Files of Git LFS are in the sandbox alone, the work has their pointers.
+    /// Files of Git LFS are too large to be handed over: they are in the sandbox alone, the work has their pointers.
     LfsObjects,
     /// Files of Git LFS are pointers in the sandbox.
     LfsPointers,
@@ -84,7 +99,7 @@ pub enum NoticeKind {
     NestedRepository,
     /// The work does not descend from its base.
     HistoryRewritten,
-    /// The agent's commits are left out, as one contains a file over [`MAX_WORK_FILE`].
+    /// The agent's commits are left out, as they contain a file over [`MAX_WORK_FILE`] or are too large for a bundle.
     HistoryLeftOut,
     /// A directory has very many new files.
     ManyFiles,
@@ -105,6 +120,8 @@ impl NoticeKind {
             "unreadable" => Self::Unreadable,
             "too_large" => Self::TooLarge,
             "large_ignored" => Self::LargeIgnored,
+            "over_total" => Self::OverTotal,
+            "ignored_by_work" => Self::IgnoredByWork,
             "lfs_objects" => Self::LfsObjects,
             "lfs_pointers" => Self::LfsPointers,
             "operation" => Self::Operation,

@@ -4,7 +4,8 @@
 #
 # In (environment): FOUNDRY_TREE work tree, FOUNDRY_BASE recorded base commit, FOUNDRY_REF ref in
 # the bundle, FOUNDRY_BUNDLE file to write, FOUNDRY_DATE seconds since the epoch, FOUNDRY_MAX_FILE
-# bytes of the largest file to take, FOUNDRY_MAX_FILES most new files to take.
+# bytes of the largest file to take, FOUNDRY_MAX_FILES most new files to take, FOUNDRY_MAX_BUNDLE bytes of the largest
+# bundle, FOUNDRY_MAX_LFS bytes of objects of Git LFS and of the bundle that they go before.
 # Out: the head commit on the first line of standard output; it equals the base when nothing changed
 # (no bundle then). A line for each notice follows: kind, count, branch, path and detail, separated
 # by tabs. What a name contains beyond printable bytes is replaced.
@@ -15,7 +16,7 @@ say() { printf '%s\n' "$*" >&2; }
 fail() { code=$1; shift; say "$*"; exit "$code"; }
 
 : "${FOUNDRY_TREE:=}" "${FOUNDRY_BASE:=}" "${FOUNDRY_REF:=}" "${FOUNDRY_BUNDLE:=}" "${FOUNDRY_DATE:=}" "${FOUNDRY_MAX_FILE:=}" \
-    "${FOUNDRY_MAX_FILES:=}"
+    "${FOUNDRY_MAX_FILES:=}" "${FOUNDRY_MAX_BUNDLE:=}" "${FOUNDRY_MAX_LFS:=}"
 case $FOUNDRY_TREE in /*) ;; *) fail 64 'FOUNDRY_TREE is not an absolute path' ;; esac
 case $FOUNDRY_BUNDLE in /*) ;; *) fail 64 'FOUNDRY_BUNDLE is not an absolute path' ;; esac
 case $FOUNDRY_REF in refs/foundry/work/?*) ;; *) fail 64 'FOUNDRY_REF is not a work ref' ;; esac
@@ -23,6 +24,8 @@ case $FOUNDRY_BASE in '' | *[!0-9a-f]*) fail 64 'FOUNDRY_BASE is not a commit id
 case $FOUNDRY_DATE in '' | *[!0-9]*) fail 64 'FOUNDRY_DATE is not a number of seconds' ;; esac
 case $FOUNDRY_MAX_FILE in '' | *[!0-9]*) fail 64 'FOUNDRY_MAX_FILE is not a number of bytes' ;; esac
 case $FOUNDRY_MAX_FILES in '' | *[!0-9]*) fail 64 'FOUNDRY_MAX_FILES is not a number' ;; esac
+case $FOUNDRY_MAX_LFS in '' | *[!0-9]*) fail 64 'FOUNDRY_MAX_LFS is not a number of bytes' ;; esac
+case $FOUNDRY_MAX_BUNDLE in '' | *[!0-9]*) fail 64 'FOUNDRY_MAX_BUNDLE is not a number of bytes' ;; esac
 command -v git >/dev/null 2>&1 || fail 65 'git is not installed in the sandbox'
 
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR \
@@ -62,7 +65,7 @@ at_most() { awk -v most="$1" -v notices="$own/notices" 'NR > most { print "more"
 # What is lost comes first: a reader takes a limited number.
 print_notices() {
     awk -F '\t' '
-        BEGIN { kinds = split("repository_lost history_left_out too_large large_ignored lfs_objects many_files unreadable operation " \
+        BEGIN { kinds = split("repository_lost history_left_out too_large over_total large_ignored lfs_objects many_files ignored_by_work unreadable operation " \
                 "history_rewritten submodule_changed linked_worktree other_branch stash nested_repository " \
                 "submodule_absent lfs_pointers line_endings", order, " ") }
         $0 == "more" { more++; next }
@@ -203,7 +206,7 @@ export FOUNDRY_EXCLUDES
 g() {
     git -c core.sparseCheckout=true -c core.bare=false -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false \
         -c core.attributesFile=/dev/null -c core.excludesFile="$FOUNDRY_EXCLUDES" -c core.splitIndex=false \
-        -c gc.auto=0 -c advice.addEmbeddedRepo=false -c submodule.recurse=false "$@"
+        -c gc.auto=0 -c filter.lfs.clean='sh -c "$FOUNDRY_CLEAN"' -c advice.addEmbeddedRepo=false -c submodule.recurse=false "$@"
 }
 
 # Files over the limit would have the whole work refused. They are excluded before git reads them, and taken out
@@ -228,6 +231,8 @@ without_large() {
         set -u
         path=${1#./}
         eval "$FOUNDRY_NOTE"
+        # Its pointer was taken, and its content goes before the bundle.
+        if grep -Fqx -e "$path" "$own/lfs.lines" && [ -n "$(git ls-files --stage -- "$path")" ]; then exit 0; fi
         ignored() {
             GIT_LITERAL_PATHSPECS=0 git -c core.excludesFile="$common/info/exclude" check-ignore --no-index "$@" 2>/dev/null
         }
@@ -313,6 +318,7 @@ seed_from_nothing() {
 
 stage() {
     : >"$own/add.log"
+    clean_lfs || : >"$own/lfs.lines"
     add_all g && nested_repositories && without_large
 }
 
@@ -411,6 +417,7 @@ as_checked_out() {
         g update-index --cacheinfo "$mode,$blob,$path" || return 1
     done <"$own/endings"
     [ ! -s "$own/endings" ] || tree=$(g write-tree)
+    as_stored
 }
 
 # Submodules are links to commits of other repositories; what is below them is not part of the work.
@@ -439,76 +446,9 @@ submodules() {
         done
 }
 
-# Directories with very many new files; of nested ones the innermost that have nearly all. With more new files than an
-# import takes, those of the largest are left out until the rest fits. No file of the base is touched, and a
-# directory that the base has is left out in parts only.
-many_files() {
-    round=1
-    while :; do
-        g diff-tree -r -z --diff-filter=A --name-only "$FOUNDRY_BASE" "$tree" >"$own/added.z" || return 1
-        lines <"$own/added.z" >"$own/added"
-        over=$(($(wc -l <"$own/added") - FOUNDRY_MAX_FILES))
-        : >"$own/kept"
-        [ "$over" -le 0 ] || g ls-tree -r -d -z --name-only "$FOUNDRY_BASE" | lines >"$own/kept"
-        # In a second round whole new directories go.
-        crowded "$over" "$round" >"$own/crowded" || return 1
-        [ "$over" -gt 0 ] || break
-        [ "$round" -le 2 ] || return 1
-        left_out | unlines | g update-index -z --force-remove --stdin || return 1
-        tree=$(g write-tree) || return 1
-        note_crowded left
-        round=$((round + 1))
-    done
-    note_crowded ''
-}
 # A name a line: a line break within a name becomes another byte that names do not have.
 lines() { tr '\n\000' '\001\n'; }
 unlines() { tr '\001\n' '\n\000'; }
-
-# Lines of `left|full count below|in path`: whole directories first, then files directly in directories of the base.
-crowded() {
-    awk -F / -v kept="$own/kept" -v over="$1" -v round="$2" '
-        BEGIN { while ((getline line <kept) > 0) base[line] = 1; base[""] = 1 }
-        { path = ""
-          for (i = 1; i < NF && i <= 30; i++) {
-              above = path; path = i == 1 ? $i : path "/" $i
-              if (!(path in files)) { sibling[path] = first[above]; first[above] = path }
-              files[path]++
-          }
-          direct[path]++ }
-        function choose(dir,    below, heavy) {
-            for (below = first[dir]; below != ""; below = sibling[below]) if (files[below] >= 1000) heavy += files[below]
-            if (!(dir in base) && (over > 0 && round > 1 || heavy < 0.9 * files[dir])) { print 1, files[dir], "below", dir; return }
-            for (below = first[dir]; below != ""; below = sibling[below])
-                if (dir in base || files[below] >= 1000) choose(below)
-            if (dir in base && direct[dir] > 0) print 0, direct[dir], "in", dir
-        }
-        END { choose("") }' "$own/added" | sort -k 1,1nr -k 2,2nr |
-        awk -v over="$over" '{
-            count = $2; state = over > 0 ? "left" : "full"; over -= count
-            if (state == "left" || count >= 1000 && $1) { sub(/^[01] /, ""); print state, $0 } }'
-}
-# The new files that are below, or in, what is left out.
-left_out() {
-    awk -F / -v crowded="$own/crowded" '
-        BEGIN {
-            while ((getline line <crowded) > 0) {
-                split(line, word, " "); dir = line; sub(/^[a-z]+ [0-9]+ [a-z]+ /, "", dir)
-                if (word[1] == "left" && word[3] == "below") whole[dir] = 1
-                if (word[1] == "left" && word[3] == "in") parts[dir] = 1
-            }
-        }
-        { path = ""; gone = 0
-          for (i = 1; i < NF && i <= 30 && !gone; i++) { path = i == 1 ? $i : path "/" $i; gone = path in whole }
-          if (gone || path in parts) print }' "$own/added"
-}
-note_crowded() {
-    detail=
-    [ -z "$1" ] || detail='left out'
-    grep "^${1:-full} " "$own/crowded" | at_most 200 | while read -r state count kind path; do
-        note many_files "$count" '' "$path" "$detail"
-    done
-}
 
 unreadable() {
     # A line break in a name continues on the next line.
@@ -525,6 +465,8 @@ unreadable() {
 bundle() {
     g update-ref "$FOUNDRY_REF" "$head" || return 1
     g -c pack.threads=1 bundle create --quiet "$own/bundle" "$FOUNDRY_REF" "$@" >&2 || return 1
+    # The work is whole without them.
+    lfs_objects || note lfs_objects 0 '' '' ''
     mv -f "$own/bundle" "$FOUNDRY_BUNDLE" || fail 70 'cannot move the bundle into place'
 }
 
@@ -546,8 +488,8 @@ with_history() {
     as_checked_out && still_there && without_large_commits && many_files || return 1
     unreadable
     submodules
-    lfs_objects
     lfs_pointers
+    ignored_by_work
     # For a later run that has no repository.
     {
         g ls-files -i -c -z --exclude-standard 2>/dev/null
@@ -557,24 +499,17 @@ with_history() {
     } >"$own/forced"
     mv -f "$own/forced" "${FOUNDRY_BUNDLE%.bundle}.forced"
     mv -f "$own/links" "${FOUNDRY_BUNDLE%.bundle}.links"
+    blobs_of_base
     # An agent that went back behind the base leaves a tree that differs from the base.
     if [ "$parent" != "$FOUNDRY_BASE" ] && g merge-base --is-ancestor "$parent" "$FOUNDRY_BASE"; then
         parent=$FOUNDRY_BASE
     fi
-    if [ "$tree" = "$(g rev-parse "$parent^{tree}")" ]; then
-        head=$parent
-    else
-        head=$(printf 'Work in progress\n' | g commit-tree -p "$parent" "$tree") || return 1
-    fi
+    commit_tree || return 1
     if [ "$seen" != "$FOUNDRY_BASE" ] || [ -s "$own/endings" ]; then line_endings "$FOUNDRY_BASE" >"$own/endings"; fi
     [ ! -s "$own/endings" ] ||
         note line_endings $(($(wc -l <"$own/endings"))) '' "$(head -n 1 "$own/endings" | cut -d ' ' -f 3-)" ''
-    if [ "$head" = "$FOUNDRY_BASE" ]; then
-        rm -f "$FOUNDRY_BUNDLE"
-        return 0
-    fi
-    g merge-base --is-ancestor "$FOUNDRY_BASE" "$head" || note history_rewritten 0 '' '' ''
-    bundle "^$FOUNDRY_BASE"
+    bundle_that_fits || return 1
+    [ "$head" = "$FOUNDRY_BASE" ] || g merge-base --is-ancestor "$FOUNDRY_BASE" "$head" || note history_rewritten 0 '' '' ''
 }
 
 # The commit names the base as its parent without having it, as the first one of a shallow repository.
@@ -585,6 +520,7 @@ without_history() {
     seed_from_nothing || return 1
     unreadable
     submodules
+    ignored_by_work
     head=$(printf 'tree %s\nparent %s\nauthor %s <%s> %s +0000\ncommitter %s <%s> %s +0000\n\nWork in progress\n' \
         "$tree" "$FOUNDRY_BASE" "$GIT_AUTHOR_NAME" "$GIT_AUTHOR_EMAIL" "$FOUNDRY_DATE" \
         "$GIT_COMMITTER_NAME" "$GIT_COMMITTER_EMAIL" "$FOUNDRY_DATE" | g hash-object -t commit -w --stdin) || return 1

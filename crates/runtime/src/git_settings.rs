@@ -20,6 +20,11 @@ const USERS: &str = ".gitconfig";
 const INCLUDE: &str = "# The settings of this sandbox; what follows them takes precedence.\n\
     [include]\n\tpath = ~/.foundry/gitconfig\n";
 
+/// What `git lfs install` writes. What cannot be downloaded stays a pointer: a sandbox has no credential for it, and git would
+/// stop in the middle of a merge or checkout that brings such a file.
+const LFS: &str = "[lfs]\n\tskipdownloaderrors = true\n[filter \"lfs\"]\n\tclean = git-lfs clean -- %f\n\tsmudge = git-lfs smudge -- %f\n\
+    \tprocess = git-lfs filter-process\n\trequired = true\n";
+
 /// Writes the settings. `forwarder` is its base URL; none = `origin` cannot be fetched from.
 ///
 /// # Errors
@@ -45,10 +50,13 @@ pub(crate) fn write(
 }
 
 fn text(settings: &GitSettings, forwarder: Option<&str>, token: &str) -> String {
-    let GitSettings { name, email, origin, repository } = settings;
+    let GitSettings { name, email, origin, repository, lfs } = settings;
     let mut text =
         "# Written at each start of the sandbox: put your own settings into ~/.gitconfig.\n".to_owned();
     text.push_str(&format!("[user]\n\tname = {}\n\temail = {}\n", quoted(name), quoted(email)));
+    if *lfs {
+        text.push_str(LFS);
+    }
     if let Some(forwarder) = forwarder.filter(|_| !origin.is_empty()) {
         let address = quoted(&format!("{forwarder}/git/{repository}/"));
         text.push_str(&format!("[url {address}]\n\tinsteadOf = {}\n", quoted(origin)));
@@ -80,6 +88,7 @@ mod tests {
             email: "a@b".to_owned(),
             origin: "https://example.com/a.git/".to_owned(),
             repository: "org_1/repo_1".to_owned(),
+            lfs: true,
         }
     }
 
@@ -98,6 +107,8 @@ mod tests {
     fn git_reads_them_as_they_are_meant() {
         let text = text(&settings(), Some("http://127.0.0.1:7"), "secret");
         assert_eq!(read(&text, &["config", "user.name"]), "A \"quoted\" agentx");
+        assert_eq!(read(&text, &["config", "filter.lfs.process"]), "git-lfs filter-process");
+        assert_eq!(read(&text, &["config", "--bool", "lfs.skipdownloaderrors"]), "true");
         let listed = |url| read(&text, &["ls-remote", "--get-url", url]);
         assert_eq!(listed("https://example.com/a.git/"), "http://127.0.0.1:7/git/org_1/repo_1/");
         for other in ["https://example.com/a.git", "https://example.com/a.git/info/lfs"] {

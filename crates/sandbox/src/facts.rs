@@ -159,6 +159,9 @@ pub struct GitSettings {
     pub origin: String,
     /// Organization and repository in that address, as `ORGANIZATION/REPOSITORY`.
     pub repository: String,
+    /// Whether the sandbox has `git lfs`, so that files of LFS are checked out with their content.
+    #[serde(default)]
+    pub lfs: bool,
 }
 
 /// The result of `prepare_repo`.

@@ -48,14 +48,10 @@ pub fn notice_words(notice: &WorkNotice) -> (String, String) {
             format!("`{path}` cannot be read, so its changes are not part of the work"),
             "ask the agent to make it readable".to_owned(),
         ),
-        WorkNoticeKind::TooLarge => (
-            format!("`{path}` is too large ({}, the limit is {}) and not part of the work", size(count), size(MAX_FILE)),
-            KEEP_LARGE.to_owned(),
-        ),
-        WorkNoticeKind::LargeIgnored => (
-            format!("`{path}` ({}) is ignored by git and in the sandbox alone", size(count)),
-            KEEP_LARGE.to_owned(),
-        ),
+        WorkNoticeKind::TooLarge | WorkNoticeKind::LargeIgnored | WorkNoticeKind::OverTotal => {
+            (size_words(notice), KEEP_LARGE.to_owned())
+        }
+        WorkNoticeKind::IgnoredByWork => ignored_words(notice),
         WorkNoticeKind::LfsObjects | WorkNoticeKind::LfsPointers => lfs_words(notice),
         WorkNoticeKind::Operation => {
             let conflicts = match count {
@@ -74,18 +70,11 @@ pub fn notice_words(notice: &WorkNotice) -> (String, String) {
             ("the history was rewritten: the work does not descend from its base".to_owned(), String::new())
         }
         WorkNoticeKind::HistoryLeftOut => (
-            "the tree is part of the work, but not the agent's own commits: one contains a file that is too large"
+            "the tree is part of the work, but not the agent's own commits: what they contain is too large"
                 .to_owned(),
-            "ask the agent to remove the file from its commits".to_owned(),
+            "ask the agent to remove large files from its commits".to_owned(),
         ),
-        WorkNoticeKind::ManyFiles => {
-            let left_out = if detail.is_empty() { "" } else { ", which are not part of the work" };
-            let files = counted(count, "new file");
-            let text = format!("the directory `{path}` contains {files}{left_out}");
-            let rule = format!("if it can be built again, ignore it with the line `/{path}/` in `.gitignore`");
-            let kept = "otherwise ask the agent to pack it into fewer files, or to copy it to where it is kept";
-            (text, if detail.is_empty() { rule } else { format!("{rule}; {kept}") })
-        }
+        WorkNoticeKind::ManyFiles => many_files_words(path, count, detail),
         WorkNoticeKind::LineEndings if count == 1 => {
             (format!("`{path}` differs in line endings alone"), String::new())
         }
@@ -109,6 +98,8 @@ pub fn is_only_in_sandbox(notice: &WorkNotice) -> bool {
         | WorkNoticeKind::Unreadable
         | WorkNoticeKind::TooLarge
         | WorkNoticeKind::LargeIgnored
+        | WorkNoticeKind::OverTotal
+        | WorkNoticeKind::IgnoredByWork
         | WorkNoticeKind::LfsObjects
         | WorkNoticeKind::Operation
         | WorkNoticeKind::RepositoryLost
@@ -125,21 +116,63 @@ pub fn is_only_in_sandbox(notice: &WorkNotice) -> bool {
     }
 }
 
+fn many_files_words(path: &str, count: i64, detail: &str) -> (String, String) {
+    let left_out = if detail.is_empty() { "" } else { ", which are not part of the work" };
+    let files = counted(count, "new file");
+    let text = format!("the directory `{path}` contains {files}{left_out}");
+    let rule = format!("if it can be built again, ignore it with the line `/{path}/` in `.gitignore`");
+    let kept = "otherwise ask the agent to pack it into fewer files, or to copy it to where it is kept";
+    (text, if detail.is_empty() { rule } else { format!("{rule}; {kept}") })
+}
+
+fn size_words(notice: &WorkNotice) -> String {
+    let (path, size) = (&notice.path, size(notice.count));
+    match notice.kind() {
+        WorkNoticeKind::LargeIgnored => {
+            format!("`{path}` ({size}) is ignored by git and in the sandbox alone")
+        }
+        WorkNoticeKind::OverTotal => {
+            format!("`{path}` ({size}) is not part of the work, which is too large with it")
+        }
+        _ => {
+            let limit = self::size(MAX_FILE);
+            format!("`{path}` is too large ({size}, the limit is {limit}) and not part of the work")
+        }
+    }
+}
+
+fn ignored_words(notice: &WorkNotice) -> (String, String) {
+    let WorkNotice { path, count, detail, .. } = notice;
+    let files = match count {
+        1 => format!("`{path}` is ignored"),
+        _ => format!("{}, the first is `{path}`, are ignored", counted(*count, "file")),
+    };
+    let text =
+        format!("{files} by a rule in `{detail}` that the base does not have, and in the sandbox alone");
+    let next = "if it can be built again, nothing is lost; otherwise ask the agent to take the rule out";
+    (text, next.to_owned())
+}
+
 fn lfs_words(notice: &WorkNotice) -> (String, String) {
-    let WorkNotice { path, count, .. } = notice;
+    let WorkNotice { path, count, detail, .. } = notice;
     let files = match count {
         1 => format!("`{path}`"),
         _ => format!("{}, the first is `{path}`", counted(*count, "file")),
     };
     if notice.kind() == WorkNoticeKind::LfsPointers {
         let text = format!(
-            "the repository uses Git LFS, whose objects are not fetched; pointers are in place of {files}"
+            "the repository uses Git LFS, and these have pointers in place of their content in the sandbox: {files}"
         );
         return (text, String::new());
     }
-    let text =
-        format!("Git LFS has only pointers in the work; what they stand for is in the sandbox: {files}");
-    (text, "ask the agent to store them without LFS, or copy them out of the sandbox".to_owned())
+    let why = match detail.as_str() {
+        "not kept" => "could not be kept, as they are damaged or there is no room for them",
+        _ => "are too large for the hand-over",
+    };
+    let text = format!(
+        "files of Git LFS {why}; the work has their pointers, and the sandbox their content: {files}"
+    );
+    (text, "ask the agent to store less in them, or copy them out of the sandbox".to_owned())
 }
 
 fn branch_words(branch: &str, count: i64) -> (String, String) {
@@ -295,6 +328,7 @@ mod tests {
         };
         assert!(only(WorkNoticeKind::Stash, "") && only(WorkNoticeKind::ManyFiles, "left out"));
         assert!(only(WorkNoticeKind::TooLarge, "") && only(WorkNoticeKind::LargeIgnored, ""));
+        assert!(only(WorkNoticeKind::OverTotal, "") && only(WorkNoticeKind::IgnoredByWork, ".gitignore"));
         assert!(!only(WorkNoticeKind::ManyFiles, "") && !only(WorkNoticeKind::LineEndings, ""));
     }
 

@@ -191,6 +191,7 @@ macro_rules! from_ids {
 
 from_ids! {
     AccessTokenId AccountId AgentSessionId AttachmentId CredentialId FlowId JobId MessageId ModelProviderId OrganizationId ProfileId
+    ProgramSignInId
     RepositoryCredentialId RepositoryId RepositoryWebhookId ReviewCommentId
     SandboxId SessionId SignInId TaskId UserId
 }

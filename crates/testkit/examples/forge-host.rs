@@ -45,6 +45,10 @@ fn obey(forge: &ForgeHost, words: &[&str]) -> Value {
         ["review", repository, pull, reviewer, said] => {
             forge.review(repository, number(pull), reviewer, said)
         }
+        ["comment", repository, pull, reviewer, path, line, text] => {
+            let line = number(line).try_into().unwrap_or_default();
+            forge.comment(repository, number(pull), reviewer, (path, line), text);
+        }
         ["ask", repository, pull, reviewer] => forge.ask(repository, number(pull), reviewer),
         ["merge", repository, pull] => forge.merge(repository, number(pull)),
         ["open", repository, branch, base, title] => {

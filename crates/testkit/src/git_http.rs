@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use crate::lfs::LfsServer;
+
 /// Serves all repositories below a directory, for fetches and pushes, on a port of its own. Cloning shares it.
 #[derive(Clone)]
 pub struct GitHttp {
@@ -32,10 +34,14 @@ struct State {
     redirect: Option<String>,
     /// Whether answers wait.
     held: bool,
+    /// Whether pushes wait, once they were sent whole.
+    pushes_held: bool,
     /// The requests so far: path, and the header `Authorization`.
     requests: Vec<(String, Option<String>)>,
     /// What answers requests below a path instead of git.
     api: Option<(&'static str, Handler)>,
+    /// What answers requests for files of Git LFS.
+    lfs: Option<LfsServer>,
 }
 
 /// Answers a request of an API; `None` breaks off the connection.
@@ -147,6 +153,11 @@ impl GitHttp {
         self.state(|state| state.held = held);
     }
 
+    /// Holds pushes back once they were sent whole, or has them go on, also those of clients that are gone.
+    pub fn hold_pushes(&self, held: bool) {
+        self.state(|state| state.pushes_held = held);
+    }
+
     /// The requests so far: path, and the header `Authorization`.
     pub fn requests(&self) -> Vec<(String, Option<String>)> {
         self.state(|state| state.requests.clone())
@@ -155,6 +166,13 @@ impl GitHttp {
     /// Answers requests below a path of the host by this.
     pub(crate) fn serve_api(&self, below: &'static str, handler: Handler) {
         self.state(|state| state.api = Some((below, handler)));
+    }
+
+    /// Serves files of Git LFS for all repositories from now on.
+    pub fn serve_lfs(&self) -> LfsServer {
+        let lfs = LfsServer::at(self.origin());
+        self.state(|state| state.lfs = Some(lfs.clone()));
+        lfs
     }
 
     /// Waits until there are more than `before` requests.
@@ -178,8 +196,11 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> std::io::Result<
     let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
     state.requests.push((request.path.clone(), authorization.clone()));
     shared.changed.notify_all();
-    let state = shared.changed.wait_while(state, |state| state.held).unwrap_or_else(PoisonError::into_inner);
+    let is_push = request.method == "POST" && request.path.ends_with("/git-receive-pack");
+    let waits = |state: &mut State| state.held || (is_push && state.pushes_held);
+    let state = shared.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
     let (wanted, redirect, forbids) = (state.wanted.clone(), state.redirect.clone(), state.forbids);
+    let lfs = state.lfs.clone().filter(|_| request.path.contains("/info/lfs/"));
     let api = state.api.clone().filter(|(below, _)| request.path.starts_with(below));
     drop(state);
     if let Some(to) = redirect {
@@ -208,6 +229,9 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) -> std::io::Result<
             "HTTP/1.1 {status}\r\nWWW-Authenticate: Basic realm=\"git\"\r\nContent-Type: text/plain\r\n\
              Content-Length: {size}\r\nConnection: close\r\n\r\n{text}"
         );
+    }
+    if let Some(lfs) = lfs {
+        return lfs.answer(&request, stream);
     }
     let output = backend(&shared.root, &request)?;
     let end = output.windows(4).position(|at| at == b"\r\n\r\n").unwrap_or(output.len());

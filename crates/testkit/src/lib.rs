@@ -6,7 +6,9 @@ mod connect_proxy;
 mod disk;
 mod forge;
 mod git_http;
+pub mod hostile_git;
 mod identity;
+mod lfs;
 mod log;
 mod postgres;
 mod random;
@@ -22,6 +24,7 @@ pub use forge::{APP_KEY, Exchange, ForgeHost, GitHubApp};
 use foundry_core::Env;
 pub use git_http::GitHttp;
 pub use identity::{IdentityHost, Person};
+pub use lfs::{LfsBehaviour, LfsServer};
 pub use log::Log;
 pub use postgres::{
     PostgresCluster, PostgresDatabase, PostgresMissing, database_url, migrated_database_url, on_postgres,

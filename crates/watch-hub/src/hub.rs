@@ -56,16 +56,20 @@ impl Hub {
     ///
     /// # Errors
     /// `UNAVAILABLE` while draining, `RESOURCE_EXHAUSTED` at a limit, `INVALID_ARGUMENT` for a
-    /// heartbeat that is not 5 to 30 s.
+    /// heartbeat that is not 5 to 30 s, or 1 to 30 s for a service of the mesh.
     pub fn watch(
         &self,
         view: impl View,
         options: Option<WatchOptions>,
         authorization: impl StreamAuthorization,
     ) -> Result<FrameStream> {
-        let start = Start::parse(options.unwrap_or_default())?;
+        let (options, caller) = (options.unwrap_or_default(), authorization.caller());
+        let start = match &caller {
+            Some(_) => Start::parse(options)?,
+            None => Start::parse_of_service(options)?,
+        };
         let (admitted, end) =
-            self.inner.admit(authorization.caller()).inspect_err(|_| count(&self.inner.counters.refused))?;
+            self.inner.admit(caller).inspect_err(|_| count(&self.inner.counters.refused))?;
         let feed = self.inner.subscribe(Arc::new(view), admitted);
         let events = Box::new(authorization).events();
         let watcher = Box::new(Watcher::new(feed, end, start, events));

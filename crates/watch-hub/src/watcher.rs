@@ -6,7 +6,9 @@ use std::time::Duration;
 use foundry_core::{OnWake, Result, Timestamp, proto_duration};
 use foundry_frame::Frame;
 use foundry_proto::watch::v1::{Hello, ResetReason, WatchOptions};
-use foundry_watch::{AuthorizationEvent, Beginning, DrainNotice, EndStep, StreamEnd, parse_heartbeat};
+use foundry_watch::{
+    AuthorizationEvent, Beginning, DrainNotice, EndStep, StreamEnd, parse_heartbeat, parse_service_heartbeat,
+};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tonic::Status;
@@ -24,9 +26,20 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// The options of a user's watch.
     pub(crate) fn parse(options: WatchOptions) -> Result<Self> {
         let heartbeat = parse_heartbeat(options.heartbeat, "options.heartbeat")?;
-        Ok(Self { resume_token: options.resume_token, after_rev: options.after_rev, heartbeat })
+        Ok(Self::with(options, heartbeat))
+    }
+
+    /// The options of a watch that a service of the mesh opens.
+    pub(crate) fn parse_of_service(options: WatchOptions) -> Result<Self> {
+        let heartbeat = parse_service_heartbeat(options.heartbeat, "options.heartbeat")?;
+        Ok(Self::with(options, heartbeat))
+    }
+
+    fn with(options: WatchOptions, heartbeat: Duration) -> Self {
+        Self { resume_token: options.resume_token, after_rev: options.after_rev, heartbeat }
     }
 
     /// The position that the caller resumes from, if any.

@@ -16,7 +16,9 @@ pub use authorization::{AuthorizationEvent, StreamAuthorization, Unrestricted};
 pub use change::{Change, Op, row_digest};
 pub use consumer::{Backoff, Consumer, ConsumerConfig, Event, Refresh, Stall, Violation};
 pub use drain::{Drain, DrainNotice, EndStep, StreamEnd};
-pub use heartbeat::{DEFAULT_HEARTBEAT, MIN_HEARTBEAT, parse_heartbeat};
+pub use heartbeat::{
+    DEFAULT_HEARTBEAT, MIN_HEARTBEAT, MIN_SERVICE_HEARTBEAT, parse_heartbeat, parse_service_heartbeat,
+};
 pub use observer::{Beginning, NoObserver, Observer, Reconnect};
 pub use position::Position;
 pub use state::State;

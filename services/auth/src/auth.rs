@@ -10,6 +10,7 @@ use foundry_watch_hub::Hub;
 
 use crate::Config;
 use crate::development::DevelopmentSignIn;
+use crate::domain::guesses::Guesses;
 use crate::keys::PublishedKeys;
 use crate::sign_in::SignIn;
 use crate::signing::SigningKeys;
@@ -28,6 +29,9 @@ pub(crate) struct Auth {
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) sign_in: SignIn,
     pub(crate) uses: RecentUses,
+    /// Origin of the page; empty if it is not configured.
+    pub(crate) public_url: String,
+    pub(crate) guesses: Guesses,
 }
 
 /// Last uses of credentials, until a job stores them. An exchange itself writes nothing.

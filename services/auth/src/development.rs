@@ -29,7 +29,7 @@ impl DevelopmentSignIn {
                 "SIGN_IN_NOT_LOCAL",
                 "development sign-in only works on the machine that runs the mesh",
             )
-            .next_action("sign in on that machine, create a personal access token, and use it here"));
+            .next_action("run `foundry login --device`, and type its code in a browser on that machine"));
         }
         if self.0.matches(presented, now)? {
             return Ok(());

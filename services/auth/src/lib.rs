@@ -38,6 +38,7 @@ use tonic::service::Routes;
 
 use crate::auth::{Auth, RecentUses};
 use crate::development::DevelopmentSignIn;
+use crate::domain::guesses::Guesses;
 use crate::jobs::Jobs;
 use crate::keys::PublishedKeys;
 use crate::rpc::Rpc;
@@ -110,6 +111,8 @@ pub struct Dependencies<'a> {
     pub data: &'a DataDirectory,
     /// Directory where services publish the public halves of their identities.
     pub keys_dir: PathBuf,
+    /// Origin of the page, as in `gateway.public_url`; empty if it is not configured.
+    pub public_url: String,
     /// Receives events of the flow engine.
     pub flow_hooks: Arc<dyn Hooks>,
     /// Receives measurements of the watches.
@@ -185,6 +188,8 @@ async fn open(
         authenticator,
         sign_in,
         uses,
+        public_url: deps.public_url.clone(),
+        guesses: Guesses::default(),
     });
     // Before the mesh says where the secret is.
     jobs::keep_set_up_secret::run(auth.clone()).await?;

@@ -36,6 +36,11 @@ foundry_service::rpcs! {
         create_access_token: CreateAccessTokenRequest => CreateAccessTokenResponse;
         list_access_tokens: ListAccessTokensRequest => ListAccessTokensResponse;
         revoke_access_token: RevokeAccessTokenRequest => RevokeAccessTokenResponse;
+        list_sessions: ListSessionsRequest => ListSessionsResponse;
+        revoke_session: RevokeSessionRequest => RevokeSessionResponse;
+        get_program_sign_in: GetProgramSignInRequest => GetProgramSignInResponse;
+        confirm_program_sign_in: ConfirmProgramSignInRequest => ConfirmProgramSignInResponse;
+        deny_program_sign_in: DenyProgramSignInRequest => DenyProgramSignInResponse;
         get_app_shell: GetAppShellRequest => GetAppShellResponse;
         select_organization: SelectOrganizationRequest => SelectOrganizationResponse;
     }
@@ -69,6 +74,24 @@ foundry_service::rpcs! {
                 cookie.set(answer.metadata_mut())?;
             }
             Ok(answer)
+        }
+
+        async fn begin_program_sign_in(
+            &self,
+            r: Request<BeginProgramSignInRequest>,
+        ) -> Answer<BeginProgramSignInResponse> {
+            let client = client(&r);
+            let op = ops::begin_program_sign_in::begin_program_sign_in(&self.0, &client, r.into_inner());
+            foundry_service::answer(op.await)
+        }
+
+        async fn complete_program_sign_in(
+            &self,
+            r: Request<CompleteProgramSignInRequest>,
+        ) -> Answer<CompleteProgramSignInResponse> {
+            let client = client(&r);
+            let op = ops::complete_program_sign_in::complete_program_sign_in(&self.0, &client, r.into_inner());
+            foundry_service::answer(op.await)
         }
 
         async fn exchange_token(&self, r: Request<ExchangeTokenRequest>) -> Answer<ExchangeTokenResponse> {

@@ -1,6 +1,7 @@
 //! The service on a real database, without a network and with a mock clock.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use foundry_flow::Engine;
 use foundry_proto::auth::v1::complete_sign_in_request::Proof;
 use foundry_proto::auth::v1::{
     CompleteSignInRequest, CompleteSignInResponse, CreateAccessTokenRequest, CreateAccessTokenResponse,
-    DevelopmentProof, ExchangeTokenRequest, SetMemberRequest,
+    DevelopmentProof, ExchangeTokenRequest, SessionDelivery, SetMemberRequest,
 };
 use foundry_proto::common::v1::Role;
 use foundry_server::DataDirectory;
@@ -32,7 +33,18 @@ pub(crate) struct Fixture {
 }
 
 /// A client on this machine that is not the gateway's page.
-pub(crate) const HERE: Client = Client { peer: ClientPeer::Loopback, is_own_page: false };
+pub(crate) const HERE: Client = Client {
+    peer: ClientPeer::Loopback,
+    is_own_page: false,
+    address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    agent: String::new(),
+};
+
+/// The gateway's page in Firefox.
+pub(crate) fn page() -> Client {
+    let agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".to_owned();
+    Client { is_own_page: true, agent, ..HERE }
+}
 
 pub(crate) fn development(secret: &str, login: &str, organization: &str) -> CompleteSignInRequest {
     let proof = DevelopmentProof {
@@ -81,6 +93,7 @@ impl Fixture {
             tasks,
             data: &data,
             keys_dir,
+            public_url: String::new(),
             flow_hooks: Arc::new(foundry_flow::NoHooks),
             watch_observer: Arc::new(foundry_watch::NoObserver),
         };
@@ -109,6 +122,16 @@ impl Fixture {
         let request = ExchangeTokenRequest { token: token.to_owned() };
         let answer = ops::exchange_token::exchange_token(&self.auth, request).await?;
         Ok(self.verifier.verify(&answer.access_token).await?)
+    }
+
+    /// The user with a session of the page.
+    pub(crate) async fn in_the_page(&self, login: &str, organization: &str) -> Caller {
+        let request = CompleteSignInRequest {
+            session_delivery: SessionDelivery::Cookie.into(),
+            ..development(&self.secret, login, organization)
+        };
+        let (_, cookie) = ops::complete_sign_in::complete_sign_in(&self.auth, page(), request).await.unwrap();
+        self.caller(&cookie.unwrap().token).await.unwrap()
     }
 
     /// The same user with a new access token from its latest session.

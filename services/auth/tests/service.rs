@@ -47,6 +47,7 @@ impl Mesh {
             tasks: tasks.clone(),
             data: &data,
             keys_dir,
+            public_url: String::new(),
             flow_hooks: Arc::new(foundry_flow::NoHooks),
             watch_observer,
         };

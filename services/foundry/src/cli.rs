@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod credential;
+pub mod login;
 pub mod models;
 pub mod publish;
 pub mod review;
@@ -89,16 +90,16 @@ pub enum Command {
     /// Restore damaged rows that can be derived from other data: lists, and the task service's copies of what other services
     /// store. Stop the mesh first. Exits with code 1 if some cannot be derived.
     Rebuild,
-    /// Sign in to a mesh on this machine (development sign-in) and store the token.
-    Login {
-        /// Sign-in name; default: the name of the current user.
-        #[arg(long)]
-        login: Option<String>,
-        /// Instead, print a link that signs a browser in to the workbench. The link contains this machine's
-        /// secret.
-        #[arg(long)]
-        web: bool,
-    },
+    /// Sign in and store the session: by a browser where an identity provider is configured, else with the secret in the
+    /// data directory of this machine (development sign-in).
+    Login(login::Login),
+    /// End the stored session at the mesh and forget it.
+    Logout,
+    /// Show who you are signed in as, how, and until when.
+    Whoami,
+    /// Show where you are signed in, and sign out there.
+    #[command(subcommand)]
+    Logins(login::Logins),
     /// Manage personal access tokens.
     #[command(subcommand)]
     Token(Token),
@@ -252,6 +253,9 @@ pub enum Task {
         /// Local branch to make or move; default: the task's branch. One with commits of yours is left alone.
         #[arg(long, value_name = "BRANCH")]
         into: Option<String>,
+        /// Fetch what this publication with --force has replaced at the remote instead; default for --into: `replaced/JOB`.
+        #[arg(long, value_name = "JOB")]
+        replaced: Option<String>,
     },
     /// Save a task's work as a git bundle, with its whole history.
     Bundle {
@@ -263,8 +267,8 @@ pub enum Task {
     },
     /// Push a task's work to a branch of the repository's remote, and follow that. Ctrl-C detaches; the job goes on.
     Publish(Box<PublishTask>),
-    /// Send what has failed at a task's pull request to its agent as a message: checks, and reviews that want changes. What was
-    /// sent before is not sent again.
+    /// Send what has failed at a task's pull request to its agent as a message: checks, reviews that want changes, and
+    /// comments of reviewers. What was sent before is not sent again.
     Fix(FixTask),
     /// Review a task's changes: list the files and your comments, comment, mark files as viewed, and send all comments to the
     /// agent as one message.
@@ -358,8 +362,8 @@ pub struct CreateTask {
     pub base: String,
     /// Work on this branch of the remote: start at its tip, and publish there. No other task can, until this one is archived or
     /// killed. A branch that Foundry does not know yet is looked for first.
-    #[arg(long, default_value = "", value_name = "BRANCH", conflicts_with_all = ["branch", "base"])]
-    pub on_branch: String,
+    #[arg(long, value_name = "BRANCH", value_parser = branch, conflicts_with_all = ["branch", "base"])]
+    pub on_branch: Option<String>,
     /// Coding agent to use without a profile.
     #[arg(long, default_value = "", conflicts_with = "profile")]
     pub agent: String,
@@ -536,12 +540,30 @@ pub enum Sandbox {
     },
 }
 
+/// A branch that must be named; as git's full name, too.
+///
+/// # Errors
+/// For no name at all.
+pub fn branch(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("refs/heads/").unwrap_or(text);
+    if name.is_empty() { Err("the name of a branch is needed".to_owned()) } else { Ok(name.to_owned()) }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
+    use super::branch;
+
     #[test]
     fn the_command_line_is_well_formed() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_branch_is_taken_by_its_full_name_and_not_without_one() {
+        assert_eq!(branch("refs/heads/feat/x").as_deref(), Ok("feat/x"));
+        assert_eq!(branch("feat/x").as_deref(), Ok("feat/x"));
+        assert!(branch("").is_err() && branch("refs/heads/").is_err());
     }
 }

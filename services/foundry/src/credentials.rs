@@ -69,6 +69,19 @@ impl Credentials {
     pub fn put(&self, address: &str, credential: Credential) -> Result<(), Failure> {
         let mut all = self.read()?;
         all.insert(address.to_owned(), credential);
+        self.write(&all)
+    }
+
+    /// Forgets the credential of a gateway.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn remove(&self, address: &str) -> Result<(), Failure> {
+        let mut all = self.read()?;
+        if all.remove(address).is_some() { self.write(&all) } else { Ok(()) }
+    }
+
+    fn write(&self, all: &BTreeMap<String, Credential>) -> Result<(), Failure> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(dir)?;
         let temporary = self.path.with_extension(format!("tmp{}", std::process::id()));
@@ -78,7 +91,7 @@ impl Credentials {
             .truncate(true)
             .mode(0o600)
             .open(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(&all).map_err(|e| Failure::new(e.to_string()))?)?;
+        file.write_all(&serde_json::to_vec_pretty(all).map_err(|e| Failure::new(e.to_string()))?)?;
         file.sync_all()?;
         std::fs::rename(&temporary, &self.path)?;
         Ok(())
@@ -101,5 +114,8 @@ mod tests {
         assert_eq!(credentials.get("http://b").unwrap(), None);
         let mode = std::fs::metadata(&credentials.path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        credentials.remove("http://b").unwrap();
+        credentials.remove("http://a").unwrap();
+        assert_eq!(credentials.get("http://a").unwrap(), None);
     }
 }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use foundry_authn::{Authenticator, CLIENT_PEER, Caller, ClientPeer, ServiceIdentity, bearer};
+use foundry_authn::{
+    Authenticator, CLIENT_ADDRESS, CLIENT_PEER, Caller, ClientPeer, ServiceIdentity, bearer,
+};
 use foundry_core::{Code, Error};
 use foundry_edge::Token;
 use foundry_proto::options::v1::Access;
@@ -15,6 +17,10 @@ use crate::caller_limits::{Account, CallerBook};
 use crate::exchange::Exchange;
 use crate::headers;
 use crate::routes::Route;
+
+/// The service that needs no feed of revocations, since they are its own: it decides by itself. So rights can be taken
+/// away while the feed to the gateway alone is lost.
+const OWNER_OF_REVOCATIONS: &str = "auth";
 
 /// Decides which requests get into the mesh, and on whose behalf.
 pub(crate) struct Admission {
@@ -52,7 +58,8 @@ impl Admission {
     ///
     /// # Errors
     /// `UNAUTHENTICATED` with the reason, `PERMISSION_DENIED` for methods that are not for clients,
-    /// `RESOURCE_EXHAUSTED` for an address that tries too many bad tokens.
+    /// `RESOURCE_EXHAUSTED` for an address that tries too many bad tokens, `UNAVAILABLE` for a change without the feed of
+    /// revocations, unless auth decides on it.
     pub(crate) async fn admit(
         &self,
         route: &Route,
@@ -63,10 +70,13 @@ impl Admission {
         if route.access == Access::Open {
             return self.admit_anybody(route, headers, peer);
         }
-        let (account, authorization, _) = self.admit_caller(headers, peer, callers).await?;
+        let (account, authorization, identified) = self.admit_caller(headers, peer, callers).await?;
         if matches!(route.access, Access::Service | Access::Unspecified) {
             let text = "only services of the mesh may call this method";
             return Err(Error::new(Code::PermissionDenied, "PERMISSION_DENIED", text).into_status());
+        }
+        if !route.only_reads && route.service != OWNER_OF_REVOCATIONS {
+            self.authenticator.require_feed(&identified.caller)?;
         }
         Ok(Admitted { account, headers: vec![(AUTHORIZATION, authorization)] })
     }
@@ -113,20 +123,18 @@ impl Admission {
         headers: &HeaderMap,
         peer: Option<PeerAddress>,
     ) -> Result<Admitted, Status> {
-        let client = match peer {
-            // A proxy on this machine is not the client.
-            Some(PeerAddress(address)) if !headers::was_forwarded(headers) => {
-                ClientPeer::of_address(&address)
-            }
-            _ => ClientPeer::Remote,
-        };
+        // A proxy is not the client.
+        let socket = peer.map(|PeerAddress(address)| address).filter(|_| !headers::was_forwarded(headers));
+        let client = socket.map_or(ClientPeer::Remote, |address| ClientPeer::of_address(&address));
         let token = format!("Bearer {}", self.identity.token(route.service)?);
         let mut authorization = HeaderValue::try_from(token).map_err(|e| Status::from(Error::internal(e)))?;
         authorization.set_sensitive(true);
-        let headers = vec![
+        let mut headers = vec![
             (AUTHORIZATION, authorization),
             (HeaderName::from_static(CLIENT_PEER), HeaderValue::from_static(client.as_str())),
         ];
+        let address = socket.and_then(|at| HeaderValue::try_from(at.ip().to_canonical().to_string()).ok());
+        headers.extend(address.map(|address| (HeaderName::from_static(CLIENT_ADDRESS), address)));
         Ok(Admitted { account: Account::of_peer(peer), headers })
     }
 

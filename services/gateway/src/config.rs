@@ -27,6 +27,10 @@ pub struct Config {
     pub anonymous: CallerLimits,
     /// Limits of one webhook, for the deliveries of a host.
     pub webhook: CallerLimits,
+    /// How long the host of a delivery waits for its answer, from the end of the body on. A delivery that is not stored by
+    /// then is answered with 503, so that the host shows it as failed and can send it again.
+    #[serde(with = "foundry_server::config::duration")]
+    pub webhook_answer: Duration,
     /// Time between two health checks of a service.
     #[serde(with = "foundry_server::config::duration")]
     pub health_interval: Duration,
@@ -42,6 +46,7 @@ impl Default for Config {
             watches_per_user: 512,
             anonymous: CallerLimits { requests_per_second: 100, burst: 1_000, unary_calls: 64, streams: 16 },
             webhook: CallerLimits { requests_per_second: 50, burst: 5_000, unary_calls: 256, streams: 1 },
+            webhook_answer: Duration::from_millis(250),
             health_interval: Duration::from_secs(2),
         }
     }

@@ -90,7 +90,10 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     let cut = Cut::default();
     let callers = CallerBook::new(config, &deps.env);
     let webhooks = match deps.upstreams.get("repo") {
-        Some(repo) => webhooks::routes(repo, deps.identity.clone(), callers.clone())?,
+        Some(repo) => {
+            let limits = (config.webhook_answer, deps.tasks.clone());
+            webhooks::routes(repo, deps.identity.clone(), callers.clone(), limits)?
+        }
         None => axum::Router::new(),
     };
     let sessions = Sessions::new(config, &deps.identity, &deps.env)?;

@@ -20,6 +20,8 @@ pub(crate) struct Route {
     pub(crate) access: Access,
     /// Whether it is a unary call or a stream.
     pub(crate) kind: Kind,
+    /// Whether it only reads.
+    pub(crate) only_reads: bool,
 }
 
 /// All methods of the services behind the gateway; cloning shares it.
@@ -46,6 +48,7 @@ impl RouteTable {
                 upstream: upstream.clone(),
                 access: access.unwrap_or_default(),
                 kind: if kind.is_stream() { Kind::Stream } else { Kind::Unary },
+                only_reads: method.only_reads(),
             };
             inner.by_path.insert(method.path.clone(), route);
         }

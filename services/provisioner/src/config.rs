@@ -40,6 +40,9 @@ pub struct Config {
     pub attachments: AttachmentSection,
     /// How much of what agents say and do is stored.
     pub output: OutputSection,
+    /// Largest bundle of work that is taken from a sandbox, in bytes; the largest new files are left out of one that would
+    /// be larger. `repo.max_bundle_bytes` applies to it too.
+    pub max_bundle_bytes: u64,
     /// How model providers are reached, and the hosts that sandboxes may reach.
     pub network: NetworkSettings,
     /// Hosts with ports, as `127.0.0.1:3845` or `mcp.corp:443`, at which MCP servers of profiles may be reached
@@ -138,6 +141,7 @@ impl Default for Config {
             agents: BTreeMap::new(),
             secret_keys: Vec::new(),
             attachments: AttachmentSection::default(),
+            max_bundle_bytes: foundry_git::MAX_WORK_BUNDLE,
             output: OutputSection::default(),
             network: NetworkSettings::default(),
             mcp_hosts: Vec::new(),

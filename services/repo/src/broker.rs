@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use foundry_core::{Error, RepositoryCredentialId, Result};
+use foundry_core::{Error, OrganizationId, RepositoryCredentialId, Result};
 use foundry_forge::{Forge, ForgeError, ForgeErrorKind, ForgeKind, Place};
 use foundry_git::{Access, GitError, RemoteUrl};
 use foundry_proto::common::v1::Condition;
@@ -13,6 +13,7 @@ use foundry_store::{Guard, WriteSet};
 use crate::app_tokens;
 use crate::context::Context;
 use crate::domain::credential::{self, Credential, Kind, State};
+use crate::domain::finding;
 use crate::domain::pull_request;
 use crate::domain::repository::Repository;
 use crate::store::credentials::{self, CREDENTIALS};
@@ -40,9 +41,9 @@ pub struct Remote {
 /// # Errors
 /// When the URL is no longer allowed; `SECRET_UNREADABLE` when the key that encrypted the credential is missing.
 pub async fn remote(cx: &Context, repository: &Repository) -> Result<Remote> {
-    let allowed = cx.allow_findings.iter().filter_map(|entry| entry.rsplit_once(' '));
-    let allowed = allowed.filter(|(url, _)| *url == repository.url).map(|(_, check)| check);
-    let url = RemoteUrl::parse(&repository.url, &cx.urls)?.allowing(allowed);
+    let url = RemoteUrl::parse(&repository.url, &cx.urls)?;
+    let checks = finding::allowed(&cx.allow_findings, &url);
+    let url = url.allowing(checks);
     let Some(origin) = url.origin() else { return Ok(Remote::open(url)) };
     let organization = &repository.organization_id;
     let own = credentials::find_for(&cx.store, organization, repository.repository_id.as_str()).await?;
@@ -59,6 +60,23 @@ pub async fn remote(cx: &Context, repository: &Repository) -> Result<Remote> {
             app_shown(cx, &credential, Err(&e)).await?;
             Err(e)
         }
+        remote => remote,
+    }
+}
+
+/// Another remote, such as that of a submodule, with the credential of the organization for its host, if there is one. A
+/// credential for a single repository is for no other.
+///
+/// # Errors
+/// As [`remote`].
+pub async fn at_host(cx: &Context, organization: &OrganizationId, url: RemoteUrl) -> Result<Remote> {
+    let Some(origin) = url.origin() else { return Ok(Remote::open(url)) };
+    let Some(credential) = credentials::find_for(&cx.store, organization, &origin).await? else {
+        return Ok(Remote::open(url));
+    };
+    match with(cx, url.clone(), credential).await {
+        // It may be public.
+        Err(e) if is_left_out(&e) => Ok(Remote::open(url)),
         remote => remote,
     }
 }
@@ -320,6 +338,7 @@ pub fn condition(reason: &str, message: &str) -> Condition {
 /// What can be done about a remote that lets nobody in.
 pub fn next_action(reason: &str) -> Option<&'static str> {
     Some(match reason {
+        "URL_HOST_NOT_ALLOWED" => "have an operator add the host to `repo.allowed_hosts`",
         "REPOSITORY_CREDENTIALS_REQUIRED" => {
             "store a credential in the repository's settings or with `foundry repo credential add`"
         }

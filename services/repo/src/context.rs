@@ -19,6 +19,7 @@ use crate::app_tokens::AppTokens;
 use crate::broker::Broker;
 use crate::comparison::Comparisons;
 use crate::domain::credential::Credential;
+use crate::domain::finding::AllowedFinding;
 use crate::domain::job::Job;
 use crate::domain::repository::Repository;
 use crate::domain::sync::Pace;
@@ -57,8 +58,8 @@ pub struct Context {
     pub incoming: PathBuf,
     /// Largest bundle in bytes.
     pub max_bundle_bytes: u64,
-    /// Checks of `git fsck` that the objects of a repository may fail, as `URL CHECK`.
-    pub allow_findings: Vec<String>,
+    /// Checks of `git fsck` that the objects of single repositories may fail.
+    pub allow_findings: Vec<AllowedFinding>,
     /// How long a sandbox waits until its base is fetched.
     pub base_wait: Duration,
     /// How long a fetch inside a sandbox waits for the remote to be read again.

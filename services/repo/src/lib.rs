@@ -40,6 +40,7 @@ use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
 use context::Context;
+use domain::finding::AllowedFinding;
 use domain::sync::Pace;
 use serving::Serving;
 pub use store::{ENCODED, REFERENCES};
@@ -59,6 +60,10 @@ pub struct Config {
     pub allow_private_addresses: bool,
     /// Whether repositories may be at `http:` URLs, where contents and credentials are not encrypted on their way.
     pub allow_http: bool,
+    /// The only hosts that repositories may be at, and whose APIs are called for their pull requests: `git.example.org`,
+    /// `git.example.org:2222`, or `*.example.org` for all names below it; without a port, the usual one of the scheme.
+    /// Empty = all. Local paths and private addresses have settings of their own, which still apply.
+    pub allowed_hosts: Vec<String>,
     /// How remotes at HTTPS addresses and the APIs of forges are reached: an HTTP proxy, the hosts without it, and certificates to trust
     /// besides the system's. Without any of them, those of `provisioner.network`. With a proxy, host names are resolved
     /// by it and checked by name only. Connections by ssh are direct.
@@ -70,8 +75,12 @@ pub struct Config {
     /// Largest bundle of work, in bytes.
     pub max_bundle_bytes: u64,
     /// Checks of `git fsck` that the objects of a repository may fail, as `URL CHECK`: the URL or path as it is
-    /// registered, and the name of the check as in the error, such as `https://example.org/old.git missingEmail`.
+    /// registered, and the name of the check as in the error, such as `https://example.org/old.git missingEmail`. It holds
+    /// for that repository alone.
     pub allow_findings: Vec<String>,
+    /// Hosts that may have the files of Git LFS of repositories at other hosts, besides those of github.com, written as in
+    /// `allowed_hosts`, in which they need not be. The address rules hold for them too.
+    pub lfs_hosts: Vec<String>,
     /// How long the start of a task waits until the newest commit of its base is fetched. After that it starts on what
     /// the mirror has, and shows how old that is.
     #[serde(with = "duration")]
@@ -103,10 +112,12 @@ impl Default for Config {
             allow_local_paths: true,
             allow_private_addresses: false,
             allow_http: false,
+            allowed_hosts: Vec::new(),
             network: NetworkSettings::default(),
             secret_keys: Vec::new(),
             max_bundle_bytes: 256 << 20,
             allow_findings: Vec::new(),
+            lfs_hosts: Vec::new(),
             base_wait: Duration::from_secs(15),
             poll_active: Duration::from_secs(60),
             poll_idle: Duration::from_secs(15 * 60),
@@ -160,9 +171,13 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         allow_local: config.allow_local_paths,
         allow_private_addresses: config.allow_private_addresses,
         allow_http: config.allow_http,
+        allowed_hosts: parsed("repo.allowed_hosts", &config.allowed_hosts, |text| text.parse())?,
         network: network::network(&config.network, dir)?,
+        lfs_hosts: parsed("repo.lfs_hosts", &config.lfs_hosts, |text| text.parse())?,
         ..UrlPolicy::embedded(&deps.mesh_dir)
     };
+    let allow_findings =
+        parsed("repo.allow_findings", &config.allow_findings, |text| AllowedFinding::parse(text, &urls))?;
     let unusable = |what: &'static str, why: String| Error::precondition("NETWORK_UNUSABLE", what, why);
     let hosts = config.forges.iter().map(|text| text.parse()).collect::<Result<Vec<ForgeHost>, _>>();
     let forge_hosts = hosts.and_then(|hosts| ForgeHosts::new(&hosts));
@@ -183,7 +198,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         base_wait: config.base_wait,
         fetch_wait: FETCH_WAIT,
         plan_share: PLAN_SHARE,
-        allow_findings: config.allow_findings.clone(),
+        allow_findings,
         pace: Pace { active: config.poll_active, idle: config.poll_idle, at_once: config.polls_at_once },
         reads: tokio::sync::Semaphore::new(context::CONCURRENT_READS),
         comparisons: comparison::Comparisons::default(),
@@ -209,6 +224,21 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     Ok(on_database(service, &cx.store, &cx.hub, &deps.env, deps.tasks, finish))
 }
 
+/// The entries of a setting, or which of them cannot be used and why.
+fn parsed<T, E: std::fmt::Display>(
+    setting: &'static str,
+    entries: &[String],
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Vec<T>> {
+    let entries = entries.iter().zip(1..).map(|(entry, n)| {
+        parse(entry).map_err(|e| {
+            let text = format!("entry {n} of {setting} {e}");
+            Error::precondition("REPOSITORY_SETTING_UNUSABLE", setting, text)
+        })
+    });
+    entries.collect()
+}
+
 /// Removes what operations have left in a process that was killed.
 fn clear(scratch: &Path) -> Result<()> {
     match std::fs::remove_dir_all(scratch) {
@@ -230,4 +260,20 @@ async fn sweep_incoming(cx: &Context) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_a_setting_that_cannot_be_used_is_named_by_its_number() {
+        let entries = ["git.example.org".to_owned(), "https://user:secret@example.org".to_owned()];
+        let parse = |text: &str| text.parse::<foundry_git::AllowedHost>();
+        let refused = parsed("repo.allowed_hosts", &entries, parse).unwrap_err();
+        assert_eq!(refused.reason(), "REPOSITORY_SETTING_UNUSABLE");
+        assert!(refused.message().starts_with("entry 2 of repo.allowed_hosts must be a host"), "{refused}");
+        assert!(!refused.message().contains("secret"), "{refused}");
+        assert_eq!(parsed("repo.allowed_hosts", &entries[..1], parse).unwrap().len(), 1);
+    }
 }

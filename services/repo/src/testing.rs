@@ -195,9 +195,15 @@ impl Fixture {
 
     /// Restarts the service so that an action records each branch that it has made.
     pub async fn recording_each_branch(&mut self) {
+        self.restarted(|cx| cx.plan_share = std::time::Duration::ZERO).await;
+    }
+
+    /// Restarts the service with something else in its context.
+    pub async fn restarted(&mut self, change: impl FnOnce(&mut Context)) {
         let (tasks, forges) = ((&self.tasks, &self.serving_tasks), Default::default());
-        let cx = owned(self.path(), &self.url, &self.env, tasks, forges).await;
-        self.cx = Arc::new(Context { plan_share: std::time::Duration::ZERO, ..cx });
+        let mut cx = owned(self.path(), &self.url, &self.env, tasks, forges).await;
+        change(&mut cx);
+        self.cx = Arc::new(cx);
         let (store, flows) = (self.cx.store.clone(), flow::bindings(&self.cx));
         self.engine =
             Engine::new(store, self.env.env.clone(), flows, foundry_flow::Options::default()).unwrap();

@@ -6,6 +6,7 @@
 
 mod at_rest;
 mod audience;
+mod authorization;
 mod commands;
 mod compare;
 mod databases;
@@ -139,6 +140,9 @@ async fn run(options: &RunOptions) -> Result<(), String> {
 }
 
 async fn measure(mut bed: Bed, builds: &[Build], options: &RunOptions, report: &mut Report) {
+    if options.wants(Part::Authorization) {
+        authorization::authorization(&bed.plan, report).await;
+    }
     if Part::ON_FEW_TASKS.iter().any(|part| options.wants(*part)) {
         few_tasks(&mut bed, builds, options, report).await;
     }

@@ -55,6 +55,8 @@ impl CompareOptions {
 /// A part of the measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
+    /// Verified calls with the layer of authorization and without it
+    Authorization,
     /// Processor time and memory at rest, without tasks and with 64
     AtRest,
     /// Restart to serving

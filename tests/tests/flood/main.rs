@@ -1,8 +1,10 @@
-//! 64 MiB of an agent's output in one line, in a million lines, and as a million updates of a tool call, through a real
-//! mesh: `make test-long`.
+//! 64 MiB of an agent's output in one line, in a million lines, and as a million updates of a tool call, and a work of 30,000
+//! files, through a real mesh: `make test-long`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test, helpers included
 #![allow(clippy::print_stdout)] // the printed figures are part of the result
+
+mod hand_over;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -49,9 +51,13 @@ fn stored(mesh: &Mesh) -> (u64, u64) {
     )
 }
 
-/// A value of `/proc/PID/status` in bytes.
+/// A value of the mesh's `/proc/PID/status` in bytes.
 fn memory(mesh: &Mesh, value: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", mesh.pids()[0])).unwrap();
+    memory_of(mesh.pids()[0], value)
+}
+
+fn memory_of(process: u32, value: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(value)).unwrap();
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }

@@ -115,7 +115,7 @@ async fn a_crash_at_every_stage_of_a_sandbox_goes_on_at_that_stage_and_ends_as_i
     let expected = world.undisturbed().await;
     for _ in 0..rounds() {
         for point in [Point::BeforeEffect, Point::AfterEffect] {
-            crash_at_all_stages(&mut world, &expected, point).await;
+            Box::pin(crash_at_all_stages(&mut world, &expected, point)).await;
         }
     }
 }

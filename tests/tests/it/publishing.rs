@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use foundry_proto::repo::v1::{CancelJobRequest, GetJobRequest, Job, JobState, PublishBranchRequest};
+use foundry_proto::repo::v1::{CancelJobRequest, Job, JobState, PublishBranchRequest};
 use foundry_proto::task::v1::{Task, TaskState};
 use foundry_tests::origin::git;
-use foundry_tests::story::{await_task, create_task, get_task, register, send, until_answered};
+use foundry_tests::story::{await_job, await_task, create_task, get_task, register, send};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 
 /// Makes the origin a bare repository with a working copy of nobody.
@@ -20,28 +20,6 @@ async fn idle(caller: &Caller, task: &str, files: i32) -> Task {
         t.state() == TaskState::Idle && t.changes.as_ref().is_some_and(|c| c.files_changed == files)
     })
     .await
-}
-
-async fn job(caller: &Caller, job_id: &str) -> Job {
-    let get = || {
-        let mut repo = caller.repo();
-        let request = GetJobRequest { job_id: job_id.to_owned() };
-        async move { repo.get_job(request).await }
-    };
-    until_answered("the job", get).await.job.unwrap()
-}
-
-/// The job once it is as wanted.
-async fn await_job(caller: &Caller, job_id: &str, wanted: impl Fn(&Job) -> bool) -> Job {
-    let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
-    loop {
-        let now = job(caller, job_id).await;
-        if wanted(&now) {
-            return now;
-        }
-        assert!(tokio::time::Instant::now() < limit, "{now:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
 }
 
 fn hook(origin: &Path, name: &str, script: &str) {

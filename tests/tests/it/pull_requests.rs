@@ -55,6 +55,22 @@ async fn a_task_on_a_private_repository_ends_as_a_pull_request_with_green_checks
     assert!(out.contains(&url) && out.contains("pull request #1, draft"), "{out}");
     assert_eq!(host.pull_requests("team/app"), [(1, "Greet people".to_owned())]);
 
+    // A comment without a wish for changes is seen and sent with one command, once.
+    host.comment("team/app", 1, "grace", ("docs/hello.md", 1), "Greet Ada too.");
+    let commented = await_task(&caller, id, |t| {
+        let publication = t.changes.as_ref().and_then(|c| c.publication.as_ref());
+        publication.and_then(|p| p.pull_request.as_ref()).is_some_and(|p| !p.remarks.is_empty())
+    })
+    .await;
+    let remark = commented.changes.unwrap().publication.unwrap().pull_request.unwrap().remarks.remove(0);
+    assert_eq!(
+        (remark.text.as_str(), remark.line, remark.trusted, remark.wants_changes),
+        ("Greet Ada too.", 1, true, false)
+    );
+    mesh.cli_ok(&["task", "fix", id, "--review"]);
+    let again = mesh.cli(&["task", "fix", id, "--review"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("FIX_SENT"), "{again:?}");
+
     host.check("team/app", &task.branch, "build", Some(true));
     host.review("team/app", 1, "grace", "APPROVED");
     let green = await_task(&caller, id, |t| {

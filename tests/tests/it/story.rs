@@ -87,7 +87,7 @@ async fn a_task_whose_sandbox_was_destroyed_continues_with_its_work() {
 async fn a_prompt_becomes_a_patch_that_applies_in_one_process() {
     let mut mesh = Mesh::start(Shape::Embedded, &[LONG_STOP]);
     let caller = mesh.sign_in("ada").await;
-    from_prompt_to_patch(&mut mesh, &caller, |_| {}).await;
+    Box::pin(from_prompt_to_patch(&mut mesh, &caller, |_| {})).await;
     assert!(mesh.stop().iter().all(std::process::ExitStatus::success), "{}", mesh.log_tail());
 }
 
@@ -95,12 +95,12 @@ async fn a_prompt_becomes_a_patch_that_applies_in_one_process() {
 async fn a_prompt_becomes_a_patch_that_applies_in_five_processes_one_of_them_restarted() {
     let mut mesh = Mesh::start(Shape::Separate, &[LONG_STOP]);
     let caller = mesh.sign_in("ada").await;
-    from_prompt_to_patch(&mut mesh, &caller, |mesh| {
+    let restarted = |mesh: &mut Mesh| {
         mesh.signal("task", rustix::process::Signal::KILL);
         mesh.ended("task");
         mesh.start_again();
-    })
-    .await;
+    };
+    Box::pin(from_prompt_to_patch(&mut mesh, &caller, restarted)).await;
     assert!(mesh.stop().iter().all(std::process::ExitStatus::success), "{}", mesh.log_tail());
 }
 

@@ -6,7 +6,12 @@ use foundry_tests::{Mesh, Origin, Shape};
 /// A mesh with a repository that has two more branches: `develop`, which changes the same line as the tasks here, and
 /// `more`, with 30 files.
 fn mesh_with_branches() -> (Mesh, Origin) {
-    let mesh = Mesh::start(Shape::Embedded, &[]);
+    mesh_with(&[])
+}
+
+/// The same with settings.
+fn mesh_with(settings: &[&str]) -> (Mesh, Origin) {
+    let mesh = Mesh::start(Shape::Embedded, settings);
     let origin = Origin::create(mesh.dir());
     let write = |name: &str, text: &str| std::fs::write(origin.path().join(name), text).unwrap();
     git(origin.path(), &["checkout", "-q", "-b", "develop"]);
@@ -107,4 +112,28 @@ async fn work_that_cannot_be_saved_and_work_without_news_are_known_at_the_end_of
     let file = mesh.dir().join("work.bundle").display().to_string();
     let refused = mesh.cli(&["task", "bundle", &task, "--file", &file]);
     assert_has(&String::from_utf8_lossy(&refused.stderr), &["was removed", "REPOSITORY_REMOVED"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_is_too_large_arrives_without_its_largest_files_and_says_what_else_is_not_in_it() {
+    let (mesh, _) = mesh_with(&["provisioner.max_bundle_bytes=300000"]);
+    let (printed, task, session) = follow(
+        &mesh,
+        "run for n in 1 2 3; do head -c ${n}00000 /dev/urandom > big$n; done\nwrite small.txt: x\n\
+         run mkdir cache; echo c > cache/c; echo cache > .gitignore; echo s > s.key; mkdir -p .git/info; echo '*.key' > .git/info/exclude",
+    );
+    let too_large = "`big3` (292 KiB) is not part of the work, which is too large with it";
+    assert_has(&printed, &["changes: 3 files", too_large]);
+    let ignored = "`cache/c` is ignored by a rule in `.gitignore` that the base does not have";
+    let excluded = "`s.key` is ignored by a rule in `.git/info/exclude` that the base does not have";
+    for command in ["show", "explain"] {
+        assert_has(&mesh.cli_ok(&["task", command, &task]), &[too_large, "`big2`", ignored, excluded]);
+    }
+    let listed = mesh.cli_ok(&["task", "diff", &task]);
+    assert!(listed.contains("big1") && listed.contains("small.txt") && !listed.contains("big2"), "{listed}");
+    // Without the repository it is not known what could be left out.
+    let printed = mesh.cli_ok(&["session", "send", &session, "run rm -rf .git"]);
+    assert_has(&printed, &["is not saved"]);
+    let explained = mesh.cli_ok(&["task", "explain", &task]);
+    assert_has(&explained, &["HANDOVER_TOO_LARGE", "ask the agent to remove large files"]);
 }

@@ -134,6 +134,19 @@ function around(all: () => Everything): State[] {
       path: () => `${home()}/tokens`,
       ready: async (page) => await page.getByText('No access tokens', { exact: true }).waitFor(),
     },
+    {
+      name: 'the devices and sessions',
+      path: () => `${home()}/sessions`,
+      ready: async (page) => await page.getByText('This browser', { exact: true }).waitFor(),
+    },
+    {
+      name: 'the code of a program, missing',
+      path: () => '/device',
+      ready: async (page) => {
+        await page.getByRole('button', { name: 'Continue' }).click();
+        await page.getByText('The code is required.').waitFor();
+      },
+    },
     ...['Add model provider', 'Add agent profile'].map((name) => ({
       name: `the dialog “${name}”`,
       path: () => `${home()}/models`,

@@ -16,7 +16,8 @@ export function forms(secret: string): string[] {
   return [...new Set([secret, encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1), ...base64, ...urlSafe])];
 }
 
-function found(text: string, secret: string): boolean {
+/** Whether a text has it in one of these forms. */
+export function found(text: string, secret: string): boolean {
   return forms(secret).some((form) => text.includes(form));
 }
 
@@ -32,26 +33,47 @@ export function filesWith(directory: string, secret: string): string[] {
   return stdout.split('\n').filter((line) => line !== '');
 }
 
+/** What is readable of a process. */
+interface Process {
+  readonly pid: string;
+  readonly parent: string;
+  readonly isGit: boolean;
+  readonly words: string;
+  /** Its environment and its arguments. */
+  readonly text: string;
+}
+
+/** The processes of this machine, as far as they are readable. */
+function processes(): Process[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        const read = (name: string) => readFileSync(`/proc/${pid}/${name}`, 'latin1');
+        const words = read('cmdline');
+        const parent = /^PPid:\s*(\d+)/m.exec(read('status'))?.[1] ?? '';
+        return [{ pid, parent, isGit: /^git\b/.test(read('comm')), words, text: `${read('environ')}\0${words}` }];
+      } catch {
+        return []; // It has ended.
+      }
+    });
+}
+
 /**
- * The processes that name a directory in their environment or arguments, with how many were looked at. A git of one operation
- * is where the credential must be (`crates/git/src/access.rs`).
+ * The processes that name a directory in their environment or arguments or descend from one that does, such as an agent in its
+ * sandbox: those that have a secret there, and how many were looked at. A git of one operation is where the credential must be
+ * (`crates/git/src/access.rs`).
  */
 export function processesWith(directory: string, secret: string): { looked: number; bad: string[] } {
-  let looked = 0;
-  const bad: string[] = [];
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    try {
-      const [environment, words] = ['environ', 'cmdline'].map((name) => readFileSync(`/proc/${pid}/${name}`, 'latin1'));
-      const text = `${environment}\0${words}`;
-      const isGit = /^git\b/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'));
-      if (isGit || !text.includes(directory)) continue;
-      looked += 1;
-      if (found(text, secret)) bad.push(`${pid}: ${words?.replaceAll('\0', ' ')}`);
-    } catch {
-      // It has ended.
-    }
+  const all = processes();
+  const ours = new Set<string>();
+  for (let before = -1; before < ours.size; ) {
+    before = ours.size;
+    for (const { pid, parent, text } of all) if (ours.has(parent) || text.includes(directory)) ours.add(pid);
   }
-  return { looked, bad };
+  const looked = all.filter(({ pid, isGit }) => ours.has(pid) && !isGit);
+  const bad = looked.filter(({ text }) => found(text, secret));
+  return { looked: looked.length, bad: bad.map(({ pid, words }) => `${pid}: ${words.replaceAll('\0', ' ')}`) };
 }
 
 /** The places in a page that have it: its document, the values of its fields, and what the browser stores for it. */

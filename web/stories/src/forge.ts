@@ -88,6 +88,11 @@ export class Forge {
     return git(join(this.root, `${repository}.git`), 'for-each-ref', '--format=%(objectname)', `refs/heads/${branch}`);
   }
 
+  /** A file of a branch of a repository. */
+  file(repository: string, branch: string, path: string): string {
+    return git(join(this.root, `${repository}.git`), 'show', `refs/heads/${branch}:${path}`);
+  }
+
   /** Lets nobody in without this token from now on. */
   async require(token: string): Promise<void> {
     await this.command('require', token, Buffer.from(`x-access-token:${token}`).toString('base64'));
@@ -101,6 +106,17 @@ export class Forge {
   /** Adds a review: `APPROVED`, `CHANGES_REQUESTED` or `COMMENTED`. */
   async review(repository: string, number: number, reviewer: string, said: string): Promise<void> {
     await this.command('review', repository, String(number), reviewer, said);
+  }
+
+  /** Adds a comment on a line, with a review that says nothing else. */
+  async comment(
+    repository: string,
+    number: number,
+    reviewer: string,
+    [path, line]: readonly [string, number],
+    text: string,
+  ): Promise<void> {
+    await this.command('comment', repository, String(number), reviewer, path, String(line), text);
   }
 
   /** Opens a pull request as somebody else. */

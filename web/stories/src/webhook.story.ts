@@ -29,7 +29,7 @@ let repositoryId: string;
 beforeAll(async () => {
   forge = await Forge.start();
   tree = forge.repository(NAME);
-  mesh = await Mesh.start(forge.settings);
+  mesh = await Mesh.start([...forge.settings, 'gateway.webhook_answer=10s']);
   api = await Api.signIn(mesh, 'alice');
   const { organizationId } = api;
   const made = await api.repo.createRepository({ organizationId, url: forge.url(NAME), name: 'orchard' });

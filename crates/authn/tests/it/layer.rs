@@ -1,6 +1,7 @@
 //! The layer as a service applies it: policy, caller, refusals on the wire.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use crate::support::Mesh;
 use foundry_authn::{AuthnLayer, Caller, CallerLabel, ON_BEHALF_OF, ServiceIdentity, Signer, TokenKind};
@@ -152,4 +153,37 @@ async fn believes_for_whom_a_service_acts_and_no_user_who_says_so() {
     assert_eq!((caller.actor().as_str(), caller.on_behalf_of()), ("service:task", Some(&other)));
     let caller = call(&mesh, "repo", acting(mesh.token())).await.unwrap().unwrap();
     assert_eq!(caller.on_behalf_of(), Some(&mesh.user));
+}
+
+#[tokio::test]
+async fn without_the_feed_for_a_minute_nothing_is_changed_while_reads_and_services_go_on() {
+    let mesh = Mesh::new();
+    let lost = mesh.test.env.clock.now();
+    mesh.revocations.feed_lost(lost);
+    let change = || request(CREATE_TASK, Some(mesh.token()));
+    mesh.test.clock.advance(Duration::from_secs(59));
+    call(&mesh, "task", change()).await.unwrap();
+    mesh.test.clock.advance(Duration::from_secs(1));
+    let status = call(&mesh, "task", change()).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "REVOCATIONS_STALE"));
+    assert!(status.get_error_details().retry_info().is_some());
+    call(&mesh, "task", request(LIST_TASKS, Some(mesh.token()))).await.unwrap();
+    let action = "/foundry.repo.v1.RepoService/RunRepositoryAction";
+    call(&mesh, "repo", request(action, Some(mesh.task.token("repo").unwrap()))).await.unwrap();
+
+    mesh.revocations.feed_restored();
+    call(&mesh, "task", change()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_read_without_the_feed_ends_with_its_token() {
+    let mesh = Mesh::new();
+    mesh.revocations.feed_lost(mesh.test.env.clock.now());
+    let token = mesh.token();
+    mesh.test.clock.advance(Duration::from_secs(300));
+    call(&mesh, "task", request(LIST_TASKS, Some(token.clone()))).await.unwrap();
+    // The clocks of two machines may differ by a few seconds.
+    mesh.test.clock.advance(Duration::from_secs(6));
+    let status = call(&mesh, "task", request(LIST_TASKS, Some(token))).await.unwrap_err();
+    assert_eq!(reason(&status), "TOKEN_EXPIRED");
 }

@@ -55,11 +55,21 @@ async fn a_stream_ends_with_the_membership_in_its_own_organization_only() {
     let mesh = Mesh::new();
     let mut pass = pass(&mesh);
     mesh.revocations.add(&membership_key(&mesh.user, &OrganizationId::generate(&mesh.test.env)), 6);
-    mesh.revocations.add(&role_key(&mesh.user, &mesh.organization), 7);
     mesh.revocations.add(&membership_key(&mesh.user, &mesh.organization), 5);
     assert!(pass.check().is_none(), "a change that the token knew already is no reason either");
     mesh.revocations.add(&membership_key(&mesh.user, &mesh.organization), 8);
     assert_eq!(ended(pass.check()), Some("MEMBERSHIP_REVOKED"));
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_a_new_role_in_its_own_organization_only() {
+    let mesh = Mesh::new();
+    let mut pass = pass(&mesh);
+    mesh.revocations.add(&role_key(&mesh.user, &OrganizationId::generate(&mesh.test.env)), 6);
+    mesh.revocations.add(&role_key(&mesh.user, &mesh.organization), 5);
+    assert!(pass.check().is_none(), "neither another organization nor a role that the token had already");
+    mesh.revocations.add(&role_key(&mesh.user, &mesh.organization), 7);
+    assert_eq!(ended(pass.check()), Some("TOKEN_REVOKED"));
 }
 
 #[tokio::test]

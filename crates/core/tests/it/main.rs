@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod error_pages;
+mod migrations;
 mod ops;
 mod source;

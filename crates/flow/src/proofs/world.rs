@@ -25,6 +25,8 @@ pub trait World: Send + Sync {
     async fn effects(&self) -> Vec<String>;
     /// The projected state of the entity, without attempts, times and other traces of how it was reached.
     async fn shown(&self) -> String;
+    /// Called after the death of each process, and at the end: asserts what holds whatever was interrupted.
+    async fn holds(&self) {}
     /// Called whenever the flow rests unfinished: acts as the external system, for example by sending a signal that the
     /// flow waits for.
     async fn outside_acts(&self) {}
@@ -41,6 +43,7 @@ pub(super) struct End {
 
 impl End {
     pub(super) async fn of(world: &impl World, id: &FlowId) -> Self {
+        world.holds().await;
         let flow = status(world, id).await;
         // Ids differ between two worlds.
         let mut effects: Vec<String> =
@@ -66,6 +69,7 @@ pub(super) fn engine(world: &impl World, options: Options) -> Engine {
 
 /// The engine of the process after a crash.
 pub(super) async fn successor(world: &impl World, options: Options) -> Engine {
+    world.holds().await;
     let engine = engine(world, options);
     match engine.recover(&OwnedDataDirectory::held_by(&())).await {
         Ok(_) => engine,

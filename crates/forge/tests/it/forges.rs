@@ -185,16 +185,142 @@ async fn what_reviewers_who_want_changes_have_written_is_read_with_its_place() {
         host.remark("team/app", 1, "bob", ("src/b.rs", 4), "Not needed.");
         host.review("team/app", 1, "bob", "APPROVED");
         let facts = forge.facts(&p, &Known::default()).await.unwrap();
-        if kind != ForgeKind::GitLab {
-            assert_eq!(facts.remarks.len(), 1, "{kind:?} {:?}", facts.remarks);
-        }
+        // At GitLab, a thread is settled by itself.
+        let expected = if kind == ForgeKind::GitLab { 2 } else { 1 };
+        assert_eq!(facts.remarks.len(), expected, "{kind:?} {:?}", facts.remarks);
         let remark = &facts.remarks[0];
+        assert!(remark.wants_changes, "{kind:?}");
         assert_eq!(
             (remark.reviewer.as_str(), remark.path.as_str(), remark.line),
             ("ann", "src/a.rs", 3),
             "{kind:?}"
         );
         assert!(remark.text.starts_with("Why ?\nxxx") && remark.text.chars().count() == 600, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_strangers_write_at_a_host_does_not_fill_what_is_kept() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        let (p, _) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
+        for n in 1..=7 {
+            host.comment("team/app", 1, "eve", ("src/a.rs", n), &"x".repeat(1 << 20));
+        }
+        let facts = forge.facts(&p, &Known::default()).await.unwrap();
+        assert!(!facts.remarks.is_empty() && facts.remarks[0].text.len() == 600, "{kind:?}");
+        let kept = serde_json::to_string(&facts.known).unwrap().len();
+        assert!(kept < 40 << 10, "{kind:?} {kept}");
+        // Short as it is by now, it is known again.
+        let calls = host.calls().len();
+        let again = forge.facts(&p, &facts.known).await.unwrap();
+        assert_eq!((again.remarks, host.calls().len()), (facts.remarks, calls), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_write_is_asked_once_in_a_reading_of_many_also_of_strangers() {
+    for (kind, version) in [KINDS[1], KINDS[2]] {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        for (number, head) in [(1, "feat/x"), (2, "feat/y")] {
+            host.open("team/app", head, "of the team", false);
+            host.distrust("team/app", number, "eve");
+            for who in ["eve", "ann"] {
+                host.comment("team/app", number, who, ("src/a.rs", 1), "Why?");
+            }
+        }
+        let read = async |number: u64| {
+            let p = forge.read(number).await.unwrap();
+            let facts = forge.facts(&p, &Known::default()).await.unwrap();
+            facts.remarks.iter().map(|remark| remark.trusted).collect::<Vec<_>>()
+        };
+        let asked = || {
+            let calls = host.calls();
+            calls.iter().filter(|c| c.contains("/members/all/") || c.ends_with("/assignees")).count()
+        };
+        assert_eq!(read(1).await, [false, true], "{kind:?}");
+        let first = asked();
+        assert_eq!(first, if kind == ForgeKind::GitLab { 2 } else { 1 });
+        assert_eq!((read(2).await, asked()), (vec![false, true], first), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn accounts_that_have_written_before_do_not_leave_a_later_reviewer_untrusted() {
+    let (host, _dir) = host();
+    let forge = forge(&host, ForgeKind::GitLab, "v4", TOKEN);
+    host.open("team/app", "feat/x", "of the team", false);
+    for n in 0..12 {
+        let stranger = format!("stranger-{n}");
+        host.distrust("team/app", 1, &stranger);
+        host.comment("team/app", 1, &stranger, ("src/a.rs", 1), "First!");
+    }
+    host.comment("team/app", 1, "ann", ("src/a.rs", 1), "Why?");
+    let p = forge.read(1).await.unwrap();
+    let facts = forge.facts(&p, &Known::default()).await.unwrap();
+    let trusted: Vec<&str> =
+        facts.remarks.iter().filter(|r| r.trusted).map(|r| r.reviewer.as_str()).collect();
+    assert_eq!(trusted, ["ann"]);
+}
+
+#[tokio::test]
+async fn a_comment_is_read_without_a_wish_for_changes_until_it_is_settled() {
+    for (kind, version) in KINDS {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        let (p, _) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
+        assert_eq!(p.author, "team", "{kind:?}");
+        host.distrust("team/app", 1, "eve");
+        // Who has opened the pull request, a program, somebody who may not write, and somebody who may.
+        for (who, line) in [("team", 1), ("lint[bot]", 2), ("eve", 3), ("ann", 4)] {
+            host.comment("team/app", 1, who, ("src/a.rs", line), "Why?");
+        }
+        let facts = forge.facts(&p, &Known::default()).await.unwrap();
+        let by = |facts: &foundry_forge::Facts| -> Vec<(String, u32, bool, bool)> {
+            let remarks = facts.remarks.iter();
+            remarks.map(|r| (r.reviewer.clone(), r.line, r.trusted, r.wants_changes)).collect()
+        };
+        let expected = [("team", 1, false), ("lint[bot]", 2, false), ("eve", 3, false), ("ann", 4, true)];
+        let expected = expected.map(|(who, line, trusted)| (who.to_owned(), line, trusted, false));
+        assert_eq!(by(&facts), expected, "{kind:?}");
+        assert!(facts.review != Review::ChangesRequested && !facts.trusted_changes_requested, "{kind:?}");
+        let ids: std::collections::HashSet<&str> = facts.remarks.iter().map(|r| r.id.as_str()).collect();
+        assert_eq!(ids.len(), 4, "{kind:?}");
+        // Their author approves, or somebody marks their threads.
+        if kind == ForgeKind::GitHub {
+            for who in ["team", "lint[bot]", "eve", "ann"] {
+                host.review("team/app", 1, who, "APPROVED");
+            }
+        } else {
+            host.settle("team/app", 1);
+        }
+        let settled = forge.facts(&p, &facts.known).await.unwrap();
+        assert_eq!(by(&settled), [], "{kind:?}");
+        host.comment("team/app", 1, "ann", ("src/a.rs", 5), "And this?");
+        let after = forge.facts(&p, &settled.known).await.unwrap();
+        assert_eq!(by(&after), [("ann".to_owned(), 5, true, false)], "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn all_pages_of_reviews_are_read_and_what_has_not_changed_is_not_paid_for_again() {
+    for (kind, version) in [KINDS[0], KINDS[2]] {
+        let (host, _dir) = host();
+        let forge = forge(&host, kind, version, TOKEN);
+        let (p, _) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
+        host.check("team/app", "feat/x", "build", Some(true));
+        for n in 0..120 {
+            host.review("team/app", 1, &format!("reviewer-{n}"), "COMMENTED");
+        }
+        host.remark("team/app", 1, "ann", ("src/a.rs", 3), "Why?");
+        let first = forge.facts(&p, &Known::default()).await.unwrap();
+        assert_eq!((first.review, first.remarks.len()), (Review::ChangesRequested, 1), "{kind:?}");
+        assert!(first.trusted_changes_requested, "{kind:?}");
+        let before = (forge.budget(), host.calls().len());
+        let second = forge.facts(&p, &first.known).await.unwrap();
+        assert_eq!((&second, (forge.budget(), host.calls().len())), (&first, before), "{kind:?}");
     }
 }
 

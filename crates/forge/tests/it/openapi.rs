@@ -243,9 +243,11 @@ async fn every_call_and_what_is_read_of_its_answer_are_as_github_describes_them(
     }
     host.review("team/app", first.number, "ann", "APPROVED");
     host.review("team/app", first.number, "ben", "COMMENTED");
+    host.comment("team/app", first.number, "ben", ("src/a.rs", 3), "Shorter?");
     host.ask("team/app", first.number, "cy");
     let p = forge.read(first.number).await.unwrap();
     let facts = forge.facts(&p, &Known::default()).await.unwrap();
+    assert_eq!(facts.remarks.len(), 1);
     forge.facts(&p, &facts.known).await.unwrap();
     let mark = forge.changed("").await.unwrap().mark;
     forge.changed(&mark).await.unwrap();
@@ -272,6 +274,7 @@ async fn every_call_and_what_is_read_of_its_answer_are_as_github_describes_them(
         "pulls/create",
         "pulls/get",
         "pulls/list",
+        "pulls/list-review-comments",
         "pulls/list-reviews",
         "pulls/update",
         "repos/get-combined-status-for-ref",

@@ -12,19 +12,23 @@ const MANY_PACKS: usize = 50;
 const MANY_LOOSE: usize = 27;
 
 impl Mirror {
-    /// Whether there are so many packs or loose objects that a collection is worth its time.
+    /// Whether there are so many packs, loose objects or files of Git LFS that a collection is worth its time.
     pub async fn wants_collection(&self) -> Result<bool> {
         let objects = self.dir.join("objects");
         let many = blocking(move || {
             let packs = count(&objects.join("pack"), ".pack")?;
             Ok(packs > MANY_PACKS || count(&objects.join("17"), "")? > MANY_LOOSE)
         });
-        many.await?.map_err(|e: std::io::Error| GitError::io("cannot count the objects of the mirror", &e))
+        let many = many
+            .await?
+            .map_err(|e: std::io::Error| GitError::io("cannot count the objects of the mirror", &e))?;
+        Ok(many || self.wants_lfs_collection().await?)
     }
 
     /// Packs objects and drops unreachable ones older than two weeks, so that none goes that a clone or fetch is just
     /// reading. All refs keep what they reach, and so do the commits in `keep`, from which tasks have started: a work
-    /// without changes has no ref. Holds the mirror's lock, for the time of a fetch at most.
+    /// without changes has no ref. Then drops files of Git LFS that nothing in the mirror points to, and submodules of
+    /// commits that no task starts from. Holds the mirror's lock, for the time of a few fetches at most.
     pub async fn collect_garbage(&self, keep: &[CommitId]) -> Result<()> {
         let _lock = self.lock().await?;
         let listed = self.command("for-each-ref").args(["--format=delete %(refname)", "refs/foundry/keep/"]);
@@ -39,7 +43,14 @@ impl Mirror {
         self.command("update-ref").args(["--no-deref", "--stdin"]).stdin(script).run().await?;
         let limits = RunLimits { wall: self.limits.fetch_wall, ..RunLimits::default() };
         let gc = self.command("gc").args(["--quiet", "--no-detach", "--prune=2.weeks.ago"]).limits(limits);
-        gc.run().await.map(drop)
+        gc.run().await?;
+        if let Err(e) = Box::pin(self.collect_lfs()).await {
+            tracing::warn!(reason = e.reason(), stderr = e.stderr(), "files of Git LFS were not collected");
+        }
+        if let Err(e) = Box::pin(self.collect_submodules(&keep)).await {
+            tracing::warn!(reason = e.reason(), stderr = e.stderr(), "submodules were not collected");
+        }
+        Ok(())
     }
 }
 

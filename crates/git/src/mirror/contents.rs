@@ -48,8 +48,11 @@ fn failed(e: &std::io::Error) -> GitError {
 
 fn files(dir: &Path) -> std::io::Result<(u64, BTreeSet<PathBuf>)> {
     let (mut size, mut objects) = (0, BTreeSet::new());
-    let below = dir.join("objects");
+    let (below, others) = (dir.join("objects"), [super::LFS, super::MODULES].map(|name| dir.join(name)));
     walk(dir, &mut |path, meta| {
+        if others.iter().any(|other| path.starts_with(other)) {
+            return Ok(());
+        }
         size += meta.len();
         if path.starts_with(&below) {
             objects.insert(path.to_owned());

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
+use super::lfs::{Enclosed, LfsLeftOut};
 use super::quarantine::Quarantine;
 use super::{FileChange, Mirror, Revision, blocking};
 use crate::process::Input;
 use crate::{CommitId, GitError, GitErrorKind, Result, RunLimits, WorkName};
 
 /// Longest header: one ref and some thousand prerequisites.
-const MAX_HEADER_BYTES: u64 = 1 << 20;
+pub(super) const MAX_HEADER_BYTES: u64 = 1 << 20;
 
 /// Bounds of one import.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,8 @@ pub struct ImportedWork {
     pub descends_from_base: bool,
     /// What changed between base and head.
     pub changes: Vec<FileChange>,
+    /// Objects of Git LFS that came with it and are not in the mirror.
+    pub lfs_left_out: Option<LfsLeftOut>,
 }
 
 struct Header {
@@ -64,8 +67,8 @@ struct Header {
 }
 
 impl Mirror {
-    /// Imports the one ref `refs/foundry/work/<work>` of a bundle. On any error no ref has changed
-    /// and no object stays. Repeating it with the same bundle gives the same answer.
+    /// Imports the one ref `refs/foundry/work/<work>` of a bundle, and the objects of Git LFS before it; one that is not what
+    /// it says, or for which there is no room, is left out. On any error no ref has changed and no object of git stays. Repeating it with the same bundle gives the same answer.
     pub async fn import_bundle(
         &self,
         work: &WorkName,
@@ -103,12 +106,18 @@ impl Mirror {
             return Err(GitError::too_large("size of the bundle in bytes", meta.len(), limits.bundle_bytes));
         }
         let expected = work.work_ref();
-        let (header, file) = blocking(move || read_header(file, &expected)).await??;
+        let (objects, header, file) = blocking(move || {
+            let (objects, file) = Enclosed::read(file)?;
+            let (header, file) = read_header(file, objects.end, &expected)?;
+            Ok::<_, GitError>((objects, header, file))
+        })
+        .await??;
+        let copy = file.try_clone().map_err(|e| GitError::io("cannot read the bundle", &e))?;
         self.resolve(&Revision::Commit(base.clone())).await?;
 
         let _lock = self.lock().await?;
         let known = self.resolve(&Revision::Work(work.clone())).await.ok();
-        let imported = if known.as_ref() == Some(&header.head) {
+        let mut imported = if known.as_ref() == Some(&header.head) {
             self.compare(base, &header.head).await?
         } else {
             let (quarantine, inside) = Quarantine::open(self).await?;
@@ -123,6 +132,7 @@ impl Mirror {
                 }
             }
         };
+        imported.lfs_left_out = self.take_lfs(copy, &objects, &header.head).await?;
         self.set_work_refs(work, base, &header.head).await?;
         Ok(imported)
     }
@@ -133,6 +143,7 @@ impl Mirror {
             descends_from_base: self.is_ancestor(base, head).await?,
             head: head.clone(),
             base: base.clone(),
+            lfs_left_out: None,
         })
     }
 
@@ -225,7 +236,7 @@ fn measure(lines: &str, limits: &ImportLimits) -> Result<()> {
     Ok(())
 }
 
-fn refused(why: &str) -> GitError {
+pub(super) fn refused(why: &str) -> GitError {
     GitError::corrupt("BUNDLE_REFUSED", format!("the bundle {why}"))
 }
 
@@ -244,10 +255,11 @@ fn refused_if_failed(e: GitError) -> GitError {
     }
 }
 
-/// Reads a bundle header (`gitformat-bundle`), versions 2 and 3 without filters.
-fn read_header(file: File, expected_ref: &str) -> Result<(Header, File)> {
+/// Reads the header of the bundle that begins at `start` (`gitformat-bundle`), versions 2 and 3 without filters.
+fn read_header(mut file: File, start: u64, expected_ref: &str) -> Result<(Header, File)> {
+    file.seek(SeekFrom::Start(start)).map_err(|e| GitError::io("cannot read the bundle", &e))?;
     let mut reader = BufReader::new(file).take(MAX_HEADER_BYTES);
-    let mut offset = 0u64;
+    let mut offset = start;
     let mut line = Vec::new();
     let mut next = |line: &mut Vec<u8>| -> Result<()> {
         line.clear();

@@ -2,7 +2,7 @@
 //! `refs/tags`, imported work under `refs/foundry/work`, the commits that work started from under
 //! `refs/foundry/base`, the work that was published last under `refs/foundry/published`, tips that a push has replaced at
 //! the remote under `refs/foundry/replaced`, where branches were and where they shall be, by jobs, under `refs/foundry/jobs`, and under `refs/foundry/empty` the start of work in a repository without a
-//! commit.
+//! commit. The objects of Git LFS are beside those of git, under `lfs`, and submodules under `modules`.
 //!
 //! Everything that changes a mirror holds its [`Lock`]; reads need none, because refs change
 //! atomically and objects are only added.
@@ -16,6 +16,7 @@ mod fetch;
 mod history;
 mod import;
 mod jobs;
+mod lfs;
 mod merged;
 mod patch_split;
 mod publish;
@@ -25,6 +26,7 @@ mod refs;
 mod replay;
 mod serve;
 mod spice;
+mod submodules;
 mod tree;
 mod wants;
 
@@ -37,16 +39,26 @@ pub use diff::{ChangeKind, FileChange, Patch};
 pub use fetch::FetchReport;
 pub use history::History;
 pub use import::{ImportLimits, ImportedWork};
+pub use lfs::{LfsFetch, LfsLeftOut, LfsUpload};
 pub use merged::{Merged, MergedBase, PublishedWork};
 pub use publish::{PublishSpec, Publishable};
 pub use push::{BranchPush, Pushed, PushedAll, Refusal, RemoteTip};
 pub use refs::{Branch, Branches, Revision};
 pub use replay::{ReplaySpec, Replayed};
 pub use serve::{FetchProtocol, ServedRefs, ServedWork};
+pub use submodules::Submodule;
 pub use tree::{EntryKind, FileContent, Object, ObjectKind, TreeEntry, TreePage};
+
+pub(crate) use push::harmless;
 
 use crate::lock::Lock;
 use crate::{Git, GitCommand, GitError, GitErrorKind, Result, RunLimits};
+
+/// In the mirror: the objects of Git LFS, which are none of git's.
+const LFS: &str = "lfs";
+
+/// In the mirror: repositories with the commits of submodules.
+const MODULES: &str = "modules";
 
 /// Bounds of one mirror.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +73,8 @@ pub struct MirrorLimits {
     pub lock_wait: Duration,
     /// Size on disk. Default 4 GiB.
     pub max_bytes: u64,
+    /// Objects of Git LFS on disk, besides that. Default 8 GiB.
+    pub max_lfs_bytes: u64,
     /// Branches of the remote. Default 20,000.
     pub max_refs: u64,
     /// Tags of the remote; when there are more, none is mirrored. Default 20,000.
@@ -91,6 +105,7 @@ impl Default for MirrorLimits {
             local_wall: Duration::from_secs(60),
             lock_wait: Duration::from_secs(60),
             max_bytes: 4 << 30,
+            max_lfs_bytes: 8 << 30,
             max_refs: 20_000,
             max_tags: 20_000,
             memory: 2 << 30,
@@ -229,9 +244,11 @@ pub(crate) async fn sync_parent(path: &Path) -> Result<()> {
 }
 
 fn tree_size(dir: &Path) -> Result<u64> {
-    let mut total = 0;
-    walk(dir, &mut |_, meta| {
-        total += meta.len();
+    let (mut total, others) = (0, [LFS, MODULES].map(|name| dir.join(name)));
+    walk(dir, &mut |path, meta| {
+        if !others.iter().any(|other| path.starts_with(other)) {
+            total += meta.len();
+        }
         Ok(())
     })
     .map_err(|e| GitError::io("cannot measure the mirror", &e))?;
@@ -278,7 +295,7 @@ fn remove_if_there(path: &Path) -> std::io::Result<()> {
 }
 
 /// Visits the files below a directory; files that disappear during the walk are skipped.
-fn walk(
+pub(crate) fn walk(
     dir: &Path,
     visit: &mut dyn FnMut(&Path, &std::fs::Metadata) -> std::io::Result<()>,
 ) -> std::io::Result<()> {

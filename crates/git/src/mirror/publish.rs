@@ -56,6 +56,10 @@ pub struct Publishable {
     pub additions: u64,
     /// Lines removed in them.
     pub deletions: u64,
+    /// The newest commits of the tip that the new one does not have, the newest first; at most 20.
+    pub lost: Vec<(CommitId, String)>,
+    /// How many there are.
+    pub lost_count: u64,
 }
 
 /// The parts of a commit that matter here.
@@ -256,18 +260,40 @@ impl Mirror {
     async fn planned(&self, spec: &PublishSpec, commit: CommitId, rewrites: bool) -> Result<Publishable> {
         let mut known = vec!["--not", "--branches"];
         known.extend(spec.tip.as_ref().map(CommitId::as_str));
+        let (commits, commit_count) = self.newest(&commit, &known).await?;
+        let (lost, lost_count) = match &spec.tip {
+            Some(tip) if rewrites => self.newest(tip, &["--not", commit.as_str()]).await?,
+            _ => (Vec::new(), 0),
+        };
+        let files = self.diff_stat(spec.tip.as_ref().unwrap_or(&spec.base), &commit).await?;
+        Ok(Publishable {
+            commit,
+            rewrites,
+            squashed: false,
+            commits,
+            commit_count,
+            lost,
+            lost_count,
+            additions: files.iter().map(|f| f.additions).sum(),
+            deletions: files.iter().map(|f| f.deletions).sum(),
+            files: files.len() as u64,
+        })
+    }
+
+    /// The newest commits of a history without what these arguments exclude, and how many there are.
+    async fn newest(&self, tip: &CommitId, without: &[&str]) -> Result<(Vec<(CommitId, String)>, u64)> {
         let counted = self
             .command("rev-list")
-            .args(["--count", commit.as_str()])
-            .args(&known)
+            .args(["--count", tip.as_str()])
+            .args(without)
             .limits(self.local(1 << 10))
             .run()
             .await?;
         let listed = self
             .command("log")
             .args(["--no-show-signature", "--no-color", "--format=%H%x00%s", "-z"])
-            .args([format!("--max-count={MAX_LISTED}"), commit.to_string()])
-            .args(&known)
+            .args([format!("--max-count={MAX_LISTED}"), tip.to_string()])
+            .args(without)
             .limits(self.local(4 << 20))
             .run()
             .await?;
@@ -279,17 +305,7 @@ impl Mirror {
             let subject = String::from_utf8_lossy(subject);
             commits.push((id, subject.chars().filter(|c| !c.is_control()).take(MAX_SUBJECT).collect()));
         }
-        let files = self.diff_stat(spec.tip.as_ref().unwrap_or(&spec.base), &commit).await?;
-        Ok(Publishable {
-            commit,
-            rewrites,
-            squashed: false,
-            commits,
-            commit_count: String::from_utf8_lossy(&counted.stdout).trim().parse().unwrap_or(0),
-            additions: files.iter().map(|f| f.additions).sum(),
-            deletions: files.iter().map(|f| f.deletions).sum(),
-            files: files.len() as u64,
-        })
+        Ok((commits, String::from_utf8_lossy(&counted.stdout).trim().parse().unwrap_or(0)))
     }
 
     async fn read_commit(&self, id: &CommitId) -> Result<Commit> {

@@ -243,6 +243,10 @@ fn refusal_reason(report: &str, words: &str) -> Option<&'static str> {
         return Some(reported);
     }
     if words.contains("cannot lock ref") {
+        // Another push has the branch just now, perhaps one of ours that was cut off.
+        if words.contains(".lock': file exists") {
+            return None;
+        }
         if words.contains("' exists") {
             return Some("BRANCH_CONFLICT");
         }
@@ -284,6 +288,12 @@ fn own_words(stderr: &str) -> String {
     };
     let lines = stderr.split(['\n', '\r']).filter_map(of_remote);
     let lines: Vec<String> = lines.map(|line| plain(&line)).filter(|line| !line.is_empty()).collect();
+    shortened(lines.join("\n"))
+}
+
+/// Words of a host, as people are shown them.
+pub(crate) fn harmless(said: &str) -> String {
+    let lines: Vec<String> = said.lines().map(plain).filter(|line| !line.is_empty()).collect();
     shortened(lines.join("\n"))
 }
 
@@ -379,6 +389,11 @@ mod tests {
         assert_eq!(refusal_reason("", ""), None);
         let lost = "!\ta:refs/heads/x\t[remote failure] (remote failed to report status)\n";
         assert_eq!(refusal_reason(lost, ""), None);
+        let locked = "error: cannot lock ref 'refs/heads/x': Unable to create '/r.git/./refs/heads/x.lock': File exists.";
+        assert_eq!(
+            refusal_reason("!\ta:refs/heads/x\t[remote rejected] (failed to update ref)\n", locked),
+            None
+        );
         let stale = "!\ta:refs/heads/x\t[rejected] (stale info)\n";
         assert_eq!(refusal_reason(stale, "GH006: Protected branch"), Some("BRANCH_MOVED"));
     }

@@ -19,6 +19,9 @@ const MAX_UNREACHED: u64 = 64 << 20;
 /// Wants that are named in an error.
 const SHOWN: usize = 12;
 
+/// The tips that publications have replaced, each by the name of its job.
+const REPLACED: &str = "refs/foundry/replaced/";
+
 /// Given to every `upload-pack`. No object may be wanted that was not advertised: in protocol 2 this is not enough, so
 /// [`wants`] checks too. A filter would make clients want single files later, by ids that no ref names.
 const CONFIG: [(&str, &str); 14] = [
@@ -93,7 +96,8 @@ pub struct ServedRefs {
 impl Mirror {
     /// The branches and tags of the mirror under their own names, and the work of each task as
     /// `refs/foundry/tasks/<task>`. With `branches`, also as a branch: under its own name, or, where a branch or another
-    /// task has that name, as `foundry/<task>`. Without, the branches are exactly those of the remote.
+    /// task has that name, as `foundry/<task>`. Without, the branches are exactly those of the remote, and what publications
+    /// have replaced there (`refs/foundry/replaced/<job>`) is not served.
     ///
     /// # Errors
     /// When the refs cannot be read.
@@ -101,6 +105,7 @@ impl Mirror {
         let out = self
             .command("for-each-ref")
             .args(["--format=%(objectname) %(refname)", "refs/heads/", "refs/tags/", "refs/foundry/work/"])
+            .args(branches.then_some(REPLACED))
             .limits(self.local(64 << 20))
             .run()
             .await?;
@@ -113,7 +118,7 @@ impl Mirror {
             };
             let id = ObjectId::parse(id)?;
             known.insert(id.clone());
-            if !name.starts_with("refs/foundry/") {
+            if !name.starts_with("refs/foundry/") || name.starts_with(REPLACED) {
                 refs.insert(name.to_owned(), id);
             }
         }

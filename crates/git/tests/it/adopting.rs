@@ -40,6 +40,25 @@ async fn publish<'a>(sandbox: &'a Sandbox<'a>, squash: bool) -> Published<'a> {
 
 impl Published<'_> {
     fn adopt(&self) -> String {
+        let out = self.run("");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).trim().to_owned()
+    }
+
+    /// Kills the script in place of the call of git that has these words.
+    fn killed_at(&self, words: &str) {
+        let bin = self.sandbox.lab.path("bin");
+        let git = format!(
+            "mkdir -p {0}; real=$(command -v git); printf '#!/bin/sh\\ncase \"$*\" in *\"%s\"*) kill -9 $PPID; exit 1;; \
+             esac\\nexec %s \"$@\"\\n' '{words}' \"$real\" >{0}/git; chmod +x {0}/git",
+            bin.display()
+        );
+        self.sandbox.sh(&git);
+        let out = self.run(&format!("PATH={}:$PATH; ", bin.display()));
+        assert!(out.stdout.is_empty() && !out.status.success(), "it was not killed: {out:?}");
+    }
+
+    fn run(&self, before: &str) -> std::process::Output {
         let parameters = AdoptPublished {
             tree: self.sandbox.tree.clone(),
             work: self.of.clone(),
@@ -49,9 +68,7 @@ impl Published<'_> {
             time: Timestamp::from_micros(1_700_000_000_000_000),
         };
         let lab = self.sandbox.lab;
-        let out = lab.try_sh(&lab.path(""), ADOPT_PUBLISHED_SCRIPT, &parameters.env());
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8_lossy(&out.stdout).trim().to_owned()
+        lab.try_sh(&lab.path(""), &format!("{before}{ADOPT_PUBLISHED_SCRIPT}"), &parameters.env())
     }
 
     /// Somebody else's commit on the published branch.
@@ -242,4 +259,117 @@ async fn a_restacked_branch_overwrites_nothing_that_is_only_in_the_sandbox() {
         s.sh(back);
     }
     assert_eq!(published.adopt(), "moved");
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_written_leave_the_tree_as_it_was() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo a > a; git add a; git commit -qm 'agent: a'; echo new > new");
+    let published = restacked(&s).await;
+    // Git writes `gone` and `newer` first, and dies of the filter of `text`.
+    s.sh("mkdir -p .git/info; echo 'text filter=dies' > .git/info/attributes
+          git config filter.dies.clean cat; git config filter.dies.smudge 'grep -v gone'
+          git config filter.dies.required true");
+    let before = crate::lab::snapshot(&s.tree);
+    let (head, status) = (published.head(), s.sh("git status --porcelain"));
+    for _ in 0..2 {
+        assert_eq!(published.adopt(), "kept files cannot be written");
+        assert_eq!(crate::lab::snapshot(&s.tree), before);
+        assert_eq!((published.head(), s.sh("git status --porcelain")), (head.clone(), status.clone()));
+    }
+    s.sh("rm .git/info/attributes");
+    assert_eq!(published.adopt(), "moved");
+}
+
+#[tokio::test]
+async fn a_run_that_was_cut_off_is_finished_by_the_next_one() {
+    for (words, then) in [
+        ("reset --quiet --mixed", ":"),
+        // In the middle of the files: one is cut short, one is what it was, one is not there yet; git has left its lock.
+        ("reset --quiet --mixed", "printf new >newer; git show HEAD:text >text; touch .git/index.lock"),
+        ("read-tree -m -u", ":"),
+    ] {
+        let lab = Lab::new().await;
+        let s = lab.sandbox().await;
+        s.sh("echo a > a; git add a; git commit -qm 'agent: a'; echo new > new; mkdir sub; echo s > sub/s");
+        let published = restacked(&s).await;
+        published.killed_at(words);
+        assert_ne!(published.head(), published.commit, "{words}");
+        s.sh(then);
+        assert_eq!(published.adopt(), "moved", "{words}, {then}");
+        assert_eq!(
+            (published.head(), s.sh("git status --porcelain")),
+            (published.commit.clone(), String::new())
+        );
+        assert_eq!(s.sh("cat newer text a new sub/s"), "newer\ngone\na\nnew\ns");
+        assert_eq!(published.adopt(), "kept it is there already");
+        assert_eq!(s.sh("ls .git | grep foundry"), "foundry-clone", "nothing is left behind");
+    }
+    // Without other files, index and branch alone move.
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo new > new");
+    let published = publish(&s, false).await;
+    published.killed_at("reset --quiet --mixed");
+    s.sh("touch .git/index.lock");
+    assert_eq!(published.adopt(), "moved");
+    assert_eq!((published.head(), s.sh("git status --porcelain")), (published.commit.clone(), String::new()));
+}
+
+#[tokio::test]
+async fn a_run_that_was_cut_off_waits_until_what_the_agent_has_begun_is_finished() {
+    for (begun, said, finished) in [
+        (
+            "git branch other; git stash -qu; git checkout -q other; echo o > o; git add o; git commit -qm o
+             git checkout -q -; git merge -q --no-commit --no-ff other; git stash pop -q",
+            "kept an operation is unfinished",
+            "git reset -q o; rm o .git/MERGE_*",
+        ),
+        (
+            "echo staged > new; git add new; echo new > new",
+            "kept files have changed since they were staged",
+            "git reset -q new",
+        ),
+        (
+            "git update-index --assume-unchanged plain",
+            "kept the index hides files",
+            "git update-index --no-assume-unchanged plain",
+        ),
+    ] {
+        let lab = Lab::new().await;
+        let s = lab.sandbox().await;
+        s.sh("echo a > a; git add a; git commit -qm 'agent: a'; echo new > new");
+        let published = restacked(&s).await;
+        published.killed_at("read-tree -m -u");
+        s.sh(begun);
+        let before = (published.head(), crate::lab::snapshot(&s.tree), s.sh("git status --porcelain"));
+        for _ in 0..2 {
+            assert_eq!(published.adopt(), said, "{begun}");
+        }
+        let after = (published.head(), crate::lab::snapshot(&s.tree), s.sh("git status --porcelain"));
+        assert_eq!(after, before, "{begun}");
+        s.sh(finished);
+        assert_eq!(published.adopt(), "moved", "{begun}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_was_cut_off_is_not_finished_over_what_the_agent_has_done_since() {
+    for (since, said) in [
+        ("echo mine > newer", "kept files have changed"),
+        ("git add -A; git commit -qm mine", "kept the branch has moved"),
+    ] {
+        let lab = Lab::new().await;
+        let s = lab.sandbox().await;
+        s.sh("echo a > a; git add a; git commit -qm 'agent: a'; echo new > new");
+        let published = restacked(&s).await;
+        published.killed_at("reset --quiet --mixed");
+        s.sh(since);
+        let (head, before) = (published.head(), crate::lab::snapshot(&s.tree));
+        for _ in 0..2 {
+            assert_eq!(published.adopt(), said, "{since}");
+        }
+        assert_eq!((published.head(), crate::lab::snapshot(&s.tree)), (head, before), "{since}");
+    }
 }

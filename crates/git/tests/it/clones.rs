@@ -14,6 +14,8 @@ fn spec(lab: &Lab, base: CommitId) -> CloneSpec {
         destination: lab.path("box/tree"),
         origin: Some("https://example.com/a.git".into()),
         lfs: None,
+        lfs_content: false,
+        submodules_of: None,
         identity: ("Agent".into(), "agent@example.com".into()),
     }
 }

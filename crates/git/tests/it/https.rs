@@ -60,6 +60,8 @@ impl Host {
             destination: lab.path("sandbox"),
             origin: None,
             lfs: None,
+            lfs_content: false,
+            submodules_of: None,
             identity: ("Agent".into(), "agent@example.com".into()),
         };
         mirror.clone_into(&spec).await.unwrap();

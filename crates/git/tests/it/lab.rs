@@ -7,8 +7,9 @@ use std::process::{Command, Output};
 
 use foundry_core::Timestamp;
 use foundry_git::{
-    BranchName, CloneSpec, CommitId, Git, ImportLimits, ImportedWork, Mirror, MirrorLimits, Notice,
-    RemoteUrl, Result, Revision, UrlPolicy, WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleOutput, WorkName,
+    BranchName, CloneSpec, CommitId, Git, ImportLimits, ImportedWork, MAX_WORK_BUNDLE, Mirror, MirrorLimits,
+    Notice, RemoteUrl, Result, Revision, UrlPolicy, WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleOutput,
+    WorkName,
 };
 
 pub struct Lab {
@@ -96,6 +97,8 @@ impl Lab {
             destination: self.path("sandbox"),
             origin: None,
             lfs: None,
+            lfs_content: false,
+            submodules_of: None,
             identity: ("Agent".into(), "agent@example.com".into()),
         };
         mirror.clone_into(&spec).await.unwrap();
@@ -139,6 +142,7 @@ impl Sandbox<'_> {
             work: work(),
             bundle: self.bundle(),
             time: Timestamp::from_micros(1_700_000_000_000_000),
+            max_bytes: MAX_WORK_BUNDLE,
         };
         self.lab.try_sh(self.lab.dir.path(), WORK_BUNDLE_SCRIPT, &[&spec.env(), more].concat())
     }

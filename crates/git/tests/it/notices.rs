@@ -259,7 +259,14 @@ async fn a_large_file_that_somebody_ignored_is_named_until_it_is_gone() {
     let all = ["LargeIgnored 2000 data/a b", "LargeIgnored 2000 excluded", "LargeIgnored 2000 new dir/c"];
     assert_eq!(
         sorted(named()),
-        [&all[..], &ignored[..1], &["LargeIgnored 2000 out/sub/below"], &ignored[1..]].concat()
+        [
+            &["IgnoredByWork 1 new dir/.gitignore"],
+            &all[..],
+            &ignored[..1],
+            &["LargeIgnored 2000 out/sub/below"],
+            &ignored[1..]
+        ]
+        .concat()
     );
     assert_eq!(paths(&s.try_import().await.unwrap()), [".gitignore", "out/sub/.gitignore"]);
     s.sh("rm -r data excluded result.bin out 'new dir'");
@@ -414,7 +421,7 @@ async fn rewritten_histories_and_repositories_inside_the_tree_are_named() {
 }
 
 #[tokio::test]
-async fn files_of_lfs_that_only_the_sandbox_has_are_named_and_those_of_the_remote_are_not() {
+async fn files_of_lfs_that_have_no_room_are_named_and_those_of_the_remote_are_not() {
     let lab = Lab::new().await;
     let pointer =
         |n: u32| format!("version https://git-lfs.github.com/spec/v1\\noid sha256:{n:064x}\\nsize 5\\n");
@@ -424,16 +431,19 @@ async fn files_of_lfs_that_only_the_sandbox_has_are_named_and_those_of_the_remot
         &format!("git checkout -q -b develop; printf '{}' > theirs.bin; git add -A; git commit -q -m theirs; git checkout -q main", pointer(2)),
     );
     let s = lab.sandbox().await;
-    let held = |n: u32| format!("mkdir -p .git/lfs/objects/00/00; : > .git/lfs/objects/00/00/{n:064x}");
+    let held =
+        |n: u32| format!("mkdir -p .git/lfs/objects/00/00; printf 12345 > .git/lfs/objects/00/00/{n:064x}");
     s.sh(&format!("git merge -q origin/develop; {}; {}", held(1), held(2)));
-    assert_eq!(s.notices(), Vec::<String>::new(), "they came from the remote");
+    let notices = || s.output(&[("FOUNDRY_MAX_LFS", "1".to_owned())]).notices;
+    assert_eq!(notices(), [], "they came from the remote");
     s.sh(&format!(
         "printf '{}' > 'my file.bin'; printf '{}' > absent.bin; {}; git add -A; git commit -q -m mine",
         pointer(3),
         pointer(4),
         held(3)
     ));
-    assert_eq!(s.notices(), ["LfsObjects 1 my file.bin"]);
+    let named: Vec<_> = notices().into_iter().map(|n| (n.kind, n.count, n.path)).collect();
+    assert_eq!(named, [(NoticeKind::LfsObjects, 1, "my file.bin".to_owned())]);
 }
 
 #[tokio::test]

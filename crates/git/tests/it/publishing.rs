@@ -109,7 +109,11 @@ async fn later_work_continues_what_was_published_and_a_rewritten_history_needs_f
     let refused = made(&sandbox, &again(&head)).await.unwrap_err();
     assert_eq!(refused.reason(), "PUBLISH_NEEDS_FORCE");
     let forced = made(&sandbox, &PublishSpec { force: true, ..again(&head) }).await.unwrap();
-    assert_eq!((forced.commit, forced.rewrites), (head, true));
+    assert_eq!((&forced.commit, forced.rewrites), (&head, true));
+    // Of what was published, only the commit that both have is not lost.
+    let lost: Vec<&str> = forced.lost.iter().map(|(_, subject)| subject.as_str()).collect();
+    assert_eq!((lost.as_slice(), forced.lost_count), (&["Add a parser", "agent: a"][..], 2));
+    assert_eq!((second.lost, second.lost_count), (Vec::new(), 0), "nothing is replaced");
 }
 
 #[tokio::test]

@@ -72,6 +72,24 @@ async fn lists_branches_tags_and_the_work_of_tasks_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_a_publication_has_replaced_is_served_to_users_and_not_to_sandboxes() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo hidden > x; git add x; git commit -q -m one");
+    let replaced = s.import().await.head;
+    s.mirror.keep_replaced(&foundry_git::WorkName::parse("job_1").unwrap(), &replaced).await.unwrap();
+    let served = Served::of(&s, &[]).await;
+    assert_eq!(served.refs.names().collect::<Vec<_>>(), ["refs/foundry/replaced/job_1", "refs/heads/main"]);
+    for protocol in PROTOCOLS {
+        let pack = served.ask(protocol, &fetch(protocol, replaced.as_str())).await.unwrap();
+        assert!(pack.windows(4).any(|w| w == b"PACK"), "{protocol:?}");
+    }
+    let served = Served { refs: s.mirror.served_refs(&[], false).await.unwrap(), ..served };
+    let refused = served.ask(FetchProtocol::V2, &fetch(FetchProtocol::V2, replaced.as_str())).await;
+    assert_eq!(refused.unwrap_err().reason(), "OBJECT_NOT_ADVERTISED");
+}
+
+#[tokio::test]
 async fn sends_tips_and_what_they_reach_and_no_hidden_object_in_any_protocol() {
     let lab = Lab::new().await;
     let s = lab.sandbox().await;

@@ -18,6 +18,8 @@ async fn sandbox(lab: &Lab, mirror: Mirror, base: CommitId) -> Sandbox<'_> {
         destination: lab.path("sandbox"),
         origin: None,
         lfs: None,
+        lfs_content: false,
+        submodules_of: None,
         identity: ("Agent".into(), "agent@example.com".into()),
     };
     mirror.clone_into(&spec).await.unwrap();

@@ -49,9 +49,18 @@ impl Shared {
             }
             ("GET", ["pulls", number]) => self.gitea_found(state, call, number, 200),
             ("GET", ["pulls", number, "reviews", rest @ ..]) => match self.found(state, call, number) {
-                Some(p) => gitea_reviews(&p, rest),
+                Some(p) => gitea_reviews(&p, rest, call),
                 None => not_found(),
             },
+            ("GET", ["assignees"]) => {
+                let pulls = state.pulls.get(&call.repository).into_iter().flatten();
+                let writers = pulls.flat_map(|p| {
+                    let names = p.reviews.iter().map(|(who, _)| who);
+                    names.filter(|who| !p.strangers.contains(who))
+                });
+                let writers: std::collections::BTreeSet<&String> = writers.collect();
+                (200, writers.iter().map(|who| json!({ "login": who })).collect(), false)
+            }
             ("GET", ["commits", commit, "status"]) => {
                 let statuses: Vec<Value> = state
                     .checks
@@ -93,30 +102,40 @@ impl Shared {
             "state": if p.state == PullState::Open { "open" } else { "closed" }, "draft": p.draft,
             "merged": p.state == PullState::Merged, "head": side(&p.head, &p.head_commit, if p.is_fork { 2 } else { 1 }),
             "base": side(&p.base, &base, 1), "updated_at": p.updated,
+            "user": { "login": repository.split('/').next().unwrap_or_default() },
             "requested_reviewers": p.asked.iter().map(|who| json!({ "login": who })).collect::<Vec<_>>(),
         })
     }
 }
 
 /// The reviews of a pull request, or what was written with one of them.
-fn gitea_reviews(p: &Pull, rest: &[&str]) -> Said {
+fn gitea_reviews(p: &Pull, rest: &[&str], call: &Call<'_>) -> Said {
     match rest {
         [] => {
-            let given = p.reviews.iter().zip(1..).map(|((who, said), id)| {
-                let said = if said == "CHANGES_REQUESTED" { "REQUEST_CHANGES" } else { said };
+            let given = p.reviews.iter().zip(1..).map(|((who, said), id): (_, usize)| {
+                let state = match said.as_str() {
+                    "CHANGES_REQUESTED" => "REQUEST_CHANGES",
+                    "COMMENTED" => "COMMENT",
+                    said => said,
+                };
+                let comments = p.remarks.iter().filter(|r| r.review + 1 == id).count();
                 json!({
-                    "id": id, "body": "", "user": { "login": who }, "state": said, "dismissed": false,
-                    "stale": false, "official": !p.strangers.contains(who),
+                    "id": id, "body": "", "user": { "login": who }, "state": state, "dismissed": false,
+                    "stale": false, "official": state != "COMMENT" && !p.strangers.contains(who),
+                    "comments_count": comments,
                 })
             });
-            (200, given.collect(), false)
+            let size = call.number("limit", 30).min(50);
+            let (given, more) = paged(given.collect(), call.number("page", 1), size);
+            (200, Value::Array(given), more)
         }
         [review, "comments"] => {
-            let by = review.parse().ok().and_then(|n: usize| p.reviews.get(n.checked_sub(1)?));
-            let of = p.remarks.iter().zip(1..).filter(|(r, _)| by.is_some_and(|(who, _)| *who == r.reviewer));
-            let of =
-                of.map(|(r, id)| json!({ "id": id, "path": r.path, "position": r.line, "body": r.text }));
-            (200, of.collect(), false)
+            let of = p.remarks.iter().zip(1..).filter(|(r, _)| (r.review + 1).to_string() == *review);
+            let comments = of.map(|(r, id)| {
+                let resolver = r.settled.then(|| json!({ "login": "somebody" }));
+                json!({ "id": id, "path": r.path, "position": r.line, "body": r.text, "resolver": resolver })
+            });
+            (200, comments.collect(), false)
         }
         _ => not_found(),
     }

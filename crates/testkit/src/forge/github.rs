@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Call, New, Pull, PullState, Said, Shared, State, paged};
+use super::{Call, New, Pull, PullState, Remark, Said, Shared, State, paged};
 
 /// What GitHub names an address of for each repository.
 const URLS: [&str; 36] = [
@@ -95,13 +95,8 @@ impl Shared {
             },
             ("GET", ["pulls", number, "comments"]) => match self.found(state, call, number) {
                 Some(p) => {
-                    let comments = p.remarks.iter().enumerate().rev().map(|(n, r)| {
-                        json!({
-                            "id": n + 1, "author_association": association(&p, &r.reviewer),
-                            "user": self.user(&r.reviewer), "path": r.path, "line": r.line, "body": r.text,
-                        })
-                    });
-                    (200, comments.collect(), false)
+                    let comments = p.remarks.iter().enumerate().rev();
+                    (200, comments.map(|(n, r)| self.line_comment(n, r, &p)).collect(), false)
                 }
                 None => not_found(),
             },
@@ -184,7 +179,8 @@ impl Shared {
             "following_url": of("/following{/other_user}"), "gists_url": of("/gists{/gist_id}"),
             "starred_url": of("/starred{/owner}{/repo}"), "subscriptions_url": of("/subscriptions"),
             "organizations_url": of("/orgs"), "repos_url": of("/repos"), "events_url": of("/events{/privacy}"),
-            "received_events_url": of("/received_events"), "type": "User", "site_admin": false,
+            "received_events_url": of("/received_events"),
+            "type": if login.ends_with("[bot]") { "Bot" } else { "User" }, "site_admin": false,
         })
     }
 
@@ -272,6 +268,20 @@ impl Shared {
             "html_url": html, "pull_request_url": url, "submitted_at": p.updated, "commit_id": p.head_commit,
             "author_association": association(p, who),
             "_links": { "html": { "href": html }, "pull_request": { "href": url } },
+        })
+    }
+
+    fn line_comment(&self, n: usize, r: &Remark, p: &Pull) -> Value {
+        let (web, api) = (&self.origin, self.github_api());
+        let (html, url) = (format!("{web}/pull/{}#c{n}", p.number), format!("{api}/pulls/{}", p.number));
+        let own = format!("{api}/pulls/comments/{n}");
+        json!({
+            "id": n + 1, "node_id": format!("PRRC_{n}"), "pull_request_review_id": r.review + 1, "url": own,
+            "diff_hunk": "@@ -1 +1 @@", "path": r.path, "line": r.line, "commit_id": p.head_commit,
+            "original_commit_id": p.head_commit, "user": self.user(&r.reviewer), "body": r.text,
+            "created_at": p.updated, "updated_at": p.updated, "html_url": html, "pull_request_url": url,
+            "author_association": association(p, &r.reviewer),
+            "_links": { "self": { "href": own }, "html": { "href": html }, "pull_request": { "href": url } },
         })
     }
 

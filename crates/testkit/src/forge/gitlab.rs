@@ -93,6 +93,7 @@ impl Shared {
             "draft": p.draft, "source_branch": p.head, "target_branch": p.base, "sha": p.head_commit,
             "source_project_id": if p.is_fork { 2 } else { 1 }, "target_project_id": 1, "updated_at": p.updated,
             "web_url": format!("{}/{repository}/-/merge_requests/{}", self.origin, p.number),
+            "author": { "id": 1, "username": repository.split('/').next().unwrap_or_default() },
             "reviewers": p.asked.iter().map(|who| json!({ "username": who })).collect::<Vec<_>>(),
         })
     }
@@ -121,6 +122,7 @@ fn gitlab_part(p: &Pull, part: &str) -> Said {
             let notes = p.remarks.iter().enumerate().rev().map(|(n, r)| {
                 json!({
                     "id": n + 1, "author": { "id": user_id(&r.reviewer), "username": r.reviewer }, "body": r.text, "system": false,
+                    "resolvable": true, "resolved": r.settled,
                     "position": { "new_path": r.path, "new_line": r.line },
                 })
             });

@@ -9,6 +9,7 @@ mod app;
 mod gitea;
 mod github;
 mod gitlab;
+mod remarks;
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 pub use app::{APP_KEY, GitHubApp};
+use remarks::Remark;
 
 use crate::GitHttp;
 use crate::git_http::{Answer, Request};
@@ -99,15 +101,6 @@ struct Pull {
     asked: Vec<String>,
     created: String,
     updated: String,
-}
-
-/// What a reviewer has written on a line.
-#[derive(Clone)]
-struct Remark {
-    reviewer: String,
-    path: String,
-    line: Option<u32>,
-    text: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -192,30 +185,6 @@ impl ForgeHost {
         });
     }
 
-    /// Adds a review that wants changes, with a comment on a line.
-    pub fn remark(
-        &self,
-        repository: &str,
-        number: u64,
-        reviewer: &str,
-        (path, line): (&str, u32),
-        text: &str,
-    ) {
-        self.review(repository, number, reviewer, "CHANGES_REQUESTED");
-        let remark = Remark {
-            reviewer: reviewer.to_owned(),
-            path: path.to_owned(),
-            line: Some(line),
-            text: text.to_owned(),
-        };
-        self.change(repository, number, |p| p.remarks.push(remark));
-    }
-
-    /// Moves the comments of a pull request to this line, as a push does; none = the line is no more.
-    pub fn move_remarks(&self, repository: &str, number: u64, line: Option<u32>) {
-        self.change(repository, number, |p| p.remarks.iter_mut().for_each(|remark| remark.line = line));
-    }
-
     /// From now on, this reviewer is one who may not write to the repository.
     pub fn distrust(&self, repository: &str, number: u64, reviewer: &str) {
         self.change(repository, number, |p| p.strangers.push(reviewer.to_owned()));
@@ -294,6 +263,11 @@ impl ForgeHost {
     /// From now on, answers calls of paths that contain this with this status.
     pub fn refuse_path(&self, part: &str, status: u16) {
         self.state(|state| state.refused_paths.push((part.to_owned(), status)));
+    }
+
+    /// Answers all paths again.
+    pub fn refuse_no_path(&self) {
+        self.state(|state| state.refused_paths.clear());
     }
 
     /// Breaks off the connection after the next creation of a pull request, without an answer.
@@ -582,8 +556,14 @@ fn tip_in(path: &Path, branch: &str) -> Option<String> {
     if branch.is_empty() || branch.starts_with('-') {
         return None;
     }
-    let tip = git(path, &["rev-parse", "--verify", "-q", &format!("refs/heads/{branch}")]);
-    Some(tip).filter(|tip| !tip.is_empty())
+    // A process for each of hundreds would be slow.
+    let name = format!("refs/heads/{branch}");
+    if let Ok(loose) = std::fs::read_to_string(path.join(&name)) {
+        return Some(loose.trim().to_owned());
+    }
+    let packed = std::fs::read_to_string(path.join("packed-refs")).unwrap_or_default();
+    let mut entries = packed.lines().filter_map(|line| line.split_once(' '));
+    entries.find(|(_, packed)| *packed == name).map(|(tip, _)| tip.to_owned())
 }
 
 fn git(path: &Path, args: &[&str]) -> String {

@@ -141,7 +141,7 @@ async fn refuses_more_watches_than_a_caller_or_the_process_may_have_and_names_th
 async fn refuses_heartbeats_out_of_range() {
     let world = World::new().await;
     let hub = world.hub();
-    for seconds in [-1, 0, 4, 31] {
+    for seconds in [-1, 0, 31] {
         let heartbeat = Some(prost_types::Duration { seconds, nanos: 0 });
         let options = WatchOptions { heartbeat, ..Default::default() };
         let refused = hub.watch(world.view(None), Some(options), Unrestricted).err().unwrap();

@@ -88,6 +88,7 @@ where
     pub(crate) fn new(env: Env, config: ConsumerConfig, open: O, inbox: Arc<Inbox<T>>) -> Self {
         let position = config.position.clone();
         let silence = config.heartbeat.mul_f64(2.5);
+        let backoff = Backoff::capped(config.longest_wait);
         Self {
             env,
             config,
@@ -95,7 +96,7 @@ where
             inbox,
             position,
             silence,
-            backoff: Backoff::default(),
+            backoff,
             stall: Stall::default(),
             opened: false,
             broken_here: 0,

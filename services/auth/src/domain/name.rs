@@ -20,15 +20,18 @@ pub(crate) fn parse_name(field: &str, name: &str) -> Result<String> {
 
 /// The name of a token: 1 to 64 characters that can be shown on one line.
 pub(crate) fn parse_token_name(name: &str) -> Result<String> {
-    let name = name.trim();
-    let characters = name.chars().count();
-    if characters == 0
-        || characters > MAX_TOKEN_NAME
-        || name.chars().any(|c| c.is_control() || is_deceptive(c))
-    {
-        return Err(Error::invalid_field("name", "must be 1 to 64 characters without control characters"));
+    parse_label("name", name, MAX_TOKEN_NAME)
+}
+
+/// A name of 1 to `most` characters that can be shown on one line.
+pub(crate) fn parse_label(field: &str, text: &str, most: usize) -> Result<String> {
+    let text = text.trim();
+    let characters = text.chars().count();
+    if characters == 0 || characters > most || text.chars().any(|c| c.is_control() || is_deceptive(c)) {
+        let wanted = format!("must be 1 to {most} characters without control characters");
+        return Err(Error::invalid_field(field, wanted));
     }
-    Ok(name.to_owned())
+    Ok(text.to_owned())
 }
 
 /// Characters that reorder or hide the text around them.

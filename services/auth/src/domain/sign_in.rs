@@ -212,7 +212,8 @@ pub(crate) fn new_secret(env: &Env) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn is_hash_of(stored: &[u8], secret: &str) -> bool {
+/// Whether this is the hash of the secret; takes as long for a wrong one.
+pub(super) fn is_hash_of(stored: &[u8], secret: &str) -> bool {
     !secret.is_empty() && bool::from(stored.ct_eq(&hash(secret)))
 }
 

@@ -1,5 +1,5 @@
-//! Removes aged-out rows: revocations of which every token has expired, sign-ins that ended an hour ago, tombstones, remembered
-//! requests.
+//! Removes aged-out rows: revocations of which every token has expired, sign-ins that ended an hour ago and those of programs
+//! that ended some minutes ago, tombstones, remembered requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,13 @@ use foundry_core::Result;
 use foundry_store::{CommitError, WriteSet};
 
 use crate::auth::Auth;
-use crate::store::{revocations, sign_ins};
+use crate::store::{program_sign_ins, revocations, sign_ins};
 
 const BATCH: u32 = 500;
 /// How long it can be seen how a sign-in ended.
 const SIGN_INS_KEPT: Duration = Duration::from_secs(3_600);
+/// How long a program can see that its sign-in has expired.
+const PROGRAM_SIGN_INS_KEPT: Duration = Duration::from_secs(300);
 /// How long a watch can resume from an old position.
 const TOMBSTONES_KEPT: Duration = Duration::from_secs(86_400);
 
@@ -40,6 +42,28 @@ pub(crate) async fn run(auth: Arc<Auth>) -> Result<()> {
         let mut set = WriteSet::new();
         for id in &over {
             sign_ins::remove(&mut set, id);
+        }
+        auth.store.commit(set).await?;
+    }
+    loop {
+        let overdue = program_sign_ins::overdue(&auth.store, now, BATCH).await?;
+        if overdue.is_empty() {
+            break;
+        }
+        let mut set = WriteSet::new();
+        for id in &overdue {
+            program_sign_ins::expire(&mut set, id);
+        }
+        auth.store.commit(set).await?;
+    }
+    loop {
+        let over = program_sign_ins::ended(&auth.store, now.minus(PROGRAM_SIGN_INS_KEPT), BATCH).await?;
+        if over.is_empty() {
+            break;
+        }
+        let mut set = WriteSet::new();
+        for id in &over {
+            program_sign_ins::remove(&mut set, id);
         }
         auth.store.commit(set).await?;
     }

@@ -10,10 +10,12 @@ use foundry_service::audit_as;
 use foundry_store::WriteSet;
 
 use crate::auth::Auth;
+use crate::domain::device;
 use crate::domain::proof::{Proof, Subject};
 use crate::domain::secret::{self, SecretKind};
-use crate::store::credentials::{NewSession, insert_session};
+use crate::domain::session::{Means, Origin, SessionKind};
 use crate::store::organizations::{self, Organization};
+use crate::store::sessions::Session;
 use crate::store::users::{self, User};
 use crate::store::{identities, memberships, revocations};
 
@@ -23,8 +25,20 @@ pub(crate) async fn complete_sign_in(
     client: Client,
     request: CompleteSignInRequest,
 ) -> Result<(CompleteSignInResponse, Option<SessionCookie>)> {
-    let as_cookie = parse_delivery(request.session_delivery, client)?;
+    let as_cookie = parse_delivery(request.session_delivery, &client)?;
+    let device = device::named(&request.device)?;
     let proof = Proof::parse(request.proof)?;
+    let origin = |means| Origin {
+        kind: if as_cookie { SessionKind::Page } else { SessionKind::Bearer },
+        means,
+        provider: String::new(),
+        device: if as_cookie || device.is_empty() {
+            device::of_user_agent(&client.agent)
+        } else {
+            device.clone()
+        },
+        address: client.address.map(|ip| ip.to_string()).unwrap_or_default(),
+    };
     // Other programs on this host may see a cookie; its content must be useless to them.
     let kind = if as_cookie { SecretKind::PageSession } else { SecretKind::Session };
     let session = secret::generate(kind, &auth.env);
@@ -32,11 +46,14 @@ pub(crate) async fn complete_sign_in(
         Proof::Development { secret, subject, organization_name } => {
             let enabled = auth.development.as_ref().ok_or_else(disabled)?;
             enabled.examine(&secret, client.peer, auth.env.clock.now())?;
-            let decide = || decide(auth, &subject, &organization_name, &session);
+            let origin = origin(Means::Development);
+            let decide = || decide(auth, &subject, &organization_name, (&session, &origin));
             auth.store.retry_on_conflict(decide).await?
         }
         Proof::Provider { sign_in_id, claim, return_secret } => {
-            let decide = || provider::decide(auth, &sign_in_id, (&claim, &return_secret), &session);
+            let origin = origin(Means::Provider);
+            let decide =
+                || provider::decide(auth, &sign_in_id, (&claim, &return_secret), (&session, &origin));
             auth.store.retry_on_conflict(decide).await?
         }
     };
@@ -48,7 +65,7 @@ pub(crate) async fn complete_sign_in(
 }
 
 /// Whether to deliver the session as a cookie, which only the gateway's own page may request.
-fn parse_delivery(delivery: i32, client: Client) -> Result<bool> {
+fn parse_delivery(delivery: i32, client: &Client) -> Result<bool> {
     match SessionDelivery::try_from(delivery) {
         Ok(SessionDelivery::Unspecified) => Ok(false),
         Ok(SessionDelivery::Cookie) if client.is_own_page => Ok(true),
@@ -66,7 +83,7 @@ async fn decide(
     auth: &Auth,
     subject: &Subject,
     organization_name: &str,
-    session: &str,
+    session: (&str, &Origin),
 ) -> Result<(WriteSet, (CompleteSignInResponse, Timestamp))> {
     let mut set = WriteSet::new();
     // Read before the user: of two concurrent first sign-ins, the slower one then finds its user as the owner.
@@ -85,20 +102,22 @@ fn open_session(
     mut set: WriteSet,
     user: &User,
     organization: &Organization,
-    session: &str,
+    (secret, origin): (&str, &Origin),
 ) -> (WriteSet, (CompleteSignInResponse, Timestamp)) {
     let now = auth.env.clock.now();
     let expires_at = now.plus(auth.config.session_lifetime);
     let credential_id = CredentialId::generate(&auth.env);
-    let new = NewSession {
-        credential_id: &credential_id,
-        secret_hash: secret::hash(session),
-        user_id: &user.user_id,
+    let new = Session {
+        credential_id,
+        user_id: user.user_id.clone(),
+        origin: origin.clone(),
         created_at: now,
-        expires_at,
+        expires_at: Some(expires_at),
+        revoked_at: None,
+        last_used_at: None,
     };
-    insert_session(&mut set, &new);
-    let subject = credential_id.as_str();
+    new.insert(&mut set, secret::hash(secret));
+    let subject = new.credential_id.as_str();
     set.audit(audit_as(user.user_id.as_str(), &organization.organization_id, "session.open", subject, ""));
     let response = CompleteSignInResponse {
         session_token: String::new(),
@@ -171,7 +190,7 @@ async fn organization(
 
 fn disabled() -> Error {
     Error::precondition("SIGN_IN_DISABLED", "development", "development sign-in is not enabled")
-        .next_action("sign in with a provider that the page shows, and give `foundry` a personal access token (FOUNDRY_TOKEN); without a provider, enable `auth.development_sign_in`")
+        .next_action("sign in with a provider that the page shows, and `foundry` with `foundry login`; without a provider, enable `auth.development_sign_in`")
 }
 
 fn no_member(login: &str, organization: &str) -> Error {
@@ -188,7 +207,7 @@ mod tests {
     use foundry_authn::ClientPeer;
 
     use super::*;
-    use crate::testing::{Fixture, HERE, development};
+    use crate::testing::{Fixture, HERE, development, page};
 
     #[tokio::test]
     async fn the_first_sign_in_makes_user_and_organization_and_the_next_finds_them() {
@@ -239,17 +258,16 @@ mod tests {
             session_delivery: delivery,
             ..development(&f.secret, "alice", "")
         };
-        let page = Client { is_own_page: true, ..HERE };
-        let (answer, cookie_set) = complete_sign_in(&f.auth, page, cookie(1)).await.unwrap();
+        let (answer, cookie_set) = complete_sign_in(&f.auth, page(), cookie(1)).await.unwrap();
         let set = cookie_set.unwrap();
         assert_eq!(answer.session_token, "");
         assert_eq!(answer.expire_time, Some(set.expires_at.to_proto()));
         assert!(set.token.starts_with("fdc_"), "which is no bearer token");
         assert!(f.caller(&set.token).await.is_ok());
         assert_eq!(complete_sign_in(&f.auth, HERE, cookie(1)).await.unwrap_err().reason(), "PAGE_REFUSED");
-        let unknown = complete_sign_in(&f.auth, page, cookie(9)).await.unwrap_err();
+        let unknown = complete_sign_in(&f.auth, page(), cookie(9)).await.unwrap_err();
         assert_eq!(unknown.violations()[0].field, "session_delivery");
-        let (answer, none) = complete_sign_in(&f.auth, page, cookie(0)).await.unwrap();
+        let (answer, none) = complete_sign_in(&f.auth, page(), cookie(0)).await.unwrap();
         assert!(answer.session_token.starts_with("fds_") && none.is_none());
     }
 

@@ -27,7 +27,7 @@ pub(crate) async fn create_access_token(
     caller.require(&organization, Role::Viewer)?;
     let user = caller.require_user()?;
     if !is_session(user) {
-        // A stolen token must not be able to outlive its revocation by creating another one.
+        // A stolen personal access token must not be able to outlive its revocation by creating another one.
         return Err(session_required());
     }
     let name = parse_token_name(&request.name)?;

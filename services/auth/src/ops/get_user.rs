@@ -2,11 +2,12 @@
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};
+use foundry_proto::auth::v1::get_user_response::Credential;
 use foundry_proto::auth::v1::{GetUserRequest, GetUserResponse};
 
 use super::reach;
 use crate::auth::Auth;
-use crate::store::{memberships, users};
+use crate::store::{credentials, memberships, sessions, users};
 
 pub(crate) async fn get_user(auth: &Auth, caller: &Caller, _: GetUserRequest) -> Result<GetUserResponse> {
     let of = caller.require_user()?;
@@ -16,7 +17,18 @@ pub(crate) async fn get_user(auth: &Auth, caller: &Caller, _: GetUserRequest) ->
     Ok(GetUserResponse {
         user: Some(user.message()),
         memberships: memberships.iter().map(memberships::Membership::message).collect(),
+        credential: credential(auth, &of.credential_id).await?,
     })
+}
+
+/// What the call was made with; none if it is gone.
+async fn credential(auth: &Auth, credential_id: &str) -> Result<Option<Credential>> {
+    if let Ok(id) = credential_id.parse() {
+        let token = credentials::token(&auth.store, &id).await?;
+        return Ok(token.map(|it| Credential::AccessToken(it.message())));
+    }
+    let session = sessions::find(&auth.store, credential_id).await?;
+    Ok(session.map(|it| Credential::Session(it.message(credential_id))))
 }
 
 #[cfg(test)]
@@ -33,10 +45,13 @@ mod tests {
         assert_eq!(seen.user.unwrap().login, "alice");
         let names: Vec<_> = seen.memberships.iter().map(|m| m.organization_name.as_str()).collect();
         assert_eq!(names, ["acme", "zeta"]);
+        let Some(Credential::Session(session)) = seen.credential else { panic!("a session") };
+        assert!(session.current && session.expire_time.is_some());
         let token = f.access_token(&alice, &acme, None).await;
         let seen =
             get_user(&f.auth, &f.caller(&token.secret).await.unwrap(), GetUserRequest {}).await.unwrap();
         assert_eq!(seen.memberships.len(), 1);
+        assert_eq!(seen.credential, token.access_token.map(Credential::AccessToken));
     }
 
     #[tokio::test]

@@ -18,5 +18,6 @@ pub(crate) async fn list_sign_in_ways(auth: &Auth) -> Result<ListSignInWaysRespo
         })
         .collect();
     let set_up_required = !ways.is_empty() && organizations::home(&auth.store).await?.is_none();
-    Ok(ListSignInWaysResponse { ways, development: auth.development.is_some(), set_up_required })
+    let public_url = auth.public_url.clone();
+    Ok(ListSignInWaysResponse { ways, development: auth.development.is_some(), set_up_required, public_url })
 }

@@ -1,24 +1,32 @@
 //! One file per rpc: validate, load, decide, one transaction, return.
 
+pub(crate) mod begin_program_sign_in;
 pub(crate) mod begin_sign_in;
+pub(crate) mod complete_program_sign_in;
 pub(crate) mod complete_sign_in;
+pub(crate) mod confirm_program_sign_in;
 pub(crate) mod create_access_token;
 pub(crate) mod create_organization;
+pub(crate) mod deny_program_sign_in;
 pub(crate) mod exchange_token;
 pub(crate) mod get_app_shell;
+pub(crate) mod get_program_sign_in;
 pub(crate) mod get_sign_in;
 pub(crate) mod get_signing_keys;
 pub(crate) mod get_user;
 pub(crate) mod list_access_tokens;
 pub(crate) mod list_members;
 pub(crate) mod list_organizations;
+pub(crate) mod list_sessions;
 pub(crate) mod list_sign_in_ways;
 pub(crate) mod receive_sign_in;
 pub(crate) mod remove_member;
 pub(crate) mod revoke_access_token;
+pub(crate) mod revoke_session;
 pub(crate) mod select_organization;
 pub(crate) mod set_member;
 pub(crate) mod sign_out;
+pub(crate) mod waiting_program;
 pub(crate) mod watch_app_shell;
 pub(crate) mod watch_revocations;
 

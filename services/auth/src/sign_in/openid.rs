@@ -176,9 +176,10 @@ fn add(all: &mut Map<String, Value>, more: Map<String, Value>) -> Result<()> {
     if more.get("sub") != all.get("sub") {
         return Err(invalid_token("the user info is about another subject"));
     }
-    // Whether an address is verified is said by what names the address.
+    // Whether an address is verified is said by what names the address; by Entra's own claim, in the token alone.
     all.remove("email_verified");
-    for (name, value) in more {
+    all.remove(ENTRA_VERIFIED);
+    for (name, value) in more.into_iter().filter(|(name, _)| name != ENTRA_VERIFIED) {
         all.entry(name).or_insert(value);
     }
     Ok(())
@@ -188,7 +189,8 @@ fn of_claims(issuer: &str, subject: &str, claims: &Map<String, Value>) -> Identi
     let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
     let email = text("email");
     let login = [text("preferred_username"), text("nickname"), email, text("name")];
-    let is_verified = claims.get("email_verified") == Some(&Value::Bool(true));
+    let is_verified = claims.get("email_verified") == Some(&Value::Bool(true))
+        || is_entra(issuer) && claims.get(ENTRA_VERIFIED).is_some_and(is_yes);
     Identified {
         issuer: issuer.to_owned(),
         subject: entra_subject(issuer, claims).unwrap_or_else(|| subject.to_owned()),
@@ -216,14 +218,31 @@ async fn user_info(openid: &OpenId, http: &Http, token: &str) -> Result<Option<M
     serde_json::from_slice(answer.body()).map(Some).map_err(|_| unreachable("its user info cannot be read"))
 }
 
-/// At Entra the subject is another one for each application; tenant and object id name the person.
-fn entra_subject(issuer: &str, claims: &Map<String, Value>) -> Option<String> {
+/// Entra's optional claim that the owner of an address's domain is verified. It has no `email_verified`.
+const ENTRA_VERIFIED: &str = "xms_edov";
+
+fn is_entra(issuer: &str) -> bool {
     let hosts = [
         "https://login.microsoftonline.com/",
         "https://login.microsoftonline.us/",
         "https://sts.windows.net/",
     ];
-    if !hosts.iter().any(|host| issuer.starts_with(host)) {
+    hosts.iter().any(|host| issuer.starts_with(host))
+}
+
+/// Entra sends this claim as a truth value, a number or a text, by the version of the token.
+fn is_yes(value: &Value) -> bool {
+    match value {
+        Value::Bool(yes) => *yes,
+        Value::Number(number) => number.as_i64() == Some(1),
+        Value::String(text) => text == "1" || text == "true",
+        _ => false,
+    }
+}
+
+/// At Entra the subject is another one for each application; tenant and object id name the person.
+fn entra_subject(issuer: &str, claims: &Map<String, Value>) -> Option<String> {
+    if !is_entra(issuer) {
         return None;
     }
     let id = |name| claims.get(name).and_then(Value::as_str).filter(|id| !id.is_empty());
@@ -273,6 +292,32 @@ mod tests {
         let verified = json!({ "sub": "s", "email": at, "email_verified": true });
         assert_eq!(email(json!({ "sub": "s" }), verified.clone()), Ok(at.to_owned()));
         assert_eq!(email(json!({ "sub": "other" }), verified), Err("ID_TOKEN_INVALID"));
+    }
+
+    #[test]
+    fn at_entra_an_address_is_verified_by_its_own_claim_in_the_token() {
+        const ENTRA: &str = "https://login.microsoftonline.com/t/v2.0";
+        let at = "ann@acme.example";
+        let email = |issuer: &str, verified: Value| {
+            let claims = json!({ "sub": "s", "email": at, "xms_edov": verified });
+            of_claims(issuer, "s", claims.as_object().unwrap()).email
+        };
+        for yes in [json!(true), json!(1), json!("1"), json!("true")] {
+            assert_eq!(email(ENTRA, yes.clone()), at, "{yes}");
+            assert_eq!(email("https://id.corp", yes), "", "elsewhere this claim means nothing");
+        }
+        for no in [json!(false), json!(0), json!("0"), json!("yes"), json!([true]), json!(null)] {
+            assert_eq!(email(ENTRA, no.clone()), "", "{no}");
+        }
+        let merged = |token: Value, info: Value| {
+            let (mut all, Value::Object(more)) = (token.as_object().unwrap().clone(), info) else { panic!() };
+            add(&mut all, more).unwrap();
+            of_claims(ENTRA, "s", &all).email
+        };
+        let named = json!({ "sub": "s", "email": at });
+        assert_eq!(merged(json!({ "sub": "s", "xms_edov": true }), named), "", "of another address");
+        let claimed = json!({ "sub": "s", "email": at, "xms_edov": true });
+        assert_eq!(merged(json!({ "sub": "s" }), claimed), "", "and not in the user info");
     }
 
     #[test]

@@ -69,6 +69,12 @@ pub(crate) async fn of_subject(store: &Store, issuer: &str, subject: &str) -> Re
     store.query(SQL, &[issuer.into(), subject.into()]).await?.first().map(Account::read).transpose()
 }
 
+/// Whether a user has an account at all: those of the development sign-in have none.
+pub(crate) async fn has_one(store: &Store, user: &UserId) -> Result<bool> {
+    const SQL: &str = "SELECT account_id FROM accounts WHERE user_id = $1 LIMIT 1";
+    Ok(!store.query(SQL, &[user.into()]).await?.is_empty())
+}
+
 /// Adds an account of a user; a conflict if the subject has one.
 pub(crate) fn insert(
     set: &mut WriteSet,

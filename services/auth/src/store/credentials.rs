@@ -1,6 +1,6 @@
-//! Table `credentials`: sessions and personal access tokens.
+//! Table `credentials`: sessions (see `sessions.rs`) and personal access tokens.
 
-use foundry_core::{AccessTokenId, CredentialId, Error, OrganizationId, Result, Timestamp, UserId};
+use foundry_core::{AccessTokenId, Error, OrganizationId, Result, Timestamp, UserId};
 use foundry_proto::auth::v1::AccessToken;
 use foundry_proto::common::v1::Role;
 use foundry_store::{Guard, Row, Store, Table, Value, WriteSet};
@@ -20,40 +20,18 @@ pub(crate) const TABLE: Table = Table::new(
         "expires_at",
         "revoked_at",
         "last_used_at",
+        "device",
+        "means",
+        "provider",
+        "address",
     ],
     &["credential_id"],
 );
 
-const SESSION: &str = "session";
 const ACCESS_TOKEN: &str = "access_token";
 
 /// Most valid personal access tokens of one user in one organization.
 pub(crate) const MAX_TOKENS: i64 = 50;
-
-/// The row of a new sign-in session.
-pub(crate) struct NewSession<'a> {
-    pub(crate) credential_id: &'a CredentialId,
-    pub(crate) secret_hash: [u8; 32],
-    pub(crate) user_id: &'a UserId,
-    pub(crate) created_at: Timestamp,
-    pub(crate) expires_at: Timestamp,
-}
-
-pub(crate) fn insert_session(set: &mut WriteSet, session: &NewSession<'_>) {
-    let values = [
-        session.credential_id.into(),
-        SESSION.into(),
-        Value::from(&session.secret_hash[..]),
-        session.user_id.into(),
-        Value::Null,
-        "".into(),
-        session.created_at.into(),
-        session.expires_at.into(),
-        Value::Null,
-        Value::Null,
-    ];
-    set.insert(&TABLE, values);
-}
 
 /// A personal access token without the hash of its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +80,10 @@ impl Token {
             self.expires_at.into(),
             self.revoked_at.into(),
             self.last_used_at.into(),
+            "".into(),
+            "".into(),
+            "".into(),
+            "".into(),
         ];
         set.insert(&TABLE, values);
     }

@@ -5,7 +5,9 @@ pub(crate) mod credentials;
 pub(crate) mod identities;
 pub(crate) mod memberships;
 pub(crate) mod organizations;
+pub(crate) mod program_sign_ins;
 pub(crate) mod revocations;
+pub(crate) mod sessions;
 pub(crate) mod shell;
 pub(crate) mod sign_ins;
 pub(crate) mod users;
@@ -29,6 +31,8 @@ pub(crate) const MIGRATIONS: Migrations = Migrations {
         // Known limit of a rolling upgrade: a set-up that an old process completes beside this one is not marked. The
         // set-up secret makes its owner again.
         step!("0006_set_up"),
+        // In a rolling upgrade a session that an old process opens has no device, and none of its page confirms programs.
+        step!("0007_programs"),
     ],
 };
 

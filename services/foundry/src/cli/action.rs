@@ -56,6 +56,10 @@ pub enum Action {
     Undo {
         /// Id of the job, as `foundry repo jobs list` prints it.
         job_id: String,
+        /// Only this branch of the job, and others for which it is repeated; default: all. For a job of which one branch
+        /// has moved since.
+        #[arg(long = "branch", value_name = "BRANCH")]
+        branches: Vec<String>,
         /// Only show what would be pushed.
         #[arg(long)]
         plan: bool,

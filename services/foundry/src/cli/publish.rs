@@ -8,8 +8,8 @@ pub struct PublishTask {
     /// Id of the task, as `foundry task list` prints it.
     pub task_id: String,
     /// Branch of the remote; default: the task's branch. One that exists already must be named.
-    #[arg(long, default_value = "", value_name = "BRANCH")]
-    pub to: String,
+    #[arg(long, value_name = "BRANCH", value_parser = super::branch)]
+    pub to: Option<String>,
     /// Publish one commit in place of the agent's own; the next publication to this branch does so too.
     #[arg(long)]
     pub squash: bool,
@@ -21,11 +21,12 @@ pub struct PublishTask {
     /// without one it is used as it is.
     #[arg(long, short = 'm', default_value = "", value_name = "TEXT")]
     pub message: String,
-    /// Only show what would be pushed.
+    /// Only show what would be pushed, and why it would be refused.
     #[arg(long)]
     pub plan: bool,
-    /// Replace commits of the branch at the remote, or make a branch again that was deleted there. Makes a plan first, asks in
-    /// a terminal if commits are replaced, and pushes if the branch is still where the plan saw it.
+    /// Replace commits of the branch at the remote, or make a branch again that was deleted there. Makes a plan first, shows
+    /// which commits are lost and asks, and pushes if the branch is still where the plan saw it. Without a terminal it needs
+    /// --yes.
     #[arg(long)]
     pub force: bool,
     /// Do not ask: neither about the proposed message, nor about what the work has left out, nor, with --force, about what
@@ -67,11 +68,12 @@ pub struct FixTask {
     /// Failed checks alone.
     #[arg(long, conflicts_with_all = ["review", "auto", "off"])]
     pub checks: bool,
-    /// Reviews that want changes alone.
+    /// What reviewers have written, and reviews that want changes, alone.
     #[arg(long, conflicts_with_all = ["auto", "off"])]
     pub review: bool,
     /// From now on, send failures without being asked, whenever the agent is idle; stops after so many messages (1 to 10,
-    /// 3 if no number is given). Of reviews, only those of people who may write to the repository.
+    /// 3 if no number is given). Of what reviewers write, only that of people who may write to the repository and have not
+    /// opened the pull request.
     #[arg(long, value_name = "TRIES", num_args = 0..=1, default_missing_value = "3", conflicts_with = "off",
           value_parser = clap::value_parser!(i32).range(1..=10))]
     pub auto: Option<i32>,

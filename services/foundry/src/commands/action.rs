@@ -1,5 +1,6 @@
 //! `foundry repo restack|rebase|reparent|register|sync|undo`: actions on branches of a remote.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 
 use foundry_core::counted;
@@ -8,7 +9,7 @@ use foundry_proto::repo::v1::{
     RunRepositoryActionRequest, UndoJobRequest,
 };
 use foundry_proto::task::v1::{
-    CreateTaskRequest, GetTaskRequest, SendMessageRequest, Session, SessionState, Task,
+    CreateTaskRequest, GetTaskRequest, SendMessageRequest, Session, SessionState, Task, TaskSummary,
 };
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -16,7 +17,7 @@ use tonic_types::StatusExt as _;
 use crate::cli::Output;
 use crate::cli::action::Action;
 use crate::client::{Gateway, request_id};
-use crate::commands::{follow, losing, publish, repo};
+use crate::commands::{follow, losing, names, publish, repo};
 use crate::failure::Failure;
 use crate::output;
 
@@ -26,7 +27,9 @@ use crate::output;
 /// When the action is refused or fails, or the user does not want it.
 pub async fn run(gateway: &Gateway, output: Output, action: Action) -> Result<ExitCode, Failure> {
     let (kind, branch, parent, how) = match action {
-        Action::Undo { job_id, plan, yes } => return undo(gateway, output, job_id, plan, yes).await,
+        Action::Undo { job_id, branches, plan, yes } => {
+            return undo(gateway, output, (job_id, branches), plan, yes).await;
+        }
         Action::Sync { repository } => {
             return at_once(gateway, output, JobKind::SyncRepo, repository.as_deref(), Default::default())
                 .await;
@@ -49,7 +52,7 @@ pub async fn run(gateway: &Gateway, output: Output, action: Action) -> Result<Ex
     if how.resolve && planned.branches.iter().any(|b| b.state() == JobBranchState::Conflict) {
         return resolve(gateway, output, &planned).await;
     }
-    if how.plan || !agreed(&planned, how.yes)? {
+    if how.plan || !agreed(gateway, &planned, how.yes).await? {
         return ended(output, &planned);
     }
     let request = RunRepositoryActionRequest {
@@ -110,32 +113,63 @@ async fn whole(gateway: &Gateway, job: Job) -> Result<Job, Failure> {
 async fn undo(
     gateway: &Gateway,
     output: Output,
-    job_id: String,
+    (job_id, branches): (String, Vec<String>),
     plan: bool,
     yes: bool,
 ) -> Result<ExitCode, Failure> {
     let undone = async |plan_only| {
-        let request = UndoJobRequest { request_id: request_id(), job_id: job_id.clone(), plan_only };
+        let (job_id, branches) = (job_id.clone(), branches.clone());
+        let request = UndoJobRequest { request_id: request_id(), job_id, plan_only, branches };
         let begun = gateway.repo().undo_job(request).await?.into_inner().job.unwrap_or_default();
         whole(gateway, follow::job(gateway, &begun).await?).await
     };
     let planned = undone(true).await?;
-    if plan || !agreed(&planned, yes)? {
-        return ended(output, &planned);
-    }
-    ended(output, &undone(false).await?)
+    let undone = if plan || !agreed(gateway, &planned, yes).await? { planned } else { undone(false).await? };
+    let others = others(&undone);
+    ended(output, &undone).map_err(|failure| match others {
+        Some(others) => {
+            let next = format!("to bring back the others alone: foundry repo undo {job_id} {others}");
+            failure.next(output::inert(&next))
+        }
+        None => failure,
+    })
 }
 
-/// Whether there is something to push, and the user wants it.
-fn agreed(planned: &Job, yes: bool) -> Result<bool, Failure> {
-    let lines: Vec<String> =
-        planned.branches.iter().filter(|b| b.state() == JobBranchState::Planned).map(describe).collect();
-    if planned.state() != JobState::Done || lines.is_empty() {
+/// The branches that a refused undo could bring back without those that have moved, as arguments; none if it can not.
+fn others(undone: &Job) -> Option<String> {
+    let of = |state: JobBranchState| undone.branches.iter().filter(move |b| b.state() == state);
+    let names: Vec<String> =
+        of(JobBranchState::Planned).map(|b| format!("--branch {}", quoted(&b.branch))).collect();
+    let is_refused = undone.state() == JobState::Failed && of(JobBranchState::Refused).next().is_some();
+    (is_refused && !names.is_empty()).then(|| names.join(" "))
+}
+
+/// Whether there is something to push, and the user wants it; the question names the open tasks that have the branches.
+async fn agreed(gateway: &Gateway, planned: &Job, yes: bool) -> Result<bool, Failure> {
+    let is_planned = |b: &&JobBranch| b.state() == JobBranchState::Planned;
+    let moved: Vec<&JobBranch> = planned.branches.iter().filter(is_planned).collect();
+    if planned.state() != JobState::Done || moved.is_empty() {
         return Ok(false);
     }
-    let why = format!("this replaces {} at the remote", branches(lines.len()));
+    let tasks = names::open_tasks(gateway, &planned.organization_id, &planned.repository_id).await;
+    let owners = names::owners(gateway, &planned.repository_id).await;
+    let named =
+        |b: &&JobBranch| std::iter::once(describe(b)).chain(working(b, &tasks, &owners)).collect::<Vec<_>>();
+    let lines: Vec<String> = moved.iter().flat_map(named).collect();
+    let why = format!("this replaces {} at the remote", branches(moved.len()));
     losing::consent_by(&lines, &why, yes, "look at the plan, then repeat the command with --yes")?;
     Ok(true)
+}
+
+/// The tasks that have this branch: it is theirs, or its owner by the overview.
+fn working<'a>(
+    branch: &'a JobBranch,
+    tasks: &'a [TaskSummary],
+    owners: &'a HashMap<String, String>,
+) -> impl Iterator<Item = String> + use<'a> {
+    let owner = owners.get(&branch.branch);
+    let has = move |t: &&TaskSummary| t.branch == branch.branch || owner == Some(&t.task_id);
+    tasks.iter().filter(has).map(|t| format!("  the open task {} ({}) has this branch", t.title, t.task_id))
 }
 
 fn branches(count: usize) -> String {
@@ -329,6 +363,41 @@ mod tests {
         let line =
             "s4: aaaaaaaaaaaa -> bbbbbbbbbbbb on s3 (before on s2, given by a user), 2 commits made again";
         assert_eq!(planned(ParentSource::User, "s2"), line);
+    }
+
+    #[test]
+    fn a_refused_undo_offers_the_branches_that_have_not_moved() {
+        let of = |branch: &str, state: JobBranchState| JobBranch {
+            branch: branch.into(),
+            state: state.into(),
+            ..JobBranch::default()
+        };
+        let (moved, free) = (JobBranchState::Refused, JobBranchState::Planned);
+        let job = |branches| Job { state: JobState::Failed.into(), branches, ..Job::default() };
+        let all = job(vec![of("s1", moved), of("s2,s3", free), of("it's", free)]);
+        assert_eq!(others(&all).as_deref(), Some(r"--branch 's2,s3' --branch 'it'\''s'"));
+        assert_eq!(others(&job(vec![of("s1", moved)])), None);
+        assert_eq!(others(&Job { state: JobState::Done.into(), ..all }), None);
+    }
+
+    #[test]
+    fn a_question_names_the_open_tasks_that_have_a_branch() {
+        let of = |id: &str, branch: &str| TaskSummary {
+            task_id: id.into(),
+            title: "Fix it".into(),
+            branch: branch.into(),
+            ..TaskSummary::default()
+        };
+        let tasks = [of("task_1", "s1"), of("task_2", "own")];
+        let owners = [("s1", "task_1"), ("s2", "task_2"), ("s3", ""), ("s4", "task_ended")];
+        let owners = owners.into_iter().map(|(name, id)| (name.to_owned(), id.to_owned())).collect();
+        let named = |branch: &str| {
+            let branch = JobBranch { branch: branch.into(), ..JobBranch::default() };
+            working(&branch, &tasks, &owners).collect::<Vec<_>>()
+        };
+        assert_eq!(named("s1"), ["  the open task Fix it (task_1) has this branch"]);
+        assert_eq!(named("s2"), ["  the open task Fix it (task_2) has this branch"]);
+        assert!(named("s3").is_empty() && named("s4").is_empty() && named("s5").is_empty());
     }
 
     #[test]

@@ -20,11 +20,15 @@ use crate::output;
 
 /// Most commits that are listed after a fetch.
 const LISTED: &str = "--max-count=20";
+/// The beginning of the refs that keep what publications have replaced.
+const REPLACED: &str = "refs/foundry/replaced/";
 
 /// The person's own git, with the address of a task's repository and the token for it. The token is in the environment
 /// only: neither in arguments, which others can list, nor in a file.
 struct Remote {
     task: Task,
+    /// The ref that is fetched.
+    name: String,
     url: String,
     env: Vec<(String, String)>,
 }
@@ -50,18 +54,19 @@ impl Remote {
             env.push((format!("GIT_CONFIG_KEY_{}", given + at), key));
             env.push((format!("GIT_CONFIG_VALUE_{}", given + at), value));
         }
-        Ok(Self { task, url, env })
-    }
-
-    fn name(&self) -> String {
-        format!("refs/foundry/tasks/{}", self.task.task_id)
+        let name = format!("refs/foundry/tasks/{}", task.task_id);
+        Ok(Self { task, name, url, env })
     }
 
     /// The commit of the work, in hex.
     async fn listed(&self, dir: &Path) -> Result<String, Failure> {
-        let listed = self.git(dir, ["ls-remote", "--exit-code", &self.url, &self.name()]).output().await?;
+        let listed = self.git(dir, ["ls-remote", "--exit-code", &self.url, &self.name]).output().await?;
         if listed.status.code() == Some(2) {
-            return Err(Failure::new("the task has no work yet").exit(4));
+            let text = match self.name.starts_with(REPLACED) {
+                true => "the job has replaced nothing at the remote, or is none of this repository",
+                false => "the task has no work yet",
+            };
+            return Err(Failure::new(text).exit(4));
         }
         if !listed.status.success() {
             return Err(failed("git ls-remote", listed.status, &listed.stderr));
@@ -72,7 +77,7 @@ impl Remote {
 
     /// Fetches the work into a ref of the repository in `dir`; what that ref was is replaced.
     async fn fetch_into(&self, dir: &Path, to: &str) -> Result<(), Failure> {
-        let refspec = format!("+{}:{to}", self.name());
+        let refspec = format!("+{}:{to}", self.name);
         // Its own lines about refs would be internal names.
         let silent = if has_porcelain(dir).await? { "--porcelain" } else { "--quiet" };
         let args = ["fetch", silent, "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
@@ -114,7 +119,7 @@ async fn repository_is_there(gateway: &Gateway, task: &Task) -> Result<(), Failu
     }
 }
 
-/// Fetches the work of a task into a branch of the clone in the current directory.
+/// Fetches the work of a task, or what a publication has replaced, into a branch of the clone in the current directory.
 ///
 /// # Errors
 /// The service's or git's error; outside a clone; where the branch has commits that the fetch would drop.
@@ -122,7 +127,7 @@ pub async fn fetch(
     gateway: &Gateway,
     output: Output,
     task_id: &str,
-    into: Option<String>,
+    (into, replaced): (Option<String>, Option<String>),
 ) -> Result<(), Failure> {
     let here = std::env::current_dir()?;
     if !git(&here, ["rev-parse", "--git-dir"]).output().await?.status.success() {
@@ -130,14 +135,20 @@ pub async fn fetch(
             .next("change to a clone, or save the work with `foundry task bundle` or `foundry task diff --patch`")
             .exit(2));
     }
-    let remote = Remote::of(gateway, task_id).await?;
-    let branch = into.unwrap_or_else(|| remote.task.branch.clone());
+    let mut remote = Remote::of(gateway, task_id).await?;
+    let branch = into.unwrap_or_else(|| match &replaced {
+        Some(job) => format!("replaced/{job}"),
+        None => remote.task.branch.clone(),
+    });
+    if let Some(job) = replaced {
+        remote.name = format!("{REPLACED}{job}");
+    }
     said(&here, &["check-ref-format", "--branch", &branch]).await?;
     let full = format!("refs/heads/{branch}");
-    let (taken, local) = (commit(&here, &remote.name()).await?, commit(&here, &full).await?);
+    let (taken, local) = (commit(&here, &remote.name).await?, commit(&here, &full).await?);
     remote.listed(&here).await?;
-    remote.fetch_into(&here, &remote.name()).await?;
-    let new = commit(&here, &remote.name()).await?.ok_or_else(|| Failure::new("git fetched nothing"))?;
+    remote.fetch_into(&here, &remote.name).await?;
+    let new = commit(&here, &remote.name).await?.ok_or_else(|| Failure::new("git fetched nothing"))?;
     if let Some(local) = &local {
         let ahead = git(&here, ["merge-base", "--is-ancestor", local, &new]).output().await?;
         // Work that is handed over again replaces its last commit, so what was taken before may be dropped.

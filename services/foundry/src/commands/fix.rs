@@ -50,9 +50,14 @@ pub fn words(rule: &AutoFix) -> String {
             .to_owned();
     }
     let count = format!("{} of {} messages sent", rule.tries, rule.max_tries);
-    match &rule.stopped {
-        Some(why) => format!("stopped, {count}: {} ({}); {}", why.message, why.reason, why.next_action),
-        None => format!("on, {count}"),
+    match (&rule.stopped, &rule.waiting) {
+        (Some(why), _) => format!("stopped, {count}: {} ({}); {}", why.message, why.reason, why.next_action),
+        (None, Some(why)) => {
+            let next = Some(&why.next_action).filter(|next| !next.starts_with("none needed"));
+            let next = next.map(|next| format!("; {next}")).unwrap_or_default();
+            format!("on, {count}; waiting for {}: {}{next}", why.waiting_on, why.message)
+        }
+        (None, None) => format!("on, {count}"),
     }
 }
 
@@ -66,6 +71,14 @@ mod tests {
     fn the_rule_is_shown_with_its_count_and_why_it_has_stopped() {
         let on = AutoFix { enabled: true, tries: 1, max_tries: 3, ..AutoFix::default() };
         assert_eq!(words(&on), "on, 1 of 3 messages sent");
+        let waiting = Condition {
+            waiting_on: "a check".into(),
+            message: "1 check has not ended".into(),
+            next_action: "none needed: it goes on by itself".into(),
+            ..Condition::default()
+        };
+        let text = "on, 1 of 3 messages sent; waiting for a check: 1 check has not ended";
+        assert_eq!(words(&AutoFix { waiting: Some(waiting), ..on.clone() }), text);
         let why = Condition {
             reason: "AUTO_FIX_LIMIT".into(),
             message: "it still fails".into(),

@@ -1,12 +1,18 @@
-//! `foundry login`: the development sign-in of a mesh on this machine, here or in a browser.
+//! `foundry login`: by a browser or a code, or with the development sign-in of a mesh on this machine.
+
+mod browser;
+mod device;
+mod program;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use foundry_proto::auth::v1::complete_sign_in_request::Proof;
-use foundry_proto::auth::v1::{CompleteSignInRequest, DevelopmentProof};
+use foundry_proto::auth::v1::{CompleteSignInRequest, DevelopmentProof, ListSignInWaysRequest};
+use tonic::Code;
 use url::{Url, form_urlencoded};
 
+use crate::cli::login::Login;
 use crate::cli::{Global, Output};
 use crate::client::Gateway;
 use crate::commands::mesh;
@@ -14,8 +20,52 @@ use crate::credentials::{Credential, Credentials};
 use crate::failure::Failure;
 use crate::output;
 
+/// Signs in as asked, or in the way that the mesh is configured for.
+pub async fn run(global: &Global, how: Login) -> Result<ExitCode, Failure> {
+    if how.device {
+        return device::run(global).await;
+    }
+    if how.browser {
+        return browser::run(global).await;
+    }
+    let ways = Gateway::anonymous(global)?.auth().list_sign_in_ways(ListSignInWaysRequest {}).await;
+    let ways = match ways {
+        Ok(ways) => ways.into_inner(),
+        // What the configuration decides can be printed before the mesh runs.
+        Err(status) if how.web && status.code() == Code::Unavailable => {
+            let config = mesh::config(global)?;
+            return match config.auth.sign_in.is_empty() {
+                true => print_link(global, how.login),
+                false => print_page(global, &config.gateway.public_url),
+            };
+        }
+        Err(status) => return Err(status.into()),
+    };
+    match (ways.ways.is_empty(), how.web) {
+        (true, true) => print_link(global, how.login),
+        (true, false) => development(global, how.login).await,
+        (false, true) => print_page(global, &ways.public_url),
+        (false, false) if how.login.is_some() => {
+            let text = "--login is for the development sign-in, and this mesh has an identity provider";
+            Err(Failure::new(text).next("run `foundry login` without it, and sign in in the browser").exit(2))
+        }
+        (false, false) => browser::run(global).await,
+    }
+}
+
+/// Prints where browsers sign in at an identity provider.
+fn print_page(global: &Global, public_url: &str) -> Result<ExitCode, Failure> {
+    let page = if public_url.is_empty() { &*global.address } else { public_url };
+    let link = format!("{}/sign-in", page.trim_end_matches('/'));
+    match global.output {
+        Output::Table => output::line(&link),
+        Output::Json => output::line(&serde_json::json!({ "link": link }).to_string()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Prints a link that signs in to the workbench. Browsers do not send the part after `#` to any server.
-pub fn print_link(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
+fn print_link(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
     let (path, secret) = secret(global)?;
     let link = link(&global.address, &secret, login.as_deref(), global.organization.as_deref())?;
     match global.output {
@@ -53,7 +103,10 @@ fn secret(global: &Global) -> Result<(PathBuf, String), Failure> {
     let path = secret_file(&mesh::data_dir(global)?);
     let secret = std::fs::read_to_string(&path).map_err(|e| {
         Failure::new(format!("{}: {e}", path.display()))
-            .next("start the mesh with `foundry up` as this user, or pass its --data-dir")
+            .next(
+                "start the mesh with `foundry up` as this user, pass its --data-dir, or sign in by a browser with \
+                 `foundry login --device`",
+            )
             .exit(3)
     })?;
     Ok((path, secret.trim().to_owned()))
@@ -71,7 +124,7 @@ pub fn set_up_file(data_dir: &Path) -> Option<PathBuf> {
 }
 
 /// Signs in with the secret of the data directory, and stores the session's token.
-pub async fn run(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
+async fn development(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
     let (_, secret) = secret(global)?;
     let login = login.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "developer".to_owned());
     let proof = DevelopmentProof {
@@ -79,7 +132,11 @@ pub async fn run(global: &Global, login: Option<String>) -> Result<ExitCode, Fai
         login,
         organization_name: global.organization.clone().unwrap_or_default(),
     };
-    let request = CompleteSignInRequest { proof: Some(Proof::Development(proof)), ..Default::default() };
+    let request = CompleteSignInRequest {
+        proof: Some(Proof::Development(proof)),
+        device: format!("{} on {}", program::NAME, program::machine()),
+        ..Default::default()
+    };
     let answer = Gateway::anonymous(global)?.auth().complete_sign_in(request).await?.into_inner();
     let organization = answer.organization.clone().unwrap_or_default();
     let credential = Credential {

@@ -46,13 +46,14 @@ fn only_in_sandbox(changes: &Changes) -> Vec<String> {
     lines
 }
 
-/// Prints what a push replaces, and asks whether to go on. Without a terminal there is nobody to ask, and `--force` is the
-/// consent: the push takes place only where the plan saw the branch.
+/// Prints what a push replaces, and asks whether to go on. `--force` alone is no consent: which commits are lost is known only
+/// from the plan.
 ///
 /// # Errors
-/// When the answer is not yes.
-pub fn replacing(lines: &[String], why: &str, yes: bool) -> Result<(), Failure> {
-    consent(lines, why, yes || !std::io::stdin().is_terminal())
+/// When the answer is not yes, or there is nobody to ask.
+pub fn replacing(lines: &[String], yes: bool) -> Result<(), Failure> {
+    let why = "the push replaces commits at the remote";
+    consent_by(lines, why, yes, "look at what is lost, then repeat the command with --yes")
 }
 
 /// Prints what is noteworthy of a work before it is pushed, and the message that nobody has chosen, and asks whether to go
@@ -138,5 +139,14 @@ mod tests {
         assert!(!is_yes("\n") && !is_yes("") && !is_yes("yesterday"));
         let lost = ["a stash".to_owned()];
         assert!(consent(&[], "x", false).is_ok() && consent(&lost, "x", true).is_ok());
+    }
+
+    #[test]
+    fn commits_at_the_remote_are_not_replaced_where_nobody_can_be_asked() {
+        assert!(!std::io::stdin().is_terminal(), "tests have no terminal");
+        let plan = ["feat/x: lost at the remote: 1 commit".to_owned()];
+        let refused = replacing(&plan, false).unwrap_err();
+        assert!(refused.next_action.contains("--yes"), "{}", refused.next_action);
+        assert!(replacing(&plan, true).is_ok());
     }
 }

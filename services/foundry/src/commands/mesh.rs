@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use foundry_provisioner::FurtherProviders;
+use foundry_server::config::Loaded;
 
 use crate::cli::Global;
 use crate::failure::Failure;
+use crate::mesh::config::MeshConfig;
 use crate::mesh::{self, MeshService, config};
 use crate::output;
 
@@ -40,11 +42,31 @@ pub async fn serve(
 /// # Errors
 /// When the configuration is invalid.
 pub fn print_config(global: &Global) -> Result<ExitCode, Failure> {
-    let loaded = config::load(global)?;
+    let mut loaded = config::load(global)?;
+    in_effect(&mut loaded);
     let text = foundry_server::config::effective(&loaded).map_err(|e| Failure::new(e.to_string()))?;
     output::line(&format!("# data directory: {}", config::data_dir(global)?.display()));
     output::part(&text);
     Ok(ExitCode::SUCCESS)
+}
+
+/// A provider turns the development sign-in off, whatever is set.
+fn in_effect(loaded: &mut Loaded<MeshConfig>) {
+    let auth = &mut loaded.value.auth;
+    if auth.development_sign_in && !auth.has_development_sign_in() {
+        auth.development_sign_in = false;
+        loaded
+            .origins
+            .insert("auth.development_sign_in".to_owned(), "auth.sign_in, which turns it off".to_owned());
+    }
+}
+
+/// The configuration of the mesh, as `foundry up` would read it here.
+///
+/// # Errors
+/// When it is invalid.
+pub fn config(global: &Global) -> Result<MeshConfig, Failure> {
+    Ok(config::load(global)?.value)
 }
 
 /// The data directory of the mesh.
@@ -53,4 +75,23 @@ pub fn print_config(global: &Global) -> Result<ExitCode, Failure> {
 /// As [`config::data_dir`].
 pub fn data_dir(global: &Global) -> Result<PathBuf, Failure> {
     config::data_dir(global)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beside_a_provider_the_development_sign_in_is_printed_as_off() {
+        let mut loaded = Loaded { value: MeshConfig::default(), origins: Default::default() };
+        in_effect(&mut loaded);
+        assert!(loaded.value.auth.development_sign_in && loaded.origins.is_empty());
+        loaded.value.auth.sign_in.insert("github".to_owned(), Default::default());
+        in_effect(&mut loaded);
+        let text = foundry_server::config::effective(&loaded).unwrap();
+        assert!(
+            text.contains("development_sign_in = false  # from auth.sign_in, which turns it off"),
+            "{text}"
+        );
+    }
 }

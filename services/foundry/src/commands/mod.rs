@@ -12,6 +12,8 @@ mod follow;
 pub mod internal;
 mod jobs;
 pub mod login;
+mod logins;
+mod logout;
 mod losing;
 mod mesh;
 mod model;
@@ -29,6 +31,7 @@ mod task;
 mod token;
 mod verify;
 mod webhook;
+mod whoami;
 
 use std::io::Read as _;
 use std::process::ExitCode;
@@ -61,8 +64,10 @@ async fn run_command(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Fa
             clap_complete::generate(shell, &mut Cli::command(), "foundry", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Login { login, web: true } => login::print_link(global, login),
-        Command::Login { login, web: false } => login::run(global, login).await,
+        Command::Login(how) => login::run(global, how).await,
+        Command::Logout => logout::run(global).await,
+        Command::Whoami => whoami::run(&Gateway::signed_in(global)?, global).await,
+        Command::Logins(command) => logins::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Token(command) => token::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Repo(command) => repo::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Task(command) => task::run(&Gateway::signed_in(global)?, global.output, command).await,

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use foundry_proto::auth::v1::ListMembersRequest;
-use foundry_proto::task::v1::ListTasksRequest;
+use foundry_proto::repo::v1::GetRepositoryOverviewRequest;
+use foundry_proto::task::v1::{ListTasksRequest, TaskState, TaskSummary};
 
 use crate::client::Gateway;
 
@@ -12,21 +13,54 @@ const PAGE: i32 = 500;
 
 /// The titles of the tasks of a repository, by their ids.
 pub async fn tasks(gateway: &Gateway, organization_id: &str, repository_id: &str) -> HashMap<String, String> {
-    let (mut titles, mut page_token) = (HashMap::new(), String::new());
+    let all = all_tasks(gateway, organization_id, repository_id, true).await;
+    all.into_iter().map(|t| (t.task_id, t.title)).collect()
+}
+
+/// The tasks of a repository that have not ended.
+pub async fn open_tasks(gateway: &Gateway, organization_id: &str, repository_id: &str) -> Vec<TaskSummary> {
+    let mut all = all_tasks(gateway, organization_id, repository_id, false).await;
+    all.retain(|t| !matches!(t.state(), TaskState::Archived | TaskState::Killed));
+    all
+}
+
+/// The tasks that have branches of a repository, by the names of these: also those that have published to one of another name.
+pub async fn owners(gateway: &Gateway, repository_id: &str) -> HashMap<String, String> {
+    let (mut owners, mut page_token) = (HashMap::new(), String::new());
+    loop {
+        let repository_id = repository_id.to_owned();
+        let request = GetRepositoryOverviewRequest { repository_id, page_size: PAGE, page_token };
+        let Ok(page) = gateway.repo().get_repository_overview(request).await else { return owners };
+        let page = page.into_inner();
+        owners.extend(page.branches.into_iter().map(|b| (b.name, b.task_id)));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return owners;
+        }
+    }
+}
+
+async fn all_tasks(
+    gateway: &Gateway,
+    organization_id: &str,
+    repository_id: &str,
+    show_archived: bool,
+) -> Vec<TaskSummary> {
+    let (mut tasks, mut page_token) = (Vec::new(), String::new());
     loop {
         let request = ListTasksRequest {
             organization_id: organization_id.to_owned(),
             repository_id: repository_id.to_owned(),
-            show_archived: true,
+            show_archived,
             page_size: PAGE,
             page_token,
         };
-        let Ok(page) = gateway.task().list_tasks(request).await else { return titles };
+        let Ok(page) = gateway.task().list_tasks(request).await else { return tasks };
         let page = page.into_inner();
-        titles.extend(page.tasks.into_iter().map(|t| (t.task_id, t.title)));
+        tasks.extend(page.tasks);
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            return titles;
+            return tasks;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use foundry_core::counted;
 use foundry_proto::auth::v1::GetUserRequest;
-use foundry_proto::common::v1::PullRequest;
+use foundry_proto::common::v1::{Condition, PullRequest};
 use foundry_proto::repo::v1::{
     GetRepositoryRequest, Job, JobBranch, JobBranchState, JobState, PublishBranchRequest,
     PublishPullRequestRequest, PullRequestSettings,
@@ -43,7 +43,7 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
     let mut request = PublishBranchRequest {
         request_id: request_id(),
         task_id: args.task_id,
-        to_branch: args.to,
+        to_branch: args.to.unwrap_or_default(),
         squash: args.squash,
         message,
         force: args.force,
@@ -84,7 +84,7 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
     output::one(output, &job, |job| {
         for branch in &job.branches {
             plan(branch).iter().for_each(|text| output::line(&output::inert(text)));
-            pushed(branch, &remote).iter().for_each(|text| output::line(&output::inert(text)));
+            pushed(job, branch, &remote).iter().for_each(|text| output::line(&output::inert(text)));
             if let Some(pull_request) = &branch.pull_request {
                 output::line(&output::inert(&pull_request_line(pull_request)));
             }
@@ -167,19 +167,27 @@ async fn expected(gateway: &Gateway, request: &PublishBranchRequest, yes: bool) 
     }
     let lines = plan(&planned);
     if planned.rewrites {
-        losing::replacing(&lines, "the push replaces commits at the remote", yes)?;
+        losing::replacing(&lines, yes)?;
     } else {
         lines.iter().for_each(|text| eprintln!("{}", output::inert(text)));
     }
     Ok(planned.old_commit)
 }
 
-/// Where a branch is after a push, and what the remote said about it.
-fn pushed(branch: &JobBranch, remote: &str) -> Vec<String> {
+/// Where a branch is after a push, how to get what that has replaced, and what the remote said about it.
+fn pushed(job: &Job, branch: &JobBranch, remote: &str) -> Vec<String> {
     if branch.state() != JobBranchState::Pushed {
         return Vec::new();
     }
     let mut lines = vec![format!("{} is at {} on {remote}", branch.branch, branch.new_commit)];
+    if branch.rewrites {
+        let Job { job_id, task_id, .. } = job;
+        lines.push(format!(
+            "what it replaced, {}, is kept as refs/foundry/replaced/{job_id}; to get it as a branch of your clone: \
+             foundry task fetch {task_id} --replaced {job_id}",
+            short(&branch.old_commit)
+        ));
+    }
     lines.extend(branch.remote_message.lines().map(|said| format!("remote: {said}")));
     lines
 }
@@ -204,7 +212,6 @@ pub fn plan(branch: &JobBranch) -> Vec<String> {
     if branch.new_commit.is_empty() {
         return Vec::new();
     }
-    let short = |commit: &str| commit.get(..12).unwrap_or(commit).to_owned();
     let from = match branch.old_commit.as_str() {
         "" => "new branch".to_owned(),
         old if old == branch.new_commit => "the remote has it already".to_owned(),
@@ -223,8 +230,21 @@ pub fn plan(branch: &JobBranch) -> Vec<String> {
     lines.extend(branch.commits.iter().map(|c| format!("  {} {}", short(&c.commit), c.subject)));
     let more = branch.commit_count - i64::try_from(branch.commits.len()).unwrap_or(i64::MAX);
     lines.extend((more > 0).then(|| format!("  and {} more", counted(more, "commit"))));
+    if branch.lost_count > 0 {
+        lines.push(format!("  lost at the remote: {}", counted(branch.lost_count, "commit")));
+        lines.extend(branch.lost_commits.iter().map(|c| format!("    {} {}", short(&c.commit), c.subject)));
+        let more = branch.lost_count - i64::try_from(branch.lost_commits.len()).unwrap_or(i64::MAX);
+        lines.extend((more > 0).then(|| format!("    and {} more", counted(more, "commit"))));
+    }
     lines.extend((!branch.note.is_empty()).then(|| format!("  {}", branch.note)));
+    let refused =
+        |c: &Condition| format!("  would be refused: {} ({}); {}", c.message, c.reason, c.next_action);
+    lines.extend(branch.refusals.iter().map(refused));
     lines
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
 }
 
 /// Name and address for the commits: as the person's own git has them, from its variables before its settings, or of the
@@ -266,7 +286,7 @@ async fn configured(key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use foundry_proto::common::v1::Condition;
+    use foundry_proto::repo::v1::JobCommit;
 
     use super::*;
 
@@ -302,6 +322,23 @@ mod tests {
         assert_eq!(plan(&branch).last().unwrap(), "  and 21 commits more");
         let old = JobBranch { old_commit: "a".repeat(40), rewrites: true, ..branch.clone() };
         assert!(plan(&old)[0].contains("(replaces aaaaaaaaaaaa)"));
+        let lost = JobBranch {
+            lost_count: 3,
+            lost_commits: vec![JobCommit { commit: "c".repeat(40), subject: "Review".into() }],
+            ..old
+        };
+        let expected =
+            ["  lost at the remote: 3 commits", "    cccccccccccc Review", "    and 2 commits more"];
+        assert_eq!(plan(&lost)[2..], expected);
+        let refusal = Condition {
+            reason: "WORK_IN_CONFLICT".into(),
+            message: "the work is not finished".into(),
+            next_action: "finish it".into(),
+            ..Condition::default()
+        };
+        let refused = JobBranch { refusals: vec![refusal], ..branch.clone() };
+        let line = "  would be refused: the work is not finished (WORK_IN_CONFLICT); finish it";
+        assert_eq!(plan(&refused).last().unwrap(), line);
         let same = JobBranch { old_commit: branch.new_commit.clone(), ..branch };
         assert!(plan(&same)[0].contains("has it already"));
         assert!(plan(&JobBranch::default()).is_empty());
@@ -316,9 +353,14 @@ mod tests {
             remote_message: "Create a pull request:\nhttps://git.example/new".into(),
             ..JobBranch::default()
         };
-        let printed = pushed(&branch, "https://git.example/x");
+        let job = Job { job_id: "job_1".into(), task_id: "task_1".into(), ..Job::default() };
+        let printed = pushed(&job, &branch, "https://git.example/x");
         assert_eq!(printed[1..], ["remote: Create a pull request:", "remote: https://git.example/new"]);
-        assert!(pushed(&JobBranch::default(), "x").is_empty());
+        assert!(pushed(&job, &JobBranch::default(), "x").is_empty());
+        let forced = JobBranch { rewrites: true, old_commit: "a".repeat(40), ..branch };
+        let kept = "what it replaced, aaaaaaaaaaaa, is kept as refs/foundry/replaced/job_1; to get it as a branch of your \
+                    clone: foundry task fetch task_1 --replaced job_1";
+        assert_eq!(pushed(&job, &forced, "x")[1], kept);
     }
 
     #[test]

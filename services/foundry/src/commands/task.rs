@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use foundry_proto::common::v1::{PermissionPolicy, StageState};
+use foundry_proto::common::v1::{Condition, PermissionPolicy, StageState};
 use foundry_proto::task::v1::{
     ArchiveTaskRequest, Changes, CreateTaskRequest, CreateTaskResponse, ExplainTaskRequest, FileChange,
     GetTaskRequest, KillTaskRequest, ListFileChangesRequest, ListTasksRequest, RetryTaskRequest,
@@ -31,7 +31,9 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
         Task::Watch { task_id: None } => return follow::organization(gateway, output).await,
         Task::Show { task_id } => show(gateway, output, task_id).await?,
         Task::Diff { task_id, patch, merged } => diff(gateway, output, task_id, patch, merged).await?,
-        Task::Fetch { task_id, into } => fetch::fetch(gateway, output, &task_id, into).await?,
+        Task::Fetch { task_id, into, replaced } => {
+            fetch::fetch(gateway, output, &task_id, (into, replaced)).await?;
+        }
         Task::Bundle { task_id, file } => fetch::bundle(gateway, &task_id, &file).await?,
         Task::Publish(args) => return Box::pin(publish::run(gateway, output, *args)).await,
         Task::Fix(args) => fix::run(gateway, output, args).await?,
@@ -100,7 +102,7 @@ async fn request_task(gateway: &Gateway, args: CreateTask) -> Result<CreateTaskR
         profile: args.profile,
         settings: args.settings.to_proto(),
         attachment_ids,
-        on_branch: args.on_branch,
+        on_branch: args.on_branch.unwrap_or_default(),
     };
     Ok(gateway.task().create_task(request).await?.into_inner())
 }
@@ -298,10 +300,45 @@ async fn explain(gateway: &Gateway, output: Output, task_id: String) -> Result<(
                 finding.state,
                 output::inert(&finding.explanation)
             ));
-            // The explanation of a notice has its text already, and a notice has no reason.
-            let condition =
-                finding.condition.as_ref().filter(|c| !(finding.state == "notice" && c.reason.is_empty()));
-            follow::print_condition(condition);
+            let untold = finding.condition.as_ref().filter(|c| !tells(&finding.explanation, c));
+            follow::print_condition(untold);
+            let since = finding.condition.as_ref().and_then(|c| c.since_time.as_ref());
+            if let (None, Some(since)) = (untold, since) {
+                output::line(&format!("  since   {}", output::time(Some(since))));
+            }
         }
     })
+}
+
+/// Whether an explanation has the words of a condition, which are not repeated then.
+fn tells(explanation: &str, condition: &Condition) -> bool {
+    let Condition { message, reason, waiting_on, next_action, .. } = condition;
+    let is_step = !next_action.is_empty() && !next_action.starts_with("none needed");
+    (message.is_empty() || explanation.contains(message.trim_end_matches('.')))
+        && (reason.is_empty() || explanation.contains(reason.as_str()))
+        && (waiting_on.is_empty() || explanation.contains("waiting for"))
+        && (!is_step || explanation.contains(next_action.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_explanation_says_is_not_said_again() {
+        let condition = Condition {
+            reason: "PERMISSION_WANTED".into(),
+            message: "the agent asks.".into(),
+            waiting_on: "a user".into(),
+            next_action: "answer it".into(),
+            ..Condition::default()
+        };
+        let told = "It is running and is waiting for a user: the agent asks (PERMISSION_WANTED). Next step: answer it.";
+        assert!(tells(told, &condition) && tells("", &Condition::default()));
+        for untold in
+            ["It is running.", "The agent asks (PERMISSION_WANTED).", &told.replace("answer", "wait")]
+        {
+            assert!(!tells(untold, &condition), "{untold}");
+        }
+    }
 }

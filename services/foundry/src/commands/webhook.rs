@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use foundry_proto::repo::v1::create_repository_webhook_request::Target;
 use foundry_proto::repo::v1::{
     CreateRepositoryWebhookRequest, CreateRepositoryWebhookResponse, DeleteRepositoryWebhookRequest,
-    ListRepositoryWebhooksRequest, RepositoryWebhook, RepositoryWebhookForge, RepositoryWebhookRefusals,
+    ListRepositoryWebhooksRequest, Repository, RepositoryWebhook, RepositoryWebhookForge,
+    RepositoryWebhookRefusals,
 };
 
 use crate::cli::Output;
@@ -97,15 +98,15 @@ async fn list(gateway: &Gateway, output: Output) -> Result<(), Failure> {
     if output == Output::Json {
         return all.iter().try_for_each(|it| output::json(it).map(|text| output::line(&text)));
     }
+    let repositories = repo::all(gateway).await?;
     let rows = all.iter().map(|it| {
         let last = it.last_delivery.clone().unwrap_or_default();
         let result = output::state(last.result().as_str_name(), "REPOSITORY_WEBHOOK_RESULT_");
-        let target = if it.repository_id.is_empty() { "all there" } else { &it.repository_id };
         vec![
             it.repository_webhook_id.clone(),
             output::state(it.forge().as_str_name(), "REPOSITORY_WEBHOOK_FORGE_"),
             it.host.clone(),
-            target.to_owned(),
+            output::inert(&target(it, &repositories)),
             last.receive_time.as_ref().map_or_else(|| "none yet".to_owned(), |at| output::time(Some(at))),
             last.event.clone(),
             if it.last_delivery.is_some() { result } else { String::new() },
@@ -116,6 +117,15 @@ async fn list(gateway: &Gateway, output: Output) -> Result<(), Failure> {
     output::table(&header, rows.collect());
     all.iter().for_each(|it| follow::print_condition(it.notice.as_ref()));
     Ok(())
+}
+
+/// What the webhook is for, as people know it.
+fn target(it: &RepositoryWebhook, repositories: &[Repository]) -> String {
+    match repositories.iter().find(|r| r.repository_id == it.repository_id) {
+        Some(repository) => repository.name.clone(),
+        None if it.repository_id.is_empty() => format!("all at {}", it.host),
+        None => it.repository_id.clone(),
+    }
 }
 
 /// Deliveries with a wrong signature.
@@ -166,6 +176,21 @@ async fn resolve(gateway: &Gateway, wanted: &str) -> Result<RepositoryWebhook, F
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_webhook_is_listed_with_the_name_of_its_repository_or_its_host() {
+        let repository =
+            Repository { repository_id: "repo_1".into(), name: "widgets".into(), ..Repository::default() };
+        let of = |repository_id: &str| {
+            let (repository_id, host) = (repository_id.into(), "git.example.org".into());
+            target(
+                &RepositoryWebhook { repository_id, host, ..RepositoryWebhook::default() },
+                std::slice::from_ref(&repository),
+            )
+        };
+        assert_eq!((of("repo_1"), of("")), ("widgets".to_owned(), "all at git.example.org".to_owned()));
+        assert_eq!(of("repo_2"), "repo_2", "it was removed since");
+    }
 
     #[test]
     fn the_name_of_a_host_says_what_runs_there() {

@@ -176,9 +176,7 @@ fn way_in(config: &MeshConfig) -> String {
     }
     let names: Vec<&str> = config.auth.sign_in.keys().map(String::as_str).collect();
     let (public, names) = (&config.gateway.public_url, names.join(", "));
-    format!(
-        "sign in at {public} with {names}; `foundry` itself takes a personal access token (FOUNDRY_TOKEN)"
-    )
+    format!("sign in at {public} with {names}, and `foundry` with `foundry login`")
 }
 
 /// Says where the workbench is and how to get in.

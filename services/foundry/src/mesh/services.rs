@@ -129,6 +129,7 @@ async fn auth(inputs: ServiceInputs<'_>) -> Result<RunningService, Failure> {
         tasks,
         data: inputs.data()?,
         keys_dir: wiring.keys_dir(),
+        public_url: config.gateway.public_url.clone(),
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
     };

@@ -109,7 +109,7 @@ impl Page {
 
 /// Whether a path is a route of the page.
 fn is_place(path: &str) -> bool {
-    path == "/" || path == "/sign-in" || path.starts_with("/o/")
+    path == "/" || path == "/sign-in" || path == "/device" || path.starts_with("/o/")
 }
 
 fn full(bytes: Bytes) -> Body {

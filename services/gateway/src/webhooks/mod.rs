@@ -2,7 +2,8 @@
 //! knows the secret of the webhook is decided by the repo service, over the bytes as they arrived. Nothing is parsed here.
 //!
 //! They have limits and a bulkhead of their own, so that neither a burst of deliveries takes room from users nor users from
-//! deliveries, which a host may send only once.
+//! deliveries, which a host may send only once. A host waits a quarter of a second for the answer (`gateway.webhook_answer`): by
+//! then a delivery is stored, or the answer says that it is not.
 
 mod body;
 
@@ -14,13 +15,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use axum::{Json, Router};
 use foundry_authn::{IdentityLayer, ServiceIdentity};
-use foundry_core::{Code, Error};
+use foundry_core::{Code, Error, Tasks};
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::repo::v1::{ReceiveWebhookRequest, ReceiveWebhookResponse, WebhookHeader};
 use foundry_server::{Kind, PeerAddress, Upstream};
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
@@ -30,10 +31,8 @@ use body::LargeBodies;
 
 /// Deliveries that the repo service has at a time.
 const AT_ONCE: usize = 64;
-/// How long one waits for its turn.
-const TURN: Duration = Duration::from_secs(3);
-/// How long the repo service may take for one.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long the repo service may take for one, also after its host was answered.
+const STORING: Duration = Duration::from_secs(5);
 /// Longest id in an address.
 const MAX_ID: usize = 64;
 /// Longest header that is passed on, and most of them.
@@ -49,6 +48,9 @@ struct Door {
     repo: RepoServiceClient<Upstream>,
     callers: CallerBook,
     turns: Arc<Semaphore>,
+    /// How long a host waits for its answer.
+    answer: Duration,
+    tasks: Tasks,
     large_bodies: Arc<LargeBodies>,
 }
 
@@ -67,10 +69,11 @@ pub(crate) fn routes(
     repo: &Upstream,
     identity: ServiceIdentity,
     callers: CallerBook,
+    (answer, tasks): (Duration, Tasks),
 ) -> Result<Router, Error> {
     let repo = RepoServiceClient::new(repo.clone().layer(IdentityLayer::new(identity, "repo")?));
     let (turns, large_bodies) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::default());
-    let door = Door { repo, callers, turns, large_bodies };
+    let door = Door { repo, callers, turns, answer, tasks, large_bodies };
     let handler = |State(door): State<Door>, Path(named): Path<Named>, request: Request| async move {
         door.receive(named, request).await.map_or_else(|refused| *refused, accepted)
     };
@@ -83,16 +86,17 @@ impl Door {
         let peer = Account::of_peer(request.extensions().get::<PeerAddress>().copied());
         let id: String = named.id.chars().take(MAX_ID).collect();
         let account = Account::Webhook(id.as_str().into());
-        let _permit = self.callers.enter(&account, Kind::Unary).map_err(|e| refusal(&e.into_status()))?;
+        let permit = self.callers.enter(&account, Kind::Unary).map_err(|e| refusal(&e.into_status()))?;
         // An address that has guessed too often gets no further, and costs neither memory nor a call.
         self.callers.check(&peer).map_err(|e| refusal(&e.into_status()))?;
         let headers = passed_on(request.headers());
         let address = request.extensions().get::<PeerAddress>().copied();
         let owner = address.map(|peer| peer.network());
         let body = body::read(request, owner, &self.large_bodies, body::ARRIVAL).await?;
-        let turn = tokio::time::timeout(TURN, self.turns.acquire()).await;
+        let deadline = tokio::time::Instant::now() + self.answer;
+        let turn = tokio::time::timeout_at(deadline, self.turns.acquire_owned()).await;
         // The semaphore is never closed.
-        let Ok(Ok(_turn)) = turn else { return Err(refusal(&busy().into_status())) };
+        let Ok(Ok(turn)) = turn else { return Err(refusal(&busy().into_status())) };
         // Guessing counts against the limits of the address, from before the answer on: many at once are no way past it.
         let guess = self.callers.reserve(&peer).map_err(|e| refusal(&e.into_status()))?;
         let delivery = ReceiveWebhookRequest {
@@ -103,18 +107,24 @@ impl Door {
             peer_address: address.map(|peer| peer.0.ip().to_canonical().to_string()).unwrap_or_default(),
         };
         let mut call = tonic::Request::new(delivery);
-        call.set_timeout(ANSWER);
-        match self.repo.clone().receive_webhook(call).await {
-            Ok(answer) => {
+        call.set_timeout(STORING);
+        let (sender, answer) = oneshot::channel();
+        let mut repo = self.repo;
+        // It goes on when the host was answered: what is stored late has its effects all the same, and once.
+        self.tasks.spawn("webhook delivery", async move {
+            let answer = repo.receive_webhook(call).await;
+            let refused = answer.as_ref().err().map(Status::code);
+            if !matches!(refused, Some(tonic::Code::Unauthenticated | tonic::Code::NotFound)) {
                 guess.give_back();
-                Ok(answer.into_inner())
             }
-            Err(status) => {
-                if !matches!(status.code(), tonic::Code::Unauthenticated | tonic::Code::NotFound) {
-                    guess.give_back();
-                }
-                Err(refusal(&status))
-            }
+            drop((turn, permit));
+            // The host may have been answered, or be gone.
+            let _ = sender.send(answer);
+        });
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(Ok(answer))) => Ok(answer.into_inner()),
+            Ok(Ok(Err(status))) => Err(refusal(&status)),
+            Ok(Err(_)) | Err(_) => Err(refusal(&slow().into_status())),
         }
     }
 }
@@ -158,6 +168,11 @@ fn accepted(answer: ReceiveWebhookResponse) -> Response {
     let name = answer.result().as_str_name().trim_start_matches("REPOSITORY_WEBHOOK_RESULT_");
     let body = serde_json::json!({ "result": name.to_ascii_lowercase(), "duplicate": answer.duplicate });
     (StatusCode::OK, Json(body)).into_response()
+}
+
+fn slow() -> Error {
+    let text = "the delivery was not stored in time; it may still be";
+    Error::unavailable("WEBHOOK_SLOW", text, Duration::from_secs(10))
 }
 
 fn busy() -> Error {

@@ -177,6 +177,11 @@ impl Behind {
                 match ReceiveWebhookRequest::decode(message).unwrap().repository_webhook_id.as_str() {
                     "absent" => refused(Code::NotFound),
                     "forged" => refused(Code::Unauthenticated),
+                    "slow" => {
+                        self.release.cancelled().await;
+                        self.entered.add_permits(1);
+                        unary(&[])
+                    }
                     _ => unary(&[]),
                 }
             }
@@ -221,7 +226,12 @@ impl Behind {
             _ => {
                 let (name, title) = ("github".to_owned(), "GitHub".to_owned());
                 let ways = vec![SignInWay { name, title, kind: SignInWayKind::Github.into() }];
-                let answer = ListSignInWaysResponse { ways, development: false, set_up_required: true };
+                let answer = ListSignInWaysResponse {
+                    ways,
+                    development: false,
+                    set_up_required: true,
+                    ..Default::default()
+                };
                 unary(&answer.encode_to_vec())
             }
         }

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use foundry_authn::{credential_key, role_key};
-use foundry_core::Code;
+use foundry_core::{Clock as _, Code};
 use foundry_gateway::{CallerLimits, Config};
-use foundry_proto::auth::v1::ExchangeTokenRequest;
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
-use foundry_proto::task::v1::GetTaskRequest;
+use foundry_proto::auth::v1::{ExchangeTokenRequest, SignOutRequest};
+use foundry_proto::task::v1::{CreateTaskRequest, GetTaskRequest};
 
 use crate::mesh::{Mesh, Reached, bounded, reason, with_token};
 
@@ -78,6 +78,31 @@ async fn a_revoked_token_is_refused_at_once_and_not_asked_for_again_and_again() 
     mesh.clock.advance(Duration::from_secs(3));
     // Whatever auth returns: the feed of revocations has the credential.
     assert_eq!(mesh.get("task_1", "fpat_1").await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn without_the_feed_of_revocations_for_a_minute_the_edge_passes_reads_alone() {
+    let mesh = Mesh::start(Reached::Locally).await;
+    let change = || mesh_change(&mesh);
+    mesh.revocations.feed_lost(mesh.clock.now());
+    mesh.clock.advance(Duration::from_secs(59));
+    change().await.unwrap();
+    mesh.clock.advance(Duration::from_secs(1));
+    let status = change().await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "REVOCATIONS_STALE"));
+    mesh.get("task_1", "fds_1").await.unwrap();
+    assert_eq!(mesh.behind.calls("/CreateTask"), 1);
+    // Auth has the revocations itself, and must be able to take rights away.
+    let mut auth = AuthServiceClient::new(mesh.gateway.remote().unwrap());
+    bounded(auth.sign_out(with_token(SignOutRequest {}, "fds_1"))).await.unwrap();
+    assert_eq!(mesh.behind.calls("/SignOut"), 1);
+    mesh.revocations.feed_restored();
+    change().await.unwrap();
+}
+
+async fn mesh_change(mesh: &Mesh) -> Result<(), tonic::Status> {
+    let request = with_token(CreateTaskRequest::default(), "fds_1");
+    bounded(mesh.client().create_task(request)).await.map(drop)
 }
 
 #[tokio::test]

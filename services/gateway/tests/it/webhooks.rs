@@ -118,6 +118,29 @@ async fn a_body_is_bounded_by_its_announced_length_and_without_one() {
 }
 
 #[tokio::test]
+async fn a_host_is_answered_in_time_with_a_reason_while_the_delivery_is_still_being_stored() {
+    let config = Config { webhook_answer: Duration::from_millis(50), ..Config::default() };
+    let mesh = Mesh::start_with(Reached::Locally, config).await;
+    // As many as the service has at a time, and one that gets no turn.
+    let slow =
+        futures::future::join_all((0..65).map(|_| deliver(&mesh, "/webhooks/github/slow", "{}"))).await;
+    let reasons: Vec<String> = slow
+        .iter()
+        .map(|answer| {
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(answer.headers.contains_key("retry-after"), "{:?}", answer.headers);
+            said(answer)["reason"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(reasons.iter().filter(|reason| *reason == "WEBHOOK_SLOW").count(), 64, "{reasons:?}");
+    assert_eq!(reasons.iter().filter(|reason| *reason == "WEBHOOK_BUSY").count(), 1, "{reasons:?}");
+    // None was broken off: each is stored in the end, and gives its place back.
+    mesh.behind.release.cancel();
+    bounded(mesh.behind.entered.acquire_many(64)).await.unwrap().forget();
+    assert_eq!(deliver(&mesh, PATH, "{}").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn an_error_of_the_service_keeps_its_reason_and_guessing_counts_against_the_address() {
     let anonymous = CallerLimits { requests_per_second: 1, burst: 3, unary_calls: 9, streams: 9 };
     let mesh = Mesh::start_with(Reached::Locally, Config { anonymous, ..Config::default() }).await;

@@ -46,8 +46,6 @@ pub const DEBOUNCE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
 /// Pause after a script that did not end in time.
 const AFTER_TIMEOUT: Duration = Duration::from_secs(300);
-/// Largest bundle that is taken from a sandbox, in bytes.
-const MAX_BUNDLE: u64 = 256 << 20;
 const CHUNK: usize = 256 << 10;
 /// How long the script may run.
 const SCRIPT: Duration = Duration::from_secs(120);
@@ -146,7 +144,11 @@ pub async fn hand_over(
         let size = if head == sandbox.base_commit {
             0
         } else {
-            shared.client(&sandbox)?.sandbox().take_file(BUNDLE, &file, MAX_BUNDLE).await?
+            shared
+                .client(&sandbox)?
+                .sandbox()
+                .take_file(BUNDLE, &file, shared.config.max_bundle_bytes)
+                .await?
         };
         let header = header(&sandbox, &head, size, &notices, began);
         let imported = import(shared, header, &file).await;
@@ -237,7 +239,11 @@ pub fn project(flow: &FlowStatus) -> WriteSet {
     let mut condition = super::condition(&WORK, flow);
     condition.waiting_on.clear();
     condition.attempt_time = Some(flow.status_time.to_proto());
-    if flow.transition == Some(Transition::Failed) {
+    if flow.reason == "HANDOVER_TOO_LARGE" {
+        "ask the agent to remove large files that it does not need, or to copy them to where they are kept; the next turn saves \
+         the work again"
+            .clone_into(&mut condition.next_action);
+    } else if flow.transition == Some(Transition::Failed) {
         "the next turn saves the work again; check the sandbox if that fails too"
             .clone_into(&mut condition.next_action);
     }
@@ -259,6 +265,7 @@ async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<(String, WorkNotic
         bundle: facts.home.join(BUNDLE),
         // A fixed time, so that the same tree always gives the same commit.
         time: Timestamp::from_micros(sandbox.create_time.as_micros()),
+        max_bytes: shared.config.max_bundle_bytes,
     };
     let spec = ExecSpec {
         argv: ["sh", "-c", WORK_BUNDLE_SCRIPT].map(str::to_owned).to_vec(),
@@ -310,6 +317,8 @@ fn kind_to_proto(kind: NoticeKind) -> WorkNoticeKind {
         NoticeKind::Unreadable => WorkNoticeKind::Unreadable,
         NoticeKind::TooLarge => WorkNoticeKind::TooLarge,
         NoticeKind::LargeIgnored => WorkNoticeKind::LargeIgnored,
+        NoticeKind::OverTotal => WorkNoticeKind::OverTotal,
+        NoticeKind::IgnoredByWork => WorkNoticeKind::IgnoredByWork,
         NoticeKind::LfsObjects => WorkNoticeKind::LfsObjects,
         NoticeKind::LfsPointers => WorkNoticeKind::LfsPointers,
         NoticeKind::Operation => WorkNoticeKind::Operation,

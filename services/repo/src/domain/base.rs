@@ -11,6 +11,11 @@ use super::repository::Repository;
 /// Failed attempts of a synchronization after which a task no longer waits for the next one.
 const ATTEMPTS: u32 = 2;
 
+/// A sandbox that asks again after this time is a new start of its task, which wants a fresh base again.
+pub const SAME_START: Duration = Duration::from_secs(300);
+/// How long the start of a task waits for the files of Git LFS and the submodules of its base.
+pub const FILES_WAIT: Duration = Duration::from_secs(240);
+
 /// What is known about the base that a sandbox asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Freshness {
@@ -94,6 +99,31 @@ pub fn not_fetched(repository: &Repository, asked: Timestamp, why: &str) -> Cond
             "check that `foundry repo refresh {}` succeeds; tasks created after that start on the newest commit",
             repository.name
         ),
+        ..Condition::default()
+    }
+}
+
+/// The notice of a task whose base has pointers of Git LFS in place of files.
+pub fn files_not_fetched(asked: Timestamp, why: &str) -> Condition {
+    Condition {
+        reason: "LFS_OBJECTS_NOT_FETCHED".to_owned(),
+        message: format!(
+            "files of Git LFS are pointers in the sandbox, because they could not be fetched: {why}"
+        ),
+        since_time: Some(asked.to_proto()),
+        next_action: "mend the cause; tasks created after that have the files".to_owned(),
+        ..Condition::default()
+    }
+}
+
+/// The notice of a task whose base has submodules that are not checked out.
+pub fn submodules_left_out(asked: Timestamp, why: &str) -> Condition {
+    Condition {
+        reason: "SUBMODULES_LEFT_OUT".to_owned(),
+        message: format!("submodules are not checked out in the sandbox: {why}"),
+        since_time: Some(asked.to_proto()),
+        next_action: "mend the cause, or store a credential for the host; tasks created after that have them"
+            .to_owned(),
         ..Condition::default()
     }
 }

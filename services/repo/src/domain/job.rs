@@ -136,6 +136,11 @@ impl Kind {
         }
     }
 
+    /// Whether it may change branches of the remote.
+    pub fn changes_branches(&self) -> bool {
+        !matches!(self, Self::Action(Action::SyncRepo | Action::RegisterExistingBranch, _))
+    }
+
     fn to_proto(&self) -> v1::JobKind {
         match self {
             Self::Publish(publish) if publish.pull_request.is_some() => v1::JobKind::PublishPullRequest,

@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod credential;
+pub mod finding;
 pub mod job;
 pub mod name;
 pub mod publishing;

@@ -1,7 +1,7 @@
 //! When the work of a task may be pushed to a branch, and what to do about a refusal.
 
 use foundry_core::Error;
-use foundry_proto::common::v1::{Publication, WorkNotice, WorkNoticeKind};
+use foundry_proto::common::v1::{Condition, Publication, WorkNotice, WorkNoticeKind};
 use foundry_proto::repo::v1::{JobBranch, PublishSettings};
 
 /// What is known of a branch before a push.
@@ -38,6 +38,18 @@ pub struct Refused {
     pub message: String,
 }
 
+impl Refused {
+    /// As a plan shows it.
+    pub fn shown(&self) -> Condition {
+        Condition {
+            reason: self.reason.to_owned(),
+            message: self.message.clone(),
+            next_action: next_action(self.reason).to_owned(),
+            ..Condition::default()
+        }
+    }
+}
+
 /// The default branch is pushed to only by tasks that were created to work on it.
 pub fn default_branch(name: &str) -> Error {
     let refused = is_default(name);
@@ -66,16 +78,25 @@ pub fn nothing_to_publish(task: &str) -> Error {
 /// Why a work is not published as its hand-over has left it, unless that is allowed: files with conflict markers, at which
 /// an operation of git stopped, by `allow_conflicts` alone; pointers of Git LFS whose files the remote does not have, by
 /// `force`.
-pub fn unfinished(settings: &PublishSettings, notices: &[WorkNotice]) -> Option<Refused> {
+pub fn unfinished(settings: &PublishSettings, notices: &[WorkNotice]) -> Vec<Refused> {
     let stopped = |n: &&WorkNotice| n.kind() == WorkNoticeKind::Operation && n.count > 0;
-    if let Some(notice) = notices.iter().find(stopped).filter(|_| !settings.allow_conflicts) {
-        let (text, _) = foundry_service::notice_words(notice);
-        let message = format!("the work is not finished: {text}");
-        return Some(Refused { reason: "WORK_IN_CONFLICT", message });
-    }
+    let stopped = notices.iter().find(stopped).filter(|_| !settings.allow_conflicts).map(|notice| {
+        let message = format!("the work is not finished: {}", foundry_service::notice_words(notice).0);
+        Refused { reason: "WORK_IN_CONFLICT", message }
+    });
     let left_out = notices.iter().find(|n| n.kind() == WorkNoticeKind::LfsObjects);
-    let (message, _) = foundry_service::notice_words(left_out.filter(|_| !settings.force)?);
-    Some(Refused { reason: "LFS_OBJECTS_LEFT_OUT", message })
+    let left_out = left_out.filter(|_| !settings.force).map(|notice| {
+        let (message, _) = foundry_service::notice_words(notice);
+        Refused { reason: "LFS_OBJECTS_LEFT_OUT", message }
+    });
+    stopped.into_iter().chain(left_out).collect()
+}
+
+/// Why a task does not publish to the branch of another one that is open, unless it is forced to.
+pub fn has_task(settings: &PublishSettings, branch: &str, owner: Option<&str>) -> Option<Refused> {
+    let owner = owner.filter(|_| !settings.force)?;
+    let message = format!("the task {owner}, which is open, has the branch {branch}; nothing was pushed");
+    Some(Refused { reason: "BRANCH_HAS_TASK", message })
 }
 
 /// Why the work must not be pushed to this branch; none if it may.
@@ -169,6 +190,9 @@ pub fn next_action(reason: &str) -> &'static str {
         "BRANCH_MOVED" => {
             "refresh the repository (`foundry repo refresh`), look at what was pushed, then publish again"
         }
+        "BRANCH_HAS_TASK" => {
+            "choose another branch, or archive or kill that task; or publish with force to push to its branch anyway"
+        }
         "BRANCH_NOT_OWNED" => "name the branch explicitly to push to it, or choose another one",
         "BRANCH_CONFLICT" => "choose another branch",
         "BRANCH_DELETED" => "publish to another branch, or with force to make the branch again",
@@ -186,8 +210,11 @@ pub fn next_action(reason: &str) -> &'static str {
             "have the agent finish or abort it, then publish; or publish the files with their markers: `--conflicts`, or the box in the dialog"
         }
         "LFS_OBJECTS_LEFT_OUT" => {
-            "have the agent store the files without LFS; with force the pointers are published, and the files are missing"
+            "have the agent get the files, make them smaller, or store them without LFS; with force the pointers are published, and the \
+             files are missing"
         }
+        "LFS_UPLOAD_REFUSED" => "do what the host says, then publish again",
+        "LFS_HOST_NOT_ALLOWED" => "have an operator allow the host (`repo.lfs_hosts`), then publish again",
         "PUSH_LFS_OBJECTS_MISSING" => "have the agent store the files without LFS, then publish again",
         "PUSH_NOT_FAST_FORWARD" => "publish to another branch: the host does not let commits be replaced",
         "PUSH_SECRET_FOUND" => {
@@ -220,7 +247,7 @@ mod tests {
     use super::*;
 
     fn refusal(settings: &PublishSettings, notices: &[WorkNotice]) -> Option<(&'static str, String)> {
-        unfinished(settings, notices).map(|refused| (refused.reason, refused.message))
+        unfinished(settings, notices).into_iter().next().map(|refused| (refused.reason, refused.message))
     }
 
     #[test]
@@ -257,6 +284,17 @@ mod tests {
         assert_eq!(reason, "LFS_OBJECTS_LEFT_OUT");
         assert!(message.contains("2 files, the first is `a.bin`"), "{message}");
         assert_eq!(refusal(&PublishSettings { force: true, ..plain }, &[notice]), None);
+    }
+
+    #[test]
+    fn the_branch_of_an_open_task_is_another_tasks_only_by_force() {
+        let plain = PublishSettings::default();
+        assert_eq!(has_task(&plain, "feat/x", None), None);
+        let refused = has_task(&plain, "feat/x", Some("task_1")).unwrap();
+        assert_eq!(refused.reason, "BRANCH_HAS_TASK");
+        assert!(refused.message.contains("task_1") && !refused.shown().next_action.is_empty(), "{refused:?}");
+        let forced = PublishSettings { force: true, ..plain };
+        assert_eq!(has_task(&forced, "feat/x", Some("task_1")), None);
     }
 
     const OWN: Branch<'_> = Branch {

@@ -45,6 +45,18 @@ pub struct Kept {
     pub known: Known,
     /// Whether somebody was asked for a review.
     pub asked: bool,
+    /// Who has opened it.
+    #[serde(default)]
+    pub author: String,
+    /// The commit at which its checks and reviews were last read, or were to be.
+    #[serde(default)]
+    pub read_at: String,
+    /// When that was.
+    #[serde(default)]
+    pub read_time: i64,
+    /// Whether the credential could not read all of them then.
+    #[serde(default)]
+    pub denied: bool,
 }
 
 /// What pull requests are read for, as it is stored.
@@ -151,6 +163,7 @@ fn remark(remark: &Remark) -> v1::ReviewRemark {
         line: i32::try_from(remark.line).unwrap_or(i32::MAX),
         id: remark.id.clone(),
         trusted: remark.trusted,
+        wants_changes: remark.wants_changes,
     }
 }
 
@@ -376,6 +389,7 @@ mod tests {
             state: State::Open,
             draft: false,
             review_requested: false,
+            author: String::new(),
         };
         assert_eq!(shown(&p, &Facts::default()).url, "");
         let web = foundry_forge::PullRequest { url: "https://h/1".to_owned(), ..p };

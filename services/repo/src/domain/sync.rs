@@ -244,6 +244,8 @@ pub fn branch_sync(r: &Repository) -> v1::BranchSync {
         (_, State::Syncing) => BranchSyncStatus::Syncing,
         _ => BranchSyncStatus::Current,
     };
+    // Before the first attempt has succeeded, a repository is pending all the time.
+    let may_run = matches!(r.state, State::Pending | State::Syncing);
     v1::BranchSync {
         status: status.into(),
         as_of: as_of.map(Timestamp::to_proto),
@@ -251,6 +253,7 @@ pub fn branch_sync(r: &Repository) -> v1::BranchSync {
         stale,
         next_refresh_time: (r.sync.next.as_micros() > 0).then(|| r.sync.next.to_proto()),
         host: host_of(&r.url).to_owned(),
+        running_since: r.condition.attempt_time.filter(|_| may_run),
         announce_time: (r.sync.announce_time.as_micros() > 0).then(|| r.sync.announce_time.to_proto()),
     }
 }

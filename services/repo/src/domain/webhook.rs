@@ -165,6 +165,11 @@ pub fn read(forge: Forge, headers: &[WebhookHeader], body: &[u8]) -> Result<Deli
     Ok(Delivery { id, event, repository: payload.repository(), about })
 }
 
+/// The event that the headers name; empty if they name none.
+pub fn event(forge: Forge, headers: &[WebhookHeader]) -> String {
+    named(headers, forge.events()).unwrap_or_default()
+}
+
 fn named(headers: &[WebhookHeader], names: &[&str]) -> Result<String> {
     let value = first(headers, names).unwrap_or_default();
     let is_name = |c: u8| c.is_ascii_graphic() || c == b' ';
@@ -410,9 +415,16 @@ impl Refused {
 }
 
 /// Counts refused deliveries of each webhook between two records of them: a stranger who knows the address of a webhook
-/// causes one commit in [`Refusals::PACE`], however many are sent.
+/// causes one commit in [`Refusals::PACE`], however many are sent. A list adds what is not recorded yet.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<HashMap<RepositoryWebhookId, (i64, Timestamp)>>);
+pub struct Refusals(Mutex<HashMap<RepositoryWebhookId, Pending>>);
+
+/// Refused deliveries of a webhook that are not recorded yet, and the last of them.
+#[derive(Debug)]
+struct Pending {
+    recorded: Timestamp,
+    refused: Refused,
+}
 
 impl Refusals {
     /// Least time between two records of one webhook.
@@ -420,20 +432,31 @@ impl Refusals {
     /// Webhooks that are remembered before those without a pending count are dropped.
     const MAX: usize = 4_096;
 
-    /// Counts one; returns how many to record now, if it is time to.
-    pub fn add(&self, webhook: &Webhook, now: Timestamp) -> Option<i64> {
+    /// Counts one that came from this address; returns how many to record now, if it is time to.
+    pub fn add(&self, webhook: &Webhook, address: &str, now: Timestamp) -> Option<i64> {
         let mut all = foundry_core::lock(&self.0);
         if all.len() >= Self::MAX {
-            all.retain(|_, (pending, _)| *pending > 0);
+            all.retain(|_, pending| pending.refused.count > 0);
         }
         let recorded = webhook.refused.time;
-        let (pending, last) = all.entry(webhook.webhook_id.clone()).or_insert((0, recorded));
-        *pending += 1;
-        if now < recorded.max(*last).plus(Self::PACE) {
+        let new = || Pending { recorded, refused: Refused::default() };
+        let pending = all.entry(webhook.webhook_id.clone()).or_insert_with(new);
+        let count = pending.refused.count + 1;
+        pending.refused = Refused { count, time: now, address: address.to_owned() };
+        if now < recorded.max(pending.recorded).plus(Self::PACE) {
             return None;
         }
-        *last = now;
-        Some(std::mem::take(pending))
+        pending.recorded = now;
+        Some(std::mem::take(&mut pending.refused).count)
+    }
+
+    /// The webhook with those that are counted here and not recorded yet.
+    pub fn added_to(&self, mut webhook: Webhook) -> Webhook {
+        let all = foundry_core::lock(&self.0);
+        if let Some(Pending { refused, .. }) = all.get(&webhook.webhook_id).filter(|p| p.refused.count > 0) {
+            webhook.refused = Refused { count: webhook.refused.count + refused.count, ..refused.clone() };
+        }
+        webhook
     }
 }
 

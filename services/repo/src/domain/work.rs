@@ -99,6 +99,8 @@ pub struct TaskWork {
     pub head: String,
     /// Whether the remote had the branch before the task.
     pub existing_branch: bool,
+    /// Whether no file of it has changed.
+    pub is_empty: bool,
 }
 
 /// Bounds the notices of a caller: more than these do not fit on a watch.

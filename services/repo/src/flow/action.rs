@@ -17,17 +17,18 @@ pub use stack::MAX_BRANCHES;
 use std::time::Duration;
 
 use foundry_core::{Env, Error, JobId, Result};
-use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
-use foundry_git::{GitError, GitErrorKind, Mirror, MirrorLimits};
+use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Stage, StageContext, Transition, stage};
+use foundry_git::{Mirror, MirrorLimits};
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1::ActionSettings;
 use foundry_store::{Scope, Value, WriteSet};
 
-use crate::broker::{self, Remote};
+use crate::broker;
 use crate::context::Context;
 use crate::domain::job::{self, Action, Job, Kind, State};
 use crate::domain::publishing;
 use crate::domain::repository::{self, Repository};
+use crate::flow::pushing::{Failed, RECORD, RETRY, failed, refused, settle_later, stopped};
 use crate::flow::turn;
 use crate::store::{jobs, repositories};
 
@@ -50,13 +51,6 @@ const QUEUED: &str = "queued";
 const PLANNING: &str = "planning";
 const PUSHING: &str = "pushing";
 const RECORDING: &str = "recording";
-
-/// A remote that hangs for ever ends the job within an hour and a half.
-const RETRY: Retry =
-    Retry { initial: Duration::from_secs(2), factor: 2, max_delay: Duration::from_secs(60), budget: 5 };
-/// What has been pushed is recorded.
-const RECORD: Retry =
-    Retry { initial: Duration::from_millis(250), factor: 2, max_delay: Duration::from_secs(60), budget: 30 };
 
 /// What a stage works with.
 struct Loaded {
@@ -115,51 +109,6 @@ async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     Ok(turn::wait(cx, &job).await?.unwrap_or_else(|| Outcome::done().with_state(&begun)))
 }
 
-fn stopped() -> Outcome {
-    Outcome::retry("STOPPED", "the job was stopped")
-}
-
-/// Why an attempt has no result.
-#[derive(Debug)]
-enum Failed {
-    Git(GitError),
-    Other(Error),
-    /// It is not to be tried again.
-    Refused(&'static str, String),
-}
-
-fn refused(reason: &'static str, text: impl Into<String>) -> Failed {
-    Failed::Refused(reason, text.into())
-}
-
-impl From<GitError> for Failed {
-    fn from(e: GitError) -> Self {
-        Self::Git(e)
-    }
-}
-
-impl From<Error> for Failed {
-    fn from(e: Error) -> Self {
-        Self::Other(e)
-    }
-}
-
-/// An attempt that failed, with what it has shown of the credential; `ws` has what is known of the branches.
-async fn failed(cx: &Context, remote: &Remote, e: Failed, mut ws: WriteSet) -> Result<Outcome> {
-    let e = match e {
-        Failed::Refused(reason, text) => return Ok(Outcome::fail(reason, text).recording(ws)),
-        Failed::Other(e) => return Ok(Outcome::retry(e.reason(), e.message())),
-        Failed::Git(e) => e,
-    };
-    tracing::warn!(reason = e.reason(), stderr = e.stderr(), "an action on branches failed");
-    if e.retryable() || e.kind() == GitErrorKind::Failed {
-        return Ok(Outcome::retry(e.reason(), e.message()));
-    }
-    remote.learned(cx, &mut ws, Err(&e)).await?;
-    let (reason, text) = remote.why(&e);
-    Ok(Outcome::fail(reason, text).recording(ws))
-}
-
 /// Projects the state of an action to the job's row, and lets the next job on its branches go on.
 pub struct Shown(pub Env);
 
@@ -185,7 +134,7 @@ impl Projection for Shown {
         }
         let has_pushed = [PUSHING, RECORDING].contains(&flow.stage.as_str());
         if has_pushed && matches!(state, State::Failed | State::Cancelled) {
-            settle::schedule(&mut ws, &self.0, flow);
+            settle_later(&mut ws, &self.0, &settle::SETTLE, flow);
         }
         ws
     }

@@ -9,15 +9,15 @@ use foundry_flow::{
     Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage,
 };
 use foundry_git::{
-    BranchName, CommitId, GitError, GitErrorKind, ImportLimits, Merged, Mirror, MirrorLimits, PublishedWork,
-    WorkName,
+    BranchName, CommitId, GitError, GitErrorKind, ImportLimits, LfsLeftOut, Merged, Mirror, MirrorLimits,
+    PublishedWork, WorkName,
 };
-use foundry_proto::common::v1::{Condition, MergedFrom, Publication};
+use foundry_proto::common::v1::{Condition, MergedFrom, Publication, WorkNotice, WorkNoticeKind};
 use foundry_proto::repo::v1;
 use foundry_store::{CommitError, Scope, WriteSet};
 
 use crate::context::Context;
-use crate::domain::work::{State, Work};
+use crate::domain::work::{State, Work, bounded};
 use crate::store::changes::{self, Against};
 use crate::store::{publications, repositories, work_versions, works};
 use crate::view::changes::with_patch;
@@ -131,6 +131,10 @@ struct Imported {
     whole: Vec<(v1::FileChange, Bytes)>,
     /// Commits since the last publication.
     since: i32,
+    /// Files of Git LFS that were handed over and could not be kept.
+    left_out: Option<WorkNotice>,
+    /// Whether a collection may make room for them.
+    wants_collection: bool,
 }
 
 async fn examine(
@@ -171,7 +175,20 @@ async fn examine(
     };
     let merged = merged.map(|m| m.merged.into_iter().map(shown).collect()).unwrap_or_default();
     let since = super::publish::commits_since(&mirror, work.publication.as_ref(), &imported.head).await?;
-    Ok(Imported { head: imported.head.to_string(), files, merged, whole, since })
+    let left_out = imported.lfs_left_out.map(left_out);
+    let wants_collection = left_out.is_some() && mirror.wants_collection().await?;
+    let head = imported.head.to_string();
+    Ok(Imported { head, files, merged, whole, since, left_out, wants_collection })
+}
+
+fn left_out(files: LfsLeftOut) -> WorkNotice {
+    WorkNotice {
+        kind: WorkNoticeKind::LfsObjects.into(),
+        path: files.path.chars().map(|c| if c.is_control() { '?' } else { c }).take(100).collect(),
+        count: i64::try_from(files.count).unwrap_or(i64::MAX),
+        detail: "not kept".to_owned(),
+        ..WorkNotice::default()
+    }
 }
 
 fn known(merged: &MergedFrom) -> Option<(BranchName, CommitId)> {
@@ -236,6 +253,20 @@ async fn show(cx: &Context, task: &TaskId, version: i64, imported: Imported) -> 
     work.deletions = imported.files.iter().map(|(c, _)| c.deletions).sum();
     work.import_time = Some(now);
     work.merged_from = imported.merged;
+    // The notices are those of the newest hand-over, which sends all of them again.
+    if let Some(notice) = imported.left_out.filter(|_| !newer) {
+        let same = work.notices.iter_mut().find(|n| n.kind() == WorkNoticeKind::LfsObjects);
+        match same {
+            Some(same) => same.count = same.count.saturating_add(notice.count),
+            None => work.notices.insert(0, notice),
+        }
+        work.notices = bounded(work.notices);
+    }
+    if imported.wants_collection
+        && let Some(repository) = repositories::find(&cx.store, &work.repository_id).await?
+    {
+        super::collect::schedule(cx, &mut ws, &repository).await?;
+    }
     if let Some(publication) = &mut work.publication {
         publication.commits_since = imported.since;
     }

@@ -6,16 +6,20 @@ pub mod action;
 #[cfg(test)]
 mod app_tests;
 pub mod background;
+pub mod base_files;
 pub mod check;
 pub mod collect;
 pub mod delete;
 pub mod forget_deliveries;
 pub mod import;
 pub mod overview;
+#[cfg(test)]
+mod proofs;
 pub mod publish;
 pub mod published;
 pub mod pull_request;
 pub mod pulls;
+mod pushing;
 pub mod sync;
 pub mod turn;
 
@@ -37,6 +41,7 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         import::IMPORT.bind(cx).projection(import::Shown(cx.env.clone())),
         delete::DELETE.bind(cx),
         collect::COLLECT.bind(cx),
+        base_files::BASE_FILES.bind(cx),
         publish::PUBLISH.bind(cx).projection(publish::Shown(cx.env.clone())),
         publish::settle::SETTLE.bind(cx),
         action::ACTION.bind(cx).projection(action::Shown(cx.env.clone())),

@@ -3,24 +3,21 @@
 use std::time::Duration;
 
 use foundry_core::{Env, Error, JobId, Result, TaskId};
-use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
-use foundry_git::{
-    BranchName, CommitId, GitError, GitErrorKind, Mirror, MirrorLimits, PublishSpec, Publishable, Pushed,
-    RemoteUrl, WorkName,
-};
+use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Stage, StageContext, Transition, stage};
+use foundry_git::{BranchName, CommitId, GitError, Mirror, MirrorLimits, Pushed, RemoteUrl, WorkName};
 use foundry_proto::common::v1::{Condition, Publication};
-use foundry_proto::repo::v1::{JobBranch, JobBranchState, JobCommit, PublishSettings};
-use foundry_service::{audit_as, with_detail};
+use foundry_proto::repo::v1::{JobBranch, JobBranchState, PublishSettings};
 use foundry_store::{Scope, Value, WriteSet};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::{self, Remote};
 use crate::context::Context;
 use crate::domain::job::{self, Job, Kind, State};
-use crate::domain::publishing::{self, Branch, moved, refused};
+use crate::domain::publishing::{self, moved};
 use crate::domain::pull_request::next_action as refused_by_forge;
 use crate::domain::repository::{self, Repository};
 use crate::domain::work::{self, Work};
+use crate::flow::pushing::{self, Failed, RECORD, RETRY, audited, declined, refused, stopped};
 use crate::flow::{pull_request, sync, turn};
 use crate::store::branches::{self, BranchRow};
 use crate::store::{jobs, publications, pull_requests, repositories, works};
@@ -30,8 +27,8 @@ pub static PUBLISH: Flow<Context> = Flow::new(
     "publish_branch",
     &[
         Stage::new(QUEUED, Duration::from_secs(60), RETRY, |cx, flow| stage(await_turn(cx, flow))),
-        Stage::new(PLANNING, Duration::from_secs(5 * 60), RETRY, |cx, flow| stage(plan(cx, flow))),
-        Stage::new(PUSHING, Duration::from_secs(12 * 60), RETRY, |cx, flow| stage(push(cx, flow))),
+        Stage::new(PLANNING, Duration::from_secs(5 * 60), RETRY, |cx, flow| stage(plan::plan(cx, flow))),
+        Stage::new(PUSHING, Duration::from_secs(22 * 60), RETRY, |cx, flow| stage(push(cx, flow))),
         Stage::new(RECORDING, Duration::from_secs(2 * 60), RECORD, |cx, flow| stage(record(cx, flow))),
         Stage::new(OPENING, Duration::from_secs(3 * 60), RETRY, |cx, flow| {
             stage(pull_request::open(cx, flow))
@@ -47,19 +44,10 @@ const PUSHING: &str = "pushing";
 const RECORDING: &str = "recording";
 const OPENING: &str = "opening";
 
-/// A remote that hangs for ever ends the job within an hour.
-const RETRY: Retry =
-    Retry { initial: Duration::from_secs(2), factor: 2, max_delay: Duration::from_secs(60), budget: 5 };
-/// What has been pushed is recorded.
-const RECORD: Retry =
-    Retry { initial: Duration::from_millis(250), factor: 2, max_delay: Duration::from_secs(60), budget: 30 };
-
 /// So long after its creation a job waits for an import.
 const IMPORT_WAIT: Duration = Duration::from_secs(2 * 60);
 /// What a user can do when a push may have arrived.
 const PUBLISH_AGAIN: &str = "publish again: what has arrived is not pushed twice";
-/// Most characters of the remote's words in a condition.
-const MAX_SAID: usize = 300;
 
 /// What the projection needs to know of a job.
 #[derive(Debug, Serialize, Deserialize)]
@@ -148,142 +136,6 @@ async fn await_turn(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     Ok(Outcome::done())
 }
 
-/// Makes the commits, and decides whether they may be pushed to where the branch is now.
-async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
-    let loaded = match load(cx, flow).await? {
-        Ok(loaded) => loaded,
-        Err(ended) => return Ok(ended),
-    };
-    if let Some(waits) = turn::again(cx, &loaded.job).await? {
-        return Ok(waits);
-    }
-    flow.progress("asking the remote where the branch is").await;
-    let remote = broker::remote(cx, &loaded.repository).await?;
-    let planned = tokio::select! {
-        planned = planned(cx, &loaded, &remote.url) => planned,
-        () = flow.cancellation().cancelled() => return Ok(stopped()),
-    };
-    match planned {
-        Ok(Ok((tip, new))) => {
-            let Loaded { job, publish, mut planned, work, before, .. } = loaded;
-            planned.state = JobBranchState::Planned.into();
-            planned.old_commit = tip.unwrap_or_default();
-            let squashed = new.squashed;
-            show_plan(&mut planned, new);
-            planned.note = publishing::note(&publish, before.as_ref(), (&planned, squashed));
-            let was_single = before.is_some_and(|before| before.squash) && !publish.keep_commits;
-            planned.single_commit = squashed || (was_single && planned.old_commit == planned.new_commit);
-            planned.work_commit = work.head_commit;
-            let mut ws = with_branch(&job, &planned);
-            remote.learned(cx, &mut ws, Ok(())).await?;
-            Ok(Outcome::done().recording(ws))
-        }
-        Ok(Err((refused, found))) => {
-            let Loaded { job, mut planned, .. } = loaded;
-            planned.state = JobBranchState::Refused.into();
-            planned.found_commit = found.unwrap_or_default();
-            Ok(Outcome::fail(refused.reason, refused.message).recording(with_branch(&job, &planned)))
-        }
-        Err(e) => failed(cx, &remote, &e).await,
-    }
-}
-
-type Refusal = (publishing::Refused, Option<String>);
-
-async fn planned(
-    cx: &Context,
-    loaded: &Loaded,
-    remote: &RemoteUrl,
-) -> Result<std::result::Result<(Option<String>, Publishable), Refusal>, Failed> {
-    let Loaded { job, publish, task, work, before, repository, branch, mirror, .. } = loaded;
-    let before = before.as_ref();
-    let name = branch.as_str();
-    let remote_tip = mirror.remote_tip(remote, branch).await?;
-    let tip = remote_tip.commit.as_ref().map(CommitId::as_str);
-    let recorded = branches::find(&cx.store, &repository.repository_id, name).await?.map(|b| b.commit_id);
-    let mut tip_of = before.filter(|p| tip == Some(&p.commit)).map(|p| p.work_commit.clone());
-    if let (None, Some(tip)) = (&tip_of, tip) {
-        // A push that was cut off may have arrived.
-        tip_of = jobs::published_as(&cx.store, task, (&repository.repository_id, name, tip)).await?;
-    }
-    let is_ours = tip_of.is_some();
-    if let (None, Some(at), true) = (&tip_of, tip, work.works_on(name)) {
-        // It started from what the branch was before it was restacked.
-        let moves = jobs::moves(&cx.store, &repository.repository_id, name).await?;
-        tip_of = publishing::restacked_from(&moves, &work.base_commit, at).then(|| work.base_commit.clone());
-    }
-    let known_default = remote_tip.is_default || name == repository.default_branch;
-    let known = Branch {
-        name,
-        tip,
-        recorded: recorded.as_deref(),
-        is_default: known_default,
-        is_owned: before.is_some() || is_ours,
-        is_worked_on: work.works_on(name),
-        is_ours,
-        remakes: publish.force,
-        is_named: !publish.to_branch.is_empty(),
-        seen: Some(publish.expected_commit.as_str()).filter(|c| !c.is_empty()),
-        // A plan is how the requester sees it.
-        replaces: publish.force && !publish.plan_only,
-    };
-    if let Some(refused) = refused(known) {
-        return Ok(Err((refused, tip.map(str::to_owned))));
-    }
-    if !work.has_changes() {
-        let refused = publishing::Refused {
-            reason: "NOTHING_TO_PUBLISH",
-            message: "the work of the task has no changes".to_owned(),
-        };
-        return Ok(Err((refused, None)));
-    }
-    // Newer work may have arrived since the request.
-    if let Some(refused) = publishing::unfinished(publish, &work.notices).filter(|_| !publish.plan_only) {
-        return Ok(Err((refused, None)));
-    }
-    let merged = match work.merged_from.as_slice() {
-        [one] => Some(CommitId::parse(&one.commit)?),
-        _ => None,
-    };
-    let spec = PublishSpec {
-        base: CommitId::parse(&work.base_commit)?,
-        head: CommitId::parse(&work.head_commit)?,
-        merged,
-        tip: remote_tip.commit.clone(),
-        tip_of: tip_of.map(|c| CommitId::parse(&c)).transpose()?,
-        author: (publish.author_name.clone(), publish.author_email.clone()),
-        message: job::commit_message(publish),
-        squash: publishing::squashes(publish, before),
-        force: publish.force,
-    };
-    let new = match mirror.publishable(&spec).await {
-        Err(e) if ["PUBLISH_NEEDS_FORCE", "RESTACKED_WORK_CONFLICT"].contains(&e.reason()) => {
-            let refused = publishing::Refused { reason: e.reason(), message: e.message().to_owned() };
-            return Ok(Err((refused, tip.map(str::to_owned))));
-        }
-        new => new?,
-    };
-    if new.rewrites && known_default {
-        return Ok(Err((publishing::default_rewritten(name), tip.map(str::to_owned))));
-    }
-    if let (true, Some(replaced)) = (new.rewrites, &spec.tip) {
-        mirror.keep_replaced(&WorkName::parse(job.job_id.as_str())?, replaced).await?;
-    }
-    Ok(Ok((tip.map(str::to_owned), new)))
-}
-
-fn show_plan(branch: &mut JobBranch, new: Publishable) {
-    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    branch.new_commit = new.commit.to_string();
-    branch.rewrites = new.rewrites;
-    branch.commit_count = count(new.commit_count);
-    branch.files_changed = i32::try_from(new.files).unwrap_or(i32::MAX);
-    branch.additions = count(new.additions);
-    branch.deletions = count(new.deletions);
-    let commits = new.commits.into_iter();
-    branch.commits = commits.map(|(id, subject)| JobCommit { commit: id.to_string(), subject }).collect();
-}
-
 /// Pushes, unless the remote has the commit already: then an earlier attempt has arrived.
 async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let mut loaded = match load(cx, flow).await? {
@@ -313,7 +165,7 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             branch.state = JobBranchState::Pushed.into();
             branch.remote_message = words;
             let mut ws = with_branch(&job, &branch);
-            audited(&mut ws, flow, &job, &branch);
+            audited(&mut ws, &flow.flow().user_id, &job, &branch);
             remote.learned(cx, &mut ws, Ok(())).await?;
             return Ok(Outcome::done().recording(ws));
         }
@@ -325,25 +177,17 @@ async fn push(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             let e = publishing::default_branch(&branch.branch);
             (publishing::Refused { reason: e.reason(), message: e.message().to_owned() }, None)
         }
+        Ok(Arrival::Lacks(refused)) => (refused, None),
         Ok(Arrival::Refused(refusal)) => {
-            let said: String = refusal.words.replace('\n', "; ").chars().take(MAX_SAID).collect();
-            let message = format!("the remote refused {}: {said}", branch.branch);
+            let message = declined(&branch.branch, &refusal);
             branch.remote_message = refusal.words;
             (publishing::Refused { reason: refusal.reason, message }, None)
         }
-        Err(e) => return failed(cx, &remote, &e).await,
+        Err(e) => return failed(cx, &remote, e).await,
     };
     branch.state = JobBranchState::Refused.into();
     branch.found_commit = found.unwrap_or_default();
     Ok(Outcome::fail(refused.reason, refused.message).recording(with_branch(&job, &branch)))
-}
-
-fn audited(ws: &mut WriteSet, flow: &StageContext, job: &Job, branch: &JobBranch) {
-    let record = audit_as(&flow.flow().user_id, &job.organization_id, "branch.push", job.job_id.as_str(), "");
-    let detail = serde_json::json!({
-        "branch": branch.branch, "old": branch.old_commit, "new": branch.new_commit,
-    });
-    ws.audit(with_detail(record, detail));
 }
 
 /// What the remote has after a push.
@@ -352,6 +196,8 @@ enum Arrival {
     There(String),
     Moved(Option<String>),
     Default,
+    /// It does not have the files of LFS, so that nothing was pushed.
+    Lacks(publishing::Refused),
     Refused(foundry_git::Refusal),
 }
 
@@ -368,6 +214,9 @@ async fn pushed(loaded: &Loaded, remote: &RemoteUrl) -> std::result::Result<Arri
     }
     if tip.commit != old {
         return Ok(Arrival::Moved(tip.commit.map(String::from)));
+    }
+    if let Some(refused) = lfs::refused(loaded, remote, &new).await? {
+        return Ok(Arrival::Lacks(refused));
     }
     match mirror.push_branch(remote, branch, &new, old.as_ref()).await? {
         Pushed::Accepted(words) => Ok(Arrival::There(words)),
@@ -459,48 +308,15 @@ fn with_branch(job: &Job, branch: &JobBranch) -> WriteSet {
     ws
 }
 
-fn stopped() -> Outcome {
-    Outcome::retry("STOPPED", "the job was stopped")
-}
-
-/// An error of git, or of the database.
-#[derive(Debug)]
-enum Failed {
-    Git(GitError),
-    Other(Error),
-}
-
-impl From<GitError> for Failed {
-    fn from(e: GitError) -> Self {
-        Self::Git(e)
-    }
-}
-
-impl From<Error> for Failed {
-    fn from(e: Error) -> Self {
-        Self::Other(e)
-    }
-}
-
-/// An attempt that failed, with what it has shown of the credential.
-async fn failed(cx: &Context, remote: &Remote, e: &Failed) -> Result<Outcome> {
+/// An attempt that failed, as for every job on branches; what the mirror does not have any more is the work.
+async fn failed(cx: &Context, remote: &Remote, e: Failed) -> Result<Outcome> {
     let e = match e {
-        Failed::Git(e) => e,
-        Failed::Other(e) => return Ok(Outcome::retry(e.reason(), e.message())),
+        Failed::Git(e) if matches!(e.reason(), "COMMIT_NOT_FOUND" | "GIT_OBJECT_NOT_FOUND") => {
+            refused("WORK_MISSING", "the mirror does not have the work of the task any more")
+        }
+        e => e,
     };
-    tracing::warn!(reason = e.reason(), stderr = e.stderr(), "a publication failed");
-    // What git could not say counts as passing: the remote is asked before the next attempt.
-    if e.retryable() || e.kind() == GitErrorKind::Failed {
-        return Ok(Outcome::retry(e.reason(), e.message()));
-    }
-    if matches!(e.reason(), "COMMIT_NOT_FOUND" | "GIT_OBJECT_NOT_FOUND") {
-        let text = "the mirror does not have the work of the task any more";
-        return Ok(Outcome::fail("WORK_MISSING", text));
-    }
-    let mut ws = WriteSet::new();
-    remote.learned(cx, &mut ws, Err(e)).await?;
-    let (reason, text) = remote.why(e);
-    Ok(Outcome::fail(reason, text).recording(ws))
+    pushing::failed(cx, remote, e, WriteSet::new()).await
 }
 
 /// Projects the state of a publication to the job's row, and lets the next job on the branch go on.
@@ -528,7 +344,7 @@ impl Projection for Shown {
         if state.is_finished() {
             let has_pushed = [PUSHING, RECORDING].contains(&flow.stage.as_str());
             if has_pushed && state != State::Done {
-                settle::schedule(&mut ws, &self.0, flow);
+                pushing::settle_later(&mut ws, &self.0, &settle::SETTLE, flow);
             }
             foundry_flow::signal(&mut ws, &self.0, &job::ended(&flow.subject_id));
         }
@@ -579,6 +395,8 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
     condition
 }
 
+mod lfs;
+mod plan;
 pub mod settle;
 #[cfg(test)]
 mod tests;

@@ -87,7 +87,14 @@ async fn record(
     jobs::set_branches(&mut ws, rev, &job);
     let row = PullRow {
         pull_request: shown.clone(),
-        kept: Kept { known: facts.known, asked: found.review_requested },
+        kept: Kept {
+            known: facts.known,
+            asked: found.review_requested,
+            author: found.author.clone(),
+            read_at: found.head_commit.clone(),
+            read_time: cx.env.clock.now().as_micros(),
+            denied: facts.denied.is_some(),
+        },
     };
     pull_requests::put(&mut ws, rev, (&job.organization_id, &job.repository_id), &row)?;
     if let Some(task) = &job.task_id

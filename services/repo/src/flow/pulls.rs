@@ -5,13 +5,14 @@ mod gather;
 mod tests;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use foundry_core::{Clock, FlowId, RepositoryId, Result, Timestamp};
 use foundry_flow::{Flow, NewFlow, Outcome, Retry, Stage, StageContext, stage};
 use foundry_forge::{Budget, ForgeError, ForgeErrorKind, LONGEST_WAIT};
 use foundry_proto::common::v1::Condition;
-use foundry_proto::repo::v1::{PullRequestSync, PullRequestSyncStatus};
+use foundry_proto::repo::v1::{PullRequestReading, PullRequestSync, PullRequestSyncStatus};
 use foundry_store::{CommitError, Guard, Scope, Value, WriteSet};
 
 use super::background;
@@ -38,6 +39,10 @@ pub static PULLS: Flow<Context> = Flow::new(
 
 /// How long the calls of one reading may take: less than its stage, so that it can say why it ended.
 const READ_AT_MOST: Duration = Duration::from_secs(4 * 60);
+/// A reading that takes longer is shown with how far it is, so often at most.
+const SHOWN_EVERY: Duration = Duration::from_secs(2);
+/// While more than this part of the host's calls is left, a reading that leaves some unread is followed by another.
+const SPENT_SHARE: u32 = 2;
 /// Most due repositories that are looked at.
 const READ_AT_ONCE: u32 = 200;
 
@@ -108,12 +113,31 @@ async fn running(cx: &Context) -> Result<HashMap<String, usize>> {
                 &key,
                 &[("pull_polling", 0.into()), ("pull_next_time", next.into())],
             );
+            not_reading(cx, &mut ws, &id.parse()?).await?;
             cx.store.commit(ws).await?;
         } else {
             *running.entry(organization).or_default() += 1;
         }
     }
     Ok(running)
+}
+
+/// Takes back what a reading has shown that ended without a result.
+async fn not_reading(cx: &Context, ws: &mut WriteSet, id: &RepositoryId) -> Result<()> {
+    let Some(r) = repositories::find(&cx.store, id).await? else { return Ok(()) };
+    let Some(sync) = r.pulls.sync.as_ref().filter(|sync| sync.reading.is_some()) else { return Ok(()) };
+    let rev = ws.scope(Scope::organization(&r.organization_id));
+    let sync = PullRequestSync { reading: None, ..sync.clone() };
+    let set = [("rev", rev.into()), ("pull_sync", prost::Message::encode_to_vec(&sync).into())];
+    // What was recorded since stays.
+    let is = [("repository_id", id.as_str().into()), ("pull_sync", shown(&r).into())];
+    ws.update_where(&REPOSITORIES, &is, &set);
+    Ok(())
+}
+
+/// What is stored of how new the pull requests are.
+fn shown(r: &Repository) -> Vec<u8> {
+    r.pulls.sync.as_ref().map(prost::Message::encode_to_vec).unwrap_or_default()
 }
 
 /// Puts a repository off whose host is left alone for a while, and says so.
@@ -166,7 +190,7 @@ fn show(
     // Its deletion may have come between.
     ws.guard(Guard::exists(&REPOSITORIES, &[("repository_id", r.repository_id.as_str().into())]));
     let rev = ws.scope(Scope::organization(&r.organization_id));
-    let sync = PullRequestSync { next_refresh_time: Some(next.to_proto()), ..sync };
+    let sync = PullRequestSync { next_refresh_time: Some(next.to_proto()), reading: None, ..sync };
     let mut set = vec![("rev", rev.into()), ("pull_sync", prost::Message::encode_to_vec(&sync).into())];
     set.extend_from_slice(more);
     let key = [("repository_id", r.repository_id.as_str().into())];
@@ -187,6 +211,7 @@ async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let Ok(place) = broker::place(cx, &repository) else {
         return Ok(Outcome::done().recording(off(&repository)));
     };
+    let mut shown = shown(&repository);
     let (forge, gathered) = loop {
         let forge = match broker::forge(cx, &repository).await {
             Ok(forge) => forge,
@@ -199,8 +224,11 @@ async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             }
             Err(e) => return Err(e),
         };
+        let progress = gather::Progress::default();
+        let gathering = Box::pin(gather::gather(cx, &repository, &*forge.api, &progress));
         let gathered = tokio::select! {
-            gathered = in_time(&*cx.env.clock, gather::gather(cx, &repository, &*forge.api)) => gathered,
+            gathered = in_time(&*cx.env.clock, gathering) => gathered,
+            never = show_reading(cx, (&repository, &place.host), (begin, &progress), &mut shown) => match never {},
             () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the reading was stopped")),
         };
         match &gathered {
@@ -235,6 +263,53 @@ async fn read(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     Ok(Outcome::done().recording(ws))
 }
 
+/// Shows how far a reading is, if it takes longer.
+async fn show_reading(
+    cx: &Context,
+    of: (&Repository, &str),
+    (begin, progress): (Timestamp, &gather::Progress),
+    shown: &mut Vec<u8>,
+) -> Infallible {
+    let mut last = None;
+    loop {
+        cx.env.clock.sleep(SHOWN_EVERY).await;
+        let (done, total) = progress.now();
+        if last == Some((done, total)) {
+            continue;
+        }
+        let reading = PullRequestReading { start_time: Some(begin.to_proto()), done, total };
+        match show_progress(cx, of, reading, shown).await {
+            Ok(()) => last = Some((done, total)),
+            // Somebody else reads them by now.
+            Err(e) if e.is_concurrent_change() => std::future::pending().await,
+            Err(e) => {
+                tracing::debug!(repository = %of.0.repository_id, "how far a reading is was not shown: {e}");
+            }
+        }
+    }
+}
+
+/// Shows how far a reading is, beside what was known when it began. That is a write without the epoch of the flow: it fails
+/// unless what is stored is still what this reading has found or shown, as the owner may have been paused.
+async fn show_progress(
+    cx: &Context,
+    (r, host): (&Repository, &str),
+    reading: PullRequestReading,
+    shown: &mut Vec<u8>,
+) -> Result<(), CommitError> {
+    let before = r.pulls.sync.clone().unwrap_or_default();
+    let sync = PullRequestSync { reading: Some(reading), host: host.to_owned(), ..before };
+    let new = prost::Message::encode_to_vec(&sync);
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&r.organization_id));
+    let set = [("rev", rev.into()), ("pull_sync", new.clone().into())];
+    let guards = [("pull_sync", shown.clone().into())];
+    ws.update(&REPOSITORIES, &[r.repository_id.as_str().into()], &set, &guards);
+    cx.store.commit(ws).await?;
+    *shown = new;
+    Ok(())
+}
+
 /// A reading that ends in time, or says that it did not.
 async fn in_time<T>(
     clock: &dyn Clock,
@@ -261,9 +336,19 @@ fn record(
 ) -> Result<Timestamp> {
     let now = cx.env.clock.now();
     gathered.writes(ws, r)?;
+    let left_out = match &gathered.denied {
+        Some(e) => Some(left_out(r, e, now)),
+        // It is said until all have been read without a refusal, not for those of the last reading alone.
+        None if gathered.still_denied || gathered.asked == 0 => {
+            r.pulls.sync.as_ref().and_then(|before| before.left_out.clone())
+        }
+        None => None,
+    };
     let mut sync = PullRequestSync {
+        left_out,
         open_count: i32::try_from(gathered.open).unwrap_or(i32::MAX),
         truncated: gathered.truncated,
+        unread_count: i32::try_from(gathered.unread).unwrap_or(i32::MAX),
         ..sync
     };
     if let Some(e) = &gathered.cut {
@@ -274,7 +359,8 @@ fn record(
     sync.status = PullRequestSyncStatus::Current.into();
     host.clone_into(&mut sync.host);
     show_budget(&mut sync, budget);
-    let mut next = now.plus(if gathered.unfinished { Duration::ZERO } else { delay(cx, r, 0, now) });
+    let another = gathered.unfinished || (gathered.unread > 0 && !budget.is_below(SPENT_SHARE));
+    let mut next = now.plus(if another { Duration::ZERO } else { delay(cx, r, 0, now) });
     let mut until = now.plus(BETWEEN_REPORTED);
     if budget.is_below(KEPT_SHARE) {
         let reset = Timestamp::from_micros(budget.reset.saturating_mul(1_000_000));
@@ -286,6 +372,18 @@ fn record(
     show(ws, r, sync, next, &more);
     background::wake(cx, ws);
     Ok(until)
+}
+
+/// Why checks or reviews are not shown, and since when.
+fn left_out(r: &Repository, e: &ForgeError, now: Timestamp) -> Condition {
+    let before = r.pulls.sync.as_ref().and_then(|sync| sync.left_out.as_ref());
+    Condition {
+        reason: e.reason().to_owned(),
+        message: format!("the credential may not read all checks and reviews: {}", e.message()),
+        since_time: before.and_then(|before| before.since_time).or_else(|| Some(now.to_proto())),
+        next_action: "store a token that may read checks, commit statuses and pull requests".to_owned(),
+        ..Condition::default()
+    }
 }
 
 /// Records that the host refused a call, or did not answer it; returns until when it is not asked.

@@ -14,6 +14,7 @@ use crate::broker::{self, Remote};
 use crate::context::Context;
 use crate::domain::repository::{Repository, State};
 use crate::domain::sync::{ENDED, Source, is_missed};
+use crate::flow::base_files::Wanted;
 use crate::store::branches::{self, BranchRow};
 use crate::store::repositories::{self, REPOSITORIES};
 
@@ -126,6 +127,8 @@ struct Found {
     listing: String,
     /// None when that is what the last synchronization recorded.
     mirror: Option<FoundMirror>,
+    /// For which bases sandboxes wait whose files are not here.
+    wants_files: Vec<Wanted>,
 }
 
 /// The mirror after a change.
@@ -172,12 +175,13 @@ async fn mirror(
     };
     // After the first fetch, this one only lists the remote.
     let report = mirror.fetch(remote).await?;
+    let wants_files = super::base_files::are_wanted(cx, repository, &mirror).await?;
     // A mirror that was lost lacks the commit on which work in an empty repository starts.
     if !is_new && !report.changed && report.digest == repository.listing {
-        return Ok(Found { listing: report.digest, mirror: None });
+        return Ok(Found { listing: report.digest, mirror: None, wants_files });
     }
     let mirror = read(&mirror, repository).await?;
-    Ok(Found { listing: report.digest, mirror: Some(mirror) })
+    Ok(Found { listing: report.digest, mirror: Some(mirror), wants_files })
 }
 
 async fn read(mirror: &Mirror, repository: &Repository) -> std::result::Result<FoundMirror, GitError> {
@@ -257,6 +261,7 @@ async fn record(
             super::collect::schedule(cx, &mut ws, &repository).await?;
         }
     }
+    super::base_files::schedule(cx, &mut ws, &repository, &found.wants_files).await?;
     // Any change to the row except a deletion may have come between; a requested refresh must not be lost.
     let key = [("repository_id", repository.repository_id.as_str().into())];
     let again = repository.refresh_wanted;

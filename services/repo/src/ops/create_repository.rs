@@ -158,6 +158,74 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn where_hosts_are_named_no_other_is_registered_and_one_that_was_is_not_asked_any_more() {
+        let mut f = Fixture::new().await;
+        let host = foundry_testkit::GitHttp::start(f.path());
+        let registered = CreateRepositoryRequest { url: host.url("origin/.git"), ..f.create() };
+        let created = create_repository(&f.cx, &f.member, registered).await.unwrap().repository.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        assert!(!host.requests().is_empty());
+        f.restarted(|cx| cx.urls.allowed_hosts = vec!["git.example.org".parse().unwrap()]).await;
+        for (url, is_allowed) in [
+            ("https://github.com/a/b", false),
+            ("git@github.com:a/b", false),
+            ("https://git.example.org:8443/a", false),
+            ("https://git.example.org/a", true),
+        ] {
+            let request =
+                CreateRepositoryRequest { request_id: String::new(), url: url.to_owned(), ..f.create() };
+            let answer = create_repository(&f.cx, &f.member, request).await;
+            assert_eq!(answer.is_ok(), is_allowed, "{url}");
+            if let Err(refused) = answer {
+                assert!(refused.message().contains("not one of those that are allowed"), "{url}: {refused}");
+            }
+        }
+        let asked = host.requests().len();
+        let refresh = foundry_proto::repo::v1::RequestRepositoryRefreshRequest {
+            repository_id: created.repository_id.clone(),
+            ..Default::default()
+        };
+        crate::ops::request_repository_refresh::request_repository_refresh(&f.cx, &f.member, refresh)
+            .await
+            .unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let failed = f.cx.repository(&f.member, &created.repository_id, Role::Viewer).await.unwrap();
+        assert_eq!((failed.state, failed.condition.reason.as_str()), (State::Error, "URL_HOST_NOT_ALLOWED"));
+        assert!(failed.condition.next_action.contains("repo.allowed_hosts"), "{:?}", failed.condition);
+        assert_eq!(host.requests().len(), asked, "the host was asked");
+    }
+
+    #[tokio::test]
+    async fn a_check_that_is_allowed_for_one_repository_is_still_made_for_another() {
+        let mut f = Fixture::new().await;
+        let commit = git(&f.origin, &["cat-file", "commit", "HEAD"])
+            .replace(" <t@example.invalid>", " t@example.invalid");
+        std::fs::write(f.path().join("old-commit"), commit).unwrap();
+        let made = ["hash-object", "--literally", "-t", "commit", "-w", "../old-commit"];
+        let old = git(&f.origin, &made);
+        git(&f.origin, &["update-ref", "refs/heads/old", &old]);
+        let other = f.path().join("other");
+        git(f.path(), &["clone", "-q", "--mirror", f.origin.to_str().unwrap(), other.to_str().unwrap()]);
+        let entry = format!("{} missingEmail", f.origin.display());
+        f.restarted(|cx| {
+            cx.allow_findings =
+                vec![crate::domain::finding::AllowedFinding::parse(&entry, &cx.urls).unwrap()];
+        })
+        .await;
+        let mut states = Vec::new();
+        for url in [f.origin.clone(), other] {
+            let (url, request_id) = (url.display().to_string(), String::new());
+            let request = CreateRepositoryRequest { request_id, url, ..f.create() };
+            let created = create_repository(&f.cx, &f.member, request).await.unwrap().repository.unwrap();
+            f.engine.run_until_idle().await.unwrap();
+            let found = f.cx.repository(&f.member, &created.repository_id, Role::Viewer).await.unwrap();
+            states.push((found.state, found.condition.reason));
+        }
+        let refused = (State::Error, "GIT_OBJECTS_REFUSED".to_owned());
+        assert_eq!(states, [(State::Ready, String::new()), refused]);
+    }
+
+    #[tokio::test]
     async fn a_missing_origin_ends_in_an_error_that_a_refresh_mends() {
         let f = Fixture::new().await;
         let away = f.path().join("away");

@@ -13,10 +13,10 @@ use crate::context::Context;
 use crate::domain::base::{self, Freshness};
 use crate::domain::repository::Repository;
 use crate::domain::work::{State, Work};
+use crate::flow::base_files;
+use crate::store::base_requests::Asked;
 use crate::store::{base_requests, branches, clones, works};
 
-/// A sandbox that asks again after this time is a new start of its task, which wants a fresh base again.
-const SAME_START: Duration = Duration::from_secs(300);
 /// Shortest and longest pause before a sandbox should ask again whether its base is fetched.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(30), Duration::from_secs(1));
 
@@ -53,13 +53,23 @@ async fn decide(
         let now = cx.env.clock.now();
         let asked = asked(cx, repository, request, now, &mut ws).await?;
         let syncs = scheduling::syncs(cx, repository).await?;
+        let (lfs, submodules, asked) = (asked.lfs, asked.submodules, asked.at);
         match base::freshness(repository, &syncs, asked, now, cx.base_wait) {
+            Freshness::Fresh if files_are_being_fetched(cx, repository, asked, now).await? => {
+                return Ok((ws, Err(being_fetched(repository, FILES, now.since(asked)))));
+            }
             Freshness::Fresh => {}
             Freshness::Stale(why) => notices.push(base::not_fetched(repository, asked, &why)),
             Freshness::Awaited(refresh) => {
                 scheduling::refresh(cx, caller, &mut ws, repository, refresh)?;
-                return Ok((ws, Err(being_fetched(repository, now.since(asked)))));
+                return Ok((ws, Err(being_fetched(repository, NEWEST, now.since(asked)))));
             }
+        }
+        if !lfs.is_empty() {
+            notices.push(base::files_not_fetched(asked, &lfs));
+        }
+        if !submodules.is_empty() {
+            notices.push(base::submodules_left_out(asked, &submodules));
         }
         notices.extend(conflict(cx, repository, request, now).await?);
         if let Some(taken) = notices.iter().find(|n| n.reason == "BRANCH_CONFLICT" && request.branch_chosen) {
@@ -72,7 +82,7 @@ async fn decide(
         Err(e) if e.reason() == "BRANCH_NOT_FOUND" && !request.sandbox_id.is_empty() => {
             // A retry reads the remote again: the branch may have been made there.
             let (sandbox, id) = (request.sandbox_id.parse()?, &repository.repository_id);
-            base_requests::put(&mut ws, &sandbox, id, cx.env.clock.now());
+            base_requests::put(&mut ws, &sandbox, id, &request.base_branch, cx.env.clock.now());
             return Ok((ws, Err(e)));
         }
         answer => answer?,
@@ -81,25 +91,44 @@ async fn decide(
     Ok((ws, Ok(answer)))
 }
 
-/// When the sandbox first asked. Recorded, so that it does not wait for ever for a synchronization that is newer still.
+/// Whether files of Git LFS and submodules of bases are being fetched, and the sandbox has time to wait for them.
+async fn files_are_being_fetched(
+    cx: &Context,
+    repository: &Repository,
+    asked: Timestamp,
+    now: Timestamp,
+) -> Result<bool> {
+    if now >= asked.plus(base::FILES_WAIT) {
+        return Ok(false);
+    }
+    let running =
+        foundry_flow::unfinished(&cx.store, &base_files::BASE_FILES, repository.repository_id.as_str())
+            .await?;
+    Ok(!running.is_empty())
+}
+
+/// When the sandbox first asked, and what was not fetched for it since. Recorded, so that it does not wait for ever for a
+/// synchronization that is newer still.
 async fn asked(
     cx: &Context,
     repository: &Repository,
     request: &GetCloneSourceRequest,
     now: Timestamp,
     ws: &mut WriteSet,
-) -> Result<Timestamp> {
+) -> Result<Asked> {
     let (sandbox, id) = (request.sandbox_id.parse::<SandboxId>()?, &repository.repository_id);
     let before = base_requests::find(&cx.store, &sandbox, id).await?;
-    if let Some(at) = before.filter(|at| now.since(*at) < SAME_START) {
-        return Ok(at);
+    if let Some(before) = before.filter(|before| now.since(before.at) < base::SAME_START) {
+        return Ok(before);
     }
-    base_requests::put(ws, &sandbox, id, now);
-    Ok(now)
+    base_requests::put(ws, &sandbox, id, &request.base_branch, now);
+    Ok(Asked { at: now, lfs: String::new(), submodules: String::new() })
 }
 
-fn being_fetched(repository: &Repository, waited: Duration) -> Error {
-    let text = "the newest commit of the base is being fetched";
+const NEWEST: &str = "the newest commit of the base is being fetched";
+const FILES: &str = "files of Git LFS and submodules of the base are being fetched";
+
+fn being_fetched(repository: &Repository, text: &str, waited: Duration) -> Error {
     Error::precondition("BASE_BEING_FETCHED", repository.repository_id.as_str(), text)
         .retry_after((waited / 4).clamp(PAUSES.0, PAUSES.1))
 }
@@ -371,7 +400,7 @@ mod tests {
         let message = answer.base.unwrap().notices[0].message.clone();
         assert!(message.contains("(GIT_REMOTE_NOT_FOUND)"), "{message}");
         // Minutes later, it is a new start.
-        f.env.clock.advance(SAME_START);
+        f.env.clock.advance(base::SAME_START);
         assert_eq!(ask(&f, &refuses).await.unwrap_err().reason(), "BASE_BEING_FETCHED");
     }
 

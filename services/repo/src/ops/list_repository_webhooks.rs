@@ -6,7 +6,6 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{ListRepositoryWebhooksRequest, ListRepositoryWebhooksResponse};
 
 use crate::context::Context;
-use crate::domain::webhook::Webhook;
 use crate::store::webhooks;
 
 /// A stored read.
@@ -23,7 +22,7 @@ pub async fn list_repository_webhooks(
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
     let (found, next) = webhooks::list(&cx.store, &organization, &page).await?;
     Ok(ListRepositoryWebhooksResponse {
-        repository_webhooks: found.iter().map(Webhook::to_proto).collect(),
+        repository_webhooks: found.into_iter().map(|it| cx.refusals.added_to(it).to_proto()).collect(),
         next_page_token: PageToken::encode_next(next),
     })
 }

@@ -14,13 +14,13 @@ use foundry_store::WriteSet;
 use crate::broker;
 use crate::context::Context;
 use crate::domain::job::{Kind, settings, unplanned};
-use crate::domain::publishing::{default_branch, next_action, nothing_to_publish, unfinished};
+use crate::domain::publishing::{default_branch, has_task, next_action, nothing_to_publish, unfinished};
 use crate::domain::pull_request;
 use crate::domain::repository::Repository;
-use crate::domain::work;
+use crate::domain::work::{self, Work};
 use crate::flow::publish;
 use crate::ops::new_job::{NewJob, begin};
-use crate::store::{branch_overviews, repositories};
+use crate::store::{branch_overviews, clones, repositories};
 
 /// Decides a publication, with a pull request if one is requested.
 pub async fn decide(
@@ -47,9 +47,8 @@ pub async fn decide(
         return Err(nothing_to_publish(&request.task_id));
     }
     let mut publish = settings(request, branch.as_str())?;
-    if let Some(refused) = unfinished(&publish, &work.notices).filter(|_| !publish.plan_only) {
-        return Err(Error::precondition(refused.reason, &request.task_id, refused.message)
-            .next_action(next_action(refused.reason)));
+    if !publish.plan_only {
+        not_refused(cx, &work, &publish, branch.as_str()).await?;
     }
     if let Some(asked) = pull_request {
         publish.pull_request = Some(settings_of(cx, &repository, &branch, asked, &publish).await?);
@@ -70,6 +69,25 @@ pub async fn decide(
     });
     ws.audit(with_detail(record, detail));
     Ok((ws, PublishBranchResponse { job: Some(job.to_proto()), rev: 0 }))
+}
+
+/// What is known to be refused when the job runs is refused at once.
+async fn not_refused(cx: &Context, work: &Work, publish: &PublishSettings, branch: &str) -> Result<()> {
+    if let Some(refused) = unfinished(publish, &work.notices).into_iter().next() {
+        return Err(Error::precondition(refused.reason, work.task_id.as_str(), refused.message)
+            .next_action(next_action(refused.reason)));
+    }
+    if work.branch == branch {
+        return Ok(());
+    }
+    let owner =
+        clones::owner(&cx.store, &work.repository_id, branch, &work.task_id).await?.unwrap_or_default();
+    let Some(refused) = has_task(publish, branch, Some(owner.as_str()).filter(|o| !o.is_empty())) else {
+        return Ok(());
+    };
+    Err(Error::precondition(refused.reason, &owner, refused.message)
+        .with("task_id", &owner)
+        .next_action(next_action(refused.reason)))
 }
 
 /// The pull request that a request wants, if the host of the repository has any.

@@ -38,7 +38,13 @@ pub async fn receive_webhook(
         record_refusal(cx, &webhook, &request.peer_address).await;
         return Err(refused(Code::Unauthenticated));
     }
-    let delivery = webhook::read(forge, &request.headers, &request.body)?;
+    let delivery = match webhook::read(forge, &request.headers, &request.body) {
+        Ok(delivery) => delivery,
+        Err(malformed) => {
+            record_malformed(cx, &webhook, &webhook::event(forge, &request.headers)).await;
+            return Err(malformed);
+        }
+    };
     let decided = cx.store.retry_on_conflict(|| async { decide(cx, &webhook, &delivery).await });
     let (_, (outcome, duplicate)) = decided.await?;
     if outcome == Outcome::Unreadable {
@@ -65,9 +71,9 @@ fn refused(code: Code) -> Error {
 /// Shows the owner that deliveries are refused; the answer does not depend on it.
 async fn record_refusal(cx: &Context, webhook: &Webhook, address: &str) {
     let now = cx.env.clock.now();
-    let Some(more) = cx.refusals.add(webhook, now) else { return };
     // Only what is an address, in its one form.
     let address = address.parse::<IpAddr>().map(|it| it.to_string()).unwrap_or_default();
+    let Some(more) = cx.refusals.add(webhook, &address, now) else { return };
     let recorded = cx.store.retry_on_conflict(|| async {
         let mut ws = WriteSet::new();
         if let Some(webhook) = rows::find(&cx.store, &webhook.webhook_id).await? {
@@ -78,6 +84,18 @@ async fn record_refusal(cx: &Context, webhook: &Webhook, address: &str) {
     });
     if let Err(e) = recorded.await {
         tracing::warn!(webhook = %webhook.webhook_id, "a refused delivery was not recorded: {e}");
+    }
+}
+
+/// Shows the owner a delivery that has the right signature and no id or event; the answer does not depend on it.
+async fn record_malformed(cx: &Context, webhook: &Webhook, event: &str) {
+    let mut ws = WriteSet::new();
+    if webhook.last.as_ref().is_none_or(|(_, _, last)| *last != Outcome::Unreadable) {
+        ws.scope(Scope::organization(&webhook.organization_id));
+    }
+    rows::malformed(&mut ws, &webhook.webhook_id, event, cx.env.clock.now());
+    if let Err(e) = cx.store.commit(ws).await {
+        tracing::warn!(webhook = %webhook.webhook_id, "a malformed delivery was not recorded: {e}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Starts a job that does something to branches of the remote.
 
+use std::collections::BTreeSet;
+
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};
 use foundry_proto::common::v1::Role;
@@ -63,7 +65,11 @@ async fn decide(
             return Err(Error::not_found("job", &settings.plan_job_id));
         }
     }
-    let others = scope::touched(cx, &repository, action, (&settings.branch, &settings.parent)).await?;
+    // Of an overview that is not whole yet, some branches are known; the job takes all of them up once it is.
+    let others = match settings.awaits_overview {
+        true => BTreeSet::new(),
+        false => scope::touched(cx, &repository, action, (&settings.branch, &settings.parent)).await?,
+    };
     if others.len() > MAX_BRANCHES {
         let text = format!("the action is about {} branches; at most {MAX_BRANCHES} can be", others.len());
         return Err(Error::precondition("TOO_MANY_BRANCHES", repository.repository_id.as_str(), text)

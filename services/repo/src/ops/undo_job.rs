@@ -9,14 +9,14 @@ use foundry_store::{Scope, WriteSet};
 
 use crate::context::Context;
 use crate::domain::job::{Action, Job, Kind, State, may_have_pushed, unplanned};
-use crate::flow::action::ACTION;
+use crate::flow::action::{ACTION, MAX_BRANCHES};
 use crate::ops::new_job::{NewJob, begin};
 use crate::store::repositories;
 
 /// Writes the job; what of a push of unknown outcome has arrived, and whether somebody has pushed since, is decided when it runs.
 ///
 /// # Errors
-/// `NOT_FOUND`; `FAILED_PRECONDITION` `JOB_NOT_UNDOABLE` for a job that runs, is no action, or has changed nothing.
+/// `NOT_FOUND`; `INVALID_FIELD` for a branch that the job has not pushed; `FAILED_PRECONDITION` `JOB_NOT_UNDOABLE` for a job that runs, is no action, or has changed nothing.
 pub async fn undo_job(cx: &Context, caller: &Caller, request: UndoJobRequest) -> Result<UndoJobResponse> {
     let found = cx.job(caller, &request.job_id, Role::Member).await?;
     let organization = found.organization_id.clone();
@@ -57,6 +57,7 @@ async fn decide(
     if pushed.is_empty() {
         return Err(not_undoable(&undone, "it has changed no branch at the remote"));
     }
+    let pushed = chosen(pushed, &request.branches)?;
     let settings = ActionSettings {
         plan_only: request.plan_only,
         undone_job_id: undone.job_id.to_string(),
@@ -76,6 +77,18 @@ async fn decide(
         audit(&job.organization_id, caller, "", "job.undo", job.job_id.as_str(), &request.request_id);
     ws.audit(with_detail(record, serde_json::json!({ "undone": undone.job_id.as_str() })));
     Ok((ws, UndoJobResponse { job: Some(job.to_proto()), rev: 0 }))
+}
+
+/// The branches that are brought back: those that the request names, or all.
+fn chosen<'a>(pushed: Vec<&'a str>, named: &[String]) -> Result<Vec<&'a str>> {
+    if named.len() > MAX_BRANCHES {
+        return Err(Error::invalid_field("branches", format!("must be at most {MAX_BRANCHES}")));
+    }
+    if let Some(other) = named.iter().find(|name| !pushed.contains(&name.as_str())) {
+        let text = format!("must be branches that the job has pushed, which {other} is not");
+        return Err(Error::invalid_field("branches", text));
+    }
+    Ok(pushed.into_iter().filter(|name| named.is_empty() || named.iter().any(|it| it == name)).collect())
 }
 
 fn not_undoable(job: &Job, why: &str) -> Error {

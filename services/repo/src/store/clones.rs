@@ -65,6 +65,24 @@ pub async fn worked_on(from: &impl Reader, repository: &RepositoryId) -> Result<
     rows.iter().map(both).collect()
 }
 
+/// The oldest other task with a sandbox whose branch this is: it works on it, or made it; none if there is none.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn owner(
+    from: &impl Reader,
+    repository: &RepositoryId,
+    branch: &str,
+    other_than: &TaskId,
+) -> Result<Option<String>> {
+    const SQL: &str = "SELECT c.task_id AS task_id FROM clones c LEFT JOIN works w ON w.task_id = c.task_id \
+         WHERE c.repository_id = $1 AND c.task_id <> $2 AND (c.existing_branch = $3 OR w.branch = $3) \
+         ORDER BY c.task_id LIMIT 1";
+    let params = [repository.as_str().into(), other_than.as_str().into(), branch.into()];
+    let rows = from.query(SQL, &params).await?;
+    rows.first().map(|row| Ok(row.text("task_id")?.to_owned())).transpose()
+}
+
 /// The repository in which a sandbox works on a branch of the remote; none if it does not.
 ///
 /// # Errors

@@ -122,6 +122,11 @@ pub async fn list(
     Ok(page.cut(found, |job| job.created_rev.to_string()))
 }
 
+/// In the place of a branch: the job may change any one, as its stack is not known yet. No branch has this name, or the next.
+const ANY: &str = "";
+/// In the place of a branch: the job gives a parent. Two at once could make a circle that neither of them sees.
+const PARENTS: &str = "/";
+
 /// The newest unfinished job that may change one of the same branches and was created before this one. Rows of older
 /// binaries name their branch themselves.
 pub async fn before(from: &impl Reader, job: &Job) -> Result<Option<JobId>> {
@@ -129,21 +134,23 @@ pub async fn before(from: &impl Reader, job: &Job) -> Result<Option<JobId>> {
                AND state IN ('queued', 'running') AND ((branch <> '' AND branch = $3) \
                OR branch IN (SELECT branch FROM job_branches WHERE job_id = $4) \
                OR job_id IN (SELECT o.job_id FROM job_branches o JOIN job_branches m \
-               ON m.repository_id = o.repository_id AND m.branch = o.branch WHERE m.job_id = $4)) \
+               ON m.repository_id = o.repository_id AND m.branch = o.branch WHERE m.job_id = $4) \
+               OR (CAST($5 AS BIGINT) = 1 AND job_id IN (SELECT job_id FROM job_branches WHERE repository_id = $1 AND branch = ''))) \
                ORDER BY created_rev DESC LIMIT 1";
     let params = [
         job.repository_id.as_str().into(),
         job.created_rev.into(),
         job.first_branch().into(),
         job.job_id.as_str().into(),
+        job.kind.changes_branches().into(),
     ];
     from.query(sql, &params).await?.first().map(|row| row.text("job_id")?.parse()).transpose()
 }
 
 /// The branches that a job may change.
 pub async fn may_change(from: &impl Reader, job: &JobId) -> Result<BTreeSet<String>> {
-    let rows =
-        from.query("SELECT branch FROM job_branches WHERE job_id = $1", &[job.as_str().into()]).await?;
+    let sql = "SELECT branch FROM job_branches WHERE job_id = $1 AND branch NOT IN ('', '/')";
+    let rows = from.query(sql, &[job.as_str().into()]).await?;
     rows.iter().map(|row| Ok(row.text("branch")?.to_owned())).collect()
 }
 
@@ -238,7 +245,7 @@ pub async fn outdated(from: &impl Reader, repository: &RepositoryId) -> Result<V
 /// Adds a new job, which may change its branches and those that are named.
 pub fn insert(ws: &mut WriteSet, rev: RevRef, job: &Job, others: &[String]) {
     let own = job.branches.iter().map(|b| b.branch.as_str());
-    let all: BTreeSet<&str> = own.chain(others.iter().map(String::as_str)).collect();
+    let all: BTreeSet<&str> = own.chain(others.iter().map(String::as_str)).chain(places(&job.kind)).collect();
     for branch in all {
         ws.insert(&JOB_BRANCHES, job_branch(job, branch));
     }
@@ -271,6 +278,14 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, job: &Job, others: &[String]) {
     ws.insert(&JOBS, values);
 }
 
+/// What a job has in the place of branches.
+fn places(kind: &Kind) -> Vec<&str> {
+    let Kind::Action(_, settings) = kind else { return Vec::new() };
+    // A plan changes nothing: no other job waits until its branches are known.
+    let any = (settings.awaits_overview && !settings.plan_only).then_some(ANY);
+    any.into_iter().chain((!settings.parent.is_empty()).then_some(PARENTS)).collect()
+}
+
 fn branches(job: &Job) -> Value {
     JobBranches { branches: job.branches.clone() }.encode_to_vec().into()
 }
@@ -287,9 +302,10 @@ pub fn set_branches(ws: &mut WriteSet, rev: RevRef, job: &Job) {
     ws.update_where(&JOBS, &[("job_id", job.job_id.as_str().into())], &set);
 }
 
-/// Writes which branches a job may change that was requested before these were known.
+/// Writes which branches a job may change that was requested before these were known; later jobs on others need not wait.
 pub fn set_scope(ws: &mut WriteSet, rev: RevRef, job: &Job, others: &BTreeSet<String>) {
     let own: BTreeSet<&str> = job.branches.iter().map(|b| b.branch.as_str()).collect();
+    ws.delete_where(&JOB_BRANCHES, &[("job_id", job.job_id.as_str().into()), ("branch", ANY.into())]);
     for branch in others.iter().filter(|name| !own.contains(name.as_str())) {
         ws.insert(&JOB_BRANCHES, job_branch(job, branch));
     }

@@ -137,6 +137,8 @@ pub const MIGRATIONS: Migrations = Migrations {
         step!("0025_existing_branches"),
         step!("0026_refused_deliveries"),
         step!("0027_github_apps"),
+        step!("0028_base_files"),
+        step!("0029_base_submodules"),
     ],
 };
 

@@ -1,13 +1,15 @@
 //! Table `publications`: the last publication of a task's work to each branch. The work itself carries only the newest of
 //! all, which is the one that readers see. They are deleted with their repository.
 
+use std::collections::HashSet;
+
 use foundry_core::{RepositoryId, Result, TaskId};
 use foundry_proto::common::v1::Publication;
 use foundry_service::readable;
 use foundry_store::{Reader, Row, Table, WriteSet};
 use prost::Message as _;
 
-use crate::domain::work::Work;
+use crate::domain::work::{TaskWork, Work};
 
 pub const PUBLICATIONS: Table = Table::new(
     "publications",
@@ -53,6 +55,24 @@ pub async fn of_repository(
     let sql = "SELECT task_id, branch, publication FROM publications WHERE repository_id = $1 ORDER BY task_id, branch";
     let rows = from.query(sql, &[repository.as_str().into()]).await?;
     rows.iter().map(|row| Ok((row.text("task_id")?.parse()?, read(row)?))).collect()
+}
+
+/// To which branches the tasks of a repository have published, as pairs of both.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn branches_of_tasks(
+    from: &impl Reader,
+    repository: &RepositoryId,
+    works: &[TaskWork],
+) -> Result<HashSet<(String, String)>> {
+    let sql = "SELECT task_id, branch FROM publications WHERE repository_id = $1";
+    let rows = from.query(sql, &[repository.as_str().into()]).await?;
+    let both = |row: &Row| Ok((row.text("task_id")?.to_owned(), row.text("branch")?.to_owned()));
+    let mut all = rows.iter().map(both).collect::<Result<HashSet<_>>>()?;
+    // One of an older binary is known by the work alone.
+    all.extend(works.iter().map(|w| (w.task_id.clone(), w.published_to.clone())));
+    Ok(all)
 }
 
 /// Records the last publication of a task to its branch.

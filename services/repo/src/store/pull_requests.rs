@@ -72,6 +72,15 @@ pub fn put(
     Ok(())
 }
 
+/// Replaces what the next reading needs of one that is shown as before.
+pub fn keep(ws: &mut WriteSet, repository: &RepositoryId, row: &PullRow) -> Result<()> {
+    let known = serde_json::to_string(&row.kept).map_err(foundry_core::Error::internal)?;
+    let branch = row.pull_request.branch.as_str();
+    let key = [("repository_id", repository.as_str().into()), ("branch", branch.into())];
+    ws.update_where(&PULL_REQUESTS, &key, &[("known", known.into())]);
+    Ok(())
+}
+
 /// Removes the pull request of a branch, as once it has ended; the branch is shown without it.
 pub fn remove(ws: &mut WriteSet, rev: RevRef, repository: &RepositoryId, branch: &str) {
     ws.remove(&PULL_REQUESTS, &[repository.as_str().into(), branch.into()]);

@@ -214,6 +214,13 @@ pub fn receive(
     ws.update_where(&WEBHOOKS, &key, &set);
 }
 
+/// Shows a delivery that has no id as the newest one of a webhook. As it cannot be recognized, nothing else is kept of it.
+pub fn malformed(ws: &mut WriteSet, id: &RepositoryWebhookId, event: &str, now: Timestamp) {
+    let (key, result) = ([("webhook_id", Value::from(id.as_str()))], Outcome::Unreadable.as_str());
+    let set = [("last_time", now.into()), ("last_event", event.into()), ("last_result", result.into())];
+    ws.update_where(&WEBHOOKS, &key, &set);
+}
+
 /// Adds refused deliveries to those of a webhook; a conflict when others were added since it was read.
 pub fn refuse(ws: &mut WriteSet, webhook: &Webhook, more: i64, address: &str, now: Timestamp) {
     let key = [

@@ -113,8 +113,8 @@ pub async fn heads(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<
 /// # Errors
 /// `INTERNAL` when a row is damaged.
 pub async fn of_repository(from: &impl Reader, repository: &RepositoryId) -> Result<Vec<TaskWork>> {
-    let sql = "SELECT task_id, branch, base_commit, head_commit, existing_branch, publication FROM works \
-               WHERE repository_id = $1 AND head_commit <> '' ORDER BY task_id";
+    let sql = "SELECT task_id, branch, base_commit, head_commit, existing_branch, publication, files_changed \
+               FROM works WHERE repository_id = $1 AND head_commit <> '' ORDER BY task_id";
     let rows = from.query(sql, &[repository.as_str().into()]).await?;
     let work = |row: &Row| {
         let text = |column| row.text(column).map(str::to_owned);
@@ -126,6 +126,7 @@ pub async fn of_repository(from: &impl Reader, repository: &RepositoryId) -> Res
             base: text("base_commit")?,
             head: text("head_commit")?,
             existing_branch: row.bool("existing_branch")?,
+            is_empty: row.int("files_changed")? == 0,
         })
     };
     rows.iter().map(work).collect()

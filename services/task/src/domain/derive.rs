@@ -11,6 +11,7 @@ use foundry_service::damaged_condition;
 
 use super::base;
 use super::branch;
+use super::fix;
 use super::session::{Message, MessageState, Session};
 use super::stages;
 use super::task::{Lifecycle, PENDING_BRANCH, Task};
@@ -267,6 +268,9 @@ impl Aggregate {
         };
         view.changes = changes;
         view.auto_fix.clone_from(&self.task.auto_fix.auto_fix);
+        if let Some(rule) = &mut view.auto_fix {
+            rule.waiting = fix::waiting(self);
+        }
         view.newest_turn = self.newest_turn(view.newest_turn.take(), now);
         view.session_count = i32::try_from(open).unwrap_or(i32::MAX);
         if let Some(s) = sandbox {

@@ -55,8 +55,9 @@ pub enum Sender {
     Rule,
 }
 
-/// What has failed at a pull request. A check fails for a commit; what a reviewer has written stays the same, wherever its line
-/// moves. The rule is moved by those alone who may write to the repository: at a public host, anybody can review.
+/// What has failed at a pull request, and what reviewers have written about it, with a wish for changes or without. A check
+/// fails for a commit; what a reviewer has written stays the same, wherever its line moves. The rule is moved by those alone
+/// who may write to the repository: at a public host, anybody can review.
 pub fn failures(p: &PullRequest, subject: FixSubject, sender: Sender) -> Vec<Failure> {
     let mut all = Vec::new();
     let number = p.number.to_string();
@@ -68,9 +69,11 @@ pub fn failures(p: &PullRequest, subject: FixSubject, sender: Sender) -> Vec<Fai
             all.push(Failure { key, what: What::Check(name) });
         }
     }
-    if subject != FixSubject::Checks && p.review() == PullRequestReview::ChangesRequested {
+    if subject != FixSubject::Checks {
         let mut written = p.remarks.iter().filter(|r| sender == Sender::User || r.trusted).peekable();
-        let is_silent = written.peek().is_none() && (sender == Sender::User || p.trusted_changes_requested);
+        let is_wanted = p.review() == PullRequestReview::ChangesRequested
+            && (sender == Sender::User || p.trusted_changes_requested);
+        let is_silent = is_wanted && written.peek().is_none();
         for remark in written {
             let key = match remark.id.as_str() {
                 "" => fingerprint(&["remark", &number, &remark.reviewer, &remark.path, &remark.text]),
@@ -194,7 +197,7 @@ pub fn message(p: &PullRequest, failures: &[Failure]) -> String {
     }
     if !remarks.is_empty() && p.remarks_left_out > 0 {
         let older = counted(p.remarks_left_out, "more remark");
-        let _ = write!(text, "\n\nThe pull request has {older} of reviewers who want changes.");
+        let _ = write!(text, "\n\nThe pull request has {older} of reviewers.");
     }
     text.push_str("\n\nFind the cause of each, correct it in the work, and say what you have changed.");
     text
@@ -234,33 +237,93 @@ pub enum Step {
 
 /// The next step of the rule; none while there is nothing to send, or somebody else's turn comes first.
 pub fn step(aggregate: &Aggregate) -> Option<Step> {
-    let record = &aggregate.task.auto_fix;
-    let rule = record.auto_fix.as_ref().filter(|rule| rule.enabled && rule.stopped.is_none())?;
-    if aggregate.task.lifecycle != Lifecycle::Active || aggregate.is_damaged() {
-        return None;
+    match next(aggregate) {
+        Next::Step(step) => Some(step),
+        Next::Waits(_) | Next::Nothing => None,
     }
-    let p = pull_request(aggregate)?;
-    let publication = aggregate.work.as_ref()?.entity.publication.as_ref()?;
+}
+
+/// What the rule waits for; none while it is off or stopped, or nothing fails.
+pub fn waiting(aggregate: &Aggregate) -> Option<Condition> {
+    match next(aggregate) {
+        Next::Waits(why) => Some(why),
+        Next::Step(_) | Next::Nothing => None,
+    }
+}
+
+enum Next {
+    Nothing,
+    Waits(Condition),
+    Step(Step),
+}
+
+fn waits(waiting_on: &str, message: impl Into<String>, next_action: &str) -> Next {
+    Next::Waits(Condition {
+        waiting_on: waiting_on.to_owned(),
+        message: message.into(),
+        next_action: next_action.to_owned(),
+        ..Condition::default()
+    })
+}
+
+const BY_ITSELF: &str = "none needed: it goes on by itself";
+
+fn next(aggregate: &Aggregate) -> Next {
+    let record = &aggregate.task.auto_fix;
+    let rule = record.auto_fix.as_ref().filter(|rule| rule.enabled && rule.stopped.is_none());
+    let Some(rule) = rule else { return Next::Nothing };
+    if aggregate.task.lifecycle != Lifecycle::Active || aggregate.is_damaged() {
+        return Next::Nothing;
+    }
+    let Some(publication) = aggregate.work.as_ref().and_then(|work| work.entity.publication.as_ref()) else {
+        let text = "the work is not published yet, so that no check and no reviewer can have looked at it";
+        return waits("a publication", text, OPEN_ONE);
+    };
+    let Some(p) = pull_request(aggregate) else {
+        // Nothing is to be corrected in one that was merged or closed.
+        if publication.pull_request.is_some() {
+            return Next::Nothing;
+        }
+        let text = format!("no open pull request of {} is known", publication.branch);
+        return waits("a pull request", text, OPEN_ONE);
+    };
     // Checks and reviews of an older commit: newer work may have corrected what they report.
-    if publication.commits_since > 0 || p.commit != publication.commit {
-        return None;
+    if publication.commits_since > 0 {
+        let count = counted(publication.commits_since, "commit");
+        let text = format!("the work has {count} that are not published, and may correct what fails");
+        return waits("a publication", text, "publish the work");
+    }
+    if p.commit != publication.commit {
+        let text = "what is known of the pull request is about another commit than the published one";
+        return waits("the pull request to be read again", text, BY_ITSELF);
     }
     // One message about all checks, rather than one about each as it ends.
-    if p.checks.as_ref().is_some_and(|checks| checks.pending > 0) {
-        return None;
+    if let Some(pending) = p.checks.as_ref().map(|checks| checks.pending).filter(|pending| *pending > 0) {
+        let verb = if pending == 1 { "has" } else { "have" };
+        let text = format!("{} {verb} not ended", counted(pending, "check"));
+        return waits("a check", text, BY_ITSELF);
     }
     let failures = unsent(failures(p, FixSubject::Unspecified, Sender::Rule), record, Sender::Rule);
-    if failures.is_empty() || !is_idle(aggregate) {
-        return None;
+    if failures.is_empty() {
+        return Next::Nothing;
+    }
+    if !is_idle(aggregate) {
+        let text = "a turn runs, or a message waits for one; what fails is sent after it";
+        return waits("the agent", text, BY_ITSELF);
     }
     if rule.tries >= rule.max_tries {
-        return Some(Step::Stop(limit_reached(rule)));
+        return Next::Step(Step::Stop(limit_reached(rule)));
     }
-    let session = session(aggregate)?;
-    let ready = session.can_take(aggregate.agent(session.session_id.as_str())) && !session.view.queue_held;
+    let ready = |s: &&Session| s.can_take(aggregate.agent(s.session_id.as_str())) && !s.view.queue_held;
+    let Some(session) = session(aggregate).filter(ready) else {
+        let text = "no session can take a message: its agent is not ready, or its queue is paused";
+        return waits("a session", text, "open a session, or resume the queue");
+    };
     let (session, text) = (session.session_id.clone(), message(p, &failures));
-    ready.then_some(Step::Send { session, text, failures })
+    Next::Step(Step::Send { session, text, failures })
 }
+
+const OPEN_ONE: &str = "publish the work with a pull request: `foundry task publish TASK --pull-request`";
 
 /// Whether no turn runs in the task and none waits: a user's own goes first. What waits in a closed session begins no turn.
 fn is_idle(aggregate: &Aggregate) -> bool {
@@ -360,6 +423,32 @@ mod tests {
         let sent = by_rule(&p);
         let text = message(&p, &sent);
         assert!(sent.len() == 1 && text.contains("> Why?") && !text.contains("Push"), "{text}");
+    }
+
+    #[test]
+    fn a_comment_is_sent_like_a_wish_for_changes_and_once_whatever_comes_of_the_review() {
+        let commented = |review: PullRequestReview| {
+            let mut p = PullRequest { review: review.into(), checks: None, ..remarked("Why?") };
+            p.remarks[0].id = "comment 5".into();
+            p
+        };
+        let (mut record, p) = (AutoFixRecord::default(), commented(PullRequestReview::None));
+        let sent = failures(&p, FixSubject::Review, Sender::Rule);
+        assert_eq!(sent.len(), 1, "one who may write has commented");
+        assert!(message(&p, &sent).contains("> Why?"));
+        note(&mut record, &sent);
+        for review in
+            [PullRequestReview::None, PullRequestReview::ChangesRequested, PullRequestReview::Approved]
+        {
+            let again = failures(&commented(review), FixSubject::Review, Sender::Rule);
+            assert_eq!(unsent(again, &record, Sender::Rule), [], "{review:?}");
+        }
+        let mut strange = commented(PullRequestReview::Required);
+        strange.remarks[0].trusted = false;
+        assert_eq!(failures(&strange, FixSubject::Unspecified, Sender::Rule), []);
+        assert_eq!(all_of(&strange, FixSubject::Unspecified).len(), 1, "a user has seen it");
+        let silent = PullRequest { remarks: Vec::new(), ..strange };
+        assert_eq!(all_of(&silent, FixSubject::Unspecified), [], "a review that asks for nothing");
     }
 
     #[test]

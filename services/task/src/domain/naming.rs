@@ -159,7 +159,9 @@ fn broken_rule(name: &str) -> Option<&'static str> {
         Some("must be at most 200 bytes")
     } else if name.starts_with('-') {
         Some("must not begin with a dash")
-    } else if name == "@" || name == "HEAD" || name.starts_with("refs/") {
+    } else if name.starts_with("refs/") {
+        Some("must be the name of a branch alone, without refs/heads/")
+    } else if name == "@" || name == "HEAD" {
         Some("must not be a reserved name")
     } else if name.contains(forbidden) {
         Some("must not contain spaces, control characters or any of ~ ^ : ? * [ \\")

@@ -233,7 +233,13 @@ fn finding(subject: &str, state: &str, condition: &Condition) -> Finding {
 fn sentence(head: &str, condition: &Condition) -> String {
     let mut text = head.to_owned();
     if !condition.waiting_on.is_empty() {
-        text.push_str(&format!(" and is waiting for {}", thing(&condition.waiting_on)));
+        // Some states are a wait by themselves.
+        let link = match () {
+            () if head.ends_with(" is waiting") => " for",
+            () if head.contains(" is waiting for ") => ", now for",
+            () => " and is waiting for",
+        };
+        text.push_str(&format!("{link} {}", thing(&condition.waiting_on)));
     }
     if !condition.message.is_empty() {
         text.push_str(&format!(": {}", condition.message.trim_end_matches('.')));
@@ -348,6 +354,9 @@ mod tests {
             ..Condition::default()
         };
         assert_eq!(sentence("It is running", &stage), "It is running and is waiting for agent installing.");
+        assert_eq!(sentence("It is waiting", &stage), "It is waiting for agent installing.");
+        let twice = sentence("The task is waiting for its agent to start", &stage);
+        assert_eq!(twice, "The task is waiting for its agent to start, now for agent installing.");
         let command = Condition {
             waiting_on: "permission: Run `rm -rf build_index`".to_owned(),
             reason: "PERMISSION_WANTED".to_owned(),

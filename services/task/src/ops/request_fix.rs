@@ -61,7 +61,8 @@ pub async fn request_fix(
 fn wanted(aggregate: &Aggregate, request: &RequestFixRequest) -> Result<(String, Vec<Failure>)> {
     let task = request.task_id.as_str();
     let nothing = || {
-        let text = "the task has no open pull request with a failed check or a review that wants changes";
+        let text =
+            "the task has no open pull request with a failed check, a review that wants changes or a comment";
         Error::precondition("NOTHING_TO_FIX", task, text)
             .next_action("wait until its checks have ended; `foundry task show` shows how they stand")
     };

@@ -36,6 +36,7 @@ pub async fn set_auto_fix(
             set_by: set_by.clone(),
             stopped: None,
             last_time,
+            waiting: None,
         });
         Ok(())
     };

@@ -154,17 +154,23 @@ async fn a_failure_is_sent_once_by_the_rule_until_its_limit_is_reached() {
 #[tokio::test]
 async fn the_rule_waits_for_the_other_checks_and_for_the_newest_work_to_be_published() {
     let f = Fixed::new().await;
-    f.set(true, 0).await.unwrap();
+    let waits = async || f.rule().await.waiting.unwrap_or_default().waiting_on;
+    let set = f.set(true, 0).await.unwrap().task.unwrap().auto_fix.unwrap().waiting.unwrap();
+    assert_eq!(set.waiting_on, "a publication");
+    assert!(set.next_action.contains("--pull-request"), "{set:?}");
     let mut some = failing("a", &["build"]);
     some.checks.as_mut().unwrap().pending = 1;
     f.report(1, some).await;
     assert_eq!((f.rule().await.tries, f.queue().await.len()), (0, 0));
+    assert_eq!(waits().await, "a check");
     let ended = PullRequest { state: PullRequestState::Closed.into(), ..failing("a", &["build"]) };
     f.report(2, ended).await;
     assert_eq!((f.rule().await.tries, f.queue().await.len()), (0, 0));
+    assert_eq!(waits().await, "", "there is nothing to correct in one that was closed");
     f.report(3, failing("a", &["build", "lint"])).await;
     f.prompted(1).await;
     assert!(f.prompts()[0].contains("2 checks failed"), "{:?}", f.prompts());
+    assert_eq!(waits().await, "", "everything that fails is sent");
     f.running.stop().await;
 }
 

@@ -18,6 +18,13 @@ const TokensPage = lazyPart('The access tokens could not be loaded', <PageSkelet
   import('../tokens').then((it) => it.TokensPage),
 )
 
+const SessionsPage = lazyPart('The sessions could not be loaded', <PageSkeleton />, () =>
+  import('../sessions').then((it) => it.SessionsPage),
+)
+const DevicePage = lazyPart('The page for programs could not be loaded', <PageSkeleton />, () =>
+  import('../device').then((it) => it.DevicePage),
+)
+
 /** The page for each address. */
 export function Routes() {
   return (
@@ -29,6 +36,13 @@ export function Routes() {
         <SignedIn>
           <Home />
         </SignedIn>
+      </Route>
+      <Route path="/device/:programSignInId?">
+        {({ programSignInId }) => (
+          <SignedIn>
+            <DevicePage key={programSignInId} programSignInId={programSignInId} />
+          </SignedIn>
+        )}
       </Route>
       <Route path="/o/:organizationId/*?">
         {({ organizationId }) => (
@@ -66,6 +80,9 @@ function OrganizationRoutes({ organizationId }: { organizationId: string }) {
       </Route>
       <Route path="/o/:organizationId/tokens">
         <TokensPage />
+      </Route>
+      <Route path="/o/:organizationId/sessions">
+        <SessionsPage />
       </Route>
       <Route>
         <NotFoundPage inFrame />

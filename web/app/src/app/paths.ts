@@ -8,5 +8,6 @@ export const paths = {
     `/o/${encodeURIComponent(organizationId)}/r/${encodeURIComponent(repositoryId)}`,
   models: (organizationId: string): string => `/o/${encodeURIComponent(organizationId)}/models`,
   tokens: (organizationId: string): string => `/o/${encodeURIComponent(organizationId)}/tokens`,
+  sessions: (organizationId: string): string => `/o/${encodeURIComponent(organizationId)}/sessions`,
   newTask: (organizationId: string): string => `/o/${encodeURIComponent(organizationId)}/new`,
 }

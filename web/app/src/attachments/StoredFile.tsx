@@ -1,4 +1,4 @@
-import { Button, Modal } from '@mantine/core'
+import { Button } from '@mantine/core'
 import type { Attachment } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import { useFoundry } from '@foundry/client/react'
 import { IconDownload, IconFile, IconPhotoOff } from '@tabler/icons-react'
@@ -6,10 +6,12 @@ import { useEffect, useState } from 'react'
 import { InertLine } from '../ui/text/Inert'
 import { sizeText } from '../ui/text/size'
 import { visibleLine } from '../ui/text/visible'
-import { errorText, toastError } from '../ui'
+import { errorText, lazyDialog, toastError } from '../ui'
 import classes from './attachments.module.css'
 import { isPicture, reasonText } from './kinds'
 import { storedFiles } from './stored'
+
+const PictureDialog = lazyDialog('The picture could not be opened', () => import('./PictureDialog').then((it) => it.PictureDialog))
 
 /**
  * Files of a message or of the agent. Pictures are shown without any effect; other files have a name and can be
@@ -109,13 +111,10 @@ function Picture({ file }: { file: Attachment }) {
           <img src={url} alt={name} className={classes.small} onError={() => setBroken(true)} />
         )}
       </button>
-      <Modal opened={open} onClose={() => setOpen(false)} title={name} size="auto">
-        {url !== undefined && <img src={url} alt={name} className={classes.large} />}
-        <div className={classes.under}>
-          <Named file={file} />
-          <SaveButton file={file} />
-        </div>
-      </Modal>
+      <PictureDialog opened={open} onClose={() => setOpen(false)} name={name} url={url}>
+        <Named file={file} />
+        <SaveButton file={file} />
+      </PictureDialog>
     </>
   )
 }

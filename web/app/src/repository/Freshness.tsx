@@ -5,6 +5,7 @@ import {
   BranchSyncStatus,
   PullRequestSyncSource,
   RepositoryState,
+  type PullRequestReading,
   type PullRequestSync,
   type Repository,
 } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
@@ -49,6 +50,7 @@ export function Freshness({ repository }: { repository: Repository }) {
         <dt>Branches</dt>
         <dd>
           <AsOf time={branchSync?.asOf ?? syncTime} source={BRANCH_SOURCES[branchSync?.source ?? BranchSyncSource.UNSPECIFIED]} />
+          <Reading since={branchSync?.runningSince} />
           <Next attempt={condition?.nextAttemptTime} refresh={branchSync?.nextRefreshTime} />
           {announced && ', or when a webhook announces a change'}
           {condition !== undefined && condition.attempt > 1 && `, attempt ${condition.attempt}`}
@@ -68,19 +70,24 @@ export function Freshness({ repository }: { repository: Repository }) {
           what="Pull requests"
         />
       )}
+      {pullRequestSync?.leftOut !== undefined && (
+        <Why condition={pullRequestSync.leftOut} since={pullRequestSync.leftOut.sinceTime} error what="Checks and reviews" />
+      )}
     </>
   )
 }
 
 /** How many pull requests are open, how new that is, and how many more calls the host answers. */
 function PullRequests({ sync }: { sync: PullRequestSync }) {
-  const { asOf, source, openCount, truncated, stale, nextRefreshTime, apiLimit, apiRemaining, apiResetTime } = sync
+  const { asOf, source, openCount, truncated, stale, reading, unreadCount, nextRefreshTime, apiLimit, apiRemaining, apiResetTime } = sync
   return (
     <>
       <dt>Pull requests</dt>
       <dd>
         {asOf !== undefined && `${openCount}${truncated ? ' and more' : ''} open, `}
         <AsOf time={asOf} source={PULL_SOURCES[source]} />
+        <Reading since={reading?.startTime} howFar={reading === undefined ? undefined : howFarText(reading)} />
+        {unreadCount > 0 && `; checks of ${unreadCount} not read yet`}
         <Next attempt={stale?.nextAttemptTime} refresh={nextRefreshTime} />
       </dd>
       {apiLimit > 0 && (
@@ -102,6 +109,22 @@ function AsOf({ time, source }: { time: Timestamp | undefined; source: string | 
     <>
       as of <RelativeTime time={time} ago />
       {source !== undefined && `, ${source}`}
+    </>
+  )
+}
+
+/** How far a reading of pull requests is, as in `30 of 50`. */
+function howFarText({ done, total }: PullRequestReading): string {
+  return total === 0 ? `${done} listed` : `${done} of ${total}`
+}
+
+/** Since when something is being read, if it is. */
+function Reading({ since, howFar }: { since: Timestamp | undefined; howFar?: string | undefined }) {
+  if (since === undefined) return null
+  return (
+    <>
+      ; being read since <RelativeTime time={since} ago />
+      {howFar !== undefined && `, ${howFar}`}
     </>
   )
 }

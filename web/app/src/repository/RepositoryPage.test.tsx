@@ -104,13 +104,15 @@ test('the tree shows conflicts, what is merged, and the task of a branch as a li
     branch('main', '', { isDefault: true }),
     branch('x', 'main', { conflicts, taskId: 'task_1' }),
     branch('y', 'x', { merged: true }),
+    branch('z', 'x', { unpublished: true }),
   ])
   expect(screen.getByText('2 conflicts')).toBeTruthy()
+  expect(screen.getByText('nothing published yet')).toBeTruthy()
   expect(screen.getByText('merged')).toBeTruthy()
   const links = screen.getAllByRole('link', { name: 'Mend the fence' })
   expect(links[0]?.getAttribute('href')).toContain('task_1')
   expect(document.body.textContent).not.toContain('\u202e')
-  expect(screen.getByText('3 branches')).toBeTruthy()
+  expect(screen.getByText('4 branches')).toBeTruthy()
 })
 
 test('a branch that is behind the one below it says so, unless it is merged', () => {
@@ -171,6 +173,18 @@ test('it shows how new the pull requests are, why they are not newer, and how ma
   expect(why.textContent).toContain('(since 6 min ago) FORGE_RATE_LIMITED')
 })
 
+test('it shows what is being read, since when, and how far that is', () => {
+  const branchSync = { status: BranchSyncStatus.SYNCING, asOf: minutesAgo(9), runningSince: minutesAgo(2) }
+  const reading = { startTime: minutesAgo(1), done: 30, total: 50 }
+  const fake = open(repository({ branchSync, pullRequestSync: { asOf: minutesAgo(4), openCount: 500, reading, unreadCount: 420 } }))
+  const freshness = () => document.querySelector('dl')?.textContent ?? ''
+  expect(freshness()).toContain('as of 9 min ago; being read since 2 min ago')
+  expect(freshness()).toContain('500 open, as of 4 min ago; being read since 1 min ago, 30 of 50; checks of 420 not read yet')
+  const listing = repository({ pullRequestSync: { reading: { startTime: minutesAgo(1), done: 200 } } })
+  act(() => fake.show(topics.repository('repo_1'), items(listing, [])))
+  expect(freshness()).toContain('not read yet; being read since 1 min ago, 200 listed')
+})
+
 test('it asks for a refresh', async () => {
   const fake = open(repository())
   fireEvent.click(screen.getByRole('button', { name: 'Refresh' }))
@@ -226,7 +240,7 @@ test('actions are offered on branches of the remote, and not on the default bran
     branch('w', 'x', { workOnly: true, taskId: 'task_1' }),
   ])
   fake.show(topics.jobs('org_1', 'repo_1'), [])
-  const names = screen.getAllByRole('button', { name: /^Actions on/ }).map((it) => it.getAttribute('aria-label'))
+  const names = screen.getAllByRole('button', { name: /^Actions on (?!all branches)/ }).map((it) => it.getAttribute('aria-label'))
   expect(names).toEqual(['Actions on x'])
   const opener = screen.getByRole('button', { name: 'Actions on x' })
   opener.focus()

@@ -69,21 +69,23 @@ export function StackTree({ repository, branches, tasks }: Props) {
           onAct={canWrite ? setActing : undefined}
         />
       )}
-      {placed.length > 0 && (
+      {(placed.length > 0 || canWrite) && (
         <div className={classes.more}>
-          <span role="status">
-            {placed.length > shown
-              ? `${shown} of ${placed.length} branches`
-              : `${placed.length} ${placed.length === 1 ? 'branch' : 'branches'}`}
-          </span>
+          {placed.length > 0 && (
+            <span role="status">
+              {placed.length > shown
+                ? `${shown} of ${placed.length} branches`
+                : `${placed.length} ${placed.length === 1 ? 'branch' : 'branches'}`}
+            </span>
+          )}
           {placed.length > shown && (
             <Button variant="default" onClick={() => setShown(shown + PAGE)}>
               Show more
             </Button>
           )}
-          {canWrite && placed.length > 1 && (
+          {canWrite && (
             <Button variant="default" leftSection={<IconStack2 size={14} />} onClick={() => setActing('')}>
-              Restack all
+              Actions on all branches…
             </Button>
           )}
         </div>
@@ -221,6 +223,7 @@ function Marks({ branch }: { branch: BranchOverview }) {
   const marks: string[] = []
   if (branch.isDefault) marks.push('default')
   if (branch.merged) marks.push('merged')
+  if (branch.unpublished) marks.push('nothing published yet')
   if (branch.unrelated) marks.push('unrelated')
   if (branch.workOnly) marks.push('only in Foundry')
   const { conflicts, leftOut, parent, fromParent } = branch

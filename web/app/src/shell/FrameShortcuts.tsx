@@ -34,6 +34,7 @@ export function FrameShortcuts() {
     { keys: 'g r', label: 'Go to the repository', run: toRepository },
     { keys: 'g m', label: 'Go to the models', run: () => navigate(paths.models(organizationId)) },
     { keys: 'g a', label: 'Go to your access tokens', run: () => navigate(paths.tokens(organizationId)) },
+    { keys: 'g s', label: 'Go to your devices and sessions', run: () => navigate(paths.sessions(organizationId)) },
     { keys: 'g e', label: 'Event log', run: frame.showEvents },
     { keys: 'g d', label: 'Switch between light and dark', run: toggleColorScheme },
     { keys: '?', label: 'Show shortcuts', run: frame.showShortcuts },

@@ -1,6 +1,6 @@
 import { Avatar, Menu, UnstyledButton, useMantineColorScheme, type MantineColorScheme } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import { IconHistory, IconKey, IconKeyboard, IconLogout } from '@tabler/icons-react'
+import { IconDevices, IconHistory, IconKey, IconKeyboard, IconLogout } from '@tabler/icons-react'
 import { Link } from 'wouter'
 import { signOut } from '../app/leave'
 import { paths } from '../app/paths'
@@ -10,7 +10,7 @@ import { Kbd } from '../ui'
 import { useFrame } from './frame'
 import classes from './UserMenu.module.css'
 
-/** The signed-in user, with theme, access tokens, shortcuts, event log and signing out. */
+/** The signed-in user, with theme, access tokens, sessions, shortcuts, event log and signing out. */
 export function UserMenu({ shell }: { shell: Shell }) {
   const client = useFoundry()
   const frame = useFrame()
@@ -41,6 +41,15 @@ export function UserMenu({ shell }: { shell: Shell }) {
           rightSection={<Kbd keys="g a" />}
         >
           Access tokens
+        </Menu.Item>
+        <Menu.Item
+          component={Link}
+          href={paths.sessions(organizationId)}
+          onClick={frame.closeDrawer}
+          leftSection={<IconDevices size={16} />}
+          rightSection={<Kbd keys="g s" />}
+        >
+          Devices and sessions
         </Menu.Item>
         <Menu.Item leftSection={<IconKeyboard size={16} />} rightSection={<Kbd keys="?" />} onClick={frame.showShortcuts}>
           Shortcuts

@@ -1,6 +1,5 @@
 import { Button, Group, Modal, Stack } from '@mantine/core'
-import { CopyButton } from '../ui'
-import classes from './TokensPage.module.css'
+import { CopyLine } from '../ui'
 
 /** A token that was just created. */
 export interface Created {
@@ -22,11 +21,11 @@ export function CreatedToken({ created, onClose }: { created: Created; onClose: 
       ) : (
         <Stack gap="sm">
           <p role="status">Copy the value now: it is not shown again.</p>
-          <Line text={secret} label="Copy the token" />
+          <CopyLine text={secret} label="Copy the token" />
           <p>
             For <code>foundry</code>, set it in the shell:
           </p>
-          <Line text={`export FOUNDRY_TOKEN=${secret}`} label="Copy the command" />
+          <CopyLine text={`export FOUNDRY_TOKEN=${secret}`} label="Copy the command" />
         </Stack>
       )}
       <Group justify="flex-end" mt="lg">
@@ -35,14 +34,5 @@ export function CreatedToken({ created, onClose }: { created: Created; onClose: 
         </Button>
       </Group>
     </Modal>
-  )
-}
-
-function Line({ text, label }: { text: string; label: string }) {
-  return (
-    <div className={classes.value}>
-      <code className="fd-mono">{text}</code>
-      <CopyButton value={text} label={label} />
-    </div>
   )
 }

@@ -1,6 +1,7 @@
 export { announce, Announcer } from './Announcer'
 export { Banner, ConnectionBanner, StaleBanner } from './Banner'
 export { CopyButton } from './CopyButton'
+export { CopyLine } from './CopyLine'
 export { DiffStat } from './DiffStat'
 export { EmptyState } from './EmptyState'
 export { asksForSomething, errorText, sentence, type ErrorText } from './errors'

@@ -138,7 +138,7 @@ takeAll(
       ready: async (page) => {
         await listed(page);
         await page.getByText(LONG, { exact: true }).scrollIntoViewIfNeeded();
-        await page.getByRole('button', { name: 'Restack all' }).scrollIntoViewIfNeeded();
+        await page.getByRole('button', { name: 'Actions on all branches…' }).scrollIntoViewIfNeeded();
       },
     },
     { name: 'repository-plan', path: at(() => stacks), ready: planned('pears/rows', /a plan for 3 branches/) },

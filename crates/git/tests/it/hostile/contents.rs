@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use foundry_git::{CloneSpec, GitError, GitErrorKind, MirrorLimits, Revision};
+use foundry_testkit::hostile_git::{self as server, Server};
 
-use super::server::{self, Server};
-use super::{PROMPT, served};
+use super::{AsRemote as _, PROMPT, served};
 use crate::lab::{Lab, branch};
 
 /// A tree with one entry of this name, whatever git thinks of it, as the branch `evil`.
@@ -86,6 +86,8 @@ fn spec(lab: &Lab, base: foundry_git::CommitId) -> CloneSpec {
         destination: lab.path("sandbox"),
         origin: None,
         lfs: None,
+        lfs_content: false,
+        submodules_of: None,
         identity: ("Agent".into(), "agent@example.com".into()),
     }
 }

@@ -2,8 +2,6 @@
 //! runs nothing, leaves nothing behind, and takes nothing from the mirror that is there.
 
 mod contents;
-mod pack;
-mod server;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -12,13 +10,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use foundry_git::{GitError, GitErrorKind, Mirror, MirrorLimits};
+use foundry_git::{GitError, GitErrorKind, Mirror, MirrorLimits, RemoteUrl, UrlPolicy};
+use foundry_testkit::hostile_git::{self as server, Request, Server, pack};
 
 use crate::lab::{Lab, branch};
 use crate::mirrors::plant_dotdot;
-use server::{Request, Server};
 
 const COMMIT: &str = "1111111111111111111111111111111111111111";
+
+/// A server as the remote of a mirror.
+trait AsRemote {
+    fn remote(&self) -> RemoteUrl;
+
+    /// A mirror of it in the lab.
+    async fn mirrored(&self, lab: &Lab) -> foundry_git::Result<Mirror>;
+}
+
+impl AsRemote for Server {
+    fn remote(&self) -> RemoteUrl {
+        let loopback = UrlPolicy { allow_http: true, allow_private_addresses: true, ..UrlPolicy::default() };
+        RemoteUrl::parse(&format!("{}/r.git", self.origin()), &loopback).unwrap()
+    }
+
+    async fn mirrored(&self, lab: &Lab) -> foundry_git::Result<Mirror> {
+        Mirror::create(&lab.git, lab.path("data/m"), &self.remote(), MirrorLimits::default()).await
+    }
+}
+
 /// A process that hangs is ended long before.
 const PROMPT: Duration = Duration::from_secs(30);
 
@@ -104,24 +122,12 @@ async fn a_server_that_lists_by_the_protocol_and_then_sends_mere_files_leaves_th
     assert!(mirror.branches().await.unwrap().items.iter().any(|b| b.name == branch("good")));
 }
 
-/// Sends a byte a second, as one that is alive.
-fn drip(out: &mut std::net::TcpStream, bytes: &[u8]) -> std::io::Result<()> {
-    out.set_read_timeout(Some(Duration::from_secs(1)))?;
-    for byte in bytes {
-        out.write_all(&[*byte])?;
-        if matches!(out.read(&mut [0]), Ok(0)) {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
 #[tokio::test]
 async fn a_server_that_sends_a_byte_a_second_or_nothing_or_never_ends_is_given_up_at_the_limit() {
     let lab = Lab::new().await;
     let slow = Server::start(|request, out| {
         server::head(out, request)?;
-        drip(out, server::capabilities("").as_bytes())
+        server::drip(out, server::capabilities("").as_bytes())
     });
     let silent = Server::start(|_, out| out.read(&mut [0]).map(drop));
     // It shows that it is alive, and never begins to send objects.

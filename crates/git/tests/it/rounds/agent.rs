@@ -203,9 +203,10 @@ impl Agent<'_> {
                 self.git(&["worktree", "add", "-q", "-f", place, "-b", &format!("tree{number}")]);
                 let _ = std::fs::write(self.tree.join(place).join("new in worktree"), "x");
             }
-            76..=83 => self.nest(),
-            84..=88 => self.below_submodule(),
-            89..=92 => self.configure(),
+            76..=82 => self.nest(),
+            83..=86 => self.below_submodule(),
+            87..=90 => self.configure(),
+            91..=94 => self.ignore(),
             _ => self.break_repository(),
         }
     }
@@ -233,6 +234,24 @@ impl Agent<'_> {
         if self.dice.chance(30) {
             self.git(&["add", "-A"]);
             self.git(&["commit", "-q", "-m", "with nested"]);
+        }
+    }
+
+    /// Rules of its own, and files that they are about.
+    fn ignore(&mut self) {
+        let rule = self.dice.pick(&["*.o", "secret*", "build/", "/dir", "*.log", "!a.log", "ignored"]);
+        let place =
+            self.dice.pick(&[".git/info/exclude", ".gitignore", "dir/.gitignore", "build/.gitignore"]);
+        let file = self.tree.join(place);
+        self.journal.push(format!("ignore {rule} in {place}"));
+        let before = if self.dice.chance(30) { Vec::new() } else { std::fs::read(&file).unwrap_or_default() };
+        let _ = make_parent(&file)
+            .and_then(|()| std::fs::write(&file, [&before, rule.as_bytes(), b"\n"].concat()));
+        for name in ["secret", "build/out.o", "dir/secret", "dir/z.log"] {
+            let path = self.tree.join(name);
+            if self.dice.chance(50) && !path.is_symlink() {
+                let _ = make_parent(&path).and_then(|()| std::fs::write(&path, name));
+            }
         }
     }
 

@@ -30,7 +30,7 @@ pub fn problems(mirror: &Mirror, tree: &Path, handed: &HandedOver, saved: bool) 
     let imported = listed(mirror, handed.output.head.as_str());
     let mut on_disk = Tree::new();
     disk(tree, b"", &mut on_disk);
-    let mut named = Named { tree, handed, saved, mirror, known: None };
+    let mut named = Named { tree, handed, saved, mirror, known: None, ignored_by_work: 0 };
     let mut problems = Vec::new();
     let paths: BTreeSet<_> = imported.keys().chain(on_disk.keys()).collect();
     let below = |path: &[u8]| {
@@ -58,6 +58,13 @@ pub fn problems(mirror: &Mirror, tree: &Path, handed: &HandedOver, saved: bool) 
         }
     }
     problems.extend(unnamed_losses(tree, handed));
+    let counted =
+        handed.output.notices.iter().filter(|n| n.kind == NoticeKind::IgnoredByWork).map(|n| n.count);
+    let counted = counted.sum::<i64>();
+    if counted < named.ignored_by_work && !handed.output.notices.iter().any(|n| n.kind == NoticeKind::More) {
+        let files = named.ignored_by_work;
+        problems.push(format!("{files} files are ignored by rules of the work, and {counted} are named"));
+    }
     if !problems.is_empty() {
         problems.push(format!("notices: {:?}", handed.output.notices));
     }
@@ -107,12 +114,16 @@ struct Named<'a> {
     saved: bool,
     mirror: &'a Mirror,
     known: Option<Known>,
+    /// Files that are ignored, and not by a rule of the base: a notice counts them.
+    ignored_by_work: i64,
 }
 
 /// What git says about paths, asked only when something differs.
 struct Known {
     tracked: BTreeSet<Vec<u8>>,
     absent: BTreeSet<Vec<u8>>,
+    /// A repository with nothing but the `.gitignore` files of the base.
+    rules: tempfile::TempDir,
 }
 
 impl Named<'_> {
@@ -156,7 +167,7 @@ impl Named<'_> {
             if of_base {
                 tracked.extend(listed(mirror, base).into_keys());
             }
-            Known { tracked, absent }
+            Known { tracked, absent, rules: rules(mirror, base) }
         })
     }
 
@@ -189,9 +200,14 @@ impl Named<'_> {
         out.status.success() && out.stdout.is_empty()
     }
 
-    /// Ignored, and nobody has added it.
+    /// Ignored, and nobody has added it; by the base, or counted.
     fn ignored(&mut self, path: &[u8]) -> bool {
-        !self.known().tracked.contains(path) && self.git_ignores(path)
+        if self.known().tracked.contains(path) || !self.git_ignores(path) {
+            return false;
+        }
+        let rules = self.known().rules.path().to_owned();
+        self.ignored_by_work += i64::from(!asked(&rules, &[], &["--no-index"], path));
+        true
     }
 
     /// As the agent's git sees it, which reads a `.gitignore` that a sparse checkout leaves out from the index; or as one
@@ -199,24 +215,7 @@ impl Named<'_> {
     fn git_ignores(&self, path: &[u8]) -> bool {
         let place = |name: &str, place: &Path| [OsStr::new(name), place.as_os_str()].map(ToOwned::to_owned);
         let mirror = [place("--git-dir", self.mirror.dir()), place("--work-tree", self.tree)].concat();
-        self.asked(&[], &[], path) || self.asked(&mirror, &["--no-index"], path)
-    }
-
-    fn asked(&self, of: &[OsString], how: &[&str], path: &[u8]) -> bool {
-        let mut git = Command::new("git")
-            .args(["-c", "core.bare=false", "-c", "core.excludesFile=/dev/null"])
-            .args(of)
-            .args(["check-ignore", "-q", "-z", "--stdin"])
-            .args(how)
-            .current_dir(self.tree)
-            .env("GIT_CEILING_DIRECTORIES", self.tree.parent().unwrap())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let _ = git.stdin.take().unwrap().write_all(&[b"./", path, b"\0"].concat());
-        git.wait().unwrap().success()
+        asked(self.tree, &[], &[], path) || asked(self.tree, &mirror, &["--no-index"], path)
     }
 
     /// Nobody has changed anything below the submodule.
@@ -224,6 +223,39 @@ impl Named<'_> {
         let inside = self.tree.join(OsStr::from_bytes(link));
         inside.join(".git").exists() && git_in(&inside, &["status", "--porcelain"]).is_empty()
     }
+}
+
+/// Whether git ignores a path of a tree.
+fn asked(tree: &Path, of: &[OsString], how: &[&str], path: &[u8]) -> bool {
+    let mut git = Command::new("git")
+        .args(["-c", "core.bare=false", "-c", "core.excludesFile=/dev/null"])
+        .args(of)
+        .args(["check-ignore", "-q", "-z", "--stdin"])
+        .args(how)
+        .current_dir(tree)
+        .env("GIT_CEILING_DIRECTORIES", tree.parent().unwrap())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _ = git.stdin.take().unwrap().write_all(&[b"./", path, b"\0"].concat());
+    git.wait().unwrap().success()
+}
+
+/// A repository with nothing but the rules of a commit.
+fn rules(mirror: &Mirror, commit: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    git_in(dir.path(), &["init", "-q", "."]);
+    for (path, (mode, blob)) in listed(mirror, commit) {
+        let is_rules = path == b".gitignore" || path.ends_with(b"/.gitignore");
+        if is_rules && mode != LINK && mode != 0o120_000 {
+            let file = dir.path().join(OsStr::from_bytes(&path));
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, git_in(mirror.dir(), &["cat-file", "blob", &blob])).unwrap();
+        }
+    }
+    dir
 }
 
 /// A path as notices show it.

@@ -1,10 +1,11 @@
-//! Random trees and random behaviour of agents: after a hand-over and its import, the tree of the imported commit equals
-//! the tree on disk, or a notice names the difference. A round is made from its seed alone:
+//! Random trees and random behaviour of agents: after a hand-over and its import, the tree of the imported commit, in some rounds
+//! of the one that `git fetch` gets, equals the tree on disk, or a notice names the difference. A round is made from its seed alone:
 //! `FOUNDRY_SEED=7 FOUNDRY_ROUNDS=1 cargo nextest run -p foundry-git rounds::` repeats one.
 
 mod agent;
 mod check;
 mod dice;
+mod fetch;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -12,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foundry_core::Timestamp;
 use foundry_git::{
-    CommitId, ImportLimits, Mirror, NoticeKind, WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleOutput, WorkName,
+    CommitId, ImportLimits, MAX_WORK_BUNDLE, Mirror, NoticeKind, WORK_BUNDLE_SCRIPT, WorkBundle,
+    WorkBundleOutput, WorkName,
 };
 
 use crate::lab::{Lab, Sandbox};
@@ -21,6 +23,8 @@ use dice::Dice;
 
 /// Rounds that share a base.
 const ROUNDS_OF_A_BASE: u64 = 25;
+/// One of so many rounds fetches the work, too: a fetch starts several processes.
+const FETCHED: u64 = 10;
 /// Failed rounds after which a run ends.
 const FAILURES: usize = 20;
 
@@ -69,7 +73,7 @@ async fn of_one_base(base: u64, seeds: std::ops::Range<u64>, failed: &Mutex<Vec<
             let before = check::state(&tree);
             let problems = match hand_over(&sandbox, &tree, seed).await {
                 Ok(handed) => {
-                    let problems = check::problems(&sandbox.mirror, &tree, &handed, saved);
+                    let problems = compared(&sandbox, &tree, &handed, saved, seed).await;
                     saved |= !handed.output.notices.iter().any(|n| n.kind == NoticeKind::RepositoryLost);
                     problems
                 }
@@ -112,6 +116,29 @@ fn random_base(lab: &Lab, base: u64) {
     );
 }
 
+/// Compares what was imported with what is on disk; in some rounds, what a user fetches of it.
+async fn compared(
+    sandbox: &Sandbox<'_>,
+    tree: &Path,
+    handed: &HandedOver,
+    saved: bool,
+    seed: u64,
+) -> Vec<String> {
+    if !seed.is_multiple_of(FETCHED) {
+        return check::problems(&sandbox.mirror, tree, handed, saved);
+    }
+    let head = &handed.output.head;
+    match fetch::fetched(&sandbox.mirror, &name(seed), head, tree.parent().unwrap()).await {
+        Ok((_, tip)) if tip != head.as_str() => vec![format!("{tip} was fetched instead of {head}")],
+        Ok((fetched, _)) => check::problems(&fetched, tree, handed, saved),
+        Err(why) => vec![format!("the fetch failed: {why}")],
+    }
+}
+
+fn name(seed: u64) -> WorkName {
+    WorkName::parse(&format!("task_{seed}")).unwrap()
+}
+
 /// What a hand-over gave, after its import.
 pub struct HandedOver {
     pub base: CommitId,
@@ -119,13 +146,14 @@ pub struct HandedOver {
 }
 
 async fn hand_over(sandbox: &Sandbox<'_>, tree: &Path, seed: u64) -> Result<HandedOver, String> {
-    let (work, bundle) = (WorkName::parse(&format!("task_{seed}")).unwrap(), tree.with_extension("bundle"));
+    let (work, bundle) = (name(seed), tree.with_extension("bundle"));
     let spec = WorkBundle {
         tree: tree.to_owned(),
         base: sandbox.base.clone(),
         work: work.clone(),
         bundle: bundle.clone(),
         time: Timestamp::from_micros(1_700_000_000_000_000),
+        max_bytes: MAX_WORK_BUNDLE,
     };
     let limit = [("FOUNDRY_MAX_FILE", MAX_FILE.to_string())];
     let out =

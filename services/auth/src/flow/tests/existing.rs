@@ -1,18 +1,23 @@
 //! Sign-ins in a mesh that was used before: with the development sign-in, or by owners who have gone.
 
 use foundry_core::{OrganizationId, UserId};
-use foundry_proto::auth::v1::{CreateOrganizationRequest, ListSignInWaysResponse};
+use foundry_proto::auth::v1::{
+    BeginProgramSignInRequest, CompleteProgramSignInRequest, CreateOrganizationRequest,
+    ListSignInWaysResponse,
+};
 use foundry_store::WriteSet;
 
 use super::*;
 use crate::domain::account::Identified;
+use crate::domain::program::ProgramState;
 use crate::domain::secret::{self, SecretKind};
+use crate::domain::session::{Means, Origin, SessionKind};
 use crate::flow::admit::{allowed, enter};
 use crate::store::accounts;
-use crate::store::credentials::{NewSession, insert_session};
 use crate::store::organizations::Organization;
+use crate::store::sessions::Session;
 use crate::store::users::User;
-use crate::store::{memberships, sign_ins};
+use crate::store::{memberships, program_sign_ins, sign_ins};
 
 /// A user as the development sign-in leaves it: owner of an organization of the same name, with a session.
 async fn developed(c: &Case, login: &str) -> (UserId, OrganizationId, String) {
@@ -26,14 +31,22 @@ async fn developed(c: &Case, login: &str) -> (UserId, OrganizationId, String) {
         .insert(&mut set);
     memberships::insert(&mut set, &id, &user_id, Role::Owner, now);
     let session = secret::generate(SecretKind::Session, env);
-    let new = NewSession {
-        credential_id: &foundry_core::CredentialId::generate(env),
-        secret_hash: secret::hash(&session),
-        user_id: &user_id,
+    let new = Session {
+        credential_id: foundry_core::CredentialId::generate(env),
+        user_id: user_id.clone(),
+        origin: Origin {
+            kind: SessionKind::Bearer,
+            means: Means::Unknown,
+            provider: String::new(),
+            device: String::new(),
+            address: String::new(),
+        },
         created_at: now,
-        expires_at: now.plus(Duration::from_secs(86_400)),
+        expires_at: Some(now.plus(Duration::from_secs(86_400))),
+        revoked_at: None,
+        last_used_at: None,
     };
-    insert_session(&mut set, &new);
+    new.insert(&mut set, secret::hash(&session));
     c.f.auth.store.commit(set).await.unwrap();
     c.f.clock.advance(Duration::from_secs(1));
     c.host.at(NOW + 1);
@@ -106,6 +119,32 @@ async fn a_provider_ends_sessions_and_tokens_of_the_development_sign_in_and_no_o
     for action in ["session.close", "access_token.revoke"] {
         assert_eq!(actions.iter().filter(|a| *a == action).count(), 1, "{actions:?}");
     }
+}
+
+#[tokio::test]
+async fn a_program_confirmed_by_the_development_sign_in_gets_no_session_beside_a_provider() {
+    let c = Case::openid().await;
+    let (alice, _, _) = developed(&c, "alice").await;
+    let owner: UserId = c.set_up().await.user.unwrap().user_id.parse().unwrap();
+    let auth = &c.f.auth;
+    let confirmed_by = async |user: &UserId| {
+        let request =
+            BeginProgramSignInRequest { program: "foundry".into(), device: "laptop".into(), loopback: None };
+        let begun = ops::begin_program_sign_in::begin_program_sign_in(auth, &HERE, request).await.unwrap();
+        let id = begun.program_sign_in_id.parse().unwrap();
+        let row = program_sign_ins::find(&auth.store, &id).await.unwrap().unwrap();
+        let mut set = WriteSet::new();
+        program_sign_ins::advance(&mut set, &row, ProgramState::Confirmed, &[("user_id", user.into())]);
+        auth.store.commit(set).await.unwrap();
+        let request = CompleteProgramSignInRequest {
+            program_sign_in_id: begun.program_sign_in_id,
+            device_code: begun.device_code,
+            ..Default::default()
+        };
+        ops::complete_program_sign_in::complete_program_sign_in(auth, &HERE, request).await
+    };
+    assert_eq!(reason(confirmed_by(&alice).await), "SIGN_IN_UNKNOWN");
+    assert_eq!(reason(confirmed_by(&owner).await), "OK");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use foundry_store::WriteSet;
 
 use super::open_session;
 use crate::auth::Auth;
+use crate::domain::session::Origin;
 use crate::domain::sign_in::{State, not_admitted, unknown};
 use crate::store::{memberships, organizations, sign_ins, users};
 
@@ -14,7 +15,7 @@ pub(super) async fn decide(
     auth: &Auth,
     sign_in_id: &SignInId,
     (claim, return_secret): (&str, &str),
-    session: &str,
+    (secret, origin): (&str, &Origin),
 ) -> Result<(WriteSet, (CompleteSignInResponse, Timestamp))> {
     let row = sign_ins::find(&auth.store, sign_in_id).await?.ok_or_else(unknown)?;
     row.check_claim(claim, return_secret, auth.env.clock.now())?;
@@ -29,5 +30,6 @@ pub(super) async fn decide(
     if user.active.as_ref() != Some(&organization.organization_id) {
         user.activate(&mut set, Some(&organization.organization_id));
     }
-    Ok(open_session(auth, set, &user, &organization, session))
+    let origin = Origin { provider: row.provider, ..origin.clone() };
+    Ok(open_session(auth, set, &user, &organization, (secret, &origin)))
 }

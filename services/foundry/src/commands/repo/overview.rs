@@ -120,6 +120,9 @@ fn head(r: &Repository) -> Vec<String> {
             format!("{}  as of {} UTC{source}", r.name, output::time(Some(at)))
         }
     };
+    if let Some(since) = &sync.running_since {
+        first.push_str(&format!("; being read since {} UTC", output::time(Some(since))));
+    }
     if let Some(next) = &sync.next_refresh_time {
         first.push_str(&format!("; next {} UTC", output::time(Some(next))));
     }
@@ -150,9 +153,23 @@ fn pull_requests(sync: &PullRequestSync) -> String {
             format!("{more}{open} as of {} UTC", output::time(Some(at)))
         }
     }];
+    if let Some(reading) = &sync.reading {
+        let since = output::time(reading.start_time.as_ref());
+        let how_far = match reading.total {
+            0 => format!("{} listed", reading.done),
+            total => format!("{} of {total}", reading.done),
+        };
+        parts.push(format!("being read since {since} UTC, {how_far}"));
+    }
+    if sync.unread_count > 0 {
+        parts.push(format!("checks of {} not read yet", sync.unread_count));
+    }
     if let Some(stale) = &sync.stale {
         let since = output::time(stale.since_time.as_ref());
         parts.push(format!("stale since {since} UTC: {} ({})", stale.message, stale.reason));
+    }
+    if let Some(left_out) = &sync.left_out {
+        parts.push(format!("{} ({}): {}", left_out.message, left_out.reason, left_out.next_action));
     }
     if sync.api_limit > 0 {
         parts.push(format!("{} of {} calls left", sync.api_remaining, sync.api_limit));
@@ -212,11 +229,13 @@ fn line(depth: usize, b: &BranchOverview, titles: &HashMap<String, String>) -> S
         }
         parts.push(format!("CONFLICTS: {}", output::inert(&named.join(", "))));
     }
-    for (is, word) in [(b.merged, "merged"), (b.unrelated, "unrelated"), (b.work_only, "only in Foundry")] {
-        if is {
-            parts.push(word.to_owned());
-        }
-    }
+    let words = [
+        (b.merged, "merged"),
+        (b.unpublished, "nothing published yet"),
+        (b.unrelated, "unrelated"),
+        (b.work_only, "only in Foundry"),
+    ];
+    parts.extend(words.iter().filter(|(is, _)| *is).map(|(_, word)| (*word).to_owned()));
     if let Some(p) = &b.pull_request {
         parts.push(output::inert(&format!("{} {}", pull_request_words(p), p.url)));
     }
@@ -233,7 +252,9 @@ fn line(depth: usize, b: &BranchOverview, titles: &HashMap<String, String>) -> S
 #[cfg(test)]
 mod tests {
     use foundry_proto::common::v1::Condition;
-    use foundry_proto::repo::v1::{BranchSync, ChangeSummary, MergeConflicts, OverviewProgress};
+    use foundry_proto::repo::v1::{
+        BranchSync, ChangeSummary, MergeConflicts, OverviewProgress, PullRequestReading,
+    };
 
     use super::*;
 
@@ -254,7 +275,7 @@ mod tests {
         let files = vec!["a".to_owned(), "b\u{1b}[2J".to_owned()];
         let conflicts = Some(MergeConflicts { count: 5, files });
         let b = BranchOverview { conflicts, task_id: "task_1".to_owned(), ..branch("b", "a") };
-        let lost = branch("z", "gone");
+        let lost = BranchOverview { unpublished: true, ..branch("z", "gone") };
         let all = [&lost, &b, &branch("a", "main"), &main];
         let repository = Repository {
             name: "widgets".to_owned(),
@@ -267,19 +288,33 @@ mod tests {
                     since_time: Some(prost_types::Timestamp { seconds: 1_764_070_756, nanos: 0 }),
                     ..Condition::default()
                 }),
+                running_since: Some(prost_types::Timestamp { seconds: 1_764_070_757, nanos: 0 }),
                 ..BranchSync::default()
+            }),
+            pull_request_sync: Some(PullRequestSync {
+                as_of: Some(prost_types::Timestamp { seconds: 1_764_070_696, nanos: 0 }),
+                open_count: 500,
+                unread_count: 450,
+                reading: Some(PullRequestReading {
+                    start_time: Some(prost_types::Timestamp { seconds: 1_764_070_756, nanos: 0 }),
+                    done: 3,
+                    total: 50,
+                }),
+                ..PullRequestSync::default()
             }),
             overview: Some(OverviewProgress { computing: true, done: 3, total: 10, ..Default::default() }),
             ..Repository::default()
         };
         let titles = HashMap::from([("task_1".to_owned(), "Fix it".to_owned())]);
-        let expected = "widgets  as of 2025-11-25 11:38:16 UTC, polled\n\
+        let expected = "widgets  as of 2025-11-25 11:38:16 UTC, polled; being read since 2025-11-25 11:39:17 UTC\n\
             stale since 2025-11-25 11:39:16 UTC: git ls-remote took longer than 60 s (GIT_TIMEOUT)\n\
+            500 open pull requests as of 2025-11-25 11:38:16 UTC; being read since 2025-11-25 11:39:16 UTC, 3 of 50; \
+            checks of 450 not read yet\n\
             computing: 3 of 10 branches\n\
             main\n\
             \x20 a  +1 -0  (base +2 -3)  1 file +4/-5\n\
             \x20   b  +1 -0  (base +2 -3)  1 file +4/-5  CONFLICTS: a, b\u{fffd}[2J, …  task_1 Fix it\n\
-            z  +1 -0  (base +2 -3)  1 file +4/-5";
+            z  +1 -0  (base +2 -3)  1 file +4/-5  nothing published yet";
         assert_eq!(text(&repository, &all, &titles), expected);
     }
 }

@@ -84,7 +84,13 @@ pub fn git_settings(sandbox: &Sandbox, from: &GetCloneSourceResponse) -> GitSett
         false => format!("foundry://{repository}/"),
     };
     let (name, email) = ("Foundry agent".to_owned(), foundry_git::AGENT_EMAIL.to_owned());
-    GitSettings { name, email, origin, repository }
+    GitSettings { name, email, origin, repository, lfs: has_git_lfs() }
+}
+
+/// Whether programs of this host, which sandboxes have too, include `git lfs`.
+fn has_git_lfs() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join("git-lfs").is_file())
 }
 
 /// Where the repository's remote has the files of LFS, which Foundry's address does not serve.
@@ -113,6 +119,8 @@ pub async fn clone_to(
         destination,
         origin: Some(settings.origin.clone()),
         lfs: lfs_url(&from.url),
+        lfs_content: settings.lfs,
+        submodules_of: CommitId::parse(&from.base_commit).ok(),
         identity: (settings.name.clone(), settings.email.clone()),
     };
     mirror.clone_into(&spec).await.map_err(refused)

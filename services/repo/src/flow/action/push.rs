@@ -7,16 +7,14 @@ use foundry_git::{
     BranchName, BranchPush, CommitId, Mirror, Pushed, PushedAll, Refusal, RemoteTip, RemoteUrl,
 };
 use foundry_proto::repo::v1::{JobBranch, JobBranchState};
-use foundry_service::{audit_as, with_detail};
 use foundry_store::WriteSet;
 
 use super::{Failed, Loaded, PUSHING, failed, load, refused, stopped};
 use crate::broker;
 use crate::context::Context;
 use crate::domain::publishing::elsewhere;
+use crate::flow::pushing;
 
-/// Most characters of the remote's words in a condition.
-const MAX_SAID: usize = 300;
 /// Most branches that a message names.
 const MAX_NAMED: usize = 3;
 
@@ -87,11 +85,7 @@ pub fn audited(ws: &mut WriteSet, loaded: &Loaded, user: &str, before: &[JobBran
         if branch.state() != JobBranchState::Pushed || before.state() == JobBranchState::Pushed {
             continue;
         }
-        let record = audit_as(user, &job.organization_id, "branch.push", job.job_id.as_str(), "");
-        let detail = serde_json::json!({
-            "branch": branch.branch, "old": branch.old_commit, "new": branch.new_commit,
-        });
-        ws.audit(with_detail(record, detail));
+        pushing::audited(ws, user, job, branch);
     }
 }
 
@@ -259,9 +253,7 @@ fn arrived(branch: &mut JobBranch) {
 }
 
 fn declined(branch: Option<&mut JobBranch>, refusal: Refusal) -> Failed {
-    let said: String = refusal.words.replace('\n', "; ").chars().take(MAX_SAID).collect();
-    let name = branch.as_ref().map_or("the push", |b| b.branch.as_str());
-    let text = format!("the remote refused {name}: {said}");
+    let text = pushing::declined(branch.as_ref().map_or("the push", |b| b.branch.as_str()), &refusal);
     // Whatever the remote has said: the branch is where it was.
     let reason = if refusal.reason == "BRANCH_MOVED" { "PUSH_DECLINED" } else { refusal.reason };
     if let Some(branch) = branch {

@@ -10,7 +10,7 @@ use foundry_store::{Scope, WriteSet};
 use super::QUEUED;
 use super::stack::MAX_BRANCHES;
 use crate::context::Context;
-use crate::domain::job::{Action, Job, Kind};
+use crate::domain::job::{self, Action, Job, Kind};
 use crate::domain::repository::Repository;
 use crate::domain::restack;
 use crate::flow::overview;
@@ -86,5 +86,7 @@ pub async fn known(cx: &Context, job: &Job) -> Result<Option<Outcome>> {
     let mut ws = WriteSet::new();
     let rev = ws.scope(Scope::organization(&job.organization_id));
     jobs::set_scope(&mut ws, rev, job, &others);
+    // Later jobs may be about other branches than those which are known now.
+    foundry_flow::signal(&mut ws, &cx.env, &job::ended(job.job_id.as_str()));
     Ok(Some(Outcome::goto(QUEUED).recording(ws)))
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use foundry_core::{Env, FlowId, Result};
-use foundry_flow::{Flow, FlowStatus, NewFlow, Outcome, Retry, Stage, StageContext, enqueue, stage};
+use foundry_core::Result;
+use foundry_flow::{Flow, Outcome, Stage, StageContext, stage};
 use foundry_git::CommitId;
 use foundry_proto::repo::v1::JobBranchState;
 use foundry_store::{Scope, Value, WriteSet};
@@ -12,41 +12,15 @@ use foundry_store::{Scope, Value, WriteSet};
 use super::{Failed, Loaded, MAY_HAVE, failed, load, push, record, stopped};
 use crate::broker;
 use crate::context::Context;
+use crate::flow::pushing::{ASK, ASKED};
 use crate::store::jobs;
 
 /// Key and subject are the job's id.
 pub static SETTLE: Flow<Context> = Flow::new(
     "repository_action_outcome",
-    &[Stage::new(
-        "asking",
-        Duration::from_secs(15 * 60),
-        // A remote that was away for days is asked once it is back.
-        Retry {
-            initial: Duration::from_secs(10),
-            factor: 3,
-            max_delay: Duration::from_secs(3600),
-            budget: 170,
-        },
-        |cx, flow| stage(settle(cx, flow)),
-    )],
+    &[Stage::new("asking", Duration::from_secs(15 * 60), ASK, |cx, flow| stage(settle(cx, flow)))],
 )
 .concurrency(2);
-
-/// A push that was cut off may still arrive while a hook of the remote runs: so many times it is asked.
-const ASKED: u32 = 4;
-
-/// Adds it for a job that has ended during its push.
-pub fn schedule(ws: &mut WriteSet, env: &Env, ended: &FlowStatus) {
-    let new = NewFlow::new(&SETTLE, FlowId::generate(env), &ended.subject_id, &ended.subject_id);
-    let new = new.on_behalf_of(&ended.user_id).traced(&ended.traceparent);
-    enqueue(
-        ws,
-        match &ended.organization_id {
-            Some(organization) => new.organization(organization),
-            None => new,
-        },
-    );
-}
 
 async fn settle(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let mut loaded = match load(cx, flow).await? {

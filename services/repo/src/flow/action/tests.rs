@@ -149,7 +149,13 @@ impl Stacked {
     }
 
     async fn undo(&self, job: &Job) -> Job {
-        let request = UndoJobRequest { job_id: job.job_id.clone(), ..UndoJobRequest::default() };
+        self.undo_of(job, &[]).await
+    }
+
+    /// Of these branches alone.
+    async fn undo_of(&self, job: &Job, branches: &[&str]) -> Job {
+        let branches = branches.iter().map(|name| (*name).to_owned()).collect();
+        let request = UndoJobRequest { job_id: job.job_id.clone(), branches, ..UndoJobRequest::default() };
         let id = undo_job(&self.f.cx, &self.f.member, request).await.unwrap().job.unwrap().job_id;
         self.f.engine.run_until_idle().await.unwrap();
         self.job(&id).await

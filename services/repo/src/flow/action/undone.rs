@@ -1,6 +1,6 @@
 //! What an undo is going to push: the tips that its job has recorded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foundry_git::CommitId;
 use foundry_proto::repo::v1::{JobBranch, JobBranchState, ParentSource};
@@ -31,7 +31,9 @@ pub async fn undone(cx: &Context, loaded: &mut Loaded) -> Result<(), Failed> {
     let (mut moved, mut deleted) = (Vec::new(), Vec::new());
     let given = branch_parents::sourced(&cx.store, &loaded.repository.repository_id).await?;
     let mut branches = Vec::new();
-    for b in before.into_iter().filter(may_have_pushed) {
+    // The job was begun with the branches that the request wants.
+    let wanted: HashSet<String> = loaded.job.branches.iter().map(|b| b.branch.clone()).collect();
+    for b in before.into_iter().filter(|b| may_have_pushed(b) && wanted.contains(&b.branch)) {
         let found = at.get(&b.branch).cloned().unwrap_or_default();
         let mut branch = JobBranch {
             state: JobBranchState::Planned.into(),
@@ -77,7 +79,14 @@ pub async fn undone(cx: &Context, loaded: &mut Loaded) -> Result<(), Failed> {
         (false, _) => "BRANCH_MOVED",
     };
     moved.extend(deleted);
-    Err(refused(reason, format!("{}; nothing was changed", named(&moved))))
+    let mut text = format!("{}; nothing was changed", named(&moved));
+    let others = loaded.job.branches.iter().filter(|b| b.state() == JobBranchState::Planned).count();
+    if others > 0 {
+        let branches =
+            if others == 1 { "1 other branch".to_owned() } else { format!("{others} other branches") };
+        text.push_str(&format!("; {branches} can be brought back without it"));
+    }
+    Err(refused(reason, text))
 }
 
 /// Where it is known from that a branch stands on this one before the undo.

@@ -17,7 +17,7 @@ use crate::domain::repository::OverviewFacts;
 use crate::domain::stack::{self, Known, Place};
 use crate::store::branch_overviews::{self, Basis};
 use crate::store::{branch_parents, branch_places};
-use crate::store::{branches, clones, works};
+use crate::store::{branches, clones, publications, works};
 
 /// Most commits that are read of branches and that the default branch does not have.
 const MAX_COMMITS: usize = 500_000;
@@ -74,8 +74,13 @@ impl Run<'_> {
         let given = branch_parents::all(&self.cx.store, id).await?;
         let placed = branch_places::all(&self.cx.store, id).await?;
         let default = &self.repository.default_branch;
-        let (shown, too_many) =
+        let (mut shown, too_many) =
             known::collect(all, (&works, &worked_on), default, &stored, (&given, &placed));
+        let open: HashSet<String> = clones::tasks_of(&self.cx.store, id).await?.into_iter().collect();
+        let published = publications::branches_of_tasks(&self.cx.store, id, &works).await?;
+        for s in shown.iter_mut().filter(|s| !s.work_only && open.contains(&s.task_id)) {
+            s.is_empty = !published.contains(&(s.task_id.clone(), s.known.name.clone()));
+        }
         let before = shown.len();
         let read = self.read(shown).await?;
         let missing = before - read.shown.len();
@@ -295,7 +300,12 @@ fn basis(read: &Read, at: usize) -> Basis {
         fork.as_str(),
         shown.task_id.as_str(),
         shown.work_commit.as_str(),
-        if shown.work_only { "work" } else { "" },
+        match (shown.work_only, shown.is_empty) {
+            (true, false) => "work",
+            (true, true) => "empty",
+            (false, true) => "unpublished",
+            (false, false) => "",
+        },
         planned,
     ];
     Basis { inputs: inputs.join(" "), parent: parent.to_owned(), fork }
@@ -357,9 +367,10 @@ async fn row(read: &Read, at: usize, basis: Basis, behind: &mut Behind) -> Resul
                 let apart = Divergence { ahead: int(*ahead), behind: int(count) };
                 overview.from_base = Some(apart);
                 // The branch of a task that has done nothing yet is merged nowhere.
-                let is_unchanged =
-                    shown.work_only && shown.known.started_from.as_ref() == Some(&shown.known.head);
+                let is_unchanged = shown.is_empty
+                    || (shown.work_only && shown.known.started_from.as_ref() == Some(&shown.known.head));
                 overview.merged = *ahead == 0 && !is_unchanged;
+                overview.unpublished = *ahead == 0 && shown.is_empty && !shown.work_only;
                 is_tried = *ahead > 0 && count > 0 && common.is_some();
                 overview.unrelated = common.is_none();
                 if matches!(read.places.get(at), Some(Place::OnBase { .. })) {

@@ -24,6 +24,8 @@ pub struct Shown {
     pub work_only: bool,
     /// The newest work of the task if the branch is elsewhere; empty otherwise.
     pub work_commit: String,
+    /// Whether its task has nothing of its own in it: no change in its work, or nothing published there by an open task.
+    pub is_empty: bool,
     /// When its head was committed; the epoch where that is not known yet.
     pub time: Timestamp,
 }
@@ -51,6 +53,7 @@ pub fn collect(
             task_id: String::new(),
             work_only: false,
             work_commit: String::new(),
+            is_empty: false,
             time: branch.commit_time,
         };
         by_name.insert(shown.known.name.clone(), shown);
@@ -119,6 +122,7 @@ fn add_work(
         task_id: work.task_id.clone(),
         work_only: true,
         work_commit: String::new(),
+        is_empty: work.is_empty,
         time: Timestamp::default(),
     };
     by_name.insert(name, shown);
@@ -165,6 +169,7 @@ mod tests {
             base: commit(1),
             head: commit(head),
             existing_branch: false,
+            is_empty: false,
         }
     }
 

@@ -302,6 +302,67 @@ async fn a_page_of_the_overview_takes_two_statements_however_many_branches_there
     assert!(!answer.next_page_token.is_empty());
 }
 
+#[tokio::test]
+async fn ten_thousand_branches_are_shown_with_progress_in_pages_and_pieces_of_bounded_size() {
+    let (f, id) = started().await;
+    // Twenty heads, so that the comparison is that of a repository with many old branches.
+    let mut heads = vec![git(&f.origin, &["rev-parse", "main"])];
+    for n in 0..20 {
+        let tree = format!("{}^{{tree}}", heads[0]);
+        let commit = ["commit-tree", "-m", &format!("old {n}"), "-p", &heads[0], &tree].map(str::to_owned);
+        heads.push(git(&f.origin, &commit.each_ref().map(String::as_str)));
+    }
+    let head = |n: usize| &heads[1 + n % 20];
+    let refs: String = (0..9_990).map(|n| format!("create refs/heads/many/{n} {}\n", head(n))).collect();
+    feed(&f, &["update-ref", "--stdin"], &refs);
+    let before = (f.cx.store.stats(), f.cx.store.head(&Scope::organization(&f.organization)).await.unwrap());
+    refresh(&f, &id).await;
+    let (repository, _) = read(&f, &id).await;
+    let progress = repository.overview.unwrap();
+    assert_eq!((progress.computing, progress.done, progress.total), (false, 9_991, 9_991));
+    assert_eq!((repository.branch_count, progress.left_out), (9_991, None));
+    let spent = f.cx.store.stats();
+    let (commits, statements) = (spent.requests - before.0.requests, spent.statements - before.0.statements);
+    assert!(commits < 400 && statements < 2_000, "{commits} commits, {statements} statements");
+    // Each page is read in two statements, and a watch that was away gets them in pieces.
+    let (mut shown, mut page_token) = (0, String::new());
+    loop {
+        let statements = f.cx.store.stats().statements;
+        let request = GetRepositoryOverviewRequest { repository_id: id.clone(), page_size: 500, page_token };
+        let page = get_repository_overview(&f.cx, &f.member, request).await.unwrap();
+        assert_eq!(f.cx.store.stats().statements - statements, 2);
+        assert!(page.branches.len() <= 500 && prost::Message::encoded_len(&page) < 1 << 20);
+        shown += page.branches.len();
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(shown, 9_991);
+    let view = crate::view::repositories::of_repository(&f.organization, &id.parse().unwrap());
+    let snapshot = f.cx.store.snapshot().await.unwrap();
+    let (mut after, mut seen) = (before.1, std::collections::HashSet::new());
+    loop {
+        let piece = view.changes_after(&snapshot, after, 1_000).await.unwrap();
+        // Whole commits, which are bounded themselves.
+        assert!(piece.changes.len() <= 2_000, "{}", piece.changes.len());
+        seen.extend(piece.changes.into_iter().map(|c| c.key));
+        match piece.complete_to {
+            Some(to) => after = to,
+            None => break,
+        }
+    }
+    assert_eq!(seen.iter().filter(|key| key.starts_with("branch/many/")).count(), 9_990);
+    // Names are looked up among all of them, and a push to one writes one.
+    let names = crate::ops::list_branches::list_branches;
+    let request = foundry_proto::repo::v1::ListBranchesRequest {
+        repository_id: id.clone(),
+        page_size: 100,
+        ..Default::default()
+    };
+    assert_eq!(names(&f.cx, &f.member, request).await.unwrap().branches.len(), 100);
+}
+
 fn feed(f: &Fixture, args: &[&str], input: &str) {
     use std::io::Write as _;
     let mut child = std::process::Command::new("git")

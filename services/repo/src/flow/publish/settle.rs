@@ -2,47 +2,21 @@
 
 use std::time::Duration;
 
-use foundry_core::{Env, FlowId, Result};
-use foundry_flow::{Flow, FlowStatus, NewFlow, Outcome, Retry, Stage, StageContext, enqueue, stage};
+use foundry_core::Result;
+use foundry_flow::{Flow, Outcome, Stage, StageContext, stage};
 use foundry_proto::repo::v1::JobBranchState;
-use foundry_store::WriteSet;
 
-use super::{audited, load, recorded, stopped, with_branch};
+use super::{load, recorded, with_branch};
 use crate::broker;
 use crate::context::Context;
+use crate::flow::pushing::{ASK, ASKED, audited, stopped};
 
 /// Key and subject are the job's id.
 pub static SETTLE: Flow<Context> = Flow::new(
     "publication_outcome",
-    &[Stage::new(
-        "asking",
-        Duration::from_secs(5 * 60),
-        // A remote that was away for days is asked once it is back.
-        Retry {
-            initial: Duration::from_secs(10),
-            factor: 3,
-            max_delay: Duration::from_secs(3600),
-            budget: 170,
-        },
-        |cx, flow| stage(settle(cx, flow)),
-    )],
+    &[Stage::new("asking", Duration::from_secs(5 * 60), ASK, |cx, flow| stage(settle(cx, flow)))],
 )
 .concurrency(2);
-
-/// A push that was cut off may still arrive while a hook of the remote runs: so many times it is asked.
-const ASKED: u32 = 4;
-
-/// Adds it for a job that has ended during its push.
-pub fn schedule(ws: &mut WriteSet, env: &Env, ended: &FlowStatus) {
-    let new = NewFlow::new(&SETTLE, FlowId::generate(env), &ended.subject_id, &ended.subject_id)
-        .on_behalf_of(&ended.user_id)
-        .traced(&ended.traceparent);
-    let new = match &ended.organization_id {
-        Some(organization) => new.organization(organization),
-        None => new,
-    };
-    enqueue(ws, new);
-}
 
 async fn settle(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let mut loaded = match load(cx, flow).await? {
@@ -71,7 +45,7 @@ async fn settle(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     loaded.planned.state = JobBranchState::Pushed.into();
     let mut ws = with_branch(&loaded.job, &loaded.planned);
     if before == JobBranchState::Pushing {
-        audited(&mut ws, flow, &loaded.job, &loaded.planned);
+        audited(&mut ws, &flow.flow().user_id, &loaded.job, &loaded.planned);
     }
     Box::pin(recorded(cx, flow, loaded, ws)).await
 }

@@ -1,6 +1,7 @@
 //! Publications to a real repository, with real interference.
 
 mod existing;
+mod lfs;
 mod over_http;
 mod several;
 mod unknown;
@@ -217,8 +218,8 @@ async fn the_work_is_at_the_remote_and_the_service_knows_it() {
     assert_eq!(state(&forced), (JobState::Done, ""));
     assert!(forced.branches[0].rewrites);
     let mirror = p.f.cx.mirror_path(&id);
-    let kept = git(&mirror, &["rev-parse", &format!("refs/foundry/replaced/{}", forced.job_id)]);
-    assert_eq!(kept, branch.new_commit);
+    let kept = format!("refs/foundry/replaced/{}", forced.job_id);
+    assert_eq!(git(&mirror, &["rev-parse", &kept]), branch.new_commit);
 }
 
 #[tokio::test]

@@ -74,9 +74,13 @@ async fn receive(cx: &Context, request: ReceiveWebhookRequest) -> Result<Receive
 }
 
 async fn listed(f: &Fixture) -> Vec<RepositoryWebhook> {
+    listed_by(&f.cx, f).await
+}
+
+async fn listed_by(cx: &Context, f: &Fixture) -> Vec<RepositoryWebhook> {
     let request =
         ListRepositoryWebhooksRequest { organization_id: f.organization.to_string(), ..Default::default() };
-    list_repository_webhooks(&f.cx, &f.member, request).await.unwrap().repository_webhooks
+    list_repository_webhooks(cx, &f.member, request).await.unwrap().repository_webhooks
 }
 
 async fn count(f: &Fixture, sql: &'static str) -> usize {
@@ -233,13 +237,20 @@ async fn an_unknown_webhook_and_a_wrong_secret_are_refused_alike_before_anything
     assert!(texts.iter().all(|text| *text == texts[0]), "{texts:?}");
     assert_eq!((count(&f, DELIVERIES).await, listed(&f).await[0].last_delivery.clone()), (0, None));
     // Those for another address or kind of host are not its own.
-    assert_eq!(listed(&f).await[0].refusals.as_ref().unwrap().count, 1);
+    assert_eq!(listed(&f).await[0].refusals.as_ref().unwrap().count, 2);
     // With the right signature it is read.
     for _ in 0..2 {
         assert_eq!(receive(&f.cx, good.clone()).await.unwrap_err().reason(), "WEBHOOK_MALFORMED");
     }
     let last = listed(&f).await[0].last_delivery.clone().unwrap();
     assert_eq!((last.event.as_str(), last.result()), ("push", RepositoryWebhookResult::Unreadable));
+    // So is one without an id, which is not kept.
+    let mut nameless = hook.delivery("e", "ping", "{}");
+    nameless.headers.retain(|it| it.name != "x-github-delivery");
+    assert_eq!(receive(&f.cx, nameless).await.unwrap_err().reason(), "WEBHOOK_MALFORMED");
+    let last = listed(&f).await[0].last_delivery.clone().unwrap();
+    assert_eq!((last.event.as_str(), last.result()), ("ping", RepositoryWebhookResult::Unreadable));
+    assert_eq!(count(&f, DELIVERIES).await, 1);
     let request =
         DeleteRepositoryWebhookRequest { repository_webhook_id: hook.id.clone(), ..Default::default() };
     delete_repository_webhook(&f.cx, &f.member, request).await.unwrap();
@@ -264,13 +275,14 @@ async fn refused_deliveries_are_shown_with_their_count_and_address_and_cause_few
         f.env.clock.advance(Duration::from_millis(100));
     }
     let shown = listed(&f).await[0].refusals.clone().unwrap();
-    assert_eq!((shown.count, shown.last_address.as_str(), head().await), (1, "192.0.2.0", before + 1));
+    assert_eq!((shown.count, shown.last_address.as_str(), head().await), (40, "192.0.2.39", before + 1));
     f.env.clock.advance(Duration::from_secs(10));
     // Another process does not know what this one has counted, and what is no address is not shown.
     let beside = f.beside().await;
     receive(&beside, forged("\u{202e}x")).await.unwrap_err();
-    let shown = listed(&f).await[0].refusals.clone().unwrap();
+    let shown = listed_by(&beside, &f).await[0].refusals.clone().unwrap();
     assert_eq!((shown.count, shown.last_address.as_str(), head().await), (2, "", before + 2));
+    assert_eq!(listed(&f).await[0].refusals.as_ref().unwrap().count, 41);
     f.env.clock.advance(Duration::from_secs(10));
     let at = f.env.env.clock.now();
     receive(&f.cx, forged("2001:DB8::1")).await.unwrap_err();

@@ -1,4 +1,4 @@
-import { Button, Checkbox, Group, Modal, NativeSelect, Stack } from '@mantine/core'
+import { Button, Checkbox, Group, Modal, NativeSelect, Stack, TextInput } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { JobBranchState, JobKind, JobState } from '@foundry/client/gen/foundry/repo/v1/job_pb'
 import type { BranchOverview, Repository } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
@@ -14,7 +14,7 @@ import { counted } from '../../ui/text/size'
 import { visibleLine } from '../../ui/text/visible'
 import { ActionJob } from './ActionJob'
 import { useActionJobs } from './useActionJobs'
-import { inState, isOpen } from './words'
+import { inState, isOpen, pushes } from './words'
 
 /** Earlier actions that are shown. */
 const EARLIER = 5
@@ -30,7 +30,7 @@ interface Props {
 
 /** Plans an action on branches, shows the plan, pushes it when that is wanted, and undoes earlier ones. */
 function ActionForm(props: Props) {
-  const title = props.branch === '' ? 'Restack all stacks' : `Actions on ${visibleLine(props.branch)}`
+  const title = props.branch === '' ? 'Actions on all branches' : `Actions on ${visibleLine(props.branch)}`
   return (
     <Modal opened onClose={props.onClose} title={title} size="lg">
       <Form {...props} />
@@ -38,17 +38,31 @@ function ActionForm(props: Props) {
   )
 }
 
-const KINDS = [
+/** Actions on one branch. */
+const ON_BRANCH = [
   { value: String(JobKind.RESTACK_SUBTREE), label: 'Restack: bring it and all above it onto their parents' },
-  { value: String(JobKind.REBASE_BRANCH), label: 'Rebase: bring only this branch onto its parent' },
+  { value: String(JobKind.REBASE_BRANCH), label: 'Rebase: bring only this branch onto its parent, or onto another branch' },
   { value: String(JobKind.REPARENT_BRANCH), label: 'Change the parent, and bring it and all above it there' },
 ]
+
+/** Actions on the repository. */
+const ON_ALL = [
+  { value: String(JobKind.RESTACK_REPO), label: 'Restack all stacks' },
+  { value: String(JobKind.SYNC_REPO), label: 'Synchronize, and take the parents that git-spice has recorded' },
+  { value: String(JobKind.REGISTER_EXISTING_BRANCH), label: 'Register a branch that was pushed just now' },
+]
+
+/** The parent to start from when a kind is chosen; empty = the one that the branch has. */
+function firstParent(kind: JobKind, repository: Repository): string {
+  return kind === JobKind.REPARENT_BRANCH ? repository.defaultBranch : ''
+}
 
 function useAction({ repository, branch }: Props) {
   const client = useFoundry()
   const author = useAuthor()
   const [kind, setKind] = useState(branch === '' ? JobKind.RESTACK_REPO : JobKind.RESTACK_SUBTREE)
-  const [parent, setParent] = useState(repository.defaultBranch)
+  const [parent, setParent] = useState('')
+  const [pushed, setPushed] = useState('')
   const [dropSignatures, setDropSignatures] = useState(false)
   const [planId, setPlanId] = useState('')
   const [runId, setRunId] = useState('')
@@ -58,8 +72,8 @@ function useAction({ repository, branch }: Props) {
       requestId,
       repositoryId: repository.repositoryId,
       kind,
-      branch,
-      parent: kind === JobKind.REPARENT_BRANCH ? parent : '',
+      branch: kind === JobKind.REGISTER_EXISTING_BRANCH ? pushed.trim() : branch,
+      parent,
       planOnly,
       planJobId,
       dropSignatures,
@@ -84,7 +98,29 @@ function useAction({ repository, branch }: Props) {
     setRunId('')
   }
   const shown = jobs.find((job) => job.jobId === (runId === '' ? planId : runId))
-  return { kind, setKind, parent, setParent, dropSignatures, setDropSignatures, planId, runId, jobs, action, plan, push, change, shown }
+  const choose = (next: JobKind) =>
+    change(() => {
+      setKind(next)
+      setParent(firstParent(next, repository))
+    })
+  return {
+    kind,
+    choose,
+    parent,
+    setParent,
+    pushed,
+    setPushed,
+    dropSignatures,
+    setDropSignatures,
+    planId,
+    runId,
+    jobs,
+    action,
+    plan,
+    push,
+    change,
+    shown,
+  }
 }
 
 function Form(props: Props) {
@@ -98,21 +134,27 @@ function Form(props: Props) {
   return (
     <>
       <Stack gap="sm">
-        {branch !== '' && (
-          <NativeSelect
-            label="Action"
-            data={KINDS}
-            value={String(it.kind)}
+        <NativeSelect
+          label="Action"
+          data={branch === '' ? ON_ALL : ON_BRANCH}
+          value={String(it.kind)}
+          onChange={(event) => it.choose(Number(event.currentTarget.value) as JobKind)}
+        />
+        {it.kind === JobKind.REGISTER_EXISTING_BRANCH && (
+          <TextInput
+            label="Branch"
+            description="Its name at the remote, without refs/heads/"
+            value={it.pushed}
             onChange={(event) => {
-              const kind = Number(event.currentTarget.value) as JobKind
-              change(() => it.setKind(kind))
+              const name = event.currentTarget.value
+              change(() => it.setPushed(name))
             }}
           />
         )}
-        {it.kind === JobKind.REPARENT_BRANCH && (
+        {hasParent.has(it.kind) && (
           <NativeSelect
-            label="New parent"
-            data={parents.map((value) => ({ value, label: visibleLine(value) }))}
+            label={it.kind === JobKind.REBASE_BRANCH ? 'Onto' : it.kind === JobKind.REPARENT_BRANCH ? 'New parent' : 'Parent'}
+            data={[...own(it.kind), ...parents.map((value) => ({ value, label: visibleLine(value) }))]}
             value={it.parent}
             onChange={(event) => {
               const parent = event.currentTarget.value
@@ -120,18 +162,9 @@ function Form(props: Props) {
             }}
           />
         )}
-        <Checkbox
-          label="Make signed commits again without their signatures"
-          checked={it.dropSignatures}
-          onChange={(event) => {
-            const drop = event.currentTarget.checked
-            change(() => it.setDropSignatures(drop))
-          }}
-        />
-        <p className="fd-muted" style={{ margin: 0 }}>
-          Commits keep their authors, and you become their committer. What is merged is left out. The default branch{' '}
-          {visibleLine(repository.defaultBranch)} is never changed, and after a conflict nothing is.
-        </p>
+        {pushes(it.kind) && (
+          <Signatures repository={repository} drop={it.dropSignatures} onDrop={(drop) => change(() => it.setDropSignatures(drop))} />
+        )}
         {action.error !== undefined && <ErrorState error={action.error} title="The action was not started" compact />}
         {shown !== undefined && <ActionJob job={shown} label={it.runId === '' ? 'Plan' : 'Action'} />}
         {earlier.map((job, at) => (
@@ -143,16 +176,70 @@ function Form(props: Props) {
         <Button variant="default" size="sm" onClick={onClose}>
           Close
         </Button>
-        <Button variant={planned > 0 ? 'default' : 'filled'} size="sm" loading={busy && it.runId === ''} onClick={() => void it.plan()}>
-          Show plan
-        </Button>
-        {(planned > 0 || it.runId !== '') && (
-          <Button size="sm" loading={busy} disabled={planned === 0} onClick={() => void it.push()}>
-            {planned > 0 ? `Push ${counted(planned, 'branch', 'branches')}` : 'Pushed'}
-          </Button>
-        )}
+        {pushes(it.kind) ? <PlanAndPush it={it} planned={planned} busy={busy} /> : <Start it={it} busy={busy} />}
       </Group>
     </>
+  )
+}
+
+/** Kinds that take a parent. */
+const hasParent: ReadonlySet<JobKind> = new Set([JobKind.REPARENT_BRANCH, JobKind.REBASE_BRANCH, JobKind.REGISTER_EXISTING_BRANCH])
+
+/** The choice that leaves the parent to the service; a new parent has to be named. */
+function own(kind: JobKind): { value: string; label: string }[] {
+  if (kind === JobKind.REPARENT_BRANCH) return []
+  return [{ value: '', label: kind === JobKind.REBASE_BRANCH ? 'Its parent' : 'By its commits' }]
+}
+
+interface SignaturesProps {
+  repository: Repository
+  drop: boolean
+  onDrop: (drop: boolean) => void
+}
+
+function Signatures({ repository, drop, onDrop }: SignaturesProps) {
+  return (
+    <>
+      <Checkbox
+        label="Make signed commits again without their signatures"
+        checked={drop}
+        onChange={(event) => onDrop(event.currentTarget.checked)}
+      />
+      <p className="fd-muted" style={{ margin: 0 }}>
+        Commits keep their authors, and you become their committer. What is merged is left out. The default branch{' '}
+        {visibleLine(repository.defaultBranch)} is never changed, and after a conflict nothing is.
+      </p>
+    </>
+  )
+}
+
+interface ButtonsProps {
+  it: ReturnType<typeof useAction>
+  busy: boolean
+}
+
+function PlanAndPush({ it, planned, busy }: ButtonsProps & { planned: number }) {
+  return (
+    <>
+      <Button variant={planned > 0 ? 'default' : 'filled'} size="sm" loading={busy && it.runId === ''} onClick={() => void it.plan()}>
+        Show plan
+      </Button>
+      {(planned > 0 || it.runId !== '') && (
+        <Button size="sm" loading={busy} disabled={planned === 0} onClick={() => void it.push()}>
+          {planned > 0 ? `Push ${counted(planned, 'branch', 'branches')}` : 'Pushed'}
+        </Button>
+      )}
+    </>
+  )
+}
+
+/** For what changes nothing at the remote. */
+function Start({ it, busy }: ButtonsProps) {
+  const incomplete = it.kind === JobKind.REGISTER_EXISTING_BRANCH && it.pushed.trim() === ''
+  return (
+    <Button size="sm" loading={busy} disabled={incomplete} onClick={() => void it.push()}>
+      {it.kind === JobKind.SYNC_REPO ? 'Synchronize' : 'Register'}
+    </Button>
   )
 }
 

@@ -12,7 +12,7 @@ import { ConditionLine, saysSomething } from '../../task/header/ConditionLine'
 import { counted } from '../../ui/text/size'
 import { InertLine } from '../../ui/text/Inert'
 import classes from './actions.module.css'
-import { actionText, branchText, conflictPrompt, inState, isOpen } from './words'
+import { actionText, branchText, conflictPrompt, inState, isOpen, pushes } from './words'
 
 /** An action with what becomes of each branch, its state as it is now, and what can be done about it. */
 export function ActionJob({ job, label }: { job: Job; label: string }) {
@@ -24,6 +24,7 @@ export function ActionJob({ job, label }: { job: Job; label: string }) {
         <InertLine className={classes.words} text={`${actionText(job)}: ${stateText(job)}`} />
         {isOpen(job) && <Cancel job={job} />}
         {!isOpen(job) && inState(job, JobBranchState.PUSHED) + inState(job, JobBranchState.PUSHING) > 0 && <Undo job={job} />}
+        {isUndoOfSome(job) && <UndoOthers job={job} />}
       </p>
       {saysSomething(job.condition) && <ConditionLine condition={job.condition} />}
       <Branches job={job} />
@@ -79,8 +80,10 @@ function stateText(job: Job): string {
     case JobState.QUEUED:
       return 'queued'
     case JobState.RUNNING:
+      if (!pushes(job.kind)) return 'running'
       return planned + pushing > 0 ? 'pushing' : 'planning'
     case JobState.DONE:
+      if (!pushes(job.kind)) return 'done'
       if (pushed > 0) return `${counted(pushed, 'branch', 'branches')} pushed`
       return planned > 0 ? `a plan for ${counted(planned, 'branch', 'branches')}` : 'nothing to do'
     case JobState.CANCELLED:
@@ -109,6 +112,33 @@ function Undo({ job }: { job: Job }) {
   return (
     <Button size="compact-xs" variant="default" loading={undo.busy} onClick={() => void undo.run()}>
       {kind === JobKind.UNDO ? 'Do it again' : 'Undo'}
+    </Button>
+  )
+}
+
+/** Whether an undo was refused for some of its branches alone. */
+function isUndoOfSome(job: Job): boolean {
+  const isRefused = job.kind === JobKind.UNDO && job.state === JobState.FAILED && inState(job, JobBranchState.REFUSED) > 0
+  return isRefused && inState(job, JobBranchState.PLANNED) > 0
+}
+
+/** Brings the branches back that have not moved since. */
+function UndoOthers({ job }: { job: Job }) {
+  const client = useFoundry()
+  const jobId = job.action?.undoneJobId ?? ''
+  const undo = useCommand(
+    'The job was not undone',
+    async (requestId: string) => {
+      // A watch has the first branches of many.
+      const whole = (await client.repo.getJob({ jobId: job.jobId })).job ?? job
+      const others = whole.branches.filter((it) => it.state === JobBranchState.PLANNED)
+      return await client.repo.undoJob({ requestId, jobId, branches: others.map((it) => it.branch) })
+    },
+    true,
+  )
+  return (
+    <Button size="compact-xs" variant="default" loading={undo.busy} onClick={() => void undo.run()}>
+      Undo the others
     </Button>
   )
 }

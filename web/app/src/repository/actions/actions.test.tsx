@@ -107,6 +107,15 @@ test('a plan is shown before it is pushed, and the push is of that plan', async 
   await waitFor(() => expect(asked('undoJob')[0]).toMatchObject({ jobId: 'job_2' }))
 })
 
+test('a refused undo offers the branches that have not moved', async () => {
+  const { show, asked } = open('s1')
+  const refused = planned({ branch: 's0', state: JobBranchState.REFUSED })
+  const action = { undoneJobId: 'job_1' }
+  show(aJob('job_2', { kind: JobKind.UNDO, state: JobState.FAILED, action, branches: [refused, planned({ branch: 's1' })] }))
+  fireEvent.click(await screen.findByRole('button', { name: 'Undo the others' }))
+  await waitFor(() => expect(asked('undoJob')[0]).toMatchObject({ jobId: 'job_1', branches: ['s1', 's2'] }))
+})
+
 test('another action is another plan, with a new parent where one is needed', async () => {
   const { show, asked } = open('s2')
   press('Show plan')
@@ -119,6 +128,32 @@ test('another action is another plan, with a new parent where one is needed', as
   press('Show plan')
   await waitFor(() => expect(asked('runRepositoryAction')).toHaveLength(2))
   expect(asked('runRepositoryAction')[1]).toMatchObject({ kind: JobKind.REPARENT_BRANCH, branch: 's2', parent: 's1' })
+})
+
+test('a branch is rebased onto its parent, or onto another one', async () => {
+  const { asked } = open('s2')
+  fireEvent.change(screen.getByLabelText('Action'), { target: { value: String(JobKind.REBASE_BRANCH) } })
+  press('Show plan')
+  await waitFor(() => expect(asked('runRepositoryAction')[0]).toMatchObject({ kind: JobKind.REBASE_BRANCH, branch: 's2', parent: '' }))
+  fireEvent.change(screen.getByLabelText('Onto'), { target: { value: 's1' } })
+  press('Show plan')
+  await waitFor(() => expect(asked('runRepositoryAction')[1]).toMatchObject({ branch: 's2', parent: 's1' }))
+})
+
+test('a repository is synchronized, and a branch that was pushed is registered, without a plan', async () => {
+  const { show, asked } = open('')
+  fireEvent.change(screen.getByLabelText('Action'), { target: { value: String(JobKind.REGISTER_EXISTING_BRANCH) } })
+  expect((screen.getByRole('button', { name: 'Register' }) as HTMLButtonElement).disabled).toBe(true)
+  fireEvent.change(screen.getByLabelText('Branch'), { target: { value: ' feat/new ' } })
+  press('Register')
+  const register = { kind: JobKind.REGISTER_EXISTING_BRANCH, branch: 'feat/new', parent: '', planOnly: false }
+  await waitFor(() => expect(asked('runRepositoryAction')[0]).toMatchObject(register))
+  show(aJob('job_1', { kind: JobKind.REGISTER_EXISTING_BRANCH, state: JobState.DONE, action: { branch: 'feat/new' } }))
+  expect((await screen.findByRole('region', { name: 'Action' })).textContent).toContain('Register feat/new: done')
+  fireEvent.change(screen.getByRole('combobox', { name: 'Action' }), { target: { value: String(JobKind.SYNC_REPO) } })
+  expect(screen.queryByRole('button', { name: 'Show plan' })).toBeNull()
+  press('Synchronize')
+  await waitFor(() => expect(asked('runRepositoryAction')[1]).toMatchObject({ kind: JobKind.SYNC_REPO, branch: '', parent: '' }))
 })
 
 test('a conflict names its files and can be handed to an agent', async () => {

@@ -1,4 +1,5 @@
 import { JobBranchState, JobKind, JobState, ParentSource, type Job, type JobBranch } from '@foundry/client/gen/foundry/repo/v1/job_pb'
+import { quoted } from '../../ui/text/shell'
 import { counted } from '../../ui/text/size'
 
 const KINDS: Partial<Record<JobKind, string>> = {
@@ -56,6 +57,11 @@ function sourceText(branch: JobBranch): string {
   return branch.oldParent === branch.parent ? ` (parent ${by})` : ` (before on ${branch.oldParent}, ${by})`
 }
 
+/** Whether an action changes branches at the remote, so that it has a plan to look at first. */
+export function pushes(kind: JobKind): boolean {
+  return kind !== JobKind.SYNC_REPO && kind !== JobKind.REGISTER_EXISTING_BRANCH
+}
+
 /** Whether a job has not ended. */
 export function isOpen(job: Job): boolean {
   return job.state === JobState.QUEUED || job.state === JobState.RUNNING
@@ -64,11 +70,6 @@ export function isOpen(job: Job): boolean {
 /** How many branches of a job are in this state. */
 export function inState(job: Job | undefined, state: JobBranchState): number {
   return job?.branchCounts.find((it) => it.state === state)?.count ?? 0
-}
-
-/** A word for a shell, in quotes if it needs them: names of branches may have almost any character. */
-function quoted(word: string): string {
-  return /^[A-Za-z0-9._/+@-]*$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
 
 /** What an agent is asked to do about a conflict. */

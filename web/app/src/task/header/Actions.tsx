@@ -5,6 +5,7 @@ import {
   IconCloudUpload,
   IconDots,
   IconDownload,
+  IconGitBranch,
   IconGitPullRequest,
   IconHelpCircle,
   IconPlayerStopFilled,
@@ -18,6 +19,7 @@ import { useClearedUnless, useCommand, type Command } from '../../state/command'
 import { InertLine } from '../../ui/text/Inert'
 import { lostWithSandbox } from '../panel/changes/notices'
 import { usePatchDownload } from '../panel/usePatchDownload'
+import { FetchDialog } from '../fetch'
 import { PublishDialog } from '../publish'
 import { publicationText } from '../publish/words'
 import { useStop } from '../sessions/useStop'
@@ -44,6 +46,7 @@ export function isEnded(task: Task): boolean {
 export function Actions({ task, canEdit, retry, running, onExplain }: Props) {
   const [asking, setAsking] = useState<'archive' | 'kill' | undefined>(undefined)
   const [publishing, setPublishing] = useState<'branch' | 'pull request' | undefined>(undefined)
+  const [fetching, setFetching] = useState(false)
   const patch = usePatchDownload(task)
   return (
     <>
@@ -67,6 +70,9 @@ export function Actions({ task, canEdit, retry, running, onExplain }: Props) {
           </Menu.Item>
           <Menu.Item leftSection={<IconDownload size={15} />} onClick={patch.download} disabled={!patch.possible}>
             Download patch
+          </Menu.Item>
+          <Menu.Item leftSection={<IconGitBranch size={15} />} onClick={() => setFetching(true)} disabled={!patch.possible}>
+            Fetch branch…
           </Menu.Item>
           {canEdit && (
             <>
@@ -105,6 +111,7 @@ export function Actions({ task, canEdit, retry, running, onExplain }: Props) {
         opened={publishing !== undefined}
         onClose={() => setPublishing(undefined)}
       />
+      <FetchDialog task={task} opened={fetching} onClose={() => setFetching(false)} />
       <End task={task} asking={asking} onClose={() => setAsking(undefined)} />
     </>
   )

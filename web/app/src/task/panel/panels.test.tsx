@@ -4,13 +4,13 @@ import { FoundryProvider } from '@foundry/client/react'
 import { ConditionSchema } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { SandboxItemSchema, SandboxState } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
 import { MergedFromSchema, WorkNoticeKind, WorkNoticeSchema } from '@foundry/client/gen/foundry/common/v1/work_pb'
-import { ChangesSchema, FileChangeSchema, FileTreeEntrySchema } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { ChangesSchema, FileChangeSchema, FileTreeEntrySchema, SessionState } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { MantineProvider } from '@mantine/core'
 import { act, fireEvent, render, screen, waitFor } from '@testing-library/react'
 import type { ReactNode } from 'react'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import type { FakeCalls } from '../../test/fakeFoundry'
-import { aTask, FakeTask } from '../test/fakeTask'
+import { shellItems, type FakeCalls } from '../../test/fakeFoundry'
+import { aSession, aTask, FakeTask } from '../test/fakeTask'
 import Changes from './changes/Changes'
 import { appliesWhere } from './usePatchDownload'
 import { beyond, stateWord, subjectName } from './Explain'
@@ -108,6 +108,23 @@ describe('the changes', () => {
     expect(appliesWhere([])).toBe('Apply it with git apply --index.')
     expect(list.textContent).toContain('A notice about x')
     expect(screen.getByText('WORK_BUNDLE_FAILED')).toBeTruthy()
+  })
+
+  it('have the agent take in what it left out, with one click', async () => {
+    const world = new FakeTask({ task: { listFileChanges: () => ({ files: [], nextPageToken: '' }), sendMessage: () => ({}) } })
+    world.fake.show(topics.appShell(), shellItems([{ id: 'org_1', name: 'acme', role: 2 }]))
+    const notices = [
+      create(WorkNoticeSchema, { kind: WorkNoticeKind.OTHER_BRANCH, branch: "it's", count: 2n }),
+      create(WorkNoticeSchema, { kind: WorkNoticeKind.TOO_LARGE, path: 'x', count: 9n }),
+    ]
+    const task = aTask({ changes: create(ChangesSchema, { version: 1n, notices }) })
+    const sessions = [aSession({ sessionId: 'sess_1', state: SessionState.CLOSED }), aSession({ sessionId: 'sess_2' })]
+    show(world, <Changes task={task} sessions={sessions} />)
+    const ask = await screen.findAllByRole('button', { name: 'Ask the agent' })
+    expect(ask).toHaveLength(1)
+    fireEvent.click(ask[0] as HTMLElement)
+    const text = "Merge the branch 'it'\\''s' into the branch that you work on, and resolve any conflicts."
+    await waitFor(() => expect(made(world, 'sendMessage')[0]?.request).toMatchObject({ sessionId: 'sess_2', text }))
   })
 
   it('list what was merged only when that is wanted', async () => {

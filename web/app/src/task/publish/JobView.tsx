@@ -1,10 +1,11 @@
 import { Button, Loader } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { IconAlertTriangle, IconCircleCheck, IconCircleMinus } from '@tabler/icons-react'
-import { JobBranchState, JobState, type Job, type JobBranch } from '@foundry/client/gen/foundry/repo/v1/job_pb'
+import { JobBranchState, JobState, type Job, type JobBranch, type JobCommit } from '@foundry/client/gen/foundry/repo/v1/job_pb'
 import { useCommand } from '../../state/command'
 import { PullRequestLink } from '../../ui/PullRequestLink'
 import { InertLine, InertText } from '../../ui/text/Inert'
+import { counted } from '../../ui/text/size'
 import { ConditionLine, saysSomething } from '../header/ConditionLine'
 import classes from './publish.module.css'
 import { planText, short } from './words'
@@ -32,7 +33,7 @@ export function JobView({ job }: { job: Job }) {
       </p>
       {saysSomething(job.condition) && <ConditionLine condition={job.condition} />}
       {job.branches.map((branch) => (
-        <Branch key={branch.branch} branch={branch} />
+        <Branch key={branch.branch} branch={branch} job={job} />
       ))}
     </section>
   )
@@ -64,8 +65,8 @@ function stateText(job: Job): string {
   }
 }
 
-function Branch({ branch }: { branch: JobBranch }) {
-  const more = Number(branch.commitCount) - branch.commits.length
+function Branch({ branch, job }: { branch: JobBranch; job: Job }) {
+  const { commits, commitCount, lostCommits, lostCount } = branch
   return (
     <>
       {branch.pullRequest !== undefined && (
@@ -81,15 +82,26 @@ function Branch({ branch }: { branch: JobBranch }) {
               <InertLine text={branch.note} />
             </p>
           )}
-          <ul aria-label="Commits">
-            {branch.commits.map(({ commit, subject }) => (
-              <li key={commit}>
-                <code>{short(commit)}</code> <InertLine text={subject} />
-              </li>
-            ))}
-            {more > 0 && <li className="fd-muted">and {more} more</li>}
-          </ul>
+          {branch.refusals.map((refusal) => (
+            <div key={refusal.reason}>
+              <p>This would be refused:</p>
+              <ConditionLine condition={refusal} />
+            </div>
+          ))}
+          <Commits label="Commits" commits={commits} count={Number(commitCount)} />
+          {lostCount > 0n && (
+            <>
+              <p>Lost at the remote: {counted(Number(lostCount), 'commit')}</p>
+              <Commits label="Lost commits" commits={lostCommits} count={Number(lostCount)} />
+            </>
+          )}
         </div>
+      )}
+      {branch.rewrites && branch.state === JobBranchState.PUSHED && (
+        <p className="fd-muted">
+          What it replaced is kept. To get it as a branch of a clone:{' '}
+          <code>{`foundry task fetch ${job.taskId} --replaced ${job.jobId}`}</code>
+        </p>
       )}
       {branch.remoteMessage !== '' && (
         <div className={classes.said}>
@@ -100,5 +112,19 @@ function Branch({ branch }: { branch: JobBranch }) {
         </div>
       )}
     </>
+  )
+}
+
+function Commits({ label, commits, count }: { label: string; commits: JobCommit[]; count: number }) {
+  const more = count - commits.length
+  return (
+    <ul aria-label={label}>
+      {commits.map(({ commit, subject }) => (
+        <li key={commit}>
+          <code>{short(commit)}</code> <InertLine text={subject} />
+        </li>
+      ))}
+      {more > 0 && <li className="fd-muted">and {more} more</li>}
+    </ul>
   )
 }

@@ -215,6 +215,32 @@ describe('publishing a branch', () => {
   })
 })
 
+it('a plan shows which commits are lost, and why it would be refused', () => {
+  const lost = { commit: commit('c'), subject: 'Review' }
+  const refusal = { reason: 'WORK_IN_CONFLICT', message: 'the work is not finished', nextAction: 'finish it' }
+  const branch = {
+    branch: 'feat/x',
+    state: JobBranchState.PLANNED,
+    newCommit: commit('b'),
+    lostCommits: [lost],
+    lostCount: 3n,
+    refusals: [refusal],
+  }
+  open().show(aJob({ state: JobState.DONE, branches: [branch] }))
+  const { textContent } = screen.getByRole('region', { name: 'Publication' })
+  expect(textContent).toContain('Lost at the remote: 3 commits')
+  expect(screen.getByRole('list', { name: 'Lost commits' }).textContent).toBe('cccccccccccc Reviewand 2 more')
+  expect(textContent).toContain('This would be refused:')
+  expect(textContent).toContain('WORK_IN_CONFLICT')
+})
+
+it('a push that has replaced commits says how to get them back', () => {
+  const branch = { branch: 'feat/x', state: JobBranchState.PUSHED, newCommit: commit('b'), rewrites: true }
+  open().show(aJob({ state: JobState.DONE, branches: [branch] }))
+  const { textContent } = screen.getByRole('region', { name: 'Publication' })
+  expect(textContent).toContain('foundry task fetch task_1 --replaced job_1')
+})
+
 it('a publication and a plan are said in words', () => {
   const publication = create(PublicationSchema, { branch: 'feat/x', commit: commit('a'), commitsSince: 2 })
   expect(publicationText(publication)).toBe('published at aaaaaaaaaaaa on feat/x, 2 commits since')

@@ -1,4 +1,4 @@
-//! The same over real transports: `git http-backend` with a credential, and a real sshd.
+//! The same over real transports: local paths, `git http-backend` with and without a credential, and a real sshd.
 
 use base64::Engine as _;
 use foundry_proto::common::v1::SecretText;
@@ -21,7 +21,8 @@ async fn allow(f: &Fixture, origin: String, kind: RepositoryCredentialKind, secr
     create_repository_credential(&f.cx, &f.member, request).await.unwrap();
 }
 
-/// The whole story: a squash-merged bottom and middle, a conflict, somebody else's push and deletion, undos; with exact ends.
+/// The whole story: a squash-merged bottom and middle, a conflict, somebody else's pushes and deletion in the middle of the stack and
+/// of a push, undos; with exact ends.
 async fn story(s: &Stacked) {
     s.squash_merge("s1");
     let before = s.refs();
@@ -50,6 +51,14 @@ async fn story(s: &Stacked) {
     let job = s.run(JobKind::RestackRepo, "").await;
     assert_eq!(state(&job), (JobState::Done, ""), "{}", message(&job));
     assert!(s.is_stack(&["main", "s2"]) && s.is_stack(&["s4", "s5", "s6"]));
+    // Somebody pushes other commits to the middle, by force.
+    s.sh(&format!(
+        "git fetch -q; git checkout -q -B s5 origin/s5; echo more >> s5; {C} --amend -a -m 's5 two'; git push -q -f origin s5"
+    ));
+    let theirs = s.tip("s5");
+    let job = s.run(JobKind::RestackRepo, "").await;
+    assert_eq!((state(&job), s.tip("s5")), ((JobState::Done, ""), theirs), "{}", message(&job));
+    assert!(s.is_stack(&["s4", "s5", "s6"]));
     // The middle is squash-merged with all below it.
     s.sh("git fetch -q; git checkout -q -B s5 origin/s5");
     s.squash_merge("s5");
@@ -66,6 +75,19 @@ async fn story(s: &Stacked) {
 #[tokio::test]
 async fn a_stack_at_a_local_path() {
     story(&Stacked::new().await).await;
+}
+
+#[tokio::test]
+async fn a_stack_behind_http_without_a_credential() {
+    let f = Fixture::new().await;
+    let host = GitHttp::start(f.path());
+    let url = host.url("remote.git");
+    let s = Stacked::at(f, url, 6).await;
+    git(&s.remote, &["config", "http.receivepack", "true"]);
+    story(&s).await;
+    let requests = host.requests();
+    assert!(requests.iter().any(|(path, _)| path.ends_with("/git-receive-pack")));
+    assert!(requests.iter().all(|(_, sent)| sent.is_none()), "{requests:?}");
 }
 
 #[tokio::test]

@@ -88,6 +88,47 @@ async fn an_undo_brings_the_fork_points_back_after_the_lowest_branch_was_amended
 }
 
 #[tokio::test]
+async fn an_undo_leaves_the_branch_that_was_amended_since_and_brings_those_above_it_back() {
+    let s = Stacked::of(3).await;
+    let before = ["s2", "s3"].map(|name| s.tip(name));
+    s.main_moves();
+    let job = s.run(JobKind::RestackSubtree, "s1").await;
+    assert_eq!(states(&job), "s1=PUSHED s2=PUSHED s3=PUSHED", "{}", message(&job));
+    s.sh(&format!(
+        "git fetch -q; git checkout -q -B s1 origin/s1; echo x > amended; git add .; {C} --amend -m 's1 two'
+         git push -q -f origin s1"
+    ));
+    let amended = s.tip("s1");
+    let refused = s.undo(&job).await;
+    assert_eq!(
+        (state(&refused), states(&refused).as_str()),
+        ((JobState::Failed, "BRANCH_MOVED"), "s1=REFUSED s2=PLANNED s3=PLANNED")
+    );
+    assert!(
+        message(&refused).ends_with("2 other branches can be brought back without it"),
+        "{}",
+        message(&refused)
+    );
+    let undo = s.undo_of(&job, &["s2", "s3"]).await;
+    assert_eq!((state(&undo), states(&undo).as_str()), ((JobState::Done, ""), "s2=PUSHED s3=PUSHED"));
+    assert_eq!((["s2", "s3"].map(|name| s.tip(name)), s.tip("s1")), (before, amended));
+    let request = UndoJobRequest {
+        job_id: job.job_id.clone(),
+        branches: vec!["other".to_owned()],
+        ..UndoJobRequest::default()
+    };
+    let unknown = undo_job(&s.f.cx, &s.f.member, request).await.unwrap_err();
+    assert!(unknown.message().contains("other"), "{}", unknown.message());
+    let request = UndoJobRequest {
+        job_id: job.job_id.clone(),
+        branches: vec!["s2".to_owned(); 201],
+        ..UndoJobRequest::default()
+    };
+    let many = undo_job(&s.f.cx, &s.f.member, request).await.unwrap_err();
+    assert!(many.message().contains("at most 200"), "{}", many.message());
+}
+
+#[tokio::test]
 async fn an_undo_brings_the_given_parents_back() {
     let s = Stacked::of(3).await;
     let moved = s.run_request(to(&s, JobKind::ReparentBranch, "s3", "main")).await;

@@ -128,6 +128,73 @@ async fn a_restack_right_after_the_repository_was_added_waits_for_the_first_over
 }
 
 #[tokio::test]
+async fn later_jobs_wait_for_one_whose_branches_are_not_known_yet() {
+    let s = Stacked::of(2).await;
+    s.main_moves();
+    without_overview(&s).await;
+    let first = s.begin(s.request(JobKind::RestackRepo, "")).await;
+    s.f.engine.run_until_idle().await.unwrap();
+    assert_eq!(state(&s.job(&first).await), (JobState::Queued, "OVERVIEW_PENDING"));
+    // From now on the stacks are known, and the first job has not looked again.
+    let mut ws = WriteSet::new();
+    let key = [("repository_id", s.repository.as_str().into())];
+    ws.update_where(&REPOSITORIES, &key, &[("overview_time", s.f.env.env.clock.now().into())]);
+    s.f.cx.store.commit(ws).await.unwrap();
+    let second = s.begin(s.request(JobKind::RebaseBranch, "s2")).await;
+    s.f.engine.run_until_idle().await.unwrap();
+    let queued = s.job(&second).await;
+    assert_eq!(state(&queued), (JobState::Queued, "JOB_QUEUED"));
+    assert!(message(&queued).contains(&first), "{}", message(&queued));
+    // One that changes nothing at the remote does not wait; the synchronization after it brings the overview.
+    let register = s.begin(s.request(JobKind::RegisterExistingBranch, "s1")).await;
+    s.f.in_the_background().await;
+    s.f.env.clock.advance(Duration::from_secs(31));
+    s.f.engine.run_until_idle().await.unwrap();
+    for id in [register, first, second] {
+        assert_eq!(state(&s.job(&id).await), (JobState::Done, ""));
+    }
+}
+
+#[tokio::test]
+async fn no_job_waits_for_a_plan_whose_branches_are_not_known_yet() {
+    let s = Stacked::of(2).await;
+    s.main_moves();
+    without_overview(&s).await;
+    let mut plan = s.request(JobKind::RestackRepo, "");
+    plan.plan_only = true;
+    let plan = s.begin(plan).await;
+    s.f.engine.run_until_idle().await.unwrap();
+    assert_eq!(state(&s.job(&plan).await), (JobState::Queued, "OVERVIEW_PENDING"));
+    let mut ws = WriteSet::new();
+    let key = [("repository_id", s.repository.as_str().into())];
+    ws.update_where(&REPOSITORIES, &key, &[("overview_time", s.f.env.env.clock.now().into())]);
+    s.f.cx.store.commit(ws).await.unwrap();
+    let job = s.begin(s.request(JobKind::RebaseBranch, "s2")).await;
+    s.f.engine.run_until_idle().await.unwrap();
+    let job = s.job(&job).await;
+    assert!(!message(&job).contains(&plan), "{}", message(&job));
+}
+
+#[tokio::test]
+async fn a_restack_that_is_requested_while_the_first_overview_is_half_done_runs_once_it_is_whole() {
+    let s = Stacked::of(2).await;
+    s.main_moves();
+    let mut ws = WriteSet::new();
+    let key = [("repository_id", s.repository.as_str().into())];
+    ws.update_where(&REPOSITORIES, &key, &[("overview_time", 0.into())]);
+    s.f.cx.store.commit(ws).await.unwrap();
+    let id = s.begin(s.request(JobKind::RestackRepo, "")).await;
+    s.f.engine.run_until_idle().await.unwrap();
+    assert_eq!(state(&s.job(&id).await), (JobState::Queued, "OVERVIEW_PENDING"));
+    let mut ws = WriteSet::new();
+    crate::flow::overview::want(&s.f.cx, &mut ws, &s.repository.parse().unwrap());
+    s.f.cx.store.commit(ws).await.unwrap();
+    s.f.in_the_background().await;
+    let job = s.job(&id).await;
+    assert_eq!((state(&job), states(&job)), ((JobState::Done, ""), "s1=PUSHED s2=PUSHED".into()));
+}
+
+#[tokio::test]
 async fn a_restack_does_not_wait_for_ever_for_an_overview() {
     let s = Stacked::of(2).await;
     without_overview(&s).await;

@@ -65,6 +65,16 @@ impl Moved {
         assert_eq!(state(&job), (JobState::Done, ""));
         Self { undone: Some(job.job_id), ..moved }
     }
+
+    /// All jobs, the oldest first.
+    async fn jobs(&self) -> Vec<Job> {
+        let sql = "SELECT job_id FROM jobs ORDER BY created_rev";
+        let mut jobs = Vec::new();
+        for row in self.s.f.cx.store.query(sql, &[]).await.unwrap() {
+            jobs.push(self.s.job(row.text("job_id").unwrap()).await);
+        }
+        jobs
+    }
 }
 
 #[tonic::async_trait]
@@ -115,12 +125,21 @@ impl World for Moved {
         }
         all
     }
+    /// Every old tip that a job records is in the mirror by its id, and the job itself keeps it there.
+    async fn holds(&self) {
+        let mirror = self.s.f.cx.mirror_path(&self.s.repository.parse().unwrap());
+        for job in self.jobs().await {
+            for branch in job.branches.iter().filter(|branch| !branch.old_commit.is_empty()) {
+                assert_eq!(git(&mirror, &["cat-file", "-t", &branch.old_commit]), "commit", "{job:?}");
+                if job.kind() != JobKind::RegisterExistingBranch {
+                    assert_eq!(self.s.kept(&job, branch), branch.old_commit, "{job:?}");
+                }
+            }
+        }
+    }
     async fn shown(&self) -> String {
-        let rows =
-            self.s.f.cx.store.query("SELECT job_id FROM jobs ORDER BY created_rev", &[]).await.unwrap();
         let mut shown = String::new();
-        for row in &rows {
-            let job = self.s.job(row.text("job_id").unwrap()).await;
+        for job in self.jobs().await {
             let reason = job.condition.as_ref().map(|c| c.reason.clone());
             shown.push_str(&format!("{:?} {} {reason:?}; ", job.state(), states(&job)));
         }
@@ -131,6 +150,11 @@ impl World for Moved {
 #[tokio::test]
 async fn a_restack_passes_all_proofs() {
     prove(&ACTION, Moved::new).await;
+}
+
+#[tokio::test]
+async fn a_restack_of_a_subtree_passes_all_proofs() {
+    prove(&ACTION, || Moved::before(JobKind::RestackSubtree, "s1", "")).await;
 }
 
 #[tokio::test]

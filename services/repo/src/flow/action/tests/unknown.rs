@@ -2,8 +2,16 @@
 
 use std::time::Duration;
 
+use foundry_core::Error;
+use foundry_flow::Flow;
+use foundry_flow::proofs::prove;
+
 use super::turns::at;
 use super::*;
+use crate::context::Context;
+use crate::flow::action::ACTION;
+use crate::flow::action::settle::SETTLE;
+use crate::flow::proofs::{self, Case, Of, engine_of, refs};
 
 /// The remote ends the connection once the refs have changed.
 const LOST: &str = "cat >/dev/null; [ $1 != committed ] || kill -9 $PPID";
@@ -182,4 +190,62 @@ async fn each_job_about_a_whole_repository_counts_for_its_organization() {
     }
     let job = crate::store::jobs::find(&s.f.cx.store, &last.parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(crate::store::jobs::heads_before(&s.f.cx.store, &job).await.unwrap(), 3);
+}
+
+/// A restack that was cancelled while nobody could know that its push had arrived; the remote has not been asked since.
+struct Arrived {
+    s: Stacked,
+    job: String,
+}
+
+impl Arrived {
+    async fn new() -> Of<Self> {
+        let s = Stacked::of(2).await;
+        s.main_moves();
+        s.hook("reference-transaction", LOST);
+        let job = s.begin(s.request(JobKind::RestackRepo, "")).await;
+        let engine = engine_of(&s.f, &ACTION);
+        engine.run_until_idle().await.unwrap();
+        s.hook("reference-transaction", "exit 0");
+        let cancel = CancelJobRequest { job_id: job.clone(), ..CancelJobRequest::default() };
+        cancel_job(&s.f.cx, &s.f.member, cancel).await.unwrap();
+        engine.run_until_idle().await.unwrap();
+        let cancelled = s.job(&job).await;
+        assert_eq!(state(&cancelled), (JobState::Cancelled, "CANCELLED"));
+        assert_eq!(states(&cancelled), "s1=PUSHING s2=PUSHING");
+        Of(Self { s, job })
+    }
+}
+
+#[tonic::async_trait]
+impl Case for Arrived {
+    fn flow(&self) -> &'static Flow<Context> {
+        &SETTLE
+    }
+    fn fixture(&self) -> &Fixture {
+        &self.s.f
+    }
+    async fn begin(&self) -> Result<String, Error> {
+        Ok(self.job.clone())
+    }
+    async fn effects(&self) -> Vec<String> {
+        let mirror = self.s.f.cx.mirror_path(&self.s.repository.parse().unwrap());
+        let mut all: Vec<_> = [refs(&self.s.remote, "refs/heads/"), refs(&mirror, "refs/")].concat();
+        all.iter_mut().for_each(|line| *line = line.replace(&self.job, ""));
+        all.push(proofs::synchronizations(&self.s.f, &self.s.repository).await);
+        all
+    }
+    async fn shown(&self) -> String {
+        let job = self.s.job(&self.job).await;
+        let audited = "SELECT action AS line FROM store_audit WHERE action = 'branch.push'";
+        let known = "SELECT name || ' ' || subject AS line FROM branches ORDER BY name";
+        let (audited, known) =
+            (proofs::lines(&self.s.f, audited).await, proofs::lines(&self.s.f, known).await);
+        format!("{:?} {} {} {audited:?} {known:?}", state(&job), states(&job), message(&job))
+    }
+}
+
+#[tokio::test]
+async fn asking_what_has_become_of_a_push_passes_all_proofs() {
+    prove(&SETTLE, Arrived::new).await;
 }

@@ -2,7 +2,8 @@
 
 use foundry_proto::repo::v1::import_work_request::Part;
 use foundry_proto::repo::v1::{
-    GetCloneSourceRequest, GetCloneSourceResponse, GetRepositoryOverviewRequest, Job, ReleaseCloneRequest,
+    BranchOverview, GetCloneSourceRequest, GetCloneSourceResponse, GetRepositoryOverviewRequest, Job,
+    ReleaseCloneRequest,
 };
 
 use super::*;
@@ -12,7 +13,7 @@ use crate::ops::release_clone::release_clone;
 
 /// A remote with a branch `feature-x`, one commit ahead of main.
 async fn published() -> Published {
-    let p = Published::new().await;
+    let p = Box::pin(Published::new()).await;
     p.somebody_pushes("feature-x");
     p.refresh().await;
     p
@@ -144,13 +145,17 @@ async fn source(
 }
 
 async fn owner(p: &Published, branch: &str) -> String {
+    overview(p, branch).await.task_id
+}
+
+async fn overview(p: &Published, branch: &str) -> BranchOverview {
     p.f.engine.run_until_idle().await.unwrap();
     let request = GetRepositoryOverviewRequest {
         repository_id: p.repository.repository_id.clone(),
         ..GetRepositoryOverviewRequest::default()
     };
     let overview = get_repository_overview(&p.f.cx, &p.f.member, request).await.unwrap();
-    overview.branches.iter().find(|b| b.name == branch).map(|b| b.task_id.clone()).unwrap()
+    overview.branches.into_iter().find(|b| b.name == branch).unwrap()
 }
 
 #[tokio::test]
@@ -170,12 +175,61 @@ async fn a_task_starts_at_the_newest_tip_of_its_branch_and_is_shown_as_the_owner
     assert_eq!((from.base_commit.as_str(), from.work_commit.as_str()), (pushed_since.as_str(), ""));
     assert!(from.base.unwrap().notices.is_empty(), "the branch is no conflict with itself");
     assert_eq!(owner(&p, "feature-x").await, p.task.to_string());
+    // What the branch had before is merged; of the task itself, nothing is published.
+    git(&p.remote, &["update-ref", "refs/heads/main", &pushed_since]);
+    p.refresh().await;
+    p.f.in_the_background().await;
+    let shown = overview(&p, "feature-x").await;
+    assert_eq!((shown.merged, shown.unpublished), (false, true));
     let request = ReleaseCloneRequest { sandbox_id: sandbox.to_string() };
     release_clone(&p.f.cx, &Caller::service("provisioner"), request).await.unwrap();
-    assert_eq!(owner(&p, "feature-x").await, "");
+    let shown = overview(&p, "feature-x").await;
+    assert_eq!((shown.task_id.as_str(), shown.merged, shown.unpublished), ("", true, false));
     // One that is gone by the time of its start.
     git(&p.remote, &["branch", "-D", "feature-x"]);
     p.f.env.clock.advance(Duration::from_secs(60));
     let sandbox = foundry_core::SandboxId::generate(&p.f.env.env);
     assert_eq!(source(&p, &sandbox, "feature-x").await.unwrap_err().reason(), "BRANCH_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn the_branch_of_another_open_task_is_pushed_to_only_by_force() {
+    let p = published().await;
+    let (other, sandbox) = (TaskId::generate(&p.f.env.env), foundry_core::SandboxId::generate(&p.f.env.env));
+    let repository = p.repository.repository_id.parse().unwrap();
+    let repository = crate::store::repositories::find(&p.f.cx.store, &repository).await.unwrap().unwrap();
+    let to = |r: &mut PublishBranchRequest| r.to_branch = "feature-x".to_owned();
+    let late = p.started(to).await;
+    let mut ws = WriteSet::new();
+    crate::store::clones::hold(&mut ws, (&sandbox, &other), &repository, ("", "feature-x"));
+    p.f.cx.store.commit(ws).await.unwrap();
+    let refused = publish_branch(&p.f.cx, &p.f.member, p.request(to)).await.unwrap_err();
+    assert_eq!(
+        (refused.reason(), refused.code()),
+        ("BRANCH_HAS_TASK", foundry_core::Code::FailedPrecondition)
+    );
+    assert!(refused.message().contains(other.as_str()), "{}", refused.message());
+    // The other task came after the request.
+    p.f.engine.run_until_idle().await.unwrap();
+    let late = p.job(&late).await;
+    assert_eq!(state(&late), (JobState::Failed, "BRANCH_HAS_TASK"));
+    assert!(late.condition.unwrap().message.contains(other.as_str()));
+    // A plan says so, also of a branch that the remote does not have.
+    let (second, free) = (foundry_core::SandboxId::generate(&p.f.env.env), "feat/free");
+    let mut ws = WriteSet::new();
+    crate::store::clones::hold(&mut ws, (&second, &other), &repository, ("", free));
+    p.f.cx.store.commit(ws).await.unwrap();
+    let plan = p.publish(|r| (r.to_branch, r.plan_only) = (free.to_owned(), true)).await;
+    let refusals: Vec<&str> = plan.branches[0].refusals.iter().map(|c| c.reason.as_str()).collect();
+    assert_eq!((state(&plan), refusals), ((JobState::Done, ""), vec!["BRANCH_HAS_TASK"]));
+    let seen = p.tip("feature-x");
+    let forced = |r: &mut PublishBranchRequest| {
+        to(r);
+        (r.force, r.expected_commit) = (true, seen.clone());
+    };
+    assert_eq!(state(&p.publish(forced).await), (JobState::Done, ""));
+    // Once its sandbox is destroyed, the task does not count any more.
+    let request = ReleaseCloneRequest { sandbox_id: sandbox.to_string() };
+    release_clone(&p.f.cx, &Caller::service("provisioner"), request).await.unwrap();
+    assert_eq!(state(&p.publish(to).await), (JobState::Done, ""));
 }

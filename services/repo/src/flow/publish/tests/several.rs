@@ -48,6 +48,19 @@ async fn what_a_task_has_published_is_known_of_each_branch() {
 }
 
 #[tokio::test]
+async fn a_plan_of_a_forced_push_names_what_is_lost_and_keeps_nothing() {
+    let p = Published::new().await;
+    let first = p.publish(|_| {}).await.branches[0].new_commit.clone();
+    // The fixture makes another commit on the base: the agent has rewritten its history.
+    p.hand_over(&[("b.txt", "b\n")]).await;
+    let plan = p.publish(|r| (r.force, r.plan_only) = (true, true)).await;
+    let [lost] = plan.branches[0].lost_commits.as_slice() else { panic!("{plan:?}") };
+    assert_eq!((&lost.commit, plan.branches[0].lost_count), (&first, 1));
+    let mirror = p.f.cx.mirror_path(&p.work().await.repository_id);
+    assert_eq!(git(&mirror, &["for-each-ref", "refs/foundry/replaced"]), "", "a plan replaces nothing");
+}
+
+#[tokio::test]
 async fn a_single_commit_that_was_not_made_is_not_remembered_as_one() {
     let p = Published::new().await;
     p.publish(|_| {}).await;
@@ -82,7 +95,13 @@ async fn conflict_markers_are_pushed_neither_by_force_nor_by_a_job_that_was_ther
     let request = p.request(|r| r.force = true);
     let refused = publish_branch(&p.f.cx, &p.f.member, request).await.unwrap_err();
     assert_eq!((refused.reason(), p.pushes()), ("WORK_IN_CONFLICT", 0));
-    assert_eq!(state(&p.publish(|r| r.plan_only = true).await), (JobState::Done, ""));
+    let plan = p.publish(|r| r.plan_only = true).await;
+    assert_eq!(state(&plan), (JobState::Done, ""));
+    let [refusal] = plan.branches[0].refusals.as_slice() else { panic!("{plan:?}") };
+    assert_eq!(refusal.reason, "WORK_IN_CONFLICT");
+    assert!(refusal.next_action.contains("--conflicts"), "{refusal:?}");
+    let plan = p.publish(|r| (r.plan_only, r.allow_conflicts) = (true, true)).await;
+    assert!(plan.branches[0].refusals.is_empty(), "{plan:?}");
     let allowed = p.publish(|r| r.allow_conflicts = true).await;
     assert_eq!((state(&allowed), p.pushes()), ((JobState::Done, ""), 1));
 }

@@ -2,15 +2,17 @@ import { ActionIcon, Button, Checkbox, SegmentedControl, Tooltip } from '@mantin
 import { useFoundry } from '@foundry/client/react'
 import { IconCloudUpload, IconDownload, IconFileDiff, IconGitPullRequest, IconRefresh } from '@tabler/icons-react'
 import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
-import { ReviewSide, type FileChange, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { ReviewSide, SessionState, type FileChange, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import type { ListFileChangesResponse } from '@foundry/client/gen/foundry/task/v1/task_service_pb'
 import { memo, useMemo, useRef, useState } from 'react'
 import { DiffStat, EmptyState, ErrorState, ListSkeleton, RelativeTime, useStillWhilePressed } from '../../../ui'
+import { isEnded } from '../../header/Actions'
 import { ConditionLine, saysSomething } from '../../header/ConditionLine'
 import { useRead } from '../../../state/read'
 import { roleIn, useShell } from '../../../state/shell'
 import { InertLine } from '../../../ui/text/Inert'
 import { counted } from '../../../ui/text/size'
+import { usePlace } from '../../model/usePlace'
 import { useViewer } from '../../model/useViewer'
 import { PublishDialog } from '../../publish'
 import { CommentView } from '../review/CommentView'
@@ -71,6 +73,7 @@ function Reviewed({ task, sessions, userId, onPointerDown }: Required<Props> & {
     } while (pageToken !== '' && files.length < shown)
     return { files, changes: last?.changes, from: last?.sinceVersion ?? 0n, withMerged: last?.withMerged === true, more: pageToken !== '' }
   })
+  const asked = useAsked(task, sessions)
   const panel = useRef<HTMLDivElement>(null)
   const keys = useFileKeys(panel)
   const { files, changes, from, withMerged, more } = list.data ?? nothing
@@ -85,7 +88,7 @@ function Reviewed({ task, sessions, userId, onPointerDown }: Required<Props> & {
       {saysSomething(task.changes?.condition) && task.changes?.notSaved === undefined && (
         <ConditionLine condition={task.changes.condition} />
       )}
-      <Notices changes={task.changes} />
+      <Notices changes={task.changes} sessionId={asked} />
       <Fixes task={task} />
       {(task.changes?.mergedFrom.length ?? 0) > 0 && (
         <Checkbox
@@ -143,6 +146,15 @@ function Reviewed({ task, sessions, userId, onPointerDown }: Required<Props> & {
       )}
     </div>
   )
+}
+
+/** The session whose agent can be asked to do something: the one that is shown, if it is open. */
+function useAsked(task: Task, sessions: readonly Session[]): string | undefined {
+  const { session } = usePlace()
+  const mayChange = roleIn(useShell(), task.organizationId) >= Role.MEMBER
+  if (!mayChange || isEnded(task)) return undefined
+  const open = sessions.filter((it) => it.state !== SessionState.CLOSED)
+  return (open.find((it) => it.sessionId === session) ?? open[0])?.sessionId
 }
 
 const nothing = { files: [] as readonly FileChange[], changes: undefined, from: 0n, withMerged: false, more: false }

@@ -12,23 +12,26 @@ import { counted } from '../../../ui/text/size'
 import { ConditionLine } from '../../header/ConditionLine'
 import classes from './notices.module.css'
 
-/** What has failed at the pull request of a task: sent to the agent with one click, or by the rule of the task. */
+/** What has failed at the pull request of a task, and what reviewers have written: sent to the agent with one click, or by the rule of the task. */
 export function Fixes({ task }: { task: Task }) {
   const pullRequest = task.changes?.publication?.pullRequest
   const mayChange = roleIn(useShell(), task.organizationId) >= Role.MEMBER
   if (pullRequest?.state !== PullRequestState.OPEN) return null
   const failed = pullRequest.checks?.state === ChecksState.FAILED
-  const wanting = pullRequest.review === PullRequestReview.CHANGES_REQUESTED
+  const wanting = pullRequest.review === PullRequestReview.CHANGES_REQUESTED || pullRequest.remarks.length > 0
   return (
     <section className={classes.fixes} aria-label="Pull request">
       {pullRequest.remarks.length > 0 && (
-        <ul className={classes.remarks} aria-label="What reviewers want">
+        <ul className={classes.remarks} aria-label="What reviewers have written">
           {pullRequest.remarks.map((remark, at) => (
             <li key={at}>
               <InertLine text={placeText(remark)} className="fd-muted" />
               <InertText text={remark.text} />
             </li>
           ))}
+          {pullRequest.remarksLeftOut > 0 && (
+            <li className="fd-muted">{`and ${counted(pullRequest.remarksLeftOut, 'more remark')}, which only the pull request shows`}</li>
+          )}
         </ul>
       )}
       {mayChange && <Send taskId={task.taskId} failed={failed} wanting={wanting} />}
@@ -38,9 +41,10 @@ export function Fixes({ task }: { task: Task }) {
 }
 
 /** Who has written a remark, and about what, as in `ann on src/a.rs, line 3`. */
-function placeText({ reviewer, path, line }: ReviewRemark): string {
-  if (path === '') return reviewer
-  return line === 0 ? `${reviewer} on ${path}` : `${reviewer} on ${path}, line ${line}`
+function placeText({ reviewer, path, line, wantsChanges }: ReviewRemark): string {
+  const who = wantsChanges ? `${reviewer}, who wants changes,` : reviewer
+  if (path === '') return wantsChanges ? `${reviewer}, who wants changes` : reviewer
+  return line === 0 ? `${who} on ${path}` : `${who} on ${path}, line ${line}`
 }
 
 function Send({ taskId, failed, wanting }: { taskId: string; failed: boolean; wanting: boolean }) {
@@ -84,6 +88,7 @@ function Rule({ taskId, rule, disabled }: { taskId: string; rule: AutoFix | unde
         disabled={disabled || set.busy}
         onChange={(event) => void set.run(event.currentTarget.checked)}
       />
+      {on && rule.stopped === undefined && rule.waiting !== undefined && <ConditionLine condition={rule.waiting} />}
       {on && rule.stopped !== undefined && (
         <>
           <ConditionLine condition={rule.stopped} />

@@ -1,12 +1,16 @@
+import { Button } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
 import { IconAlertTriangle, IconCloudCheck, IconGitMerge, IconGitPullRequest, IconInfoCircle } from '@tabler/icons-react'
 import { WorkNoticeKind, type WorkNotice } from '@foundry/client/gen/foundry/common/v1/work_pb'
 import type { Changes } from '@foundry/client/gen/foundry/task/v1/task_pb'
-import { sentence } from '../../../ui'
+import { useCommand } from '../../../state/command'
+import { ErrorState, sentence, toastDone } from '../../../ui'
 import { PullRequestLink } from '../../../ui/PullRequestLink'
 import { InertLine } from '../../../ui/text/Inert'
+import { visibleLine } from '../../../ui/text/visible'
 import { ConditionLine } from '../../header/ConditionLine'
 import { publicationText } from '../../publish/words'
-import { mergedText, noticeText } from './notices'
+import { mergedText, noticeText, requestText } from './notices'
 import classes from './notices.module.css'
 
 /** Kinds that leave nothing out. */
@@ -17,8 +21,9 @@ const harmless = new Set([
   WorkNoticeKind.HISTORY_REWRITTEN,
 ])
 
-/** What there is to know about a work besides its files: where it is published, why newer work is not saved, what it left out, what it merged. */
-export function Notices({ changes }: { changes: Changes | undefined }) {
+/** What there is to know about a work besides its files: where it is published, why newer work is not saved, what it left out, what it merged.
+ *  `sessionId`: whose agent can be asked to take in what is left out; none for people who may only read. */
+export function Notices({ changes, sessionId }: { changes: Changes | undefined; sessionId?: string | undefined }) {
   if (changes === undefined) return null
   const { notSaved, notices, mergedFrom, publication } = changes
   return (
@@ -48,14 +53,14 @@ export function Notices({ changes }: { changes: Changes | undefined }) {
               <span className={classes.text}>
                 <InertLine text={`${mergedText(merged)}, not listed here.`} />
                 <InertLine
-                  text="A patch without them applies to the base only after that merge. List them too, or fetch the branch, to have all of it."
+                  text="A patch without them applies to the base only after that merge. List them too, or choose “Fetch branch…” in the menu of the task, to have all of it."
                   className="fd-muted"
                 />
               </span>
             </li>
           ))}
           {notices.map((notice, at) => (
-            <Notice key={at} notice={notice} />
+            <Notice key={at} notice={notice} sessionId={sessionId} />
           ))}
         </ul>
       )}
@@ -63,8 +68,9 @@ export function Notices({ changes }: { changes: Changes | undefined }) {
   )
 }
 
-function Notice({ notice }: { notice: WorkNotice }) {
+function Notice({ notice, sessionId }: { notice: WorkNotice; sessionId: string | undefined }) {
   const { what, next } = noticeText(notice)
+  const request = requestText(notice)
   const Icon = harmless.has(notice.kind) ? IconInfoCircle : IconAlertTriangle
   return (
     <li className={classes.notice}>
@@ -72,7 +78,27 @@ function Notice({ notice }: { notice: WorkNotice }) {
       <span className={classes.text}>
         <InertLine text={`${what}.`} />
         {next !== undefined && <InertLine text={next} className="fd-muted" />}
+        {request !== undefined && sessionId !== undefined && <Ask text={request} sessionId={sessionId} />}
       </span>
     </li>
+  )
+}
+
+/** Sends the agent what the notice advises. */
+function Ask({ text, sessionId }: { text: string; sessionId: string }) {
+  const client = useFoundry()
+  const send = useCommand('The agent was not asked', (requestId: string) => client.task.sendMessage({ requestId, sessionId, text }))
+  const sent = async () => {
+    if ((await send.run()) !== undefined) toastDone('Message sent', visibleLine(text))
+  }
+  return (
+    <>
+      <span>
+        <Button size="compact-xs" variant="default" loading={send.busy} onClick={() => void sent()}>
+          Ask the agent
+        </Button>
+      </span>
+      {send.error !== undefined && <ErrorState error={send.error} title="The agent was not asked" compact />}
+    </>
   )
 }

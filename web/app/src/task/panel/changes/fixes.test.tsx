@@ -16,7 +16,7 @@ const failing: MessageInitShape<typeof PullRequestSchema> = {
   state: PullRequestState.OPEN,
   checks: { state: ChecksState.FAILED, failed: 1, failing: ['build'] },
   review: PullRequestReview.CHANGES_REQUESTED,
-  remarks: [{ reviewer: 'ann', path: 'src/\u202Ea.rs', line: 3, text: '<b>Why?</b>' }],
+  remarks: [{ reviewer: 'ann', path: 'src/\u202Ea.rs', line: 3, text: '<b>Why?</b>', wantsChanges: true }],
 }
 
 function open(pullRequest: MessageInitShape<typeof PullRequestSchema>, autoFix?: MessageInitShape<typeof AutoFixSchema>, role = 2) {
@@ -39,12 +39,30 @@ const press = (name: string) => fireEvent.click(screen.getByRole('button', { nam
 describe('what has failed at a pull request', () => {
   it('is sent to the agent with one click, checks and reviews apart', async () => {
     const { asked } = open(failing)
-    expect(screen.getByRole('list', { name: 'What reviewers want' }).textContent).toBe('ann on src/⟦RLO⟧a.rs, line 3<b>Why?</b>')
+    expect(screen.getByRole('list', { name: 'What reviewers have written' }).textContent).toBe(
+      'ann, who wants changes, on src/⟦RLO⟧a.rs, line 3<b>Why?</b>',
+    )
     press('Send failed checks to the agent')
     await waitFor(() => expect(asked('requestFix')).toMatchObject([{ taskId: 'task_1', subject: FixSubject.CHECKS }]))
     await waitFor(() => expect(screen.getByRole('button', { name: 'Send review to the agent' })).toHaveProperty('disabled', false))
     press('Send review to the agent')
     await waitFor(() => expect(asked('requestFix')[1]).toMatchObject({ subject: FixSubject.REVIEW }))
+  })
+
+  it('is sent with one click also where a reviewer has only commented, and says what is not shown', async () => {
+    const remarks = [{ reviewer: 'ben', path: 'a.rs', line: 0, text: 'Shorter?' }]
+    const { asked } = open({
+      ...failing,
+      checks: { state: ChecksState.PASSED },
+      review: PullRequestReview.NONE,
+      remarks,
+      remarksLeftOut: 2,
+    })
+    const list = screen.getByRole('list', { name: 'What reviewers have written' }).textContent
+    expect(list).toBe('ben on a.rsShorter?and 2 more remarks, which only the pull request shows')
+    expect(screen.queryByRole('button', { name: 'Send failed checks to the agent' })).toBeNull()
+    press('Send review to the agent')
+    await waitFor(() => expect(asked('requestFix')).toMatchObject([{ subject: FixSubject.REVIEW }]))
   })
 
   it('is sent by the rule of the task, which shows its count and why it has stopped', async () => {

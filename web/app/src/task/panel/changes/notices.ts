@@ -1,5 +1,6 @@
 import { WorkNoticeKind, type MergedFrom, type WorkNotice } from '@foundry/client/gen/foundry/common/v1/work_pb'
 import type { Changes } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { quoted } from '../../../ui/text/shell'
 import { counted, sizeText } from '../../../ui/text/size'
 
 /** What a notice says, and what to do about it. Both contain texts of the agent. */
@@ -56,16 +57,29 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
     what: `${path} (${sizeText(count)}) is ignored by git and in the sandbox alone`,
     next: keepLarge,
   }),
-  [WorkNoticeKind.LFS_OBJECTS]: ({ path, count }) => ({
+  [WorkNoticeKind.OVER_TOTAL]: ({ path, count }) => ({
+    what: `${path} (${sizeText(count)}) is not part of the work, which is too large with it`,
+    next: keepLarge,
+  }),
+  [WorkNoticeKind.IGNORED_BY_WORK]: ({ path, count, detail }) => ({
     what:
-      'Git LFS has only pointers in the work; what they stand for is in the sandbox: ' +
+      (count === 1n ? `${path} is ignored` : `${counted(count, 'file')}, the first is ${path}, are ignored`) +
+      ` by a rule in ${detail} that the base does not have, and in the sandbox alone`,
+    next: 'If it can be built again, nothing is lost; otherwise ask the agent to take the rule out.',
+  }),
+  [WorkNoticeKind.LFS_OBJECTS]: ({ path, count, detail }) => ({
+    what:
+      'Files of Git LFS ' +
+      (detail === 'not kept' ? 'could not be kept, as they are damaged or there is no room for them' : 'are too large for the hand-over') +
+      '; the work has their pointers, and the sandbox their content: ' +
       (count === 1n ? path : `${counted(count, 'file')}, the first is ${path}`),
-    next: 'Ask the agent to store them without LFS, or copy them out of the sandbox.',
+    next: 'Ask the agent to store less in them, or copy them out of the sandbox.',
   }),
   [WorkNoticeKind.LFS_POINTERS]: ({ path, count }) => ({
     what:
-      'The repository uses Git LFS, whose objects are not fetched: ' +
-      (count === 1n ? `${path} is a pointer` : `${counted(count, 'file')} are pointers, the first is ${path}`),
+      'The repository uses Git LFS, and in the sandbox ' +
+      (count === 1n ? `${path} is a pointer` : `${counted(count, 'file')} are pointers, the first is ${path}`) +
+      '. They could not be fetched, or there is no git-lfs.',
   }),
   [WorkNoticeKind.OPERATION]: ({ detail, count }) => ({
     what: `A ${detail} is in progress${count === 0n ? '' : `, ${counted(count, 'file')} in conflict`}`,
@@ -78,8 +92,8 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
   [WorkNoticeKind.NESTED_REPOSITORY]: ({ path }) => ({ what: `The repository inside the tree, ${path}, is taken as plain files` }),
   [WorkNoticeKind.HISTORY_REWRITTEN]: () => ({ what: 'The history was rewritten: the work does not descend from its base' }),
   [WorkNoticeKind.HISTORY_LEFT_OUT]: () => ({
-    what: "The tree is part of the work, but not the agent's own commits: one contains a file that is too large",
-    next: 'Ask the agent to remove the file from its commits.',
+    what: "The tree is part of the work, but not the agent's own commits: what they contain is too large",
+    next: 'Ask the agent to remove large files from its commits.',
   }),
   [WorkNoticeKind.MANY_FILES]: ({ path, count, detail }) => ({
     what: `The directory ${path} contains ${counted(count, 'new file')}${detail === '' ? '' : ', which are not part of the work'}`,
@@ -96,6 +110,24 @@ const texts: Readonly<Record<WorkNoticeKind, (notice: WorkNotice) => NoticeText>
 /** The words for a notice; one of a newer version has only a general text. */
 export function noticeText(notice: WorkNotice): NoticeText {
   return (texts[notice.kind] ?? texts[WorkNoticeKind.UNSPECIFIED])(notice)
+}
+
+/** What the agent is asked so that it takes in what a notice says is left out; none where only a person can decide. */
+export function requestText({ kind, branch, path }: WorkNotice): string | undefined {
+  switch (kind) {
+    case WorkNoticeKind.OTHER_BRANCH:
+      return branch === '' ? undefined : `Merge the branch ${quoted(branch)} into the branch that you work on, and resolve any conflicts.`
+    case WorkNoticeKind.LINKED_WORKTREE: {
+      const from = branch === '' ? 'what is there' : `its branch ${quoted(branch)}`
+      return `Commit what is in the linked worktree ${quoted(path)}, and merge ${from} into the branch that you work on.`
+    }
+    case WorkNoticeKind.STASH:
+      return 'Apply what you have stashed to the branch that you work on, and resolve any conflicts.'
+    case WorkNoticeKind.OPERATION:
+      return 'Finish the operation of git that is in progress, resolving any conflicts, or abort it if it is not wanted.'
+    default:
+      return undefined
+  }
 }
 
 /** What a work has merged, as in `30 files merged from develop`. */

@@ -8,10 +8,12 @@ use sha1::{Digest as _, Sha1};
 
 const BLOB: u8 = 3;
 const OFS_DELTA: u8 = 6;
+/// Why no number here is too large for its place.
+const FITS: &str = "sizes of packs in tests are small";
 
 /// A pack of these entries, with its checksum.
 fn pack(entries: &[Vec<u8>]) -> Vec<u8> {
-    let count = u32::try_from(entries.len()).unwrap();
+    let count = u32::try_from(entries.len()).expect(FITS);
     let mut out = [b"PACK", &2_u32.to_be_bytes()[..], &count.to_be_bytes()].concat();
     entries.iter().for_each(|entry| out.extend(entry));
     let mut sha1 = Sha1::new();
@@ -23,10 +25,10 @@ fn pack(entries: &[Vec<u8>]) -> Vec<u8> {
 /// The type and the size of an entry.
 fn entry(kind: u8, size: usize) -> Vec<u8> {
     let mut rest = size >> 4;
-    let mut out = vec![kind << 4 | u8::try_from(size & 15).unwrap()];
+    let mut out = vec![kind << 4 | u8::try_from(size & 15).expect(FITS)];
     while rest > 0 {
-        *out.last_mut().unwrap() |= 0x80;
-        out.push(u8::try_from(rest & 0x7f).unwrap());
+        *out.last_mut().expect(FITS) |= 0x80;
+        out.push(u8::try_from(rest & 0x7f).expect(FITS));
         rest >>= 7;
     }
     out
@@ -34,27 +36,27 @@ fn entry(kind: u8, size: usize) -> Vec<u8> {
 
 fn zlib(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
+    encoder.write_all(bytes).expect(FITS);
+    encoder.finish().expect(FITS)
 }
 
 fn varint(mut n: usize) -> Vec<u8> {
     let mut out = Vec::new();
     while n > 0x7f {
-        out.push(u8::try_from(n & 0x7f).unwrap() | 0x80);
+        out.push(u8::try_from(n & 0x7f).expect(FITS) | 0x80);
         n >>= 7;
     }
-    out.push(u8::try_from(n).unwrap());
+    out.push(u8::try_from(n).expect(FITS));
     out
 }
 
 /// How far back the base of a delta is.
 fn offset(mut n: usize) -> Vec<u8> {
-    let mut out = vec![u8::try_from(n & 0x7f).unwrap()];
+    let mut out = vec![u8::try_from(n & 0x7f).expect(FITS)];
     n >>= 7;
     while n > 0 {
         n -= 1;
-        out.insert(0, u8::try_from(n & 0x7f).unwrap() | 0x80);
+        out.insert(0, u8::try_from(n & 0x7f).expect(FITS) | 0x80);
         n >>= 7;
     }
     out
@@ -83,13 +85,13 @@ pub fn deltas(times: usize, depth: usize) -> Vec<u8> {
                 // Copy: four bytes of the offset and three of the size.
                 let piece = left.min(0xff_ffff);
                 delta.push(0xff);
-                delta.extend(&u32::try_from(from).unwrap().to_le_bytes());
-                delta.extend(&u32::try_from(piece).unwrap().to_le_bytes()[..3]);
+                delta.extend(&u32::try_from(from).expect(FITS).to_le_bytes());
+                delta.extend(&u32::try_from(piece).expect(FITS).to_le_bytes()[..3]);
                 from += piece;
                 left -= piece;
             }
         }
-        let back = entries.last().unwrap().len();
+        let back = entries.last().expect(FITS).len();
         entries.push([entry(OFS_DELTA, delta.len()), offset(back), zlib(&delta)].concat());
         size *= times;
     }

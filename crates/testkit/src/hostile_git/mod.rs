@@ -1,25 +1,30 @@
 //! Servers of git's protocol over HTTP that keep no promise.
 
+#![allow(clippy::expect_used)] // a failure here is a failed test
+
+pub mod pack;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
-
-use foundry_git::{Mirror, MirrorLimits, RemoteUrl, UrlPolicy};
-
-use crate::lab::Lab;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A request, as far as it matters here.
 pub struct Request {
     /// Path and query.
     pub target: String,
+    /// The header `Git-Protocol`.
     pub protocol: String,
+    /// The header `Content-Type`.
     pub content_type: String,
+    /// The whole body.
     pub body: Vec<u8>,
 }
 
 impl Request {
+    /// Whether it asks for a list of refs, in protocol 2.
     pub fn asks_for_refs(&self) -> bool {
         self.body.windows(7).any(|at| at == b"ls-refs")
     }
@@ -32,11 +37,15 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts it on a free port.
+    ///
+    /// # Panics
+    /// When no port is free.
     pub fn start(
         answer: impl Fn(&Request, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
         let (answer, targets) = (Arc::new(answer), Arc::new(Mutex::new(Vec::new())));
         let seen = Arc::clone(&targets);
         std::thread::spawn(move || {
@@ -44,7 +53,7 @@ impl Server {
                 let (answer, seen) = (Arc::clone(&answer), Arc::clone(&seen));
                 std::thread::spawn(move || {
                     let Ok(request) = read(&stream) else { return };
-                    seen.lock().unwrap().push(request.target.clone());
+                    locked(&seen).push(request.target.clone());
                     // A client that goes away is what these tests are about.
                     let _ = answer(&request, &mut stream);
                 });
@@ -53,28 +62,19 @@ impl Server {
         Self { port, targets }
     }
 
-    pub fn remote(&self) -> RemoteUrl {
-        RemoteUrl::parse(&format!("{}/r.git", self.origin()), &open()).unwrap()
-    }
-
-    /// A mirror of it in the lab.
-    pub async fn mirrored(&self, lab: &Lab) -> foundry_git::Result<Mirror> {
-        Mirror::create(&lab.git, lab.path("data/m"), &self.remote(), MirrorLimits::default()).await
-    }
-
+    /// Scheme, host and port.
     pub fn origin(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Path and query of the requests so far.
     pub fn targets(&self) -> Vec<String> {
-        self.targets.lock().unwrap().clone()
+        locked(&self.targets).clone()
     }
 }
 
-/// A policy for servers on loopback.
-pub fn open() -> UrlPolicy {
-    UrlPolicy { allow_http: true, allow_private_addresses: true, ..UrlPolicy::default() }
+fn locked(targets: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
+    targets.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read(stream: &TcpStream) -> std::io::Result<Request> {
@@ -103,12 +103,16 @@ fn read(stream: &TcpStream) -> std::io::Result<Request> {
 }
 
 /// The head of a successful response to a request, without a length.
+///
+/// # Errors
+/// When the client has gone.
 pub fn head(out: &mut impl Write, request: &Request) -> std::io::Result<()> {
     let kind = if request.target.contains("info/refs") { "advertisement" } else { "result" };
     let kind = format!("application/x-git-upload-pack-{kind}");
     write!(out, "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n")
 }
 
+/// A line of the protocol, with its length before it.
 pub fn line(text: &str) -> String {
     format!("{:04x}{text}", text.len() + 4)
 }
@@ -123,6 +127,9 @@ pub fn capabilities(more: &str) -> String {
 }
 
 /// Answers in protocol 2: the capabilities, then this list of refs, then this response to `fetch`.
+///
+/// # Errors
+/// When the client has gone.
 pub fn answer(request: &Request, out: &mut TcpStream, refs: &str, fetched: &[u8]) -> std::io::Result<()> {
     head(out, request)?;
     if request.target.contains("info/refs") {
@@ -151,7 +158,28 @@ pub fn packfile(pack: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Sends a byte a second, as one that is alive.
+///
+/// # Errors
+/// When the client has gone.
+pub fn drip(out: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    out.set_read_timeout(Some(Duration::from_secs(1)))?;
+    for byte in bytes {
+        out.write_all(&[*byte])?;
+        if matches!(out.read(&mut [0]), Ok(0)) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
 /// Answers as the real `git http-backend`, from the repositories below a directory.
+///
+/// # Errors
+/// When the client has gone, or git is missing.
+///
+/// # Panics
+/// When git takes no input.
 pub fn honest(root: &Path, request: &Request, out: &mut TcpStream) -> std::io::Result<()> {
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     let mut backend = Command::new("git")
@@ -166,7 +194,7 @@ pub fn honest(root: &Path, request: &Request, out: &mut TcpStream) -> std::io::R
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
-    backend.stdin.take().unwrap().write_all(&request.body)?;
+    backend.stdin.take().expect("its input").write_all(&request.body)?;
     let said = backend.wait_with_output()?.stdout;
     let end = said.windows(4).position(|at| at == b"\r\n\r\n").unwrap_or(said.len());
     let text = String::from_utf8_lossy(&said[..end]).into_owned();
@@ -176,6 +204,9 @@ pub fn honest(root: &Path, request: &Request, out: &mut TcpStream) -> std::io::R
 }
 
 /// Answers as a server of plain files below a directory.
+///
+/// # Errors
+/// When the client has gone.
 pub fn files(root: &Path, request: &Request, out: &mut TcpStream) -> std::io::Result<()> {
     let path = request.target.split('?').next().unwrap_or_default();
     match std::fs::read(root.join(path.trim_start_matches('/'))) {
