@@ -109,7 +109,8 @@ impl Page {
 
 /// Whether a path is a route of the page.
 fn is_place(path: &str) -> bool {
-    path == "/" || path == "/sign-in" || path == "/device" || path.starts_with("/o/")
+    let is_one = ["/", "/sign-in", "/device"].contains(&path);
+    is_one || ["/o/", "/device/"].iter().any(|below| path.starts_with(below))
 }
 
 fn full(bytes: Bytes) -> Body {

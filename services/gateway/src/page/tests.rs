@@ -64,7 +64,7 @@ async fn open(page: &Page, path: &str) -> Option<Seen> {
 #[tokio::test]
 async fn every_place_in_the_page_is_the_page_and_nothing_else_is() {
     let page = built();
-    for place in ["/", "/sign-in", "/device", "/o/org_1", "/o/org_1/t/task_1"] {
+    for place in ["/", "/sign-in", "/device", "/device/psi_1", "/o/org_1", "/o/org_1/t/task_1"] {
         assert!(open(&page, place).await.unwrap().text.contains("csp-nonce"), "{place}");
         let by_program = ask(&page, Method::GET, place, &[("accept", "*/*")]).await;
         assert!(by_program.is_none(), "{place}");
@@ -78,7 +78,7 @@ async fn every_place_in_the_page_is_the_page_and_nothing_else_is() {
 #[tokio::test]
 async fn an_address_without_anything_is_told_by_the_page_to_people_and_not_to_programs() {
     let page = built();
-    for nothing in ["/nothing", "/o", "/sign-in/x", "/device/x", "/etc/passwd"] {
+    for nothing in ["/nothing", "/o", "/sign-in/x", "/devices", "/etc/passwd"] {
         let seen = open(&page, nothing).await.unwrap();
         assert!(seen.status == 404 && seen.text.contains("csp-nonce"), "{nothing}");
         assert!(ask(&page, Method::GET, nothing, &[("accept", "*/*")]).await.is_none(), "{nothing}");
