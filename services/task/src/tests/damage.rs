@@ -376,6 +376,10 @@ async fn an_empty_value_is_damaged_for_lists_and_for_verify_alike() {
     running.until_session(&tenant, &task, &session, |s| s.last_offset == 2).await;
     running.halt_flows().await;
     let store = &running.cx.store;
+    // The transcript arrives before the copy of the agent's session, which would replace what is damaged.
+    let (id, said) = (task.parse().unwrap(), world.provisioner.session(&session).unwrap());
+    let copy = || async { upstream::of_task(store, &id).await.unwrap().agents.pop().map(|copy| copy.entity) };
+    running.until_read(&tenant, copy, |copy| copy.as_ref() == Some(&said)).await;
     for (sql, id) in [
         ("UPDATE tasks SET view = $1 WHERE task_id = $2", &task),
         ("UPDATE sessions SET view = $1 WHERE session_id = $2", &session),
