@@ -1,5 +1,5 @@
 //! Submodules of a commit: what `.gitmodules` says of them, and their commits, each in a small repository beside the mirror,
-//! in `modules`. `.gitmodules` is data of whoever wrote the commit: git reads it as a file of settings, without following
+//! in `modules`. `.gitmodules` is data from the commit: git reads it as a file of settings, without following
 //! any, and nothing of it reaches a command line but an address that the one parser has accepted.
 
 use std::collections::{BTreeMap, BTreeSet};

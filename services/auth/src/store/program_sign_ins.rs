@@ -35,7 +35,7 @@ pub(crate) const TABLE: Table = Table::new(
 
 /// Most that wait from one network, where that is known.
 pub(crate) const MAX_PER_NETWORK: i64 = 32;
-/// Most that wait of those with a known network, and most of all others: whoever fills one of the two shares keeps nobody
+/// Most that wait of those with a known network, and most of all others: who fills one of the two shares keeps nobody
 /// of the other out. Together they bound how likely a guessed user code is one that waits.
 pub(crate) const MAX_PER_SHARE: i64 = 500;
 

@@ -152,7 +152,7 @@ fn fetches(
                 None => asked.clone(),
             };
             let got = doors.ask(&sent);
-            // A push is refused whoever sends it.
+            // A push is refused to everybody.
             if got.status != 401 && !(asked.path.ends_with("git-receive-pack") && got.status == 403) {
                 wrong.push(format!("{} {} with {what}: {got:?}", asked.method, asked.path));
             }

@@ -11,7 +11,7 @@ fn pointer(content: &str) -> (String, String) {
     (format!("version https://git-lfs.github.com/spec/v1\noid sha256:{id}\nsize {size}\n"), id)
 }
 
-/// Hands over a pointer; with what is said to be its file, if there is one.
+/// Hands over a pointer, and a file that is meant to be the one it stands for.
 async fn hand_over(p: &Published, content: &str, file: Option<&str>) -> String {
     let (text, id) = pointer(content);
     let tree = tempfile::tempdir_in(p.f.path()).unwrap();
