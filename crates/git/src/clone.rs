@@ -116,15 +116,16 @@ impl Mirror {
         self.configure(spec, &in_clone).await?;
         let objects = dot_git.join("lfs/objects");
         let has_files = spec.lfs_content && self.copy_lfs(&spec.base, &objects).await?;
-        let checkout = in_clone("checkout");
-        let wall = self.limits().fetch_wall;
-        // The filter takes some processes for each file. Time is left to do without it.
-        let (checkout, wall) = if has_files { (checkout.smudge(SMUDGE), wall / 2) } else { (checkout, wall) };
+        let (checkout, limits) = (in_clone("checkout"), self.limits());
+        let (checkout, wall) = match has_files {
+            true => (checkout.smudge(SMUDGE), limits.lfs_checkout_wall),
+            false => (checkout, limits.fetch_wall),
+        };
         checkout
             .work_tree(dir)
             .env("FOUNDRY_LFS_OBJECTS", objects)
             .env("FOUNDRY_BASE", spec.base.as_str())
-            .limits(RunLimits { wall, memory: Some(self.limits().fetch_memory), ..RunLimits::default() })
+            .limits(RunLimits { wall, memory: Some(limits.fetch_memory), ..RunLimits::default() })
             .config("core.bare", "false")
             .args(["--quiet", "--no-track", "--no-recurse-submodules", "-b", spec.branch.as_str()])
             .args([spec.base.as_str(), "--"])

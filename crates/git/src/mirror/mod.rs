@@ -65,6 +65,9 @@ const MODULES: &str = "modules";
 pub struct MirrorLimits {
     /// Wall clock of a fetch. Default 10 minutes.
     pub fetch_wall: Duration,
+    /// Wall clock of a checkout that writes the content of files of LFS, for each of which it runs some processes; after it, a
+    /// clone starts with pointers. Default 5 minutes.
+    pub lfs_checkout_wall: Duration,
     /// Wall clock of listing the names of a remote. Default 60 s.
     pub list_wall: Duration,
     /// Wall clock of a local read or write. Default 60 s.
@@ -101,6 +104,7 @@ impl Default for MirrorLimits {
     fn default() -> Self {
         Self {
             fetch_wall: Duration::from_secs(600),
+            lfs_checkout_wall: Duration::from_secs(300),
             list_wall: Duration::from_secs(60),
             local_wall: Duration::from_secs(60),
             lock_wait: Duration::from_secs(60),

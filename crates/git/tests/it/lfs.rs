@@ -488,21 +488,13 @@ async fn thousands_of_files_take_hardly_longer_than_without_lfs() {
 #[tokio::test]
 async fn a_clone_with_too_many_files_to_check_out_in_time_starts_with_pointers() {
     let stored = Stored::new().await;
-    stored.lab.sh(
-        &stored.lab.real(),
-        "mkdir many; for n in $(seq 4000); do echo $n > many/$n; done; git add -A; git commit -q -m many
-         echo '* filter=lfs' > many/.gitattributes; git add many/.gitattributes; git commit -q -m lfs many/.gitattributes
-         git push -q --no-verify ../hosted/r.git main",
-    );
     let (mirror, base) = stored.mirror().await;
     mirror.fetch_lfs(&stored.remote(), &base, SOON).await.unwrap();
-    let limits = MirrorLimits { fetch_wall: Duration::from_secs(5), ..MirrorLimits::default() };
+    // No checkout starts its processes in so little time.
+    let limits = MirrorLimits { lfs_checkout_wall: Duration::from_nanos(1), ..MirrorLimits::default() };
     let mirror = Mirror::open(&stored.lab.git, mirror.dir(), limits).await.unwrap();
     let sandbox = stored.sandbox_of(mirror, base).await;
-    assert_eq!(
-        sandbox.sh("head -n 1 a.bin; ls many | wc -l"),
-        "version https://git-lfs.github.com/spec/v1\n4000"
-    );
+    assert_eq!(sandbox.sh("head -n 1 a.bin"), "version https://git-lfs.github.com/spec/v1");
 }
 
 #[tokio::test]

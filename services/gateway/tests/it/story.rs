@@ -10,6 +10,8 @@ use crate::joining::until_watches;
 use crate::mesh::{Mesh, Reached, bounded};
 
 const BROWSERS: usize = 12;
+/// How often each browser comes back at least, however fast all is written.
+const RESUMES: usize = 3;
 const COMMITS: i64 = 1_500;
 const WRITERS: i64 = 6;
 const TASKS: [&str; 2] = ["task_1", "task_2"];
@@ -42,13 +44,13 @@ async fn write(mesh: &Mesh) {
     futures::future::join_all((0..WRITERS).map(writer)).await;
 }
 
-/// One browser: opens, reads for a while, leaves, and resumes where it was, until all is written.
+/// One browser: opens, reads for a while, leaves, and resumes where it was, a few times at least, until all is written.
 async fn browse(mesh: &Mesh, id: usize, last: &[AtomicI64; 2]) -> Vec<ClientLog> {
     let mut logs = TASKS.map(|task| ClientLog { name: format!("{task} {id}"), ..ClientLog::default() });
     let mut places: [Option<(String, i64)>; 2] = Default::default();
     for round in 0.. {
         let ends = last.each_ref().map(|rev| rev.load(Ordering::SeqCst));
-        let is_last = ends[0] > 0;
+        let is_last = ends[0] > 0 && round >= RESUMES;
         let subs = (0..2).map(|n| {
             let place = places[n].as_ref().map(|(token, rev)| (token.as_str(), *rev));
             watch(u32::try_from(n).unwrap() + 1, TASKS[n], place)
