@@ -9,6 +9,7 @@ export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/foundry/tools/bin:$(CURDIR
 RUST_ENV = FOUNDRY_BIN=$(abspath $(TARGET)/debug/foundry)
 WEB_ENV = $(RUST_ENV)
 WITH_POSTGRES = $(TARGET)/debug/examples/with-postgres
+IN_MEMORY = scripts/in-memory.sh
 
 .PHONY: demo test check check-rust check-web test-rust test-postgres test-agents test-long test-web test-web-beside test-web-alone up bench bench-peers bench-web screenshots build web lint lint-web tools-sandbox tools-web tools-checks
 
@@ -37,14 +38,14 @@ check-web: lint-web
 test-rust: tools-checks
 	cargo nextest run --workspace --locked --no-run
 	status=0; \
-	$(RUST_ENV) $(WITH_POSTGRES) cargo nextest run --workspace --locked || status=1; \
-	FOUNDRY_TEST_DATABASE=postgres $(WITH_POSTGRES) cargo nextest run --workspace --locked --profile postgres || status=1; \
+	$(RUST_ENV) $(IN_MEMORY) $(WITH_POSTGRES) cargo nextest run --workspace --locked || status=1; \
+	FOUNDRY_TEST_DATABASE=postgres $(IN_MEMORY) $(WITH_POSTGRES) cargo nextest run --workspace --locked --profile postgres || status=1; \
 	exit $$status
 
 # The suites of the four services on PostgreSQL alone.
 test-postgres: tools-checks
 	cargo nextest run --workspace --locked --no-run
-	FOUNDRY_TEST_DATABASE=postgres $(WITH_POSTGRES) cargo nextest run --workspace --locked --profile postgres
+	FOUNDRY_TEST_DATABASE=postgres $(IN_MEMORY) $(WITH_POSTGRES) cargo nextest run --workspace --locked --profile postgres
 
 # All five real agents through the whole mesh on a scripted model, one after the other, with the times of each. The
 # first run fetches them (1.4 GB on disk, in the target directory); `make test` has the smallest of them.
@@ -68,12 +69,12 @@ test-web-beside:
 	npm run --silent check || status=1; \
 	npm run --silent test -w client || status=1; \
 	npm run --silent test -w app || status=1; \
-	$(WEB_ENV) npm run --silent test:mesh -w client || status=1; \
-	$(WEB_ENV) npm run --silent test -w stories -- --project '!alone*' || status=1; \
+	$(WEB_ENV) ../$(IN_MEMORY) npm run --silent test:mesh -w client || status=1; \
+	$(WEB_ENV) ../$(IN_MEMORY) npm run --silent test -w stories -- --project '!alone*' || status=1; \
 	exit $$status
 
 test-web-alone:
-	cd web && $(WEB_ENV) npm run --silent test -w stories -- --project 'alone*'
+	cd web && $(WEB_ENV) ../$(IN_MEMORY) npm run --silent test -w stories -- --project 'alone*'
 
 # Pictures of every page and state, light and dark, desktop and phone, in web/stories/out.
 screenshots: tools-checks web build
