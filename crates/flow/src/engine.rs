@@ -171,7 +171,8 @@ pub async fn find(store: &Store, flow_id: &FlowId) -> Result<Option<FlowStatus>,
 }
 
 /// The unfinished flows of a kind that work on one entity, those that were started first in front, at the same time by
-/// key; at most 100. Flows at a stage that this binary does not have are left out.
+/// key; at most 100. Those at a stage that no worker knows are among them: they hold their key, and go on with a binary
+/// that knows it.
 pub async fn unfinished<C>(store: &Store, flow: &Flow<C>, subject_id: &str) -> Result<Vec<FlowId>, Error> {
     let rows = store.query(statements::UNFINISHED, &[subject_id.into(), flow.kind.into()]).await?;
     rows.iter().map(|row| row.text("flow_id")?.parse::<FlowId>().map_err(Error::internal)).collect()

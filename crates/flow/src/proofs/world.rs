@@ -34,7 +34,7 @@ pub trait World: Send + Sync {
 
 /// The end of a flow, compared between a disturbed and an undisturbed run.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct End {
+pub struct End {
     pub(super) status: Status,
     reason: String,
     effects: Vec<String>,

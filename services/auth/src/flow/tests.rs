@@ -525,12 +525,13 @@ async fn the_sign_in_passes_the_proofs_of_flows() {
     };
     let flow = &flow::sign_in::SIGN_IN;
     // All but the retry of a failed one: a refused sign-in stays refused, and the user begins another.
-    Box::pin(proofs::resumes_after_a_crash_at_every_point(flow, &fresh)).await;
-    Box::pin(proofs::survives_every_stage_run_twice(flow, &fresh)).await;
+    let expected = &Box::pin(proofs::undisturbed(&fresh)).await;
+    Box::pin(proofs::resumes_after_a_crash_at_every_point(flow, &fresh, expected)).await;
+    Box::pin(proofs::survives_every_stage_run_twice(flow, &fresh, expected)).await;
     Box::pin(proofs::ends_after_a_cancel_at_every_point(flow, &fresh)).await;
-    Box::pin(proofs::a_frozen_owner_writes_nothing(flow, &fresh)).await;
-    Box::pin(proofs::a_late_owner_does_not_disturb_the_next(flow, &fresh)).await;
-    Box::pin(proofs::finishes_when_all_wake_ups_are_lost(&fresh)).await;
+    Box::pin(proofs::a_frozen_owner_writes_nothing(flow, &fresh, expected)).await;
+    Box::pin(proofs::a_late_owner_does_not_disturb_the_next(flow, &fresh, expected)).await;
+    Box::pin(proofs::finishes_when_all_wake_ups_are_lost(&fresh, expected)).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use foundry_core::{Env, Error, FlowId, SandboxId};
-use foundry_flow::proofs::{World, prove};
+use foundry_flow::proofs::{self, World, prove};
 use foundry_flow::{Binding, Flow};
 use foundry_proto::common::v1::StageState;
 use foundry_store::Store;
@@ -86,9 +86,10 @@ async fn the_sandbox_flow_passes_all_proofs() {
 #[tokio::test]
 async fn the_destroy_flow_resumes_after_crashes_and_failures() {
     let fresh = async || Sandboxes { f: Fixture::new().await, flow: &destroy::DESTROY };
-    foundry_flow::proofs::resumes_after_a_crash_at_every_point(&destroy::DESTROY, &fresh).await;
-    foundry_flow::proofs::survives_every_stage_run_twice(&destroy::DESTROY, &fresh).await;
-    foundry_flow::proofs::ends_after_a_failure_at_every_stage(&destroy::DESTROY, &fresh).await;
+    let (flow, expected) = (&destroy::DESTROY, &proofs::undisturbed(&fresh).await);
+    proofs::resumes_after_a_crash_at_every_point(flow, &fresh, expected).await;
+    proofs::survives_every_stage_run_twice(flow, &fresh, expected).await;
+    proofs::ends_after_a_failure_at_every_stage(flow, &fresh, expected).await;
 }
 
 #[tokio::test]

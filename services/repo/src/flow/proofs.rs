@@ -6,12 +6,19 @@ use foundry_authn::Caller;
 use foundry_core::{Env, Error, FlowId, RepositoryId, TaskId};
 use foundry_flow::proofs::{World, prove};
 use foundry_flow::{Binding, Engine, Flow, Options};
-use foundry_proto::repo::v1::{DeleteRepositoryRequest, Repository, RequestRepositoryRefreshRequest};
+use foundry_proto::common::v1::SecretText;
+use foundry_proto::repo::v1::create_repository_credential_request::Target;
+use foundry_proto::repo::v1::{
+    CreateRepositoryCredentialRequest, CreateRepositoryRequest, DeleteRepositoryRequest, Repository,
+    RepositoryCredentialKind, RequestRepositoryRefreshRequest,
+};
 use foundry_store::{Store, WriteSet};
+use foundry_testkit::GitHttp;
 
-use super::{bindings, collect, collect::COLLECT, delete::DELETE, import::IMPORT, sync::SYNC};
+use super::{bindings, check::CHECK, collect, collect::COLLECT, delete::DELETE, import::IMPORT, sync::SYNC};
 use crate::context::Context;
 use crate::ops::create_repository::create_repository;
+use crate::ops::create_repository_credential::create_repository_credential;
 use crate::ops::delete_repository::delete_repository;
 use crate::ops::import_work::import_work;
 use crate::ops::request_repository_refresh::request_repository_refresh;
@@ -351,4 +358,62 @@ impl Case for Collection {
 #[tokio::test]
 async fn a_collection_passes_all_proofs() {
     prove(&COLLECT, Collection::new).await;
+}
+
+/// The test of a credential that a private repository waits for.
+struct Check {
+    f: Fixture,
+    host: GitHttp,
+    id: String,
+}
+
+impl Check {
+    async fn new() -> Of<Self> {
+        let f = Fixture::new().await;
+        let host = GitHttp::start(f.path());
+        host.require(Some("eC1hY2Nlc3MtdG9rZW46Z29vZC10b2tlbi0wMTIz")); // x-access-token:good-token-0123
+        let new = CreateRepositoryRequest { url: host.url("origin/.git"), ..f.create() };
+        let id = create_repository(&f.cx, &f.member, new).await.unwrap().repository.unwrap().repository_id;
+        f.engine.run_until_idle().await.unwrap();
+        assert_eq!(synchronizations(&f, &id).await, "0 synchronizations");
+        Of(Self { f, host, id })
+    }
+}
+
+#[tonic::async_trait]
+impl Case for Check {
+    fn flow(&self) -> &'static Flow<Context> {
+        &CHECK
+    }
+    fn fixture(&self) -> &Fixture {
+        &self.f
+    }
+    async fn begin(&self) -> Result<String, Error> {
+        let request = CreateRepositoryCredentialRequest {
+            organization_id: self.f.organization.to_string(),
+            target: Some(Target::Host(self.host.origin())),
+            kind: RepositoryCredentialKind::Token.into(),
+            secret: Some(SecretText { value: "good-token-0123".to_owned() }),
+            ..Default::default()
+        };
+        let stored = create_repository_credential(&self.f.cx, &self.f.member, request).await?;
+        Ok(stored.repository_credential.unwrap().repository_credential_id)
+    }
+    /// One synchronization is begun, however often the stage that begins it runs (another one may be wanted after it then);
+    /// no key is left behind.
+    async fn effects(&self) -> Vec<String> {
+        let mut all = names(&self.f.path().join("data/access"), "");
+        all.push(synchronizations(&self.f, &self.id).await);
+        all
+    }
+    async fn shown(&self) -> String {
+        let sql = "SELECT state AS line FROM repositories \
+             UNION ALL SELECT 'credential ' || state AS line FROM repository_credentials";
+        lines(&self.f, sql).await.join(", ")
+    }
+}
+
+#[tokio::test]
+async fn the_test_of_a_credential_passes_all_proofs() {
+    prove(&CHECK, Check::new).await;
 }
