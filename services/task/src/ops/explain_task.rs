@@ -119,7 +119,11 @@ fn work_findings(changes: &Changes) -> Vec<Finding> {
     }
     if let Some(publication) = &changes.publication {
         let since = Condition { since_time: publication.publish_time, ..Condition::default() };
-        let state = if publication.commits_since == 0 { "published" } else { "partly published" };
+        let state = match (publication.replaced_by.is_empty(), publication.commits_since) {
+            (false, _) => "replaced",
+            (true, 0) => "published",
+            (true, _) => "partly published",
+        };
         let mut found = finding("work", state, &since);
         found.explanation = format!("The work is {}.", publication_words(publication));
         findings.push(found);

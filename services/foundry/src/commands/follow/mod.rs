@@ -28,7 +28,7 @@ pub use job::job;
 pub use repository::{branches, credential, removal, repository};
 pub use retry::retry;
 pub use summary::{HEADER as SUMMARY_HEADER, organization, row as summary_row};
-pub use work::{about_work, applies_where, not_saved_words};
+pub use work::{about_work, applies_where, handed_over, not_saved_words, outstanding};
 
 /// Prints why something is in its state; nothing for an empty condition.
 pub fn print_condition(condition: Option<&Condition>) {

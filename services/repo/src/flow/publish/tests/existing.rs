@@ -286,3 +286,39 @@ async fn after_its_branch_was_made_again_only_what_the_task_has_changed_counts_a
     git(&p.remote, &["update-ref", "refs/heads/feature-x", &tip]);
     assert_eq!(p.work().await.files_changed, 1);
 }
+
+#[tokio::test]
+async fn a_task_whose_published_work_was_replaced_by_that_of_another_one_says_so() {
+    let mut p = Box::pin(Published::new()).await;
+    let first = p.task.clone();
+    assert_eq!(state(&p.publish(|_| {}).await), (JobState::Done, ""));
+    let second = TaskId::generate(&p.f.env.env);
+    p.task = second.clone();
+    p.hand_over(&[("b.txt", "b\n")]).await;
+    let tip = p.tip("feat/work");
+    let to = |r: &mut PublishBranchRequest| {
+        (r.force, r.to_branch, r.expected_commit) = (true, "feat/work".to_owned(), tip.clone());
+    };
+    let job = p.publish(to).await;
+    assert_eq!((state(&job), job.branches[0].rewrites), ((JobState::Done, ""), true));
+    let request =
+        foundry_proto::repo::v1::UndoJobRequest { job_id: job.job_id.clone(), ..Default::default() };
+    let refused = crate::ops::undo_job::undo_job(&p.f.cx, &p.f.member, request).await.unwrap_err();
+    let next = format!("`foundry task fetch {second} --replaced {}`", job.job_id);
+    assert!(format!("{refused:?}").contains(&next), "{refused:?}");
+    let replaced = async |p: &Published, task: &TaskId| {
+        let work = works::find(&p.f.cx.store, task).await.unwrap().unwrap();
+        let kept = publications::find(&p.f.cx.store, &work, "feat/work").await.unwrap().unwrap();
+        let newest = work.publication.unwrap();
+        assert_eq!(newest.replaced_by, kept.replaced_by);
+        newest.replaced_by
+    };
+    assert_eq!(replaced(&p, &first).await, second.as_str());
+    assert_eq!(replaced(&p, &second).await, "");
+    // The first one takes the branch back.
+    p.task = first.clone();
+    let tip = p.tip("feat/work");
+    let job = p.publish(|r| (r.force, r.expected_commit) = (true, tip)).await;
+    assert_eq!(state(&job), (JobState::Done, ""));
+    assert_eq!((replaced(&p, &first).await, replaced(&p, &second).await), (String::new(), first.to_string()));
+}
