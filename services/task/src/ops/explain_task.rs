@@ -151,6 +151,9 @@ fn base_findings(view: &Task) -> impl Iterator<Item = Finding> {
     view.base.iter().flat_map(|base| &base.notices).map(|notice| match notice.reason.as_str() {
         "BRANCH_CONFLICT" => finding(&format!("branch {}", view.branch), "taken", notice),
         "REPOSITORY_EMPTY" => finding("base", "empty", notice),
+        "LFS_OBJECTS_NOT_FETCHED" | "SUBMODULES_LEFT_OUT" => {
+            finding(&format!("base {}", view.base_branch), "incomplete", notice)
+        }
         "DEFAULT_BRANCH_CHANGED" => finding(&format!("base {}", view.base_branch), "changed", notice),
         _ => finding(&format!("base {}", view.base_branch), "outdated", notice),
     })
