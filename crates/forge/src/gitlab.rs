@@ -83,6 +83,9 @@ const DEVELOPER: u32 = 30;
 /// Most authors of one merge request of whom it is asked what they may do.
 const MAX_ASKED: usize = 10;
 
+/// Most pages of notes of one merge request that are read.
+const MAX_NOTE_PAGES: usize = 5;
+
 #[derive(Serialize, Deserialize)]
 struct Note {
     id: u64,
@@ -207,14 +210,25 @@ impl GitLab {
         now_known: &mut Known,
     ) -> Result<Vec<Note>> {
         // What the host writes about pushes is among them: of 20, those would leave few.
-        let path = format!(
+        let first = format!(
             "{}/merge_requests/{number}/notes?sort=desc&order_by=created_at&per_page={PAGE}",
             self.path
         );
-        let mut notes: Vec<Note> = match self.channel.remembered(&path, known, now_known).await {
-            Err(e) if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) => Vec::new(),
-            notes => notes?,
-        };
+        let mut notes: Vec<Note> = Vec::new();
+        for page in 1..=MAX_NOTE_PAGES {
+            let path = if page == 1 { first.clone() } else { format!("{first}&page={page}") };
+            let read: Vec<Note> = match self.channel.remembered(&path, known, now_known).await {
+                Err(e) if matches!(e.kind(), ForgeErrorKind::NotFound | ForgeErrorKind::Forbidden) => {
+                    Vec::new()
+                }
+                read => read?,
+            };
+            let last = read.len() < PAGE;
+            notes.extend(read);
+            if last {
+                break;
+            }
+        }
         let approves = |who: &str| approvals.approved_by.iter().any(|by| by.user.username == who);
         notes.retain(|note| {
             let settled = if note.resolvable { note.resolved } else { approves(&note.author.username) };

@@ -241,7 +241,12 @@ pub fn publication_words(publication: &Publication) -> String {
         count => format!(", {} since", counted(count, "commit")),
     };
     let pull_request = publication.pull_request.as_ref().map(|p| format!("; {}", pull_request_words(p)));
-    format!("published at {commit} on {}{since}{}", publication.branch, pull_request.unwrap_or_default())
+    let replaced = match publication.replaced_by.as_str() {
+        "" => String::new(),
+        task => format!("; replaced there since by the work of {task}"),
+    };
+    let branch = &publication.branch;
+    format!("published at {commit} on {branch}{since}{replaced}{}", pull_request.unwrap_or_default())
 }
 
 fn size(bytes: i64) -> String {
@@ -279,6 +284,9 @@ mod tests {
             pull_request: Some(p.clone()),
             ..Publication::default()
         };
+        let replaced = Publication { replaced_by: "task_2".into(), pull_request: None, ..publication(&p) };
+        let words = publication_words(&replaced);
+        assert_eq!(words, "published at aaaaaaaaaaaa on feat/x; replaced there since by the work of task_2");
         let said = publication_words(&publication(&p));
         let expected = "published at aaaaaaaaaaaa on feat/x; pull request #7, draft, 1 of 3 checks failed, changes requested";
         assert_eq!(said, expected);

@@ -29,11 +29,14 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Where the gateway of a mesh without further configuration listens.
+pub const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7100";
+
 /// Options of every command.
 #[derive(Args, Clone)]
 pub struct Global {
     /// Address of the gateway.
-    #[arg(long, global = true, env = "FOUNDRY_ADDRESS", default_value = "http://127.0.0.1:7100")]
+    #[arg(long, global = true, env = "FOUNDRY_ADDRESS", default_value = DEFAULT_ADDRESS)]
     pub address: String,
     /// Bearer token; default: the one stored by `foundry login`.
     #[arg(long, global = true, env = "FOUNDRY_TOKEN", hide_env_values = true)]

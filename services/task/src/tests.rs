@@ -12,6 +12,7 @@ mod options;
 mod profiles;
 mod quota;
 mod reviews;
+mod turns;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

@@ -200,6 +200,19 @@ async fn what_reviewers_who_want_changes_have_written_is_read_with_its_place() {
 }
 
 #[tokio::test]
+async fn what_people_have_written_is_counted_behind_the_first_page_too() {
+    let (host, _dir) = host();
+    let forge = forge(&host, ForgeKind::GitLab, "v4", TOKEN);
+    let (p, _) = find_or_create(&*forge, &new("feat/x"), GIVEN).await.unwrap();
+    for n in 1..=130 {
+        host.remark("team/app", 1, "ann", ("src/a.rs", n), "Why?");
+    }
+    let facts = forge.facts(&p, &Known::default()).await.unwrap();
+    assert_eq!(facts.remarks.len() + facts.remarks_left_out as usize, 130);
+    assert_eq!(facts.remarks.last().map(|remark| remark.line), Some(130), "the newest are kept");
+}
+
+#[tokio::test]
 async fn what_strangers_write_at_a_host_does_not_fill_what_is_kept() {
     for (kind, version) in KINDS {
         let (host, _dir) = host();

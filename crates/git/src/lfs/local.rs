@@ -38,7 +38,9 @@ impl Local {
 
     pub(super) async fn upload(&self, pointer: &Pointer, store: &Store) -> Result<()> {
         let mut file = tokio::fs::File::open(store.path(pointer)).await.map_err(|e| unreadable(&e))?;
-        let mut incoming = Incoming::begin(&self.lfs.join("tmp"), self.path(pointer), pointer).await?;
+        // Others read the repository as git's own objects let them.
+        let (tmp, path) = (self.lfs.join("tmp"), self.path(pointer));
+        let mut incoming = Incoming::begin(&tmp, path, pointer, 0o666).await?;
         copy(&mut file, &mut incoming).await?;
         incoming.finish().await
     }

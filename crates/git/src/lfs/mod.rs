@@ -6,6 +6,7 @@ mod hosts;
 mod local;
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -152,7 +153,7 @@ impl Store {
 
     /// Begins to take an object.
     pub(crate) async fn incoming_object(&self, pointer: &Pointer) -> Result<Incoming> {
-        Incoming::begin(&self.incoming(), self.path(pointer), pointer).await
+        Incoming::begin(&self.incoming(), self.path(pointer), pointer, 0o600).await
     }
 
     /// Takes an object from what a reader has next.
@@ -193,13 +194,14 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// A temporary file in `incoming`, which becomes `path`; both are on one file system.
-    pub(crate) async fn begin(incoming: &Path, path: PathBuf, pointer: &Pointer) -> Result<Self> {
+    /// A temporary file in `incoming`, which becomes `path`; both are on one file system. Its mode is restricted by the umask.
+    pub(crate) async fn begin(incoming: &Path, path: PathBuf, pointer: &Pointer, mode: u32) -> Result<Self> {
         let (incoming, parent) = (incoming.to_owned(), path.parent().map(Path::to_owned).unwrap_or_default());
         let made = blocking(move || {
             std::fs::create_dir_all(&incoming)?;
             std::fs::create_dir_all(parent)?;
-            tempfile::Builder::new().prefix("object-").tempfile_in(incoming)
+            let mode = std::fs::Permissions::from_mode(mode);
+            tempfile::Builder::new().prefix("object-").permissions(mode).tempfile_in(incoming)
         });
         let (file, temporary) = made.await?.map_err(|e| failed(&e))?.into_parts();
         let file = tokio::fs::File::from_std(file);

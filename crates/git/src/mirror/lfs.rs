@@ -162,7 +162,35 @@ impl Mirror {
         branch: &BranchName,
         commit: &CommitId,
     ) -> Result<LfsUpload> {
-        let new = self.new_pointers(commit).await?;
+        Box::pin(self.asked_to_upload(remote, branch, commit, true)).await
+    }
+
+    /// What [`Mirror::upload_lfs`] would find to be missing; nothing is uploaded, and so nothing is refused.
+    ///
+    /// # Errors
+    /// When the remote cannot be asked.
+    pub async fn lacks_lfs_upload(
+        &self,
+        remote: &RemoteUrl,
+        branch: &BranchName,
+        commit: &CommitId,
+    ) -> Result<LfsUpload> {
+        Box::pin(self.asked_to_upload(remote, branch, commit, false)).await
+    }
+
+    async fn asked_to_upload(
+        &self,
+        remote: &RemoteUrl,
+        branch: &BranchName,
+        commit: &CommitId,
+        uploads: bool,
+    ) -> Result<LfsUpload> {
+        let mut new = self.new_pointers(commit).await?;
+        if !uploads {
+            // Those that are here can be uploaded.
+            let store = self.lfs_store();
+            new.retain(|pointer| !store.has(pointer));
+        }
         if new.is_empty() {
             return Ok(LfsUpload::Complete(0));
         }

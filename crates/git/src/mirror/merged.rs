@@ -48,28 +48,41 @@ impl Mirror {
     /// import (`known`, branch and commit), whatever became of them; none when that is nothing, or when it cannot be
     /// separated because base and branch are in conflict. Commits made in sandboxes are the work's own, also once a
     /// branch contains them; so is what was published of the work, and what others add to the branches that have it.
+    ///
+    /// A work on a branch of the remote (`own`) that has taken this as it is now is compared with that: a restack, or a push
+    /// by force, has made the commits of the base again, and both together would be in conflict.
     pub async fn merged_base(
         &self,
         base: &CommitId,
         head: &CommitId,
         known: &[(BranchName, CommitId)],
         published: &[PublishedWork],
+        own: Option<&BranchName>,
     ) -> Result<Option<MergedBase>> {
         let known = self.present(known).await?;
         let points = self.merged_points(base, head, &known, published).await?;
         if points.is_empty() || points.len() > MAX_POINTS {
             return Ok(None);
         }
-        let (mut commit, mut merged) = (base.clone(), Vec::new());
+        let mut found = Vec::new();
         for point in points {
-            let branch = match self.branch_with(&point).await? {
-                Some(branch) => branch,
-                None => match self.known_with(&point, &known).await? {
-                    Some(branch) => branch,
-                    None => continue,
+            let branch = match self.branch_with(&point, own, &known).await? {
+                Some(branch) => Some(branch),
+                None => self.known_with(&point, &known).await?,
+            };
+            found.extend(branch.map(|branch| (branch, point)));
+        }
+        // It takes the place of the base, so it comes first.
+        found.sort_by_key(|(branch, _)| Some(branch) != own);
+        let (mut commit, mut merged) = (base.clone(), Vec::new());
+        for (branch, point) in found {
+            let next = match merged.is_empty() && Some(&branch) == own {
+                true => point.clone(),
+                false => match self.merge(&commit, &point).await? {
+                    Some(next) => next,
+                    None => return Ok(None),
                 },
             };
-            let Some(next) = self.merge(&commit, &point).await? else { return Ok(None) };
             let files = self.diff_stat(&commit, &next).await?.len() as u64;
             merged.push(Merged { branch, commit: point, files });
             commit = next;
@@ -78,7 +91,8 @@ impl Mirror {
     }
 
     /// The base with these commits merged into it, one after another; none when that ends in a conflict. From the
-    /// commits of [`Mirror::merged_base`] it is the same commit, whatever became of their branches.
+    /// commits of [`Mirror::merged_base`] it is the same commit, whatever became of their branches; where the first of them is
+    /// of the branch that the work is on, that is the base.
     pub async fn merged_base_of(&self, base: &CommitId, points: &[CommitId]) -> Result<Option<CommitId>> {
         let mut commit = base.clone();
         for point in points {
@@ -178,8 +192,26 @@ impl Mirror {
         foreign.map(|(id, _)| CommitId::parse(id)).collect()
     }
 
-    /// The branch at a commit, or else the first one that contains it.
-    async fn branch_with(&self, commit: &CommitId) -> Result<Option<BranchName>> {
+    /// The branch at a commit, or else the first one that contains it. That of the work is asked for first, and where others
+    /// contain the commit too, it is theirs.
+    async fn branch_with(
+        &self,
+        commit: &CommitId,
+        own: Option<&BranchName>,
+        known: &[(BranchName, CommitId)],
+    ) -> Result<Option<BranchName>> {
+        let mut of_own = None;
+        if let Some(own) = own {
+            let tip = self.resolve(&Revision::Branch(own.clone())).await.ok();
+            if tip.as_ref() == Some(commit) || known.iter().any(|(b, c)| b == own && c == commit) {
+                return Ok(Some(own.clone()));
+            }
+            if let Some(tip) = tip
+                && self.is_ancestor(commit, &tip).await?
+            {
+                of_own = Some(own.clone());
+            }
+        }
         for which in ["--points-at", "--contains"] {
             let found = self
                 .command("for-each-ref")
@@ -187,11 +219,12 @@ impl Mirror {
                 .run()
                 .await?;
             let found = String::from_utf8_lossy(&found.stdout);
-            if let Some(branch) = found.lines().find_map(|name| BranchName::parse(name).ok()) {
+            let mut named = found.lines().filter_map(|name| BranchName::parse(name).ok());
+            if let Some(branch) = named.find(|branch| Some(branch) != own) {
                 return Ok(Some(branch));
             }
         }
-        Ok(None)
+        Ok(of_own)
     }
 
     /// A commit with the merge of two; none when they are in conflict. It has no ref: it is compared with at once.

@@ -175,7 +175,7 @@ async fn what_was_published_of_a_work_and_what_others_add_there_is_no_merge() {
     let at = PublishedWork { branch: branch("feat/x"), commit: published.commit.clone() };
     assert_eq!(published.adopt(), "moved");
     let separated = async |head: &CommitId| {
-        s.mirror.merged_base(&s.base, head, &[], std::slice::from_ref(&at)).await.unwrap()
+        s.mirror.merged_base(&s.base, head, &[], std::slice::from_ref(&at), None).await.unwrap()
     };
     assert_eq!(separated(&published.commit).await, None);
     s.sh("echo on > on");

@@ -16,7 +16,7 @@ async fn with_develop() -> Lab {
 }
 
 async fn separated(s: &Sandbox<'_>, head: &CommitId) -> Option<MergedBase> {
-    s.mirror.merged_base(&s.base, head, &[], &[]).await.unwrap()
+    s.mirror.merged_base(&s.base, head, &[], &[], None).await.unwrap()
 }
 
 async fn own_files(s: &Sandbox<'_>, merged: &MergedBase, head: &CommitId) -> Vec<String> {
@@ -108,12 +108,12 @@ async fn what_was_merged_stays_merged_when_its_branch_is_deleted_or_rewritten() 
         s.sh("echo more >> mine");
         let head = s.import().await.head;
         assert_eq!(separated(&s, &head).await, None, "nothing but the record knows it: {change}");
-        let merged = s.mirror.merged_base(&s.base, &head, &known, &[]).await.unwrap().unwrap();
+        let merged = s.mirror.merged_base(&s.base, &head, &known, &[], None).await.unwrap().unwrap();
         assert_eq!((from(&merged), &merged.merged[0].commit), (vec![("develop".to_owned(), 30)], &tip));
         assert_eq!(own_files(&s, &merged, &head).await, ["mine"]);
     }
     // A work that has dropped the merge has merged nothing.
     s.sh(&format!("git reset -q --hard {}; echo mine > mine", s.base));
     let head = s.import().await.head;
-    assert_eq!(s.mirror.merged_base(&s.base, &head, &known, &[]).await.unwrap(), None);
+    assert_eq!(s.mirror.merged_base(&s.base, &head, &known, &[], None).await.unwrap(), None);
 }

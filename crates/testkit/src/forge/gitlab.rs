@@ -54,7 +54,7 @@ impl Shared {
             }
             ("GET", ["merge_requests", number]) => self.gitlab_found(state, call, number, 200),
             ("GET", ["merge_requests", number, part]) => match self.found(state, call, number) {
-                Some(p) => gitlab_part(&p, part),
+                Some(p) => gitlab_part(call, &p, part),
                 None => not_found(),
             },
             ("GET", ["members", "all", id]) => {
@@ -105,7 +105,7 @@ fn user_id(name: &str) -> u64 {
 }
 
 /// Reviewers, notes or approvals of a merge request.
-fn gitlab_part(p: &Pull, part: &str) -> Said {
+fn gitlab_part(call: &Call, p: &Pull, part: &str) -> Said {
     match part {
         "reviewers" => {
             let given = p.reviews.iter().map(|(who, said)| {
@@ -126,7 +126,9 @@ fn gitlab_part(p: &Pull, part: &str) -> Said {
                     "position": { "new_path": r.path, "new_line": r.line },
                 })
             });
-            (200, notes.collect(), false)
+            let size = call.number("per_page", 20);
+            let (page, more) = paged(notes.collect(), call.number("page", 1), size);
+            (200, Value::Array(page), more)
         }
         "approvals" => {
             let by = p.reviews.iter().filter(|(_, said)| said == "APPROVED");

@@ -1,6 +1,5 @@
 //! `foundry repo restack|rebase|reparent|register|sync|undo`: actions on branches of a remote.
 
-use std::collections::HashMap;
 use std::process::ExitCode;
 
 use foundry_core::counted;
@@ -9,7 +8,7 @@ use foundry_proto::repo::v1::{
     RunRepositoryActionRequest, UndoJobRequest,
 };
 use foundry_proto::task::v1::{
-    CreateTaskRequest, GetTaskRequest, SendMessageRequest, Session, SessionState, Task, TaskSummary,
+    CreateTaskRequest, GetTaskRequest, SendMessageRequest, Session, SessionState, Task,
 };
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -17,7 +16,8 @@ use tonic_types::StatusExt as _;
 use crate::cli::Output;
 use crate::cli::action::Action;
 use crate::client::{Gateway, request_id};
-use crate::commands::{follow, losing, names, publish, repo};
+use crate::commands::names::AtWork;
+use crate::commands::{follow, losing, publish, repo};
 use crate::failure::Failure;
 use crate::output;
 
@@ -52,8 +52,11 @@ pub async fn run(gateway: &Gateway, output: Output, action: Action) -> Result<Ex
     if how.resolve && planned.branches.iter().any(|b| b.state() == JobBranchState::Conflict) {
         return resolve(gateway, output, &planned).await;
     }
-    if how.plan || !agreed(gateway, &planned, how.yes).await? {
-        return ended(output, &planned);
+    if how.plan {
+        return shown(gateway, output, &planned).await;
+    }
+    if !agreed(gateway, &planned, how.yes).await? {
+        return ended(output, &planned, &AtWork::default());
     }
     let request = RunRepositoryActionRequest {
         request_id: request_id(),
@@ -61,7 +64,7 @@ pub async fn run(gateway: &Gateway, output: Output, action: Action) -> Result<Ex
         plan_job_id: planned.job_id,
         ..request
     };
-    ended(output, &ran(gateway, request).await?)
+    ended(output, &ran(gateway, request).await?, &AtWork::default())
 }
 
 async fn request(
@@ -93,7 +96,7 @@ async fn at_once(
     branches: (String, String),
 ) -> Result<ExitCode, Failure> {
     let request = request(gateway, kind, repository, branches).await?;
-    ended(output, &ran(gateway, request).await?)
+    ended(output, &ran(gateway, request).await?, &AtWork::default())
 }
 
 async fn ran(gateway: &Gateway, request: RunRepositoryActionRequest) -> Result<Job, Failure> {
@@ -124,9 +127,11 @@ async fn undo(
         whole(gateway, follow::job(gateway, &begun).await?).await
     };
     let planned = undone(true).await?;
-    let undone = if plan || !agreed(gateway, &planned, yes).await? { planned } else { undone(false).await? };
+    let goes_on = !plan && agreed(gateway, &planned, yes).await?;
+    let undone = if goes_on { undone(false).await? } else { planned };
     let others = others(&undone);
-    ended(output, &undone).map_err(|failure| match others {
+    let at_work = if plan { AtWork::of(gateway, &undone).await } else { AtWork::default() };
+    ended(output, &undone, &at_work).map_err(|failure| match others {
         Some(others) => {
             let next = format!("to bring back the others alone: foundry repo undo {job_id} {others}");
             failure.next(output::inert(&next))
@@ -151,35 +156,36 @@ async fn agreed(gateway: &Gateway, planned: &Job, yes: bool) -> Result<bool, Fai
     if planned.state() != JobState::Done || moved.is_empty() {
         return Ok(false);
     }
-    let tasks = names::open_tasks(gateway, &planned.organization_id, &planned.repository_id).await;
-    let owners = names::owners(gateway, &planned.repository_id).await;
-    let named =
-        |b: &&JobBranch| std::iter::once(describe(b)).chain(working(b, &tasks, &owners)).collect::<Vec<_>>();
-    let lines: Vec<String> = moved.iter().flat_map(named).collect();
+    let at_work = AtWork::of(gateway, planned).await;
+    let lines: Vec<String> = moved.iter().flat_map(|branch| described(branch, &at_work)).collect();
     let why = format!("this replaces {} at the remote", branches(moved.len()));
     losing::consent_by(&lines, &why, yes, "look at the plan, then repeat the command with --yes")?;
     Ok(true)
-}
-
-/// The tasks that have this branch: it is theirs, or its owner by the overview.
-fn working<'a>(
-    branch: &'a JobBranch,
-    tasks: &'a [TaskSummary],
-    owners: &'a HashMap<String, String>,
-) -> impl Iterator<Item = String> + use<'a> {
-    let owner = owners.get(&branch.branch);
-    let has = move |t: &&TaskSummary| t.branch == branch.branch || owner == Some(&t.task_id);
-    tasks.iter().filter(has).map(|t| format!("  the open task {} ({}) has this branch", t.title, t.task_id))
 }
 
 fn branches(count: usize) -> String {
     if count == 1 { "1 branch".to_owned() } else { format!("{count} branches") }
 }
 
+/// Prints a plan, with the open tasks that have the branches which it would replace.
+async fn shown(gateway: &Gateway, output: Output, planned: &Job) -> Result<ExitCode, Failure> {
+    ended(output, planned, &AtWork::of(gateway, planned).await)
+}
+
+/// What becomes of a branch, and the open tasks that have it if it is to be replaced.
+fn described(branch: &JobBranch, at_work: &AtWork) -> Vec<String> {
+    let tasks = match branch.state() {
+        JobBranchState::Planned => at_work.on(&branch.branch),
+        _ => Vec::new(),
+    };
+    std::iter::once(describe(branch)).chain(tasks).collect()
+}
+
 /// Prints what has become of each branch; a failure when the job has failed.
-fn ended(output: Output, job: &Job) -> Result<ExitCode, Failure> {
+fn ended(output: Output, job: &Job, at_work: &AtWork) -> Result<ExitCode, Failure> {
     output::one(output, job, |job| {
-        job.branches.iter().for_each(|b| output::line(&output::inert(&describe(b))));
+        let lines = job.branches.iter().flat_map(|b| described(b, at_work));
+        lines.for_each(|line| output::line(&output::inert(&line)));
         if job.kind() == JobKind::RestackRepo && job.state() == JobState::Done && job.branches.is_empty() {
             output::line(
                 "nothing to restack: no branch is known to stand on another one (`foundry repo overview` shows them)",
@@ -237,7 +243,7 @@ fn source(branch: &JobBranch) -> String {
 /// Has an agent resolve the conflict of a plan: that of the open task which has the branch, or of a new one.
 async fn resolve(gateway: &Gateway, output: Output, planned: &Job) -> Result<ExitCode, Failure> {
     let Some(branch) = planned.branches.iter().find(|b| b.state() == JobBranchState::Conflict) else {
-        return ended(output, planned);
+        return ended(output, planned, &AtWork::default());
     };
     let below = planned.branches.iter().find(|b| b.branch == branch.parent);
     if let Some(below) = below.filter(|b| b.state() == JobBranchState::Planned) {
@@ -381,23 +387,17 @@ mod tests {
     }
 
     #[test]
-    fn a_question_names_the_open_tasks_that_have_a_branch() {
-        let of = |id: &str, branch: &str| TaskSummary {
-            task_id: id.into(),
-            title: "Fix it".into(),
-            branch: branch.into(),
-            ..TaskSummary::default()
+    fn a_plan_names_the_open_tasks_on_branches_that_it_replaces_and_on_no_others() {
+        let at_work = AtWork::with(&[("task_1", "s1"), ("task_2", "s2")]);
+        let of = |branch: &str, state: JobBranchState| {
+            described(
+                &JobBranch { branch: branch.into(), state: state.into(), ..JobBranch::default() },
+                &at_work,
+            )
         };
-        let tasks = [of("task_1", "s1"), of("task_2", "own")];
-        let owners = [("s1", "task_1"), ("s2", "task_2"), ("s3", ""), ("s4", "task_ended")];
-        let owners = owners.into_iter().map(|(name, id)| (name.to_owned(), id.to_owned())).collect();
-        let named = |branch: &str| {
-            let branch = JobBranch { branch: branch.into(), ..JobBranch::default() };
-            working(&branch, &tasks, &owners).collect::<Vec<_>>()
-        };
-        assert_eq!(named("s1"), ["  the open task Fix it (task_1) has this branch"]);
-        assert_eq!(named("s2"), ["  the open task Fix it (task_2) has this branch"]);
-        assert!(named("s3").is_empty() && named("s4").is_empty() && named("s5").is_empty());
+        let planned = of("s1", JobBranchState::Planned);
+        assert_eq!(planned[1..], ["  the open task Fix it (task_1) has this branch"]);
+        assert_eq!(of("s2", JobBranchState::Skipped).len(), 1);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use foundry_provisioner::FurtherProviders;
 use foundry_server::config::Loaded;
 
-use crate::cli::Global;
+use crate::cli::{DEFAULT_ADDRESS, Global};
 use crate::failure::Failure;
 use crate::mesh::config::MeshConfig;
 use crate::mesh::{self, MeshService, config};
@@ -22,7 +22,24 @@ pub async fn up(
     further: FurtherProviders,
 ) -> Result<ExitCode, Failure> {
     let keys = mesh::ModelKeys::read(keys_from_env, |name| std::env::var(name).ok())?;
-    Box::pin(mesh::up(config::load(global)?.value, config::data_dir(global)?, keys, further)).await
+    let loaded = config::load(global)?;
+    let gateway = loaded.value.servers.get("gateway").map(|server| server.listen.to_string());
+    if let Some(note) = gateway.and_then(|listen| elsewhere(&global.address, &listen)) {
+        eprintln!("{}", output::inert(&note));
+    }
+    Box::pin(mesh::up(loaded.value, config::data_dir(global)?, keys, further)).await
+}
+
+/// That commands with this address would not reach the mesh, which listens by its configuration alone.
+fn elsewhere(address: &str, listen: &str) -> Option<String> {
+    let port = |text: &str| text.trim_end_matches('/').rsplit_once(':').map(|(_, port)| port.to_owned());
+    let differs = address != DEFAULT_ADDRESS && port(address) != port(listen);
+    differs.then(|| {
+        format!(
+            "this mesh listens on {listen}, not at {address}: --address (FOUNDRY_ADDRESS) is where commands look for a mesh; \
+             to listen elsewhere: --set servers.gateway.listen=HOST:PORT"
+        )
+    })
 }
 
 /// Runs one service in this process.
@@ -80,6 +97,15 @@ pub fn data_dir(global: &Global) -> Result<PathBuf, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_at_which_the_mesh_does_not_listen_is_said_to_have_no_effect() {
+        let listen = "127.0.0.1:7100";
+        assert_eq!(elsewhere(DEFAULT_ADDRESS, "127.0.0.1:0"), None, "nobody has given one");
+        assert_eq!(elsewhere("http://localhost:7100/", listen), None);
+        let said = elsewhere("http://127.0.0.1:9000", listen).unwrap();
+        assert!(said.contains(listen) && said.contains("--set servers.gateway.listen="), "{said}");
+    }
 
     #[test]
     fn beside_a_provider_the_development_sign_in_is_printed_as_off() {

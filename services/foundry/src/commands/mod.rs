@@ -71,7 +71,9 @@ async fn run_command(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Fa
         Command::Token(command) => token::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Repo(command) => repo::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Task(command) => task::run(&Gateway::signed_in(global)?, global.output, command).await,
-        Command::Session(command) => session::run(&Gateway::signed_in(global)?, global.output, command).await,
+        Command::Session(command) => {
+            Box::pin(session::run(&Gateway::signed_in(global)?, global.output, command)).await
+        }
         Command::Sandbox(command) => sandbox::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Model(command) => model::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Profile(command) => profile::run(&Gateway::signed_in(global)?, global.output, command).await,

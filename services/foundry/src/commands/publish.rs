@@ -16,6 +16,7 @@ use tokio::process::Command;
 use crate::cli::Output;
 use crate::cli::publish::PublishTask;
 use crate::client::{Gateway, request_id};
+use crate::commands::names::AtWork;
 use crate::commands::{follow, losing};
 use crate::failure::Failure;
 use crate::output;
@@ -27,6 +28,7 @@ use crate::output;
 pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result<ExitCode, Failure> {
     let request = GetTaskRequest { task_id: args.task_id.clone() };
     let task = gateway.task().get_task(request).await?.into_inner().task.unwrap_or_default();
+    let task = follow::handed_over(gateway, task).await?;
     let (author_name, author_email) = author(gateway).await?;
     let left_out = left_out(&task);
     let pull_request = args.pull_request.then_some(PullRequestSettings {
@@ -78,12 +80,14 @@ pub async fn run(gateway: &Gateway, output: Output, args: PublishTask) -> Result
         return Ok(ExitCode::SUCCESS);
     }
     let job = follow::job(gateway, &begun).await?;
+    let is_plan = job.publish.as_ref().is_some_and(|publish| publish.plan_only);
+    let tasks = if is_plan { with_tasks(gateway, &job, Vec::new()).await } else { Vec::new() };
     let request = GetRepositoryRequest { repository_id: job.repository_id.clone() };
     let remote =
         gateway.repo().get_repository(request).await?.into_inner().repository.unwrap_or_default().url;
     output::one(output, &job, |job| {
         for branch in &job.branches {
-            plan(branch).iter().for_each(|text| output::line(&output::inert(text)));
+            plan(branch).iter().chain(&tasks).for_each(|text| output::line(&output::inert(text)));
             pushed(job, branch, &remote).iter().for_each(|text| output::line(&output::inert(text)));
             if let Some(pull_request) = &branch.pull_request {
                 output::line(&output::inert(&pull_request_line(pull_request)));
@@ -149,6 +153,13 @@ fn left_out(task: &Task) -> Vec<String> {
             "the agent is working: what it has changed since its work was last taken is not in it".to_owned(),
         );
     }
+    lines.extend(follow::outstanding(task).map(|ended| {
+        format!(
+            "what the agent changed last, until {}, has not arrived yet and is not in it",
+            output::time(Some(&ended.to_proto()))
+        )
+    }));
+    lines.extend(changes.not_saved.as_ref().map(follow::not_saved_words));
     lines
 }
 
@@ -165,13 +176,20 @@ async fn expected(gateway: &Gateway, request: &PublishBranchRequest, yes: bool) 
     if planned.new_commit.is_empty() {
         return Err(Failure::new("detached from the plan: nothing was pushed"));
     }
-    let lines = plan(&planned);
+    let lines = with_tasks(gateway, &job, plan(&planned)).await;
     if planned.rewrites {
         losing::replacing(&lines, yes)?;
     } else {
         lines.iter().for_each(|text| eprintln!("{}", output::inert(text)));
     }
     Ok(planned.old_commit)
+}
+
+/// With the other open tasks that have the branch of a plan: their work is replaced, or continued without them.
+async fn with_tasks(gateway: &Gateway, job: &Job, mut lines: Vec<String>) -> Vec<String> {
+    let at_work = AtWork::of(gateway, job).await;
+    lines.extend(job.branches.iter().flat_map(|branch| at_work.on(&branch.branch)));
+    lines
 }
 
 /// Where a branch is after a push, how to get what that has replaced, and what the remote said about it.

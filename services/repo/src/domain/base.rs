@@ -96,7 +96,8 @@ pub fn not_fetched(repository: &Repository, asked: Timestamp, why: &str) -> Cond
         message: format!("the base is {age}, because the newest one could not be fetched: {why}"),
         since_time: Some(asked.to_proto()),
         next_action: format!(
-            "check that `foundry repo refresh {}` succeeds; tasks created after that start on the newest commit",
+            "check that `foundry repo refresh {}` succeeds; tasks created after that start on the newest commit, and in this one \
+             the agent can run `git fetch origin` and rebase its work",
             repository.name
         ),
         ..Condition::default()

@@ -84,12 +84,7 @@ pub fn unfinished(settings: &PublishSettings, notices: &[WorkNotice]) -> Vec<Ref
         let message = format!("the work is not finished: {}", foundry_service::notice_words(notice).0);
         Refused { reason: "WORK_IN_CONFLICT", message }
     });
-    let left_out = notices.iter().find(|n| n.kind() == WorkNoticeKind::LfsObjects);
-    let left_out = left_out.filter(|_| !settings.force).map(|notice| {
-        let (message, _) = foundry_service::notice_words(notice);
-        Refused { reason: "LFS_OBJECTS_LEFT_OUT", message }
-    });
-    stopped.into_iter().chain(left_out).collect()
+    stopped.into_iter().collect()
 }
 
 /// Why a task does not publish to the branch of another one that is open, unless it is forced to.
@@ -97,6 +92,12 @@ pub fn has_task(settings: &PublishSettings, branch: &str, owner: Option<&str>) -
     let owner = owner.filter(|_| !settings.force)?;
     let message = format!("the task {owner}, which is open, has the branch {branch}; nothing was pushed");
     Some(Refused { reason: "BRANCH_HAS_TASK", message })
+}
+
+/// That the remote has a branch beside which it cannot have this one, as their names are paths of files.
+pub fn in_the_way(branch: &str, other: &str) -> Refused {
+    let message = format!("the remote has the branch {other}, and cannot have {branch} beside it");
+    Refused { reason: "BRANCH_CONFLICT", message }
 }
 
 /// Why the work must not be pushed to this branch; none if it may.
@@ -184,6 +185,12 @@ pub fn note(
     String::new()
 }
 
+/// What is noteworthy of a branch, with that newer work of the task has arrived, is not imported yet, and so is not in it.
+pub fn without_newest(note: &str) -> String {
+    let text = "newer work of the task is still being imported, and is not in it: publish again afterwards";
+    if note.is_empty() { text.to_owned() } else { format!("{note}; {text}") }
+}
+
 /// What a user can do about a publication that failed.
 pub fn next_action(reason: &str) -> &'static str {
     match reason {
@@ -268,22 +275,6 @@ mod tests {
             assert_eq!(refusal(&settings, &stopped), Some(("WORK_IN_CONFLICT", text.clone())), "{force}");
         }
         assert_eq!(refusal(&PublishSettings { allow_conflicts: true, ..plain }, &stopped), None);
-    }
-
-    #[test]
-    fn pointers_without_their_files_are_not_published_unasked() {
-        let notice = WorkNotice {
-            kind: WorkNoticeKind::LfsObjects.into(),
-            count: 2,
-            path: "a.bin".to_owned(),
-            ..WorkNotice::default()
-        };
-        let plain = PublishSettings { allow_conflicts: true, ..PublishSettings::default() };
-        assert_eq!(refusal(&plain, &[]), None);
-        let (reason, message) = refusal(&plain, std::slice::from_ref(&notice)).unwrap();
-        assert_eq!(reason, "LFS_OBJECTS_LEFT_OUT");
-        assert!(message.contains("2 files, the first is `a.bin`"), "{message}");
-        assert_eq!(refusal(&PublishSettings { force: true, ..plain }, &[notice]), None);
     }
 
     #[test]

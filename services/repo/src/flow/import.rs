@@ -151,7 +151,9 @@ async fn examine(
     // What an earlier import found stays merged, whatever became of its branch.
     let known: Vec<_> = work.merged_from.iter().filter_map(known).collect();
     let published: Vec<_> = publications.iter().filter_map(published).collect();
-    let merged = match mirror.merged_base(&base, &imported.head, &known, &published).await {
+    let own = work.existing_branch.then(|| BranchName::parse(&work.branch).ok()).flatten();
+    let separated = mirror.merged_base(&base, &imported.head, &known, &published, own.as_ref());
+    let merged = match separated.await {
         Ok(merged) => merged,
         Err(e) if e.retryable() => return Err(e),
         Err(e) => {

@@ -272,6 +272,7 @@ async fn recorded(cx: &Context, flow: &StageContext, loaded: Loaded, mut ws: Wri
             .await
             .unwrap_or_default(),
         pull_request: pull_request.map(|row| row.pull_request),
+        replaced_by: String::new(),
     };
     let head = work.readable_commit()?;
     publication.commits_since = match commits_since(&mirror, Some(&publication), &head).await {
@@ -291,6 +292,7 @@ async fn recorded(cx: &Context, flow: &StageContext, loaded: Loaded, mut ws: Wri
     work.publication = Some(publication);
     let rev = ws.scope(Scope::organization(&job.organization_id));
     works::save(&mut ws, rev, &work);
+    replaced::mark(cx, &mut ws, rev, (&mirror, &work, &commit)).await?;
     let subject = planned.commits.first().map(|c| c.subject.clone()).unwrap_or_default();
     let row =
         BranchRow { name: branch.to_string(), commit_id: commit.to_string(), commit_time: now, subject };
@@ -397,6 +399,7 @@ fn condition(state: State, flow: &FlowStatus) -> Condition {
 
 mod lfs;
 mod plan;
+mod replaced;
 pub mod settle;
 #[cfg(test)]
 mod tests;

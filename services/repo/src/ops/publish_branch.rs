@@ -14,7 +14,7 @@ use crate::context::Context;
 ///
 /// # Errors
 /// `NOT_FOUND`; `INVALID_ARGUMENT` for a branch or a text that git does not take; `FAILED_PRECONDITION` for the default
-/// branch, for a task without changes and, unless that is allowed, for one with conflicts or without its files of LFS; `RESOURCE_EXHAUSTED` for too many unfinished jobs.
+/// branch, for a task without changes and, unless that is allowed, for one with conflicts; `RESOURCE_EXHAUSTED` for too many unfinished jobs.
 pub async fn publish_branch(
     cx: &Context,
     caller: &Caller,

@@ -44,7 +44,10 @@ pub async fn stream_work_patch(
             // As the list of the work's own files, which was made when its branches were others than today's.
             let points = work.merged_from.iter().map(|merged| CommitId::parse(&merged.commit));
             let points = points.collect::<Result<Vec<_>, _>>()?;
-            base = mirror.merged_base_of(&base, &points).await?.unwrap_or(base);
+            // The branch that the work is on, as it has taken it since, stands for the base.
+            let own = work.merged_from.first().filter(|merged| work.works_on(&merged.branch));
+            let start = own.and_then(|_| points.first().cloned()).unwrap_or_else(|| base.clone());
+            base = mirror.merged_base_of(&start, &points).await?.unwrap_or(base);
         }
     }
     let piped = mirror.stream_patch(&base, &head, Serving::limits())?;

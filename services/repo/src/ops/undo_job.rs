@@ -47,7 +47,11 @@ async fn decide(
     let repository = repository.ok_or_else(|| Error::not_found("job", &request.job_id))?;
     repository.require_mirror()?;
     let Kind::Action(_, before) = &undone.kind else {
-        return Err(not_undoable(&undone, "it is no action on branches"));
+        let refused = not_undoable(&undone, "it is no action on branches");
+        return Err(match replaced(&undone) {
+            Some(next) => refused.next_action(next),
+            None => refused,
+        });
     };
     if !undone.state.is_finished() {
         return Err(not_undoable(&undone, "it has not ended").next_action("wait for its end, or cancel it"));
@@ -77,6 +81,17 @@ async fn decide(
         audit(&job.organization_id, caller, "", "job.undo", job.job_id.as_str(), &request.request_id);
     ws.audit(with_detail(record, serde_json::json!({ "undone": undone.job_id.as_str() })));
     Ok((ws, UndoJobResponse { job: Some(job.to_proto()), rev: 0 }))
+}
+
+/// How to get what a publication has replaced; none if it has replaced nothing.
+fn replaced(job: &Job) -> Option<String> {
+    let task = job.task_id.as_ref()?;
+    let branch = job.branches.iter().find(|b| b.rewrites && may_have_pushed(b))?;
+    let (id, branch) = (&job.job_id, &branch.branch);
+    Some(format!(
+        "what it replaced is kept: `foundry task fetch {task} --replaced {id}` gets it as a branch of your clone, from where it can be \
+         pushed to {branch} again"
+    ))
 }
 
 /// The branches that are brought back: those that the request names, or all.

@@ -299,7 +299,12 @@ impl Aggregate {
             let condition = self.agent(s.session_id.as_str()).and_then(|a| a.condition.as_ref());
             (s.view.message_id.as_str(), condition.and_then(|c| c.since_time))
         });
-        turn::newest(before, running, self.work.as_ref().map(|w| &w.entity), now)
+        let newest = turn::newest(before, running, self.work.as_ref().map(|w| &w.entity), now)?;
+        let over = self.sessions.iter().find(|s| s.view.message_id == newest.message_id);
+        let over = over.filter(|s| s.view.state() != SessionState::Running);
+        let agent = over.and_then(|s| self.agent(s.session_id.as_str()));
+        let since = agent.and_then(|a| a.condition.as_ref()).and_then(|c| c.since_time);
+        Some(turn::ended(newest, since))
     }
 
     fn derived_task(&self) -> (TaskState, Condition) {

@@ -28,6 +28,7 @@ pub fn newest<'a>(
             message_id: id.to_owned(),
             start_time: since.or_else(|| Some(now.to_proto())),
             version: work.map_or(0, |work| work.version),
+            end_time: None,
         });
     }
     let (Some(newest), Some(work)) = (&mut turn, work) else { return turn };
@@ -38,6 +39,14 @@ pub fn newest<'a>(
         newest.version = work.version;
     }
     turn
+}
+
+/// The turn with the time at which it ended, once its session says since when it rests; a time before its beginning is of
+/// something else.
+pub fn ended(turn: Turn, rests_since: Option<prost_types::Timestamp>) -> Turn {
+    let time = |t: Option<prost_types::Timestamp>| t.map(|t| Timestamp::from_proto(&t));
+    let known = rests_since.filter(|since| time(turn.start_time) <= Some(Timestamp::from_proto(since)));
+    Turn { end_time: turn.end_time.or(known), ..turn }
 }
 
 /// The order of turns is that of their beginnings: a message may have waited in its queue for long. Where a beginning is not
@@ -82,14 +91,26 @@ mod tests {
         assert_eq!((next.message_id.as_str(), next.version), ("msg_2", 3));
         // The first one waited in the queue of its session while the third one ran.
         let queued = newest(
-            Some(Turn { message_id: "msg_3".into(), start_time: at(30), version: 3 }),
+            Some(Turn { message_id: "msg_3".into(), start_time: at(30), version: 3, end_time: at(31) }),
             [("msg_1", at(40)), ("msg_3", at(30))].into_iter(),
             Some(&work(4, 35)),
             now,
         );
         let queued = queued.unwrap();
         assert_eq!((queued.message_id.as_str(), queued.version), ("msg_1", 4));
+        assert_eq!(queued.end_time, None, "it has just begun");
         let unknown = [("msg_0", None), ("msg_1", at(40))].into_iter();
         assert_eq!(newest(Some(queued.clone()), unknown, Some(&work(4, 35)), now), Some(queued));
+    }
+
+    #[test]
+    fn a_turn_ends_once_and_not_before_it_began() {
+        let turn = Turn { message_id: "msg_1".into(), start_time: at(10), ..Turn::default() };
+        assert_eq!(ended(turn.clone(), None).end_time, None);
+        assert_eq!(ended(turn.clone(), at(9)).end_time, None);
+        let over = ended(turn, at(12));
+        assert_eq!(over.end_time, at(12));
+        // What its session shows later is since another time.
+        assert_eq!(ended(over, at(20)).end_time, at(12));
     }
 }

@@ -119,7 +119,11 @@ fn work_findings(changes: &Changes) -> Vec<Finding> {
     }
     if let Some(publication) = &changes.publication {
         let since = Condition { since_time: publication.publish_time, ..Condition::default() };
-        let state = if publication.commits_since == 0 { "published" } else { "partly published" };
+        let state = match (publication.replaced_by.is_empty(), publication.commits_since) {
+            (false, _) => "replaced",
+            (true, 0) => "published",
+            (true, _) => "partly published",
+        };
         let mut found = finding("work", state, &since);
         found.explanation = format!("The work is {}.", publication_words(publication));
         findings.push(found);
@@ -147,6 +151,9 @@ fn base_findings(view: &Task) -> impl Iterator<Item = Finding> {
     view.base.iter().flat_map(|base| &base.notices).map(|notice| match notice.reason.as_str() {
         "BRANCH_CONFLICT" => finding(&format!("branch {}", view.branch), "taken", notice),
         "REPOSITORY_EMPTY" => finding("base", "empty", notice),
+        "LFS_OBJECTS_NOT_FETCHED" | "SUBMODULES_LEFT_OUT" => {
+            finding(&format!("base {}", view.base_branch), "incomplete", notice)
+        }
         "DEFAULT_BRANCH_CHANGED" => finding(&format!("base {}", view.base_branch), "changed", notice),
         _ => finding(&format!("base {}", view.base_branch), "outdated", notice),
     })

@@ -8,6 +8,7 @@ use foundry_proto::task::v1::{
     GetTaskRequest, Session, SessionItem, SessionState, Task, TaskState, TranscriptEntry, session_item::Item,
 };
 use foundry_watch::{Event, Op};
+use tokio::time::Instant;
 
 use super::words::Words;
 use crate::cli::Output;
@@ -77,10 +78,15 @@ pub async fn follow(
 ) -> Result<(ExitCode, Option<TranscriptPart>), Failure> {
     let tasks = super::tasks();
     let mut watch = super::watch_session(gateway, &tasks, session_id, after);
+    // A session is watched for as long as somebody wants to, a turn has an end.
+    let (waits, mut patience) = (until != Until::Closed, super::Patience::default());
     let mut shown = Shown::new(after, until, output);
     loop {
         let event = watch.next().await?;
-        super::tell_connection(&event);
+        match waits {
+            true => patience.saw(&event, Instant::now())?,
+            false => super::tell_connection(&event),
+        }
         let (Event::Snapshot { rows: changes, .. } | Event::Delta { changes, .. }) = event else { continue };
         let (mut entries, mut session) = (Vec::new(), None);
         for change in changes {

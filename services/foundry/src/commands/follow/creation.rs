@@ -45,8 +45,9 @@ pub async fn creation(
 /// # Errors
 /// When the watch is refused.
 pub async fn task(gateway: &Gateway, output: Output, task_id: &str) -> Result<ExitCode, Failure> {
-    let follow =
-        async { follow_task(gateway, output, task_id, None, |_| false).await.map(|_| ExitCode::SUCCESS) };
+    let follow = async {
+        follow_task(gateway, output, task_id, (None, true), |_| false).await.map(|_| ExitCode::SUCCESS)
+    };
     super::until_interrupted("the task continues", follow).await
 }
 
@@ -83,7 +84,7 @@ pub(super) async fn provisioned(
     mended: Option<&Task>,
 ) -> Result<(), Failure> {
     let provisioned = |t: &Task| matches!(t.state(), TaskState::Running | TaskState::Idle);
-    match follow_task(gateway, output, task_id, mended, provisioned).await? {
+    match follow_task(gateway, output, task_id, (mended, false), provisioned).await? {
         Followed::Enough => Ok(()),
         Followed::Ended(state) => Err(Failure::new(format!("the task is {state}")).exit(6)),
     }
@@ -93,11 +94,12 @@ async fn follow_task(
     gateway: &Gateway,
     output: Output,
     task_id: &str,
-    mended: Option<&Task>,
+    (mended, endless): (Option<&Task>, bool),
     enough: impl Fn(&Task) -> bool,
 ) -> Result<Followed, Failure> {
     let tasks = super::tasks();
     let mut watch = super::watch_task(gateway, &tasks, task_id);
+    let mut patience = super::Patience::default();
     let mut begins = mended.map(|old| (old, tokio::time::Instant::now() + RETRY_BEGINS));
     let mut printed = HashSet::new();
     let mut last_state = TaskState::Unspecified;
@@ -110,7 +112,10 @@ async fn follow_task(
             }
             None => watch.next().await?,
         };
-        super::tell_connection(&event);
+        match endless {
+            true => super::tell_connection(&event),
+            false => patience.saw(&event, tokio::time::Instant::now())?,
+        }
         let (Event::Snapshot { rows: changes, .. } | Event::Delta { changes, .. }) = event else { continue };
         for change in changes {
             let Op::Upsert(TaskItem { item: Some(Item::Task(task)) }) = change.op else { continue };

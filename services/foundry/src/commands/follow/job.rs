@@ -20,10 +20,11 @@ pub async fn job(gateway: &Gateway, begun: &Job) -> Result<Job, Failure> {
     let mut watch = watch(gateway, &tasks, begun);
     let key = format!("job/{}", begun.job_id);
     let (mut state, mut printed, mut newest) = (State::default(), String::new(), begun.clone());
+    let mut patience = super::Patience::default();
     let ended = async {
         loop {
             let event = watch.next().await?;
-            super::tell_connection(&event);
+            patience.saw(&event, tokio::time::Instant::now())?;
             state.apply(&event);
             let Some(JobItem { item: Some(Item::Job(job)) }) = state.get(&key) else {
                 // A snapshot may be older than the job, so only its deletion counts.

@@ -10,6 +10,7 @@ mod words;
 mod work;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use foundry_core::{Env, Tasks};
 use foundry_proto::common::v1::Condition;
@@ -17,6 +18,7 @@ use foundry_proto::task::v1::{
     Session, SessionItem, TaskItem, WatchSessionRequest, WatchTaskRequest, session_item,
 };
 use foundry_watch::{Consumer, ConsumerConfig, Event, State};
+use tokio::time::Instant;
 
 use crate::client::Gateway;
 use crate::failure::Failure;
@@ -28,7 +30,7 @@ pub use job::job;
 pub use repository::{branches, credential, removal, repository};
 pub use retry::retry;
 pub use summary::{HEADER as SUMMARY_HEADER, organization, row as summary_row};
-pub use work::{about_work, applies_where, not_saved_words};
+pub use work::{about_work, applies_where, handed_over, not_saved_words, outstanding};
 
 /// Prints why something is in its state; nothing for an empty condition.
 pub fn print_condition(condition: Option<&Condition>) {
@@ -109,15 +111,48 @@ fn watch_session(
 pub async fn session(gateway: &Gateway, session_id: &str) -> Result<Session, Failure> {
     let tasks = tasks();
     let mut watch = watch_session(gateway, &tasks, session_id, i64::MAX);
-    let mut state = State::default();
+    let (mut state, mut patience) = (State::default(), Patience::default());
     loop {
         let event = watch.next().await?;
+        patience.saw(&event, Instant::now())?;
         state.apply(&event);
         if let Some(SessionItem { item: Some(session_item::Item::Session(session)) }) =
             state.get(&format!("session/{session_id}"))
         {
             return Ok(session.clone());
         }
+    }
+}
+
+/// For so long a command that waits for something tries to reach a mesh that is gone, for example until it is started again.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a command has waited for a mesh that does not answer.
+#[derive(Default)]
+struct Patience(Option<Instant>);
+
+impl Patience {
+    /// Reports a lost connection on standard error.
+    ///
+    /// # Errors
+    /// When the mesh has not answered for as long as a command waits (exit code as for a call that does not reach it).
+    fn saw<T>(&mut self, event: &Event<T>, now: Instant) -> Result<(), Failure> {
+        tell_connection(event);
+        match event {
+            Event::Snapshot { .. } | Event::Delta { .. } | Event::CaughtUp { .. } => self.0 = None,
+            Event::Disconnected { status, .. } => {
+                let since = *self.0.get_or_insert(now);
+                if now.duration_since(since) >= PATIENCE {
+                    let mut failure = Failure::from(status.clone());
+                    let waited = PATIENCE.as_secs();
+                    failure.message =
+                        format!("gave up after {waited} s without an answer: {}", failure.message);
+                    return Err(failure);
+                }
+            }
+            Event::Connected { .. } | Event::Reset { .. } | Event::AuthExpiring { .. } => {}
+        }
+        Ok(())
     }
 }
 
@@ -128,13 +163,18 @@ fn tell_connection<T>(event: &Event<T>) {
     }
 }
 
-/// Ends on Ctrl-C with a message about what continues to run.
+/// Ends on Ctrl-C, and when the mesh does not come back, with a message about what continues to run.
 async fn until_interrupted<F>(what: &str, follow: F) -> Result<ExitCode, Failure>
 where
     F: Future<Output = Result<ExitCode, Failure>>,
 {
     tokio::select! {
-        result = follow => result,
+        result = follow => {
+            if result.as_ref().is_err_and(|failure| failure.code == 5) {
+                eprintln!("once the mesh is back, {what}");
+            }
+            result
+        }
         _ = tokio::signal::ctrl_c() => {
             eprintln!("\ndetached; {what}");
             Ok(ExitCode::SUCCESS)
@@ -144,7 +184,28 @@ where
 
 #[cfg(test)]
 mod tests {
+    use foundry_watch::Position;
+
     use super::*;
+
+    #[test]
+    fn a_mesh_that_does_not_come_back_ends_a_wait_and_one_that_does_not() {
+        let gone = || Event::<()>::Disconnected {
+            status: tonic::Status::unavailable("connection refused"),
+            retry_in: Duration::from_secs(1),
+        };
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut patience = Patience::default();
+        assert!(patience.saw(&gone(), at(0)).is_ok() && patience.saw(&gone(), at(119)).is_ok());
+        // A stream that opens and brings nothing is no answer.
+        let opened = Event::<()>::Connected { server: "x".into(), resumed: true };
+        assert!(patience.saw(&opened, at(119)).is_ok());
+        let failure = patience.saw(&gone(), at(120)).unwrap_err();
+        assert!(failure.message.contains("120 s") && failure.code == 5, "{failure:?}");
+        let back = Event::<()>::CaughtUp { position: Position::default() };
+        assert!(patience.saw(&back, at(121)).is_ok() && patience.saw(&gone(), at(500)).is_ok());
+    }
 
     #[test]
     fn a_failed_attempt_is_shown_with_the_time_of_the_next() {

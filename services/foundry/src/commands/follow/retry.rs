@@ -59,6 +59,7 @@ async fn usable(gateway: &Gateway, before: &Session) -> Result<Session, Failure>
     let mut watch = super::watch_session(gateway, &tasks, id, i64::MAX);
     let mut state = State::default();
     let failed = before.state() == SessionState::Error;
+    let mut patience = super::Patience::default();
     let mut begins = failed.then(|| tokio::time::Instant::now() + RETRY_BEGINS);
     loop {
         let event = match begins {
@@ -67,7 +68,7 @@ async fn usable(gateway: &Gateway, before: &Session) -> Result<Session, Failure>
             }
             None => watch.next().await?,
         };
-        super::tell_connection(&event);
+        patience.saw(&event, tokio::time::Instant::now())?;
         state.apply(&event);
         if let Some(SessionItem { item: Some(session_item::Item::Session(session)) }) =
             state.get(&format!("session/{id}"))

@@ -2,7 +2,7 @@
 
 use foundry_core::{Timestamp, counted};
 use foundry_proto::common::v1::{Condition, TranscriptPart};
-use foundry_proto::task::v1::{Changes, TaskItem, TaskState, task_item::Item};
+use foundry_proto::task::v1::{Changes, Task, TaskItem, TaskState, task_item::Item};
 use foundry_service::{merged_words, notice_words, publication_words};
 use foundry_watch::{Event, Op};
 
@@ -22,27 +22,11 @@ pub(super) async fn imported(
     end: &TranscriptPart,
 ) -> Result<(), Failure> {
     let ended = end.create_time.as_ref().map(Timestamp::from_proto).unwrap_or_default();
-    let tasks = super::tasks();
-    let mut watch = super::watch_task(gateway, &tasks, task_id);
-    let wait = async {
-        loop {
-            let event = watch.next().await?;
-            let (Event::Snapshot { rows: changes, .. } | Event::Delta { changes, .. }) = event else {
-                continue;
-            };
-            for change in changes {
-                let Op::Upsert(TaskItem { item: Some(Item::Task(task)) }) = change.op else { continue };
-                // Without a sandbox no other hand-over comes.
-                let over = matches!(task.state(), TaskState::Archived | TaskState::Killed | TaskState::Error);
-                if let Some(changes) = task.changes.filter(|c| over || is_settled(c, ended)) {
-                    return Ok::<_, Failure>(changes);
-                }
-            }
-        }
-    };
-    match tokio::time::timeout(LIMIT, wait).await {
-        Ok(changes) => {
-            let c = changes?;
+    // Without a sandbox no other hand-over comes.
+    let arrived = |task: &Task| task.changes.as_ref().is_some_and(|c| is_over(task) || is_settled(c, ended));
+    match tokio::time::timeout(LIMIT, until(gateway, task_id, arrived)).await {
+        Ok(task) => {
+            let c = task?.changes.unwrap_or_default();
             if output == Output::Table {
                 let files = counted(c.files_changed, "file");
                 output::line(&format!("changes: {files}, +{} -{}", c.additions, c.deletions));
@@ -52,6 +36,51 @@ pub(super) async fn imported(
         Err(_) => eprintln!("the work is still being imported; see `foundry task diff {task_id}`"),
     }
     Ok(())
+}
+
+/// The task once this holds of it.
+async fn until(gateway: &Gateway, task_id: &str, holds: impl Fn(&Task) -> bool) -> Result<Task, Failure> {
+    let tasks = super::tasks();
+    let mut watch = super::watch_task(gateway, &tasks, task_id);
+    loop {
+        let event = watch.next().await?;
+        let (Event::Snapshot { rows: changes, .. } | Event::Delta { changes, .. }) = event else {
+            continue;
+        };
+        for change in changes {
+            let Op::Upsert(TaskItem { item: Some(Item::Task(task)) }) = change.op else { continue };
+            if holds(&task) {
+                return Ok(task);
+            }
+        }
+    }
+}
+
+/// Waits until what the agent did in its last turn is imported, which a publication begun before that would leave out. Returns
+/// the task as it is then: if it takes too long, [`outstanding`] says what it lacks.
+///
+/// # Errors
+/// When the watch is refused.
+pub async fn handed_over(gateway: &Gateway, task: Task) -> Result<Task, Failure> {
+    if outstanding(&task).is_none() {
+        return Ok(task);
+    }
+    eprintln!("waiting for what the agent has changed last");
+    let arrived = until(gateway, &task.task_id, |task| outstanding(task).is_none());
+    let arrived = tokio::time::timeout(LIMIT, arrived).await;
+    arrived.unwrap_or(Ok(task))
+}
+
+/// When the newest turn of a task ended, if its work has neither been imported since nor is known not to be saved.
+pub fn outstanding(task: &Task) -> Option<Timestamp> {
+    let ended = task.newest_turn.as_ref()?.end_time.as_ref().map(Timestamp::from_proto)?;
+    let is_there = is_over(task) || task.changes.as_ref().is_some_and(|c| is_settled(c, ended));
+    (!is_there).then_some(ended)
+}
+
+/// Whether the task has no sandbox that could hand anything over.
+fn is_over(task: &Task) -> bool {
+    matches!(task.state(), TaskState::Archived | TaskState::Killed | TaskState::Error)
 }
 
 /// Whether the work of a turn that ended then is imported, or is known not to be saved.
@@ -130,6 +159,25 @@ mod tests {
         let mut removed = failed(at(9));
         removed.not_saved.as_mut().unwrap().reason = "REPOSITORY_REMOVED".into();
         assert!(is_settled(&removed, ended));
+    }
+
+    #[test]
+    fn the_work_of_a_turn_is_outstanding_from_its_end_until_it_is_imported_or_cannot_come() {
+        use foundry_proto::task::v1::Turn;
+
+        let turn = |end| Some(Turn { message_id: "msg_1".into(), end_time: end, ..Turn::default() });
+        let as_of = |time| Some(Changes { as_of_time: time, ..Changes::default() });
+        let task = Task { newest_turn: turn(at(10)), changes: as_of(at(9)), ..Task::default() };
+        assert_eq!(outstanding(&task), Some(Timestamp::from_micros(10_000_000)));
+        // Newer work has been sent and is being imported, or nothing was imported yet.
+        assert!(outstanding(&Task { changes: as_of(None), ..task.clone() }).is_some());
+        assert!(outstanding(&Task { changes: None, ..task.clone() }).is_some());
+        assert!(outstanding(&Task { changes: as_of(at(10)), ..task.clone() }).is_none());
+        assert!(outstanding(&Task { newest_turn: turn(None), ..task.clone() }).is_none(), "it runs");
+        let failed = Condition { attempt_time: at(11), ..Condition::default() };
+        let failed = Some(Changes { not_saved: Some(failed), ..Changes::default() });
+        assert!(outstanding(&Task { changes: failed, ..task.clone() }).is_none());
+        assert!(outstanding(&Task { state: TaskState::Archived.into(), ..task }).is_none());
     }
 
     #[test]

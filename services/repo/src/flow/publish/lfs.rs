@@ -25,17 +25,34 @@ pub async fn refused(
             None
         }
         LfsUpload::Missing(..) if publish.force => None,
-        LfsUpload::Missing(count, which) => {
-            let count = counted(i64::try_from(count).unwrap_or(i64::MAX), "file");
-            let message = format!(
-                "the branch points to {count} of Git LFS that neither the remote nor Foundry has ({which}); nothing was pushed"
-            );
-            Some(Refused { reason: "LFS_OBJECTS_LEFT_OUT", message })
-        }
+        LfsUpload::Missing(count, which) => Some(left_out(count, &which)),
         LfsUpload::Refused(refusal) => {
             let said = said(&refusal);
             let message = format!("the remote does not take a file of Git LFS: {said}; nothing was pushed");
             Some(Refused { reason: refusal.reason, message })
         }
     })
+}
+
+/// Why the branch would not be pushed for its files of LFS, as far as that is known without an upload; for a plan.
+///
+/// # Errors
+/// When the remote cannot be asked.
+pub async fn lacks(loaded: &Loaded, remote: &RemoteUrl, new: &CommitId) -> Result<Option<Refused>, GitError> {
+    let Loaded { branch, mirror, publish, .. } = loaded;
+    if publish.force {
+        return Ok(None);
+    }
+    Ok(match Box::pin(mirror.lacks_lfs_upload(remote, branch, new)).await? {
+        LfsUpload::Missing(count, which) => Some(left_out(count, &which)),
+        LfsUpload::Complete(_) | LfsUpload::Refused(_) => None,
+    })
+}
+
+fn left_out(count: u64, which: &str) -> Refused {
+    let count = counted(i64::try_from(count).unwrap_or(i64::MAX), "file");
+    let message = format!(
+        "the branch points to {count} of Git LFS that neither the remote nor Foundry has ({which}); nothing was pushed"
+    );
+    Refused { reason: "LFS_OBJECTS_LEFT_OUT", message }
 }

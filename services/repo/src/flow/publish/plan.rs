@@ -5,11 +5,12 @@ use foundry_flow::{Outcome, StageContext};
 use foundry_git::{CommitId, PublishSpec, Publishable, RemoteUrl, WorkName};
 use foundry_proto::repo::v1::{JobBranch, JobBranchState, JobCommit};
 
-use super::{Loaded, failed, load, with_branch};
+use super::{Loaded, failed, lfs, load, with_branch};
 use crate::broker;
 use crate::context::Context;
 use crate::domain::job;
 use crate::domain::publishing::{self, Branch, refused};
+use crate::domain::work;
 use crate::flow::pushing::{Failed, stopped};
 use crate::flow::turn;
 use crate::store::{branches, clones, jobs};
@@ -37,6 +38,9 @@ pub async fn plan(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             let squashed = new.squashed;
             show_plan(&mut planned, new);
             planned.note = publishing::note(&publish, before.as_ref(), (&planned, squashed));
+            if work.state == work::State::Importing {
+                planned.note = publishing::without_newest(&planned.note);
+            }
             let was_single = before.is_some_and(|before| before.squash) && !publish.keep_commits;
             planned.single_commit = squashed || (was_single && planned.old_commit == planned.new_commit);
             planned.work_commit = work.head_commit;
@@ -104,7 +108,7 @@ async fn planned(
         return Ok(Err((refused, None)));
     }
     // Newer work, or another task, may have arrived since the request.
-    let refusals = refusals(cx, loaded).await?;
+    let mut refusals = refusals(cx, loaded).await?;
     if let Some(refused) = refusals.first().filter(|_| !publish.plan_only) {
         return Ok(Err((refused.clone(), None)));
     }
@@ -133,10 +137,29 @@ async fn planned(
     if new.rewrites && known_default {
         return Ok(Err((publishing::default_rewritten(name), tip.map(str::to_owned))));
     }
+    if publish.plan_only {
+        refusals.extend(at_the_push(cx, loaded, remote, (tip, &new.commit)).await?);
+    }
     if let (true, false, Some(replaced)) = (new.rewrites, publish.plan_only, &spec.tip) {
         mirror.keep_replaced(&WorkName::parse(job.job_id.as_str())?, replaced).await?;
     }
     Ok(Ok(Planned { tip: tip.map(str::to_owned), new, refusals }))
+}
+
+/// What a push would be refused for that is found out at the push alone; for a plan.
+async fn at_the_push(
+    cx: &Context,
+    loaded: &Loaded,
+    remote: &RemoteUrl,
+    (tip, new): (Option<&str>, &CommitId),
+) -> std::result::Result<Vec<publishing::Refused>, Failed> {
+    let name = loaded.branch.as_str();
+    let other = match tip {
+        None => branches::conflict(&cx.store, &loaded.repository.repository_id, name).await?,
+        Some(_) => None,
+    };
+    let other = other.filter(|other| other != name).map(|other| publishing::in_the_way(name, &other));
+    Ok(other.into_iter().chain(lfs::lacks(loaded, remote, new).await?).collect())
 }
 
 /// The commit of the work of which the tip was made, and whether it is work of the task: then it counts as seen.

@@ -130,6 +130,7 @@ function Form(props: Props) {
   const busy = action.busy || (shown !== undefined && isOpen(shown))
   const planned = it.runId === '' && shown?.state === JobState.DONE ? inState(shown, JobBranchState.PLANNED) : 0
   const parents = branches.filter((b) => b.name !== branch && !b.workOnly).map((b) => b.name)
+  const owners = new Map(branches.map(({ name, taskId }) => [name, taskId]))
   const earlier = it.jobs.filter((job) => job !== shown && job.action?.planOnly === false).slice(0, EARLIER)
   return (
     <>
@@ -166,7 +167,7 @@ function Form(props: Props) {
           <Signatures repository={repository} drop={it.dropSignatures} onDrop={(drop) => change(() => it.setDropSignatures(drop))} />
         )}
         {action.error !== undefined && <ErrorState error={action.error} title="The action was not started" compact />}
-        {shown !== undefined && <ActionJob job={shown} label={it.runId === '' ? 'Plan' : 'Action'} />}
+        {shown !== undefined && <ActionJob job={shown} label={it.runId === '' ? 'Plan' : 'Action'} owners={owners} />}
         {earlier.map((job, at) => (
           <ActionJob key={job.jobId} job={job} label={`Earlier action ${at + 1}`} />
         ))}

@@ -9,13 +9,19 @@ import { useLocation } from 'wouter'
 import { paths } from '../../app/paths'
 import { useCommand } from '../../state/command'
 import { ConditionLine, saysSomething } from '../../task/header/ConditionLine'
+import { AtWork } from '../../task/publish/AtWork'
 import { counted } from '../../ui/text/size'
 import { InertLine } from '../../ui/text/Inert'
 import classes from './actions.module.css'
 import { actionText, branchText, conflictPrompt, inState, isOpen, pushes } from './words'
 
+/** The tasks that have branches by the overview, by the names of these. */
+type Owners = ReadonlyMap<string, string>
+
+const nobody: Owners = new Map()
+
 /** An action with what becomes of each branch, its state as it is now, and what can be done about it. */
-export function ActionJob({ job, label }: { job: Job; label: string }) {
+export function ActionJob({ job, label, owners = nobody }: { job: Job; label: string; owners?: Owners }) {
   const conflict = job.branches.find((branch) => branch.state === JobBranchState.CONFLICT)
   return (
     <section className={classes.job} aria-label={label}>
@@ -27,14 +33,14 @@ export function ActionJob({ job, label }: { job: Job; label: string }) {
         {isUndoOfSome(job) && <UndoOthers job={job} />}
       </p>
       {saysSomething(job.condition) && <ConditionLine condition={job.condition} />}
-      <Branches job={job} />
+      <Branches job={job} owners={owners} />
       {conflict !== undefined && <Resolve job={job} branch={conflict} />}
     </section>
   )
 }
 
 /** The branches of a job; a watch has the first ones of many, the others are read when they are asked for. */
-function Branches({ job }: { job: Job }) {
+function Branches({ job, owners }: { job: Job; owners: Owners }) {
   const client = useFoundry()
   const { jobId } = job
   const [whole, setWhole] = useState<{ of: Job; branches: Job['branches'] }>()
@@ -53,6 +59,7 @@ function Branches({ job }: { job: Job }) {
         {branches.map((branch) => (
           <li key={branch.branch}>
             <InertLine text={`${branch.branch}: ${branchText(branch)}`} />
+            {branch.state === JobBranchState.PLANNED && <AtWork job={job} branch={branch.branch} owner={owners.get(branch.branch)} />}
           </li>
         ))}
       </ul>

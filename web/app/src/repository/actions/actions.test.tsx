@@ -12,7 +12,7 @@ import {
   type JobSchema,
 } from '@foundry/client/gen/foundry/repo/v1/job_pb'
 import { BranchOverviewSchema, RepositorySchema } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
-import { SessionState } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { OrganizationItemSchema, SessionState, type OrganizationItem } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { MantineProvider } from '@mantine/core'
 import { Code } from '@connectrpc/connect'
 import { act, fireEvent, render, screen, waitFor, within } from '@testing-library/react'
@@ -43,7 +43,11 @@ function aJob(jobId: string, rest: MessageInitShape<typeof JobSchema>): [string,
   return [`job/${jobId}`, create(JobItemSchema, { item: { case: 'job', value: job } })]
 }
 
-function open(branch: string, task: FakeCalls['task'] = { createTask: () => ({ task: { taskId: 'task_9' } }) }) {
+function open(
+  branch: string,
+  task: FakeCalls['task'] = { createTask: () => ({ task: { taskId: 'task_9' } }) },
+  tasks: { taskId: string; title: string; branch: string }[] = [],
+) {
   let made = 0
   const fake = new FakeFoundry({
     repo: {
@@ -59,6 +63,11 @@ function open(branch: string, task: FakeCalls['task'] = { createTask: () => ({ t
   fake.show(topics.appShell(), shellItems([{ id: 'org_1', name: 'acme', role: 2 }]))
   const show = (...jobs: [string, JobItem][]) => act(() => fake.show(topics.jobs('org_1', 'repo_1'), jobs))
   fake.show(topics.jobs('org_1', 'repo_1'), [])
+  const item = (value: object) => create(OrganizationItemSchema, { item: { case: 'task', value: { repositoryId: 'repo_1', ...value } } })
+  fake.show(
+    topics.organization('org_1'),
+    tasks.map((it): [string, OrganizationItem] => [`task/${it.taskId}`, item(it)]),
+  )
   render(
     <MantineProvider env="test">
       <FoundryProvider client={fake.client}>
@@ -105,6 +114,16 @@ test('a plan is shown before it is pushed, and the push is of that plan', async 
   const done = await screen.findByRole('region', { name: 'Action' })
   fireEvent.click(within(done).getByRole('button', { name: 'Undo' }))
   await waitFor(() => expect(asked('undoJob')[0]).toMatchObject({ jobId: 'job_2' }))
+})
+
+test('a plan names the open tasks on the branches that it replaces', async () => {
+  const { show } = open('s1', undefined, [{ taskId: 'task_7', title: 'Fix \u202E it', branch: 's1' }])
+  press('Show plan')
+  const stays = planned({ branch: 's2', state: JobBranchState.SKIPPED })
+  show(aJob('job_1', { kind: JobKind.RESTACK_SUBTREE, state: JobState.DONE, action: { planOnly: true }, branches: [planned(), stays] }))
+  const shown = await screen.findByRole('region', { name: 'Plan' })
+  expect(shown.textContent).toContain('The open task Fix ⟦RLO⟧ it (task_7) has this branch')
+  expect(within(shown).getAllByText(/The open task/)).toHaveLength(1)
 })
 
 test('a refused undo offers the branches that have not moved', async () => {

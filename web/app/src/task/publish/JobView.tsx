@@ -7,6 +7,7 @@ import { PullRequestLink } from '../../ui/PullRequestLink'
 import { InertLine, InertText } from '../../ui/text/Inert'
 import { counted } from '../../ui/text/size'
 import { ConditionLine, saysSomething } from '../header/ConditionLine'
+import { AtWork } from './AtWork'
 import classes from './publish.module.css'
 import { planText, short } from './words'
 
@@ -82,6 +83,7 @@ function Branch({ branch, job }: { branch: JobBranch; job: Job }) {
               <InertLine text={branch.note} />
             </p>
           )}
+          {branch.state === JobBranchState.PLANNED && <AtWork job={job} branch={branch.branch} />}
           {branch.refusals.map((refusal) => (
             <div key={refusal.reason}>
               <p>This would be refused:</p>

@@ -12,6 +12,7 @@ import { Notices } from '../panel/changes/Notices'
 import { isOpen, JobView } from './JobView'
 import { useAuthor } from './useAuthor'
 import { useJobs } from './useJobs'
+import { isOutstanding } from './words'
 
 interface Props {
   task: Task
@@ -115,9 +116,10 @@ function Form({ task, pullRequest, onClose }: Omit<Props, 'opened'>) {
   const { publish, author, job, refused } = it
   const atFields = ['to_branch', 'message', 'author_name', 'author_email', 'title', 'body'].some((field) => refused(field) !== undefined)
   const busy = publish.busy || (job !== undefined && isOpen(job))
+  const outstanding = isOutstanding(task)
   const submit = (event: SubmitEvent) => {
     event.preventDefault()
-    void it.send(false)
+    if (!outstanding) void it.send(false)
   }
   return (
     <form onSubmit={submit} noValidate>
@@ -169,6 +171,11 @@ function Form({ task, pullRequest, onClose }: Omit<Props, 'opened'>) {
           onChange={(event) => it.setForce(event.currentTarget.checked)}
         />
         <Notices changes={task.changes} />
+        {outstanding && (
+          <p role="status" className="fd-muted" style={{ margin: 0 }}>
+            What the agent has changed last has not arrived yet. It can be published in a moment; now it would be left out.
+          </p>
+        )}
         {hasConflicts(task) && (
           <Checkbox
             label="Publish the files with their conflict markers"
@@ -187,7 +194,12 @@ function Form({ task, pullRequest, onClose }: Omit<Props, 'opened'>) {
         <Button variant="default" size="sm" disabled={busy} onClick={() => void it.send(true)}>
           Show plan
         </Button>
-        <Button type="submit" size="sm" loading={busy}>
+        {outstanding && (
+          <Button variant="default" size="sm" disabled={busy} onClick={() => void it.send(false)}>
+            Publish without it
+          </Button>
+        )}
+        <Button type="submit" size="sm" loading={busy || outstanding}>
           Publish
         </Button>
       </Group>

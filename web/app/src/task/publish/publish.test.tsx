@@ -10,14 +10,15 @@ import {
 } from '@foundry/client/gen/foundry/common/v1/work_pb'
 import { FoundryProvider } from '@foundry/client/react'
 import { JobBranchState, JobItemSchema, JobState, type JobItem, type JobSchema } from '@foundry/client/gen/foundry/repo/v1/job_pb'
-import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { TaskState, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { MantineProvider } from '@mantine/core'
 import { act, fireEvent, render, screen, waitFor, within } from '@testing-library/react'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { OrganizationProvider } from '../../state/organization'
 import { shellItems } from '../../test/fakeFoundry'
 import { aTask, FakeTask } from '../test/fakeTask'
 import PublishForm from './PublishForm'
-import { planText, publicationText } from './words'
+import { isOutstanding, planText, publicationText } from './words'
 
 beforeEach(() => localStorage.clear())
 
@@ -38,7 +39,9 @@ function open(answer: () => unknown = () => ({}), pullRequest = false, of: Task 
   render(
     <MantineProvider env="test">
       <FoundryProvider client={world.client}>
-        <PublishForm task={of} pullRequest={pullRequest} opened onClose={vi.fn()} />
+        <OrganizationProvider organizationId="org_1">
+          <PublishForm task={of} pullRequest={pullRequest} opened onClose={vi.fn()} />
+        </OrganizationProvider>
       </FoundryProvider>
     </MantineProvider>,
   )
@@ -92,6 +95,16 @@ describe('publishing a branch', () => {
     press('Publish')
     await waitFor(() => expect(asked()).toHaveLength(2))
     expect(asked()[1]).toMatchObject({ allowConflicts: true })
+  })
+
+  it('waits for what the agent has changed last, unless it is to be left out', async () => {
+    const at = (ms: number) => timestampFromMs(ms)
+    const newestTurn = { messageId: 'msg_1', endTime: at(2_000) }
+    const { asked } = open(undefined, false, aTask({ branch: 'feat/x', newestTurn, changes: { version: 1n, asOfTime: at(1_000) } }))
+    screen.getByText(/has not arrived yet/)
+    fireEvent.submit(screen.getByLabelText('Branch').closest('form')!)
+    press('Publish without it')
+    await waitFor(() => expect(asked()).toHaveLength(1))
   })
 
   it('opens a pull request with what was given, and shows its address and how it stands', async () => {
@@ -245,6 +258,8 @@ it('a publication and a plan are said in words', () => {
   const publication = create(PublicationSchema, { branch: 'feat/x', commit: commit('a'), commitsSince: 2 })
   expect(publicationText(publication)).toBe('published at aaaaaaaaaaaa on feat/x, 2 commits since')
   expect(publicationText({ ...publication, commitsSince: 0 })).toBe('published at aaaaaaaaaaaa on feat/x')
+  const replaced = publicationText({ ...publication, commitsSince: 0, replacedBy: 'task_2' })
+  expect(replaced).toBe('published at aaaaaaaaaaaa on feat/x; replaced there since by the work of task_2')
   const branch = {
     oldCommit: commit('a'),
     newCommit: commit('b'),
@@ -255,4 +270,16 @@ it('a publication and a plan are said in words', () => {
     deletions: 1n,
   }
   expect(planText(branch as never)).toBe('replaces aaaaaaaaaaaa, 1 commit, 1 file, +0 −1')
+})
+
+it('the work of a turn is outstanding from its end until it is imported, or cannot come', () => {
+  const at = (ms: number) => timestampFromMs(ms)
+  const of = (endTime: number | undefined, rest: object) =>
+    isOutstanding(aTask({ newestTurn: { endTime: endTime === undefined ? undefined : at(endTime) }, ...rest }))
+  expect(of(2_000, { changes: { asOfTime: at(1_999) } })).toBe(true)
+  expect(of(2_000, {})).toBe(true)
+  expect(of(2_000, { changes: { asOfTime: at(2_000) } })).toBe(false)
+  expect(of(undefined, { changes: { asOfTime: at(1_000) } })).toBe(false)
+  expect(of(2_000, { changes: { notSaved: { attemptTime: at(2_001) } } })).toBe(false)
+  expect(of(2_000, { state: TaskState.ARCHIVED })).toBe(false)
 })

@@ -233,3 +233,92 @@ async fn the_branch_of_another_open_task_is_pushed_to_only_by_force() {
     release_clone(&p.f.cx, &Caller::service("provisioner"), request).await.unwrap();
     assert_eq!(state(&p.publish(to).await), (JobState::Done, ""));
 }
+
+#[tokio::test]
+async fn after_its_branch_was_made_again_only_what_the_task_has_changed_counts_as_its_own() {
+    let p = Box::pin(Published::new()).await;
+    let tree = tempfile::tempdir_in(p.f.path()).unwrap();
+    git(tree.path(), &["clone", "-q", p.remote.to_str().unwrap(), "."]);
+    git(tree.path(), &["checkout", "-q", "-b", "feature-x"]);
+    let pushed = |shared: &str| {
+        std::fs::write(tree.path().join("shared.txt"), shared).unwrap();
+        std::fs::write(tree.path().join("other.txt"), "other\n").unwrap();
+        git(tree.path(), &["add", "-A"]);
+        git(tree.path(), &["commit", "-q", "-m", "theirs"]);
+        git(tree.path(), &["push", "-q", "-f", "origin", "feature-x"]);
+    };
+    pushed("one\n");
+    p.refresh().await;
+    let base = p.tip("feature-x");
+    // What a sandbox started from is kept.
+    let mirror = p.f.cx.mirror_path(&p.repository.repository_id.parse().unwrap());
+    git(&mirror, &["update-ref", "refs/foundry/base/test", &base]);
+    // As after a restack onto a parent that was changed: no merge of both is without conflicts.
+    git(tree.path(), &["reset", "-q", "--hard", "HEAD~1"]);
+    pushed("two\n");
+    p.refresh().await;
+    let again = p.tip("feature-x");
+    works_on(&p, "feature-x", &base, true).await;
+    let work = p.work().await;
+    let merged: Vec<_> = work.merged_from.iter().map(|m| (m.branch.as_str(), m.commit.as_str())).collect();
+    assert_eq!((work.files_changed, merged), (1, vec![("feature-x", again.as_str())]));
+    let request =
+        foundry_proto::repo::v1::StreamWorkPatchRequest { task_id: p.task.to_string(), ..Default::default() };
+    let patch =
+        crate::ops::stream_work_patch::stream_work_patch(&p.f.cx, &p.f.member, request).await.unwrap();
+    let parts: Vec<_> = futures::TryStreamExt::try_collect(patch).await.unwrap();
+    let bytes: Vec<u8> = parts
+        .into_iter()
+        .filter_map(|part: foundry_proto::repo::v1::StreamWorkPatchResponse| match part.part? {
+            foundry_proto::repo::v1::stream_work_patch_response::Part::Chunk(chunk) => Some(chunk.to_vec()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(text.contains("own.txt") && !text.contains("shared.txt"), "{text}");
+    // Once the branch has gone on without the task, that stays so.
+    p.somebody_pushes("feature-x");
+    p.refresh().await;
+    let tip = p.tip("feature-x");
+    git(&p.remote, &["update-ref", "refs/heads/feature-x", &again]);
+    works_on(&p, "feature-x", &base, true).await;
+    git(&p.remote, &["update-ref", "refs/heads/feature-x", &tip]);
+    assert_eq!(p.work().await.files_changed, 1);
+}
+
+#[tokio::test]
+async fn a_task_whose_published_work_was_replaced_by_that_of_another_one_says_so() {
+    let mut p = Box::pin(Published::new()).await;
+    let first = p.task.clone();
+    assert_eq!(state(&p.publish(|_| {}).await), (JobState::Done, ""));
+    let second = TaskId::generate(&p.f.env.env);
+    p.task = second.clone();
+    p.hand_over(&[("b.txt", "b\n")]).await;
+    let tip = p.tip("feat/work");
+    let to = |r: &mut PublishBranchRequest| {
+        (r.force, r.to_branch, r.expected_commit) = (true, "feat/work".to_owned(), tip.clone());
+    };
+    let job = p.publish(to).await;
+    assert_eq!((state(&job), job.branches[0].rewrites), ((JobState::Done, ""), true));
+    let request =
+        foundry_proto::repo::v1::UndoJobRequest { job_id: job.job_id.clone(), ..Default::default() };
+    let refused = crate::ops::undo_job::undo_job(&p.f.cx, &p.f.member, request).await.unwrap_err();
+    let next = format!("`foundry task fetch {second} --replaced {}`", job.job_id);
+    assert!(format!("{refused:?}").contains(&next), "{refused:?}");
+    let replaced = async |p: &Published, task: &TaskId| {
+        let work = works::find(&p.f.cx.store, task).await.unwrap().unwrap();
+        let kept = publications::find(&p.f.cx.store, &work, "feat/work").await.unwrap().unwrap();
+        let newest = work.publication.unwrap();
+        assert_eq!(newest.replaced_by, kept.replaced_by);
+        newest.replaced_by
+    };
+    assert_eq!(replaced(&p, &first).await, second.as_str());
+    assert_eq!(replaced(&p, &second).await, "");
+    // The first one takes the branch back.
+    p.task = first.clone();
+    let tip = p.tip("feat/work");
+    let job = p.publish(|r| (r.force, r.expected_commit) = (true, tip)).await;
+    assert_eq!(state(&job), (JobState::Done, ""));
+    assert_eq!((replaced(&p, &first).await, replaced(&p, &second).await), (String::new(), first.to_string()));
+}

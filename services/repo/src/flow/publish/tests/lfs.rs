@@ -96,10 +96,29 @@ async fn a_file_that_was_handed_over_and_not_kept_is_named() {
     let work = crate::store::works::find(&p.f.cx.store, &p.task).await.unwrap().unwrap();
     let named: Vec<_> = work.notices.iter().map(|n| (n.path.as_str(), n.count, n.detail.as_str())).collect();
     assert_eq!(named, [("a.bin", 1, "not kept")]);
-    let refused = publish_branch(&p.f.cx, &p.f.member, p.request(|_| {})).await.unwrap_err();
-    assert_eq!(refused.reason(), "LFS_OBJECTS_LEFT_OUT");
-    assert!(refused.message().contains("could not be kept"), "{refused}");
+    // What is judged is the commit that is pushed.
+    let plan = p.publish(|r| r.plan_only = true).await;
+    let refusals: Vec<&str> = plan.branches[0].refusals.iter().map(|c| c.reason.as_str()).collect();
+    assert_eq!((state(&plan), refusals), ((JobState::Done, ""), vec!["LFS_OBJECTS_LEFT_OUT"]));
+    let job = p.publish(|_| {}).await;
+    assert_eq!(state(&job), (JobState::Failed, "LFS_OBJECTS_LEFT_OUT"));
     hand_over(&p, "the content", Some("the content")).await;
     let work = crate::store::works::find(&p.f.cx.store, &p.task).await.unwrap().unwrap();
     assert!(work.notices.is_empty(), "{:?}", work.notices);
+}
+
+#[tokio::test]
+async fn a_notice_about_a_file_that_the_pushed_commit_does_not_need_refuses_nothing() {
+    let p = Published::new().await;
+    let notice = foundry_proto::common::v1::WorkNotice {
+        kind: foundry_proto::common::v1::WorkNoticeKind::LfsObjects.into(),
+        count: 1,
+        ..Default::default()
+    };
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&p.f.organization));
+    works::save(&mut ws, rev, &Work { notices: vec![notice], ..p.work().await });
+    p.f.cx.store.commit(ws).await.unwrap();
+    let job = p.publish(|_| {}).await;
+    assert_eq!(state(&job), (JobState::Done, ""), "{:?}", job.condition);
 }

@@ -28,6 +28,38 @@ async fn an_import_that_fails_wakes_the_job_that_waits_for_it() {
     assert_eq!(state(&p.job(&waits.job_id).await), (JobState::Done, ""));
 }
 
+#[tokio::test]
+async fn a_job_that_has_waited_long_for_an_import_says_that_it_leaves_it_out() {
+    let p = Published::new().await;
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&p.f.organization));
+    let work = Work { state: work::State::Importing, ..p.work().await };
+    works::save(&mut ws, rev, &work);
+    p.f.cx.store.commit(ws).await.unwrap();
+    let waits = p.publish(|_| {}).await;
+    assert_eq!(state(&waits), (JobState::Queued, "WORK_IMPORTING"));
+    p.f.env.clock.advance(IMPORT_WAIT);
+    p.f.engine.run_until_idle().await.unwrap();
+    let job = p.job(&waits.job_id).await;
+    assert_eq!(state(&job), (JobState::Done, ""));
+    assert!(job.branches[0].note.contains("newer work of the task is still being imported"), "{job:?}");
+}
+
+#[tokio::test]
+async fn a_plan_sees_a_branch_beside_which_the_remote_cannot_have_another_one() {
+    let p = Published::new().await;
+    p.somebody_pushes("feat/other");
+    p.refresh().await;
+    for (to, other) in [("feat", "feat/other"), ("feat/other/below", "feat/other")] {
+        let plan = p.publish(|r| (r.to_branch, r.plan_only) = (to.to_owned(), true)).await;
+        let refusals = &plan.branches[0].refusals;
+        let said: Vec<_> = refusals.iter().map(|c| (c.reason.as_str(), c.message.contains(other))).collect();
+        assert_eq!((state(&plan), said), ((JobState::Done, ""), vec![("BRANCH_CONFLICT", true)]));
+    }
+    let plan = p.publish(|r| (r.to_branch, r.plan_only) = ("feat/others".to_owned(), true)).await;
+    assert!(plan.branches[0].refusals.is_empty(), "{plan:?}");
+}
+
 /// Jobs on three branches of a remote that cannot be reached.
 async fn three_on_a_dead_remote(p: &Published) -> Vec<Job> {
     let mut ws = WriteSet::new();
