@@ -11,12 +11,14 @@ mod caller_limits;
 mod config;
 mod cut;
 mod edge;
+mod entrance;
 mod exchange;
 mod forward;
 mod git;
 mod headers;
 mod health;
 mod page;
+mod proxies;
 mod routes;
 mod session;
 mod sign_in;
@@ -63,7 +65,7 @@ pub struct Dependencies {
 /// Builds the gateway and starts its health checks.
 ///
 /// # Errors
-/// When there is no `auth` upstream, or an origin in the configuration is not valid.
+/// When there is no `auth` upstream, or an origin or a network in the configuration is not valid.
 #[allow(clippy::unused_async)] // the same shape as every other service
 pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     let routes = RouteTable::new(&deps.upstreams, deps.authenticator.policies());
@@ -120,7 +122,7 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
         .plain_routes(
             web::plain_routes(health, Page::embedded(&deps.env)).merge(git).merge(webhooks).merge(sign_in),
         )
-        .edge_layer(web::edge_layer(&config.allowed_origins)?)
+        .edge_layer(web::edge_layer(config)?)
         .phases(Phases::default().drain_watches(move |spread| async move {
             tokio::join!(cut.all(spread, &*clock), watch.drain(spread));
             Vec::new()

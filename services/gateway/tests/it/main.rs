@@ -13,6 +13,7 @@ mod mesh;
 mod owner;
 mod pace;
 mod plain;
+mod proxies;
 mod revoking;
 mod sessions;
 mod shares;
