@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
+use foundry_server::Encrypted;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, TryFutureExt as _};
 use http::header::{self, HeaderMap, HeaderValue};
@@ -51,7 +52,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        self.proxies.identify(&mut request, false);
+        let encrypted = request.extensions().get::<Encrypted>().is_some();
+        self.proxies.identify(&mut request, encrypted);
         let is_secure = request.extensions().get::<Secure>().is_some() && !is_localhost(&request);
         self.inner
             .call(request)

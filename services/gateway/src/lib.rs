@@ -32,7 +32,7 @@ use foundry_authn::{Authenticator, IdentityLayer, ServiceIdentity};
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_edge::WatchEdge;
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
-use foundry_server::{Phases, Service, Upstream};
+use foundry_server::{Certificates, Phases, Service, Upstream};
 use foundry_watch::Observer;
 use tower::util::BoxCloneSyncService;
 
@@ -65,8 +65,8 @@ pub struct Dependencies {
 /// Builds the gateway and starts its health checks.
 ///
 /// # Errors
-/// When there is no `auth` upstream, or an origin or a network in the configuration is not valid.
-#[allow(clippy::unused_async)] // the same shape as every other service
+/// When there is no `auth` upstream, an origin or a network in the configuration is not valid, or the files of the
+/// certificate cannot be used.
 pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     let routes = RouteTable::new(&deps.upstreams, deps.authenticator.policies());
     let auth = deps.upstreams.get("auth").ok_or_else(|| Error::internal("the gateway needs auth"))?;
@@ -116,7 +116,9 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     health::watch_over(&routes, &deps.upstreams, &health, config.health_interval, &deps.env, &deps.tasks)
         .await;
     let clock = deps.env.clock.clone();
+    let certificates = Certificates::of_edge(&config.tls, "gateway.tls").await?;
     Ok(service
+        .over_tls(certificates)
         .takes_seats()
         .grpc_web()
         .plain_routes(

@@ -8,6 +8,7 @@ mod calls;
 mod changing;
 mod crowded;
 mod hostile;
+mod https;
 mod joining;
 mod mesh;
 mod owner;
