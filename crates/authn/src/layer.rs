@@ -10,6 +10,7 @@ use std::time::Duration;
 use foundry_core::{Clock, Code, Env, Error, OrganizationId, Result, Tasks, Timestamp};
 use foundry_proto::common::v1::Role;
 use foundry_proto::options::v1::{Access, MethodPolicy};
+use foundry_server::PeerService;
 use http::{HeaderMap, Request, Response};
 use tonic::body::Body;
 use tonic::codegen::StdError;
@@ -203,6 +204,21 @@ fn admit(policy: &MethodPolicy, caller: &Caller) -> Result<()> {
     }
 }
 
+/// Refuses the token of a service on a connection that another one has proven to be its own. Users' tokens come through
+/// any service that may pass them on.
+fn proven(caller: Option<Caller>, peer: Option<&PeerService>) -> Result<Option<Caller>> {
+    let named = caller.as_ref().and_then(Caller::service_name);
+    match (named, peer) {
+        (Some(named), Some(PeerService(proven))) if *named != **proven => {
+            let text = "the token is that of another service than the certificate of the connection";
+            Err(Error::new(Code::PermissionDenied, "CERTIFICATE_MISMATCH", text)
+                .with("token", named)
+                .with("certificate", &**proven))
+        }
+        _ => Ok(caller),
+    }
+}
+
 /// Applies an [`Authenticator`] to a service's gRPC routes.
 #[derive(Clone)]
 pub struct AuthnLayer(Arc<Authenticator>);
@@ -252,7 +268,8 @@ where
             let (mut parts, body) = request.into_parts();
             // A caller set by anything else than this layer must not be trusted.
             parts.extensions.remove::<Caller>();
-            let caller = match authenticator.authenticate(parts.uri.path(), &parts.headers).await {
+            let caller = authenticator.authenticate(parts.uri.path(), &parts.headers).await;
+            let caller = match caller.and_then(|caller| proven(caller, parts.extensions.get())) {
                 Ok(caller) => caller,
                 Err(e) => return Ok(e.into_status().into_http()),
             };
@@ -272,5 +289,25 @@ where
             }
             Ok(response)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(name: &str) -> PeerService {
+        PeerService(name.into())
+    }
+
+    #[test]
+    fn the_token_of_a_service_counts_on_its_own_connection_only() {
+        let gateway = || Some(Caller::service("gateway"));
+        let refused = proven(gateway(), Some(&peer("task"))).unwrap_err();
+        assert_eq!((refused.code(), refused.reason()), (Code::PermissionDenied, "CERTIFICATE_MISMATCH"));
+        assert!(proven(gateway(), Some(&peer("gateway"))).unwrap().is_some());
+        // Without TLS between services there is nothing to compare, and a stranger has no token.
+        assert!(proven(gateway(), None).unwrap().is_some());
+        assert!(proven(None, Some(&peer("task"))).unwrap().is_none());
     }
 }

@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 /// # Errors
 /// `FAILED_PRECONDITION` `SECRET_FILE_UNUSABLE` naming the file when it cannot be read or other
 /// users can read it.
-pub(crate) fn read_secret_file(path: &Path) -> Result<Option<String>> {
+pub fn read_secret_file(path: &Path) -> Result<Option<String>> {
     let because = |e: io::Error| file_unusable(path, &e.to_string());
     let mut file = match File::open(path) {
         Ok(file) => file,

@@ -31,7 +31,9 @@ mod keys;
 mod secret;
 mod source;
 
-pub use file::{file_unusable, read_or_create_secret_file, replace_file, replace_secret_file};
+pub use file::{
+    file_unusable, read_or_create_secret_file, read_secret_file, replace_file, replace_secret_file,
+};
 pub use keys::{Column, Keys, Sealed};
 pub use secret::Secret;
 pub use source::KeySource;

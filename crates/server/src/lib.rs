@@ -17,14 +17,16 @@ mod service;
 mod stack;
 pub mod telemetry;
 pub mod testing;
+mod tls;
 mod upstream;
 
 pub use data_directory::{DataDirectory, DataDirectoryError};
 pub use framed::{FrameBuffer, Framed, Unframed, framed};
 pub use lifecycle::{Exit, Phases, Process, Readiness, Signals, StopHandle};
-pub use listen::{Listener, PeerAddress};
+pub use listen::{Encrypted, Listener, PeerAddress};
 pub use open_routes::Health;
 pub use service::{Mounted, ReadCounts, Service};
 pub use stack::{Active, Kind, Routed, Seat, Standing};
 pub use telemetry::{Metrics, RequestContext, Telemetry};
+pub use tls::{Certificates, PeerService, https_channel};
 pub use upstream::{Upstream, UpstreamBinding};

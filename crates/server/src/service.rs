@@ -16,6 +16,7 @@ use crate::lifecycle::Phases;
 use crate::open_routes::{Health, open_routes};
 use crate::stack::{Active, Routed, Stack, Standing, StandingOf, seated};
 use crate::telemetry::Metrics;
+use crate::tls::Certificates;
 use crate::upstream::Upstream;
 
 /// Reads the counters of a service's database: the kind of operation, and how often it was done.
@@ -33,6 +34,7 @@ pub struct Service {
     pub(crate) edge: Option<Wrap>,
     pub(crate) plain: Option<axum::Router>,
     pub(crate) grpc_web: bool,
+    pub(crate) certificates: Option<Certificates>,
     pub(crate) phases: Phases,
     pub(crate) background: Option<Tasks>,
     pub(crate) counts: Option<ReadCounts>,
@@ -67,6 +69,7 @@ impl Service {
             edge: None,
             plain: None,
             grpc_web: false,
+            certificates: None,
             phases: Phases::default(),
             background: None,
             counts: None,
@@ -137,6 +140,13 @@ impl Service {
         self
     }
 
+    /// Serves over TLS with these certificates, if there are any, and over nothing else.
+    #[must_use]
+    pub fn over_tls(mut self, certificates: Option<Certificates>) -> Self {
+        self.certificates = certificates;
+        self
+    }
+
     /// Sets plain HTTP routes for every request that is not gRPC.
     #[must_use]
     pub fn plain_routes(mut self, router: axum::Router) -> Self {
@@ -187,6 +197,7 @@ impl Service {
             edge: self.edge,
             plain: self.plain,
             grpc_web: self.grpc_web,
+            certificates: self.certificates,
             phases: self.phases,
             background: self.background,
             stack,
@@ -208,6 +219,7 @@ pub struct Mounted {
     pub(crate) edge: Option<Wrap>,
     pub(crate) plain: Option<axum::Router>,
     pub(crate) grpc_web: bool,
+    pub(crate) certificates: Option<Certificates>,
     pub(crate) phases: Phases,
     pub(crate) background: Option<Tasks>,
     pub(crate) stack: Stack,

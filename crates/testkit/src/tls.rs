@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
@@ -50,13 +50,30 @@ impl Authority {
         self.issue(names, 2001)
     }
 
-    fn issue(&self, names: &[&str], until: i32) -> Arc<ServerConfig> {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    /// A certificate and its key, in PEM, until the beginning of this year. A name with `://` is a URI.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn pair(&self, names: &[&str], until: i32) -> (String, String) {
+        let (certificate, key) = self.signed(names, until);
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn signed(&self, names: &[&str], until: i32) -> (rcgen::Certificate, KeyPair) {
+        let (uris, names): (Vec<&str>, Vec<&str>) =
+            names.iter().copied().partition(|name| name.contains("://"));
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
         let mut params = CertificateParams::new(names).expect("parameters");
+        let uris = uris.into_iter().map(|uri| SanType::URI(uri.try_into().expect("a URI")));
+        params.subject_alt_names.extend(uris);
         params.not_before = date_time_ymd(2000, 1, 1);
         params.not_after = date_time_ymd(until, 1, 1);
         let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
+    }
+
+    fn issue(&self, names: &[&str], until: i32) -> Arc<ServerConfig> {
+        let (certificate, key) = self.signed(names, until);
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)

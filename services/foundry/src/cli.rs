@@ -84,6 +84,15 @@ pub enum Command {
         #[arg(value_enum)]
         service: MeshService,
     },
+    /// Make certificates for development: an authority, one for each service (`mesh.tls`) and one for the gateway's https
+    /// (`gateway.tls`). They are valid for a year. The authority's key is not kept.
+    Certificates {
+        /// Directory to write them to; files in it are never replaced.
+        directory: PathBuf,
+        /// Further name or address of the gateway's https, besides this machine's; repeat for several.
+        #[arg(long, value_name = "NAME")]
+        host: Vec<String>,
+    },
     /// Print the effective configuration with secrets masked.
     Config,
     /// Check that everything stored in the mesh's databases can be read, and list the rows that cannot, and those that others

@@ -1,5 +1,6 @@
 //! Clients of the gateway, with the caller's token on every call.
 
+use foundry_http_client::NetworkSettings;
 use foundry_proto::auth::v1::GetUserRequest;
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
 use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
@@ -7,6 +8,7 @@ use foundry_proto::provisioner::v1::profile_service_client::ProfileServiceClient
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::task::v1::task_service_client::TaskServiceClient;
+use foundry_server::https_channel;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -158,7 +160,13 @@ fn channel(address: &str) -> Result<Channel, Failure> {
         .connect_timeout(std::time::Duration::from_secs(5))
         .http2_keep_alive_interval(std::time::Duration::from_secs(20))
         .keep_alive_timeout(std::time::Duration::from_secs(10));
-    Ok(endpoint.connect_lazy())
+    if endpoint.uri().scheme_str() != Some("https") {
+        return Ok(endpoint.connect_lazy());
+    }
+    // The system's authorities, or those of SSL_CERT_FILE.
+    let trusting = NetworkSettings::default().tls();
+    let trusting = trusting.map_err(|e| Failure::new(format!("certificates cannot be read: {e}")))?;
+    Ok(https_channel(&endpoint, trusting))
 }
 
 /// A new id for one request; calls repeated with the same id take effect only once.

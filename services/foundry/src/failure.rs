@@ -72,6 +72,19 @@ fn never_sent(status: &Status) -> bool {
     false
 }
 
+/// Why there is no TLS with the server, if that is what failed.
+fn insecure(status: &Status) -> Option<String> {
+    let mut cause = std::error::Error::source(status);
+    while let Some(found) = cause {
+        let failed = found.downcast_ref::<std::io::Error>();
+        if let Some(failed) = failed.filter(|failed| failed.kind() == std::io::ErrorKind::InvalidData) {
+            return Some(failed.to_string());
+        }
+        cause = found.source();
+    }
+    None
+}
+
 /// Fields of requests that are called something else on the command line.
 const OPTIONS: [(&str, &str); 5] = [
     ("to_branch", "--to"),
@@ -107,6 +120,11 @@ impl From<Status> for Failure {
             "sign in with `foundry login`".clone_into(&mut next);
         }
         let unreached = status.code() == Code::Unavailable && never_sent(&status);
+        if let Some(why) = insecure(&status).filter(|_| unreached) {
+            return Self::new(format!("the mesh cannot be trusted: {why}"))
+                .next("check the address, or set SSL_CERT_FILE to the file with the authority of the mesh")
+                .exit(code);
+        }
         Self {
             message: format!("{}{reason}", in_options(status.message())),
             next_action: next,

@@ -3,19 +3,16 @@
 
 use std::sync::Arc;
 
-use foundry_authn::{
-    Authenticator, CLIENT_ADDRESS, CLIENT_PEER, Caller, ClientPeer, ServiceIdentity, bearer,
-};
+use foundry_authn::{Authenticator, CLIENT_ADDRESS, CLIENT_PEER, Caller, ServiceIdentity, bearer};
 use foundry_core::{Code, Error};
 use foundry_edge::Token;
 use foundry_proto::options::v1::Access;
-use foundry_server::PeerAddress;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use tonic::Status;
 
 use crate::caller_limits::{Account, CallerBook};
 use crate::exchange::Exchange;
-use crate::headers;
+use crate::proxies::Sender;
 use crate::routes::Route;
 
 /// The service that needs no feed of revocations, since they are its own: it decides by itself. So rights can be taken
@@ -64,13 +61,13 @@ impl Admission {
         &self,
         route: &Route,
         headers: &HeaderMap,
-        peer: Option<PeerAddress>,
+        sender: Sender,
         callers: &CallerBook,
     ) -> Result<Admitted, Status> {
         if route.access == Access::Open {
-            return self.admit_anybody(route, headers, peer);
+            return self.admit_anybody(route, sender);
         }
-        let (account, authorization, identified) = self.admit_caller(headers, peer, callers).await?;
+        let (account, authorization, identified) = self.admit_caller(headers, sender, callers).await?;
         if matches!(route.access, Access::Service | Access::Unspecified) {
             let text = "only services of the mesh may call this method";
             return Err(Error::new(Code::PermissionDenied, "PERMISSION_DENIED", text).into_status());
@@ -88,20 +85,20 @@ impl Admission {
     pub(crate) async fn admit_user(
         &self,
         headers: &HeaderMap,
-        peer: Option<PeerAddress>,
+        sender: Sender,
         callers: &CallerBook,
     ) -> Result<(Account, Identified), Status> {
-        let (account, _, identified) = self.admit_caller(headers, peer, callers).await?;
+        let (account, _, identified) = self.admit_caller(headers, sender, callers).await?;
         Ok((account, identified))
     }
 
     async fn admit_caller(
         &self,
         headers: &HeaderMap,
-        peer: Option<PeerAddress>,
+        sender: Sender,
         callers: &CallerBook,
     ) -> Result<(Account, HeaderValue, Identified), Status> {
-        let address = Account::of_peer(peer);
+        let address = Account::of_peer(sender.peer);
         let identified = self.identify(headers, &address, callers).await;
         let (authorization, identified) = identified.or_else(|status| {
             // Guessing tokens counts against the limits of the address. Our own failures do not count.
@@ -117,15 +114,8 @@ impl Admission {
     }
 
     /// For an open method: the gateway calls with its own identity and adds where the client is.
-    fn admit_anybody(
-        &self,
-        route: &Route,
-        headers: &HeaderMap,
-        peer: Option<PeerAddress>,
-    ) -> Result<Admitted, Status> {
-        // A proxy is not the client.
-        let socket = peer.map(|PeerAddress(address)| address).filter(|_| !headers::was_forwarded(headers));
-        let client = socket.map_or(ClientPeer::Remote, |address| ClientPeer::of_address(&address));
+    fn admit_anybody(&self, route: &Route, sender: Sender) -> Result<Admitted, Status> {
+        let client = sender.client_peer();
         let token = format!("Bearer {}", self.identity.token(route.service)?);
         let mut authorization = HeaderValue::try_from(token).map_err(|e| Status::from(Error::internal(e)))?;
         authorization.set_sensitive(true);
@@ -133,9 +123,9 @@ impl Admission {
             (AUTHORIZATION, authorization),
             (HeaderName::from_static(CLIENT_PEER), HeaderValue::from_static(client.as_str())),
         ];
-        let address = socket.and_then(|at| HeaderValue::try_from(at.ip().to_canonical().to_string()).ok());
+        let address = sender.address().and_then(|address| HeaderValue::try_from(address.to_string()).ok());
         headers.extend(address.map(|address| (HeaderName::from_static(CLIENT_ADDRESS), address)));
-        Ok(Admitted { account: Account::of_peer(peer), headers })
+        Ok(Admitted { account: Account::of_peer(sender.peer), headers })
     }
 
     async fn identify(

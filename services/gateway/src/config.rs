@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use foundry_server::config::TlsFiles;
 use serde::{Deserialize, Serialize};
 
 /// Section `gateway` of the configuration.
@@ -16,9 +17,13 @@ pub struct Config {
     /// stands for every origin of this machine, for development. Session cookies are accepted from the gateway's own
     /// page and from exact origins only.
     pub allowed_origins: Vec<String>,
-    /// Whether `x-forwarded-proto` is believed, by which a proxy in front of the gateway reports the scheme of its
-    /// client; otherwise every request counts as plain HTTP. Set it only where every request passes such a proxy.
-    pub trust_forwarded_proto: bool,
+    /// Serves https with a certificate from files; empty = plain HTTP, for this machine or behind a proxy that ends TLS.
+    pub tls: TlsFiles,
+    /// Networks of the reverse proxies in front of the gateway, such as `10.1.0.0/16` or `127.0.0.1`; empty = there are
+    /// none. From them alone, `x-forwarded-for` names the client (the right-most address that is no proxy's), to whom
+    /// limits, sessions and the audit then refer, and `x-forwarded-proto` its scheme. Each proxy must add its client to
+    /// the first header and set the second. The limits of connections still count those of a proxy as its own.
+    pub trusted_proxies: Vec<String>,
     /// Limits of one user, over all credentials.
     pub caller: CallerLimits,
     /// Watches that one user may have on the edge's streams, over all credentials.
@@ -41,7 +46,8 @@ impl Default for Config {
         Self {
             public_url: String::new(),
             allowed_origins: vec!["loopback".to_owned()],
-            trust_forwarded_proto: false,
+            tls: TlsFiles::default(),
+            trusted_proxies: Vec::new(),
             caller: CallerLimits { requests_per_second: 2_000, burst: 4_000, unary_calls: 256, streams: 512 },
             watches_per_user: 512,
             anonymous: CallerLimits { requests_per_second: 100, burst: 1_000, unary_calls: 64, streams: 16 },

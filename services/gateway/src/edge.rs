@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use foundry_edge::WatchEdge;
 use foundry_proto::options::v1::Access;
-use foundry_server::{Kind, PeerAddress, Seat, Standing, methods};
+use foundry_server::{Kind, Seat, Standing, methods};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -18,6 +18,7 @@ use crate::caller_limits::CallerBook;
 use crate::cut::Cut;
 use crate::forward;
 use crate::headers;
+use crate::proxies::Sender;
 use crate::routes::RouteTable;
 use crate::session::OwnPage;
 
@@ -50,8 +51,8 @@ impl Edge {
         let route = parts.routes.find(request.uri().path())?;
 
         // Identify the caller here, so that no unknown one gets further.
-        let peer = request.extensions_mut().remove::<PeerAddress>();
-        let admitted = parts.admission.admit(route, request.headers(), peer, &parts.callers).await?;
+        let sender = Sender::take(request.extensions_mut());
+        let admitted = parts.admission.admit(route, request.headers(), sender, &parts.callers).await?;
 
         // Charge the caller, so that one cannot use up what all share; strangers share less than users do.
         let permit = parts.callers.enter(&admitted.account, route.kind)?;
@@ -73,9 +74,9 @@ impl Edge {
     /// Serves one of the gateway's own rpcs, with the same admission and limits.
     async fn serve_itself(&self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
         let parts = &*self.0;
-        let peer = request.extensions_mut().remove::<PeerAddress>();
+        let sender = Sender::take(request.extensions_mut());
         let (account, identified) =
-            parts.admission.admit_user(request.headers(), peer, &parts.callers).await?;
+            parts.admission.admit_user(request.headers(), sender, &parts.callers).await?;
         let kind = methods::kind(request.uri().path());
         let kind = if kind.is_stream() { Kind::Stream } else { Kind::Unary };
         let permit = parts.callers.enter(&account, kind)?;

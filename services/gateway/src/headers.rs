@@ -22,15 +22,15 @@ const LOCAL: [HeaderName; 14] = [
     header::ACCEPT_ENCODING,
     header::FORWARDED,
 ];
-const LOCAL_UNNAMED: [&str; 6] =
-    ["keep-alive", "proxy-connection", "http2-settings", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
-
-/// Whether a reverse proxy has marked the request as forwarded.
-pub(crate) fn was_forwarded(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::FORWARDED)
-        || headers.contains_key("x-forwarded-for")
-        || headers.contains_key("x-real-ip")
-}
+const LOCAL_UNNAMED: [&str; 7] = [
+    "keep-alive",
+    "proxy-connection",
+    "http2-settings",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
 
 /// Removes all headers that are not from the caller to the service, and those that only the mesh may set.
 pub(crate) fn clean_request(headers: &mut HeaderMap) {

@@ -11,12 +11,14 @@ mod caller_limits;
 mod config;
 mod cut;
 mod edge;
+mod entrance;
 mod exchange;
 mod forward;
 mod git;
 mod headers;
 mod health;
 mod page;
+mod proxies;
 mod routes;
 mod session;
 mod sign_in;
@@ -30,7 +32,7 @@ use foundry_authn::{Authenticator, IdentityLayer, ServiceIdentity};
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_edge::WatchEdge;
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
-use foundry_server::{Phases, Service, Upstream};
+use foundry_server::{Certificates, Phases, Service, Upstream};
 use foundry_watch::Observer;
 use tower::util::BoxCloneSyncService;
 
@@ -63,8 +65,8 @@ pub struct Dependencies {
 /// Builds the gateway and starts its health checks.
 ///
 /// # Errors
-/// When there is no `auth` upstream, or an origin in the configuration is not valid.
-#[allow(clippy::unused_async)] // the same shape as every other service
+/// When there is no `auth` upstream, an origin or a network in the configuration is not valid, or the files of the
+/// certificate cannot be used.
 pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     let routes = RouteTable::new(&deps.upstreams, deps.authenticator.policies());
     let auth = deps.upstreams.get("auth").ok_or_else(|| Error::internal("the gateway needs auth"))?;
@@ -114,13 +116,15 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     health::watch_over(&routes, &deps.upstreams, &health, config.health_interval, &deps.env, &deps.tasks)
         .await;
     let clock = deps.env.clock.clone();
+    let certificates = Certificates::of_edge(&config.tls, "gateway.tls").await?;
     Ok(service
+        .over_tls(certificates)
         .takes_seats()
         .grpc_web()
         .plain_routes(
             web::plain_routes(health, Page::embedded(&deps.env)).merge(git).merge(webhooks).merge(sign_in),
         )
-        .edge_layer(web::edge_layer(&config.allowed_origins)?)
+        .edge_layer(web::edge_layer(config)?)
         .phases(Phases::default().drain_watches(move |spread| async move {
             tokio::join!(cut.all(spread, &*clock), watch.drain(spread));
             Vec::new()

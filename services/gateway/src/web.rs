@@ -20,13 +20,18 @@ use tower::layer::util::Stack;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::config::Config;
+use crate::entrance::EntranceLayer;
 use crate::page::Page;
+use crate::proxies::TrustedProxies;
 use crate::session::SentContentType;
 
 /// In the configuration: any page of this machine.
 const LOOPBACK: &str = "loopback";
 /// How long a browser may cache the result of a preflight request.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(2 * 3_600);
+
+/// The layers of [`edge_layer`].
+type EdgeLayer = Stack<Stack<ContentTypeLayer, CorsLayer>, EntranceLayer>;
 
 /// The headers that a page may send and read.
 const SENT: [&str; 9] = [
@@ -43,11 +48,16 @@ const SENT: [&str; 9] = [
 const SEEN: [&str; 5] =
     ["grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id", "grpc-encoding"];
 
-/// The layers around everything on the port: CORS outside, content types inside.
+/// The layers around everything on the port, from outside: the entrance, CORS, content types.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for an origin that is not valid.
-pub(crate) fn edge_layer(origins: &[String]) -> Result<Stack<ContentTypeLayer, CorsLayer>> {
+/// `INVALID_ARGUMENT` for an origin or a network of proxies that is not valid.
+pub(crate) fn edge_layer(config: &Config) -> Result<EdgeLayer> {
+    let entrance = EntranceLayer(TrustedProxies::new(&config.trusted_proxies)?);
+    Ok(Stack::new(Stack::new(ContentTypeLayer, cors(&config.allowed_origins)?), entrance))
+}
+
+fn cors(origins: &[String]) -> Result<CorsLayer> {
     let exact = exact_origins(origins)?;
     let loopback = origins.iter().any(|o| o == LOOPBACK);
     let allowed = move |origin: &HeaderValue, _: &Parts| {
@@ -55,13 +65,12 @@ pub(crate) fn edge_layer(origins: &[String]) -> Result<Stack<ContentTypeLayer, C
     };
     let names =
         |list: &[&'static str]| -> Vec<_> { list.iter().copied().map(HeaderName::from_static).collect() };
-    let cors = CorsLayer::new()
+    Ok(CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(allowed))
         .allow_methods([Method::POST, Method::GET])
         .allow_headers(names(&SENT))
         .expose_headers(names(&SEEN))
-        .max_age(PREFLIGHT_AGE);
-    Ok(Stack::new(ContentTypeLayer, cors))
+        .max_age(PREFLIGHT_AGE))
 }
 
 /// The exact origins of the configuration.
@@ -278,11 +287,11 @@ mod tests {
 
     #[test]
     fn an_origin_of_the_configuration_is_exact_or_refused() {
-        assert!(edge_layer(&["https://foundry.example:8443".to_owned()]).is_ok());
+        assert!(cors(&["https://foundry.example:8443".to_owned()]).is_ok());
         for bad in
             ["*", "https://*.example", "foundry.example", "https://a.example/", "https://A.example", ""]
         {
-            assert!(edge_layer(&[bad.to_owned()]).is_err(), "{bad}");
+            assert!(cors(&[bad.to_owned()]).is_err(), "{bad}");
         }
     }
 }

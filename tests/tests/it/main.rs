@@ -21,6 +21,7 @@ mod hostile_sources;
 mod lfs;
 mod limits;
 mod models;
+mod mutual_tls;
 mod namespace;
 mod private_sources;
 mod programs;

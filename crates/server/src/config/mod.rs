@@ -12,4 +12,6 @@ mod tree;
 pub use effective::effective;
 pub use load::{ConfigError, Layers, Loaded};
 pub use secret::Secret;
-pub use sections::{AdminConfig, DrainConfig, Limits, LogFormat, ServerConfig, TelemetryConfig};
+pub use sections::{
+    AdminConfig, DrainConfig, Limits, LogFormat, MeshTlsFiles, ServerConfig, TelemetryConfig, TlsFiles,
+};

@@ -1,6 +1,7 @@
 //! The sections of configuration that every service shares.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -60,12 +61,15 @@ pub struct Limits {
     pub body_bytes: usize,
     /// The same, of all callers without a valid credential.
     pub anonymous_body_bytes: usize,
+    /// TLS handshakes in progress; when there are as many, a new one takes the place of the one that began first.
+    pub handshakes: usize,
     /// Size of the header list of one request in bytes.
     pub header_bytes: u32,
     /// Longest a unary call may take; a shorter `grpc-timeout` of the caller counts.
     #[serde(with = "duration")]
     pub unary_timeout: Duration,
-    /// Longest a new connection may stay silent, and longest the head of an HTTP/1 request may take.
+    /// Longest a new connection may take for the handshake of TLS and its first bytes, and longest the head of an HTTP/1
+    /// request may take.
     #[serde(with = "duration")]
     pub header_timeout: Duration,
     /// Time between HTTP/2 keepalive pings.
@@ -90,6 +94,7 @@ impl Default for Limits {
             message_bytes: 4 << 20,
             body_bytes: 128 << 20,
             anonymous_body_bytes: 8 << 20,
+            handshakes: 256,
             header_bytes: 32 << 10,
             unary_timeout: Duration::from_secs(15),
             header_timeout: Duration::from_secs(10),
@@ -97,6 +102,28 @@ impl Default for Limits {
             keepalive_timeout: Duration::from_secs(10),
         }
     }
+}
+
+/// Certificate and key of a listener for clients outside, as PEM files that are read again when they change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The certificate, followed by those that lead to its authority; empty = plain HTTP.
+    pub certificate: PathBuf,
+    /// Its key, which its owner alone may read.
+    pub key: PathBuf,
+}
+
+/// How services prove to each other who they are, as PEM files that are read again when they change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MeshTlsFiles {
+    /// The authorities of the certificates of all services; empty = services trust the network.
+    pub ca: PathBuf,
+    /// The certificate of this service, with the URI `spiffe://foundry/SERVICE` as its only name of that kind.
+    pub certificate: PathBuf,
+    /// Its key, which its owner alone may read.
+    pub key: PathBuf,
 }
 
 /// The admin listener: health, readiness and metrics.

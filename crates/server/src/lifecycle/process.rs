@@ -21,6 +21,7 @@ use crate::listen::{self, Listener, dispatch, routed};
 use crate::open_routes::Health;
 use crate::service::Mounted;
 use crate::telemetry::Metrics;
+use crate::tls::Certificates;
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,10 +147,16 @@ impl Process {
     /// # Errors
     /// When the address is not available.
     pub async fn start(&mut self, mut mounted: Mounted) -> Result<SocketAddr, Error> {
-        let (name, config) = (mounted.name, &mounted.config);
-        let socket = self.socket(name, config.listen).await?;
+        let name = mounted.name;
+        let socket = self.socket(name, mounted.config.listen).await?;
         let service = dispatch(&mounted);
-        let listener = Listener::start(name, socket, service, &config.limits, &self.metrics, &self.tasks)?;
+        let certificates = mounted.certificates.take();
+        if let Some(certificates) = certificates.clone() {
+            self.keep_certificates(name, certificates);
+        }
+        let (metrics, tasks) = (&self.metrics, &self.tasks);
+        let listener =
+            Listener::start(name, socket, service, &mounted.config.limits, certificates, metrics, tasks)?;
         mounted.health.set(true).await;
         foundry_core::lock(&self.health).push(mounted.health.clone());
         let address = listener.address();
@@ -165,6 +172,16 @@ impl Process {
         Ok(address)
     }
 
+    /// Takes new certificates from their files until the process stops. Those of a listener are kept by its start.
+    pub fn keep_certificates(&self, name: &'static str, certificates: Certificates) {
+        let (clock, metrics) = (self.env.clock.clone(), self.metrics.clone());
+        let stop = self.tasks.cancellation().clone();
+        self.tasks.spawn("certificates", async move {
+            // They are looked at until the process stops.
+            stop.run_until_cancelled(certificates.keep(name, clock, metrics)).await;
+        });
+    }
+
     /// Starts the admin listener: `/healthz`, `/readyz`, `/metrics`. Returns its address, if it is enabled.
     ///
     /// # Errors
@@ -176,7 +193,8 @@ impl Process {
         let service = routed(admin::router(self.readiness(), self.metrics.clone()));
         let limits = Limits { connections: 64, ..Limits::default() };
         let socket = self.socket(ADMIN, config.listen).await?;
-        let listener = Listener::start(ADMIN, socket, service, &limits, &self.metrics, &self.tasks)?;
+        let (metrics, tasks) = (&self.metrics, &self.tasks);
+        let listener = Listener::start(ADMIN, socket, service, &limits, None, metrics, tasks)?;
         let address = listener.address();
         tracing::info!(%address, "admin: /healthz, /readyz, /metrics");
         self.admin = Some(listener);

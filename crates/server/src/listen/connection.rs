@@ -17,6 +17,7 @@ use super::PeerAddress;
 use super::flood::Guarded;
 use super::gather::Turns;
 use super::room::Requests;
+use super::secure::{Opened, Opening};
 use super::sniff::{self, Protocol};
 use crate::config::Limits;
 use crate::stack::Routed;
@@ -39,7 +40,7 @@ pub(super) struct Ends {
 /// Serves until the peer closes or the connection is ended. `flooded` is called when it is ended for too many control
 /// frames.
 pub(super) async fn serve(
-    stream: TcpStream,
+    (stream, opening): (TcpStream, Opening),
     peer: SocketAddr,
     service: Routed,
     limits: Limits,
@@ -50,18 +51,26 @@ pub(super) async fn serve(
     let Ends { last_request, goaway, cut } = ends;
     // Small frames must not wait for acknowledgements; failure to set this is harmless.
     let _ = stream.set_nodelay(true);
+    let begin = async {
+        let Some(opened) = opening.open(stream).await? else { return Ok(None) };
+        let Opened { reader, writer, encrypted, service } = opened;
+        let spoken = sniff::speaks(reader).await?;
+        Ok::<_, std::io::Error>(
+            spoken.map(|(protocol, reader)| (protocol, reader, writer, (encrypted, service))),
+        )
+    };
     let first = tokio::select! {
         biased;
         // No request has come yet, so none is lost.
         () = last_request.cancelled() => return,
         () = cut.cancelled() => return,
-        first = tokio::time::timeout(limits.header_timeout, sniff::speaks(stream)) => first,
+        first = tokio::time::timeout(limits.header_timeout, begin) => first,
     };
-    let (protocol, reader, writer) = match first {
+    let (protocol, reader, writer, (encrypted, peer_service)) = match first {
         Ok(Ok(Some(decided))) => decided,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "connection failed"),
-        Err(_) => return tracing::debug!(%peer, "connection closed: it sent nothing"),
+        Err(_) => return tracing::debug!(%peer, "connection closed: it did not begin in time"),
     };
 
     let (mut turns, writer) = Turns::new(writer, requests.clone());
@@ -73,8 +82,15 @@ pub(super) async fn serve(
             return Either::Right(ready(Ok::<_, Infallible>(too_large())));
         }
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(PeerAddress(peer));
-        request.extensions_mut().insert(requests.begin());
+        let extensions = request.extensions_mut();
+        extensions.insert(PeerAddress(peer));
+        if let Some(encrypted) = encrypted {
+            extensions.insert(encrypted);
+        }
+        if let Some(service) = &peer_service {
+            extensions.insert(service.clone());
+        }
+        extensions.insert(requests.begin());
         Either::Left(service.clone().oneshot(request))
     });
     let builder = builder(&limits);

@@ -58,6 +58,8 @@ impl<W: AsyncWrite + Unpin> Outgoing<W> {
                 taken => self.written += taken,
             }
         }
+        // TLS keeps what the socket has not taken yet.
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
         // A connection may be silent for hours.
         (self.bytes, self.written) = (Vec::new(), 0);
         Poll::Ready(Ok(()))

@@ -5,6 +5,7 @@ mod dispatch;
 mod flood;
 mod gather;
 mod room;
+mod secure;
 mod sniff;
 
 use std::fmt;
@@ -18,11 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use dispatch::{dispatch, routed};
 pub(crate) use room::ConnectionUse;
+pub use secure::Encrypted;
 
 use crate::config::Limits;
 use crate::stack::Routed;
 use crate::telemetry::Metrics;
+use crate::tls::Certificates;
 use room::{Room, Slot};
+use secure::Opening;
 
 /// Pause after an accept failed for lack of file descriptors or memory.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -58,6 +62,7 @@ struct Accepting {
     service: Routed,
     limits: Limits,
     room: Room,
+    opening: Opening,
     stop: CancellationToken,
     goaway: CancellationToken,
     connections: Tasks,
@@ -83,12 +88,13 @@ fn unavailable(name: &'static str, address: SocketAddr, source: std::io::Error) 
 }
 
 impl Listener {
-    /// Starts to accept, with the loop on `tasks`.
+    /// Starts to accept, over TLS if there are certificates, with the loop on `tasks`.
     pub(crate) fn start(
         name: &'static str,
         socket: TcpListener,
         service: Routed,
         limits: &Limits,
+        certificates: Option<Certificates>,
         metrics: &Metrics,
         tasks: &Tasks,
     ) -> Result<Self, Error> {
@@ -107,6 +113,7 @@ impl Listener {
             service,
             limits: limits.clone(),
             room: Room::new(name, limits, metrics.clone()),
+            opening: Opening::new(name, certificates, limits, metrics.clone()),
             stop: listener.accepting.clone(),
             goaway: listener.goaway.clone(),
             connections,
@@ -195,7 +202,7 @@ impl Accepting {
             tracing::warn!(service = name, %peer, "connection closed: too many HTTP/2 control frames");
         };
         let serve = connection::serve(
-            stream,
+            (stream, self.opening.clone()),
             peer,
             self.service.clone(),
             self.limits.clone(),

@@ -6,8 +6,6 @@
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -18,11 +16,14 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// Reads until the protocol is known and returns it, and both halves of the connection with those bytes put back. `None`
-/// when the peer closed before that.
-pub(super) async fn speaks(
-    mut stream: TcpStream,
-) -> io::Result<Option<(Protocol, impl AsyncRead + Unpin + Send + 'static, OwnedWriteHalf)>> {
+/// Reads until the protocol is known and returns it, and the connection with those bytes put back. `None` when the peer
+/// closed before that.
+pub(super) async fn speaks<R>(
+    mut stream: R,
+) -> io::Result<Option<(Protocol, impl AsyncRead + Unpin + Send + 'static)>>
+where
+    R: AsyncRead + Unpin + Send + 'static,
+{
     let mut first = [0u8; PREFACE.len()];
     let mut len = 0;
     while len < first.len() && first[..len] == PREFACE[..len] {
@@ -32,7 +33,6 @@ pub(super) async fn speaks(
         }
     }
     let protocol = if first == *PREFACE { Protocol::Http2 } else { Protocol::Http1 };
-    let (reader, writer) = stream.into_split();
     let replay = io::Cursor::new(first[..len].to_vec());
-    Ok(Some((protocol, replay.chain(reader), writer)))
+    Ok(Some((protocol, replay.chain(stream))))
 }

@@ -32,6 +32,7 @@ struct Instruments {
     connections: UpDownCounter<i64>,
     accept_failures: Counter<u64>,
     refusals: Counter<u64>,
+    tls: TlsInstruments,
     watches: UpDownCounter<i64>,
     watch_starts: Counter<u64>,
     reconnects: Counter<u64>,
@@ -40,6 +41,36 @@ struct Instruments {
     queue: Histogram<f64>,
     bootstrap: Histogram<f64>,
     drain: Histogram<f64>,
+}
+
+struct TlsInstruments {
+    handshake_failures: Counter<u64>,
+    reloads: Counter<u64>,
+    unusable: UpDownCounter<i64>,
+}
+
+impl TlsInstruments {
+    fn new(meter: &Meter) -> Self {
+        Self {
+            handshake_failures: meter
+                .u64_counter("foundry_handshake_failures")
+                .with_description(
+                    "Connections that did not get through the handshake of TLS, by service: no TLS at all, or a certificate \
+                     that one side refused.",
+                )
+                .build(),
+            reloads: meter
+                .u64_counter("foundry_certificate_reloads")
+                .with_description("New certificates that were taken from their files, by service.")
+                .build(),
+            unusable: meter
+                .i64_up_down_counter("foundry_certificate_files_unusable")
+                .with_description(
+                    "1 while the files of a service's certificates cannot be used and the old ones are.",
+                )
+                .build(),
+        }
+    }
 }
 
 impl Metrics {
@@ -103,6 +134,7 @@ impl Metrics {
                      configuration; for limits of connections, also idle ones that were closed to make room.",
                 )
                 .build(),
+            tls: TlsInstruments::new(&meter),
             watches: gauge("foundry_watches", "Open watches by view."),
             watch_starts: meter
                 .u64_counter("foundry_watch_starts")
@@ -168,6 +200,21 @@ impl Metrics {
     /// idle connection to make room.
     pub fn refused(&self, service: &'static str, limit: &'static str) {
         self.0.refusals.add(1, &[KeyValue::new("service", service), KeyValue::new("limit", limit)]);
+    }
+
+    /// Records that a connection did not get through the handshake of TLS.
+    pub fn handshake_failed(&self, service: &'static str) {
+        self.0.tls.handshake_failures.add(1, &[KeyValue::new("service", service)]);
+    }
+
+    /// Records that new certificates are in use.
+    pub fn tls_reloaded(&self, service: &'static str) {
+        self.0.tls.reloads.add(1, &[KeyValue::new("service", service)]);
+    }
+
+    /// Records that the files of the certificates became unusable (`1`), or usable again (`-1`).
+    pub fn tls_unusable_changed(&self, service: &'static str, by: i64) {
+        self.0.tls.unusable.add(by, &[KeyValue::new("service", service)]);
     }
 
     /// Records that a watch of a view was opened: `new`, `resumed` at a position, or `reset` when the position was no

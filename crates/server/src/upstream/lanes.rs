@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
+
+use super::remote::Connect;
 
 /// Streams on one connection, below the 128 that our servers allow.
 const STREAMS_PER_CONNECTION: usize = 100;
@@ -13,7 +15,7 @@ const STREAMS_PER_CONNECTION: usize = 100;
 pub(super) struct Lanes(Arc<Inner>);
 
 struct Inner {
-    endpoint: Endpoint,
+    connect: Connect,
     lanes: Mutex<Vec<Lane>>,
 }
 
@@ -28,8 +30,8 @@ pub(super) struct Place(#[allow(dead_code)] Arc<()>); // what counts is that it 
 
 impl Lanes {
     /// No connection yet; each connects when it is first used.
-    pub(super) fn new(endpoint: Endpoint) -> Self {
-        Self(Arc::new(Inner { endpoint, lanes: Mutex::default() }))
+    pub(super) fn new(connect: Connect) -> Self {
+        Self(Arc::new(Inner { connect, lanes: Mutex::default() }))
     }
 
     /// The first connection with room, or else a new one.
@@ -40,7 +42,7 @@ impl Lanes {
         if let Some(lane) = lanes.iter().find(has_room) {
             return (lane.channel.clone(), Place(Arc::clone(&lane.open)));
         }
-        let (channel, open) = (self.0.endpoint.connect_lazy(), Arc::new(()));
+        let (channel, open) = ((self.0.connect)(), Arc::new(()));
         lanes.push(Lane { channel: channel.clone(), open: Arc::clone(&open) });
         (channel, Place(open))
     }

@@ -22,6 +22,7 @@ use remote::Remote;
 pub(crate) use remote::{CONNECTION_WINDOW, STREAM_WINDOW};
 
 use crate::telemetry::RequestContext;
+use crate::tls::{Certificates, Connector};
 
 /// A service to call: `TaskServiceClient<Upstream>`. Cloning is cheap.
 ///
@@ -35,7 +36,17 @@ impl Upstream {
     /// # Errors
     /// When the URL is not valid.
     pub fn remote(url: &str) -> Result<Self, Error> {
-        Ok(Self::from_service(Remote::connect_lazily(url)?))
+        Ok(Self::from_service(Remote::connect_lazily(url, None)?))
+    }
+
+    /// The service of this name in another process, at `https://host:port`: it must prove by its certificate that it is
+    /// that service, and this process proves by its own who calls.
+    ///
+    /// # Errors
+    /// When the URL is not valid.
+    pub fn proven(url: &str, service: &'static str, certificates: &Certificates) -> Result<Self, Error> {
+        let connector = Connector::of_service(certificates.clone(), service);
+        Ok(Self::from_service(Remote::connect_lazily(url, Some(connector))?))
     }
 
     /// An upstream to be bound later: services of one process may be built in any order.

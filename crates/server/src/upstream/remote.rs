@@ -1,6 +1,7 @@
 //! A service in another process: one channel for unary calls, others for streams.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tower::{BoxError, Service, ServiceExt as _};
 use super::lanes::{Lanes, Place};
 use crate::methods;
 use crate::stack::deadline;
+use crate::tls::Connector;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Three unread streams must not stall the rest: small windows for streams in a large one for the connection.
@@ -23,6 +25,9 @@ pub(crate) const STREAM_WINDOW: u32 = 64 << 10;
 pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Opens another channel, which connects when it is first used.
+pub(super) type Connect = Arc<dyn Fn() -> Channel + Send + Sync>;
 
 /// Kept apart because after a GOAWAY with a stream open, the next unary call on that channel fails.
 #[derive(Clone)]
@@ -32,7 +37,8 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    pub(super) fn connect_lazily(url: &str) -> Result<Self, Error> {
+    /// Over TLS if there is a connector for it; the address must say the same.
+    pub(super) fn connect_lazily(url: &str, connector: Option<Connector>) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(url.to_owned())
             .map_err(|e| Error::invalid_field("upstream", format!("`{url}` is not a URL: {e}")))?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -44,7 +50,16 @@ impl Remote {
             .keep_alive_while_idle(true)
             // Between our own services: by default, the shared channel is closed after some hundred cancelled streams.
             .http2_max_local_error_reset_streams(None);
-        Ok(Self { unary: endpoint.connect_lazy(), streams: Lanes::new(endpoint) })
+        let scheme = if connector.is_some() { "https" } else { "http" };
+        if endpoint.uri().scheme_str() != Some(scheme) {
+            let text = format!("`{url}` must begin with {scheme}://, by the setting `mesh.tls`");
+            return Err(Error::invalid_field("upstream", text));
+        }
+        let connect: Connect = Arc::new(move || match &connector {
+            Some(connector) => endpoint.connect_with_connector_lazy(connector.clone()),
+            None => endpoint.connect_lazy(),
+        });
+        Ok(Self { unary: connect(), streams: Lanes::new(connect) })
     }
 }
 

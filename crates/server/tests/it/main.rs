@@ -12,3 +12,4 @@ mod readiness;
 mod reflection;
 mod requests;
 mod support;
+mod tls;

@@ -3,6 +3,7 @@
 mod action;
 mod agents;
 mod attachment;
+mod certificates;
 mod checks;
 mod credential;
 mod fetch;
@@ -57,6 +58,7 @@ async fn run_command(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Fa
     match cli.command {
         Command::Up { keys_from_env } => mesh::up(global, keys_from_env, further).await,
         Command::Serve { service } => mesh::serve(global, service, further).await,
+        Command::Certificates { directory, host } => certificates::run(&directory, host),
         Command::Config => mesh::print_config(global),
         Command::Verify => verify::run(global).await,
         Command::Rebuild => rebuild::run(global).await,

@@ -1,9 +1,11 @@
 //! Configuration of the mesh: defaults, file, environment, flags, in this order.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use foundry_server::config::{AdminConfig, DrainConfig, Layers, Loaded, ServerConfig, TelemetryConfig};
+use foundry_server::config::{
+    AdminConfig, DrainConfig, Layers, Loaded, MeshTlsFiles, ServerConfig, TelemetryConfig,
+};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::services::{MeshService, SERVICES, called};
@@ -29,10 +31,12 @@ pub struct MeshConfig {
     /// Where each service listens, and what it accepts; by name.
     #[serde(serialize_with = "in_the_order_of_the_table")]
     pub servers: BTreeMap<String, ServerConfig>,
-    /// Where each service that others call is reached from other processes, by name: `http://host:port`; empty = where
-    /// it listens by this configuration.
+    /// Where each service that others call is reached from other processes, by name: `http://host:port`, or with
+    /// `mesh.tls` `https://host:port`; empty = where it listens by this configuration.
     #[serde(serialize_with = "in_the_order_of_the_table")]
     pub upstreams: BTreeMap<String, String>,
+    /// How services prove to each other who they are.
+    pub mesh: MeshSection,
     /// Settings of the gateway.
     pub gateway: foundry_gateway::Config,
     /// Settings of the auth service.
@@ -59,6 +63,7 @@ impl Default for MeshConfig {
                 .map(|s| (s.name.to_owned(), ServerConfig::on_loopback(s.port)))
                 .collect(),
             upstreams: called().map(|s| (s.name.to_owned(), String::new())).collect(),
+            mesh: MeshSection::default(),
             gateway: foundry_gateway::Config::default(),
             // This default is for a mesh on one machine; `foundry login` reads its secret.
             auth: foundry_auth::Config { development_sign_in: true, ..foundry_auth::Config::default() },
@@ -69,6 +74,29 @@ impl Default for MeshConfig {
             drain: DrainConfig::default(),
             telemetry: TelemetryConfig::default(),
         }
+    }
+}
+
+/// Section `mesh` of the configuration: what concerns connections between services.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MeshSection {
+    /// Certificates of the services, for `foundry serve`; empty = services connect without TLS. In the names of the files
+    /// `{service}` stands for the service that runs.
+    pub tls: MeshTlsFiles,
+}
+
+impl MeshSection {
+    /// Whether services prove who they are.
+    pub fn is_proven(&self) -> bool {
+        self.tls != MeshTlsFiles::default()
+    }
+
+    /// The files of one service.
+    pub fn files_of(&self, service: &str) -> MeshTlsFiles {
+        let of = |path: &Path| PathBuf::from(path.to_string_lossy().replace("{service}", service));
+        let MeshTlsFiles { ca, certificate, key } = &self.tls;
+        MeshTlsFiles { ca: of(ca), certificate: of(certificate), key: of(key) }
     }
 }
 
@@ -90,7 +118,10 @@ impl MeshConfig {
     pub fn upstream_url(&self, service: &MeshService) -> String {
         match self.upstreams.get(service.name) {
             Some(configured) if !configured.is_empty() => configured.clone(),
-            _ => format!("http://{}", self.server(service).listen),
+            _ => {
+                let scheme = if self.mesh.is_proven() { "https" } else { "http" };
+                format!("{scheme}://{}", self.server(service).listen)
+            }
         }
     }
 }
@@ -165,5 +196,9 @@ mod tests {
         assert_eq!(config.upstream_url(repo), "http://127.0.0.1:7102");
         config.upstreams.insert("repo".to_owned(), "http://repo:7102".to_owned());
         assert_eq!(config.upstream_url(repo), "http://repo:7102");
+        config.upstreams.clear();
+        config.mesh.tls.certificate = "/etc/{service}/{service}.pem".into();
+        assert_eq!(config.upstream_url(repo), "https://127.0.0.1:7102");
+        assert_eq!(config.mesh.files_of("repo").certificate, Path::new("/etc/repo/repo.pem"));
     }
 }

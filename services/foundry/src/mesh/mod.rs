@@ -11,4 +11,4 @@ mod wiring;
 
 pub use model_keys::ModelKeys;
 pub use run::{serve, up};
-pub use services::MeshService;
+pub use services::{MeshService, SERVICES};

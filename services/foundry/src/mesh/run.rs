@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use foundry_core::Env;
 use foundry_provisioner::FurtherProviders;
-use foundry_server::{Process, Service, Signals, Telemetry, Upstream, UpstreamBinding};
+use foundry_server::config::TlsFiles;
+use foundry_server::{Certificates, Process, Service, Signals, Telemetry, Upstream, UpstreamBinding};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::config::MeshConfig;
@@ -35,8 +36,13 @@ pub async fn up(
     keys: ModelKeys,
     further: FurtherProviders,
 ) -> Result<ExitCode, Failure> {
+    if config.mesh.is_proven() {
+        return Err(Failure::new("`mesh.tls` is set, and all services of `foundry up` are in one process")
+            .next("remove it, or run each service with `foundry serve`")
+            .exit(2));
+    }
     let (upstreams, bindings) = deferred();
-    run(config, (mesh_dir, further), upstreams, &in_start_order(), bindings, keys).await
+    run(config, (mesh_dir, further), (upstreams, None), &in_start_order(), bindings, keys).await
 }
 
 /// Runs one service until a signal; the others are reached over the network.
@@ -49,10 +55,18 @@ pub async fn serve(
     service: MeshService,
     further: FurtherProviders,
 ) -> Result<ExitCode, Failure> {
+    let files = config.mesh.files_of(service.name);
+    let certificates = Certificates::of_service(&files, "mesh.tls", service.name).await?;
     let mut upstreams = Upstreams::new();
     for other in called() {
-        upstreams.insert(other.name, Upstream::remote(&config.upstream_url(other))?);
+        let url = config.upstream_url(other);
+        let upstream = match &certificates {
+            Some(certificates) => Upstream::proven(&url, other.name, certificates)?,
+            None => Upstream::remote(&url)?,
+        };
+        upstreams.insert(other.name, upstream);
     }
+    let upstreams = (upstreams, certificates);
     run(config, (mesh_dir, further), upstreams, &[service], Bindings::new(), ModelKeys::default()).await
 }
 
@@ -70,7 +84,7 @@ fn deferred() -> (Upstreams, Bindings) {
 async fn run(
     config: MeshConfig,
     (mesh_dir, further): (PathBuf, FurtherProviders),
-    upstreams: Upstreams,
+    (upstreams, certificates): (Upstreams, Option<Certificates>),
     services: &[MeshService],
     mut bindings: Bindings,
     keys: ModelKeys,
@@ -112,6 +126,14 @@ async fn run(
         let RunningService { service: built, failures, survivors: living } = (service.build)(inputs).await?;
         process.supervise(failures);
         survivors = survivors.or(living);
+        let built = match &certificates {
+            Some(certificates) if service.name == "gateway" => {
+                // Its own listener is for clients, who have no certificate.
+                process.keep_certificates("mesh", certificates.clone());
+                built
+            }
+            certificates => built.over_tls(certificates.clone()),
+        };
         start(&mut process, built, service, &config, &wiring, &mut bindings).await?;
     }
     process.start_admin(&config.admin).await?;
@@ -162,7 +184,8 @@ fn announce(config: &MeshConfig, mesh_dir: &Path, services: &[MeshService]) {
         let gateway = config.server(gateway).listen;
         announce_page(config, mesh_dir, gateway);
         let way = way_in(config);
-        output::line(&format!("ready: {way}; explore the API with `grpcurl -plaintext {gateway} list`"));
+        let plain = if is_https(config) { "" } else { "-plaintext " };
+        output::line(&format!("ready: {way}; explore the API with `grpcurl {plain}{gateway} list`"));
     } else {
         output::line("ready");
     }
@@ -181,7 +204,7 @@ fn way_in(config: &MeshConfig) -> String {
 
 /// Says where the workbench is and how to get in.
 fn announce_page(config: &MeshConfig, mesh_dir: &Path, gateway: SocketAddr) {
-    let page = page_address(gateway);
+    let page = page_address(gateway, is_https(config));
     let mut text = format!("workbench    {page}");
     if config.auth.has_development_sign_in() {
         let secret = login::secret_file(mesh_dir);
@@ -194,8 +217,13 @@ fn announce_page(config: &MeshConfig, mesh_dir: &Path, gateway: SocketAddr) {
     output::line(&text);
 }
 
+/// Whether the gateway itself serves https.
+fn is_https(config: &MeshConfig) -> bool {
+    config.gateway.tls != TlsFiles::default()
+}
+
 /// The page's address for a browser on this machine.
-fn page_address(listen: SocketAddr) -> String {
+fn page_address(listen: SocketAddr, is_https: bool) -> String {
     let mut address = listen;
     if listen.ip().is_unspecified() {
         // The wildcard address is not one to connect to; loopback always is.
@@ -205,7 +233,8 @@ fn page_address(listen: SocketAddr) -> String {
             Ipv6Addr::LOCALHOST.into()
         });
     }
-    format!("http://{address}/")
+    let scheme = if is_https { "https" } else { "http" };
+    format!("{scheme}://{address}/")
 }
 
 /// Reports the sandboxes that keep running after the mesh has stopped.
@@ -232,7 +261,8 @@ mod tests {
             ("0.0.0.0:80", "http://127.0.0.1:80/"),
             ("[::]:7100", "http://[::1]:7100/"),
         ] {
-            assert_eq!(page_address(listen.parse().unwrap()), page);
+            assert_eq!(page_address(listen.parse().unwrap(), false), page);
         }
+        assert_eq!(page_address("127.0.0.1:443".parse().unwrap(), true), "https://127.0.0.1:443/");
     }
 }

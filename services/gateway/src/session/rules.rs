@@ -6,9 +6,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Uri};
 
 use crate::config::Config;
+use crate::proxies::Secure;
 use crate::web;
 
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The content type as the client sent it, in the extensions of the request: the header is changed on the way.
@@ -81,7 +81,6 @@ impl Broken {
 /// Applies the rules to requests.
 pub(crate) struct PageRules {
     listed: Vec<HeaderValue>,
-    trust_forwarded_proto: bool,
 }
 
 impl PageRules {
@@ -93,7 +92,7 @@ impl PageRules {
     pub(super) fn new(config: &Config) -> Result<Self> {
         let mut listed = web::exact_origins(&config.allowed_origins)?;
         listed.extend(web::public_origin(config)?);
-        Ok(Self { listed, trust_forwarded_proto: config.trust_forwarded_proto })
+        Ok(Self { listed })
     }
 
     /// The page that sent a request of gRPC-Web, or the rule that it breaks.
@@ -113,7 +112,7 @@ impl PageRules {
         let page = Page::parse(text).ok_or(Broken::Origin)?;
         let listed = self.listed.contains(origin);
         if !listed {
-            self.check_own(text, request.uri(), headers)?;
+            check_own(text, request)?;
         }
         let sites: Vec<_> = headers.get_all(FETCH_SITE).iter().map(HeaderValue::as_bytes).collect();
         match sites[..] {
@@ -122,17 +121,16 @@ impl PageRules {
             _ => Err(Broken::FetchSite),
         }
     }
+}
 
-    /// Checks that the origin is the host of the request itself, by a name that cannot be redirected to this machine.
-    fn check_own(&self, origin: &str, uri: &Uri, headers: &HeaderMap) -> Result<(), Broken> {
-        let host = host(uri, headers).ok_or(Broken::Host)?;
-        let forwarded = self.trust_forwarded_proto.then(|| only(headers, &FORWARDED_PROTO)).flatten();
-        let scheme = if forwarded.is_some_and(|p| p == "https") { "https" } else { "http" };
-        if origin != format!("{scheme}://{host}") {
-            return Err(Broken::Origin);
-        }
-        if is_fixed(host) { Ok(()) } else { Err(Broken::Host) }
+/// Checks that the origin is the host of the request itself, by a name that cannot be redirected to this machine.
+fn check_own<B>(origin: &str, request: &Request<B>) -> Result<(), Broken> {
+    let host = host(request.uri(), request.headers()).ok_or(Broken::Host)?;
+    let scheme = if request.extensions().get::<Secure>().is_some() { "https" } else { "http" };
+    if origin != format!("{scheme}://{host}") {
+        return Err(Broken::Origin);
     }
+    if is_fixed(host) { Ok(()) } else { Err(Broken::Host) }
 }
 
 /// The value of a header that occurs once.
@@ -267,15 +265,25 @@ mod tests {
     }
 
     #[test]
-    fn the_word_of_a_proxy_on_the_scheme_counts_only_where_it_is_configured() {
-        let secure = [("host", "10.0.0.1"), ("origin", "https://10.0.0.1"), ("x-forwarded-proto", "https")];
-        let believed = Config { trust_forwarded_proto: true, ..Config::default() };
-        let kind = "application/grpc-web";
-        assert!(judge_by(&believed, kind, &secure).unwrap().is_secure());
-        assert_eq!(judge_by(&Config::default(), kind, &secure), Err(Broken::Origin));
-        let plain = [("host", "10.0.0.1"), ("origin", "http://10.0.0.1"), ("x-forwarded-proto", "https")];
-        assert_eq!(judge_by(&believed, kind, &plain), Err(Broken::Origin));
-        assert!(!judge_by(&Config::default(), kind, &plain).unwrap().is_secure());
+    fn the_scheme_is_that_of_the_request_and_no_header_changes_it() {
+        let at = |scheme: &str, secure: bool| {
+            let mut request = Request::builder()
+                .header("host", "10.0.0.1")
+                .header("x-forwarded-proto", "https")
+                .header("origin", format!("{scheme}://10.0.0.1"))
+                .body(())
+                .unwrap();
+            let exact = SentContentType(HeaderValue::from_static("application/grpc-web"));
+            request.extensions_mut().insert(exact);
+            if secure {
+                request.extensions_mut().insert(Secure);
+            }
+            PageRules::new(&Config::default()).unwrap().judge(&request)
+        };
+        assert!(at("https", true).unwrap().is_secure());
+        assert_eq!(at("http", true), Err(Broken::Origin));
+        assert_eq!(at("https", false), Err(Broken::Origin));
+        assert!(!at("http", false).unwrap().is_secure());
     }
 
     #[test]

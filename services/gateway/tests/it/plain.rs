@@ -5,6 +5,7 @@ use foundry_core::Tasks;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::mesh::{Mesh, bounded};
 
@@ -30,6 +31,15 @@ pub async fn send(mesh: &Mesh, request: http::request::Builder, body: impl Into<
 /// Sends a request with its own `Host` header.
 pub async fn send_as_it_is(mesh: &Mesh, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
     let stream = tokio::net::TcpStream::connect(mesh.gateway.address).await.unwrap();
+    send_over(stream, request, body).await
+}
+
+/// Sends a request over a connection of the test's own.
+pub async fn send_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: http::request::Builder,
+    body: impl Into<Bytes>,
+) -> Answer {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.unwrap();
     let (tasks, _) = Tasks::new();

@@ -13,7 +13,7 @@ use foundry_proto::task::v1::task_service_client::TaskServiceClient;
 use foundry_proto::task::v1::{GetTaskRequest, GetTaskResponse, Task, WatchTaskRequest};
 use foundry_server::config::{DrainConfig, Limits, ServerConfig};
 use foundry_server::testing::TestServer;
-use foundry_server::{Phases, RequestContext, Service, Unframed, Upstream, framed};
+use foundry_server::{Encrypted, PeerService, Phases, RequestContext, Service, Unframed, Upstream, framed};
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _};
 use http::Request;
@@ -33,6 +33,7 @@ pub const SERVICE: &str = "foundry.task.v1.TaskService";
 pub static SHARED: [u8; 32 << 10] = [b'x'; 32 << 10];
 
 /// `GetTask` and `WatchTask` by task id:
+/// The title of a task is the service of the peer that has proven to be one, and otherwise the id of the trace.
 /// `hang` waits for [`Probe::release`], `panic` panics, `absent` fails; `endless` streams without end.
 #[derive(Clone, Default)]
 pub struct Probe(Arc<State>);
@@ -85,6 +86,8 @@ impl Probe {
     async fn get(self, request: tonic::Request<GetTaskRequest>) -> Result<Response<GetTaskResponse>, Status> {
         let context = RequestContext::current().expect("a handler runs in a request");
         let smuggled = request.extensions().get::<Smuggled>().is_some();
+        let encrypted = request.extensions().get::<Encrypted>().is_some();
+        let peer = request.extensions().get::<PeerService>().map(|PeerService(name)| name.to_string());
         let task_id = request.into_inner().task_id;
         match task_id.as_str() {
             "panic" => panic!("planted"),
@@ -97,7 +100,7 @@ impl Probe {
         }
         let task = Task {
             task_id,
-            title: context.trace.trace_id(),
+            title: peer.filter(|_| encrypted).unwrap_or_else(|| context.trace.trace_id()),
             branch: context.request_id.to_string(),
             agent: if smuggled { "smuggled" } else { "" }.to_owned(),
             ..Task::default()
