@@ -123,7 +123,7 @@ async fn fetch(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     flow.progress("fetching files of Git LFS and submodules").await;
     let mirror = Mirror::open(&cx.git, cx.mirror_path(&id), MirrorLimits::default()).await?;
     let until = cx.env.clock.now().plus(WAIT);
-    let (mut done, mut ws) = (BTreeSet::new(), WriteSet::new());
+    let mut done = BTreeSet::new();
     // Sandboxes may ask for more while this runs.
     while let Some((branch, commit)) = next(cx, &repository, &done).await? {
         let both = async {
@@ -135,10 +135,12 @@ async fn fetch(cx: &Context, flow: &StageContext) -> Result<Outcome> {
             () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the fetch was stopped")),
         };
         let bounded = |text: String| text.chars().take(MAX_CAUSE).collect::<String>();
+        let mut ws = WriteSet::new();
         base_requests::note(&mut ws, &id, &branch, (&bounded(lfs), &bounded(submodules)));
+        cx.store.commit(ws).await?;
         done.insert((branch, commit));
     }
-    Ok(Outcome::done().recording(ws))
+    Ok(Outcome::done())
 }
 
 /// The first branch that is asked for, as it is now, and that is not done.
