@@ -21,7 +21,9 @@ rm "$dir/try"
 # As `/tmp` is: PostgreSQL runs as another user.
 chmod 1777 "$dir"
 trap 'rm -rf "$dir"' EXIT
-trap 'kill -- $child 2>/dev/null; wait $child; exit 130' INT TERM
+# A process group of its own, so that an end of this script ends all of it before its files go.
+set -m
 TMPDIR=$dir "$@" &
 child=$!
+trap 'kill -- -$child 2>/dev/null; while kill -0 -- -$child 2>/dev/null; do sleep 0.1; done; exit 130' HUP INT TERM
 wait $child

@@ -171,11 +171,19 @@ pub async fn find(store: &Store, flow_id: &FlowId) -> Result<Option<FlowStatus>,
 }
 
 /// The unfinished flows of a kind that work on one entity, those that were started first in front, at the same time by
-/// key; at most 100. Those at a stage that no worker knows are among them: they hold their key, and go on with a binary
-/// that knows it.
+/// key; at most 100. Flows at a stage that this binary does not have are left out.
 pub async fn unfinished<C>(store: &Store, flow: &Flow<C>, subject_id: &str) -> Result<Vec<FlowId>, Error> {
     let rows = store.query(statements::UNFINISHED, &[subject_id.into(), flow.kind.into()]).await?;
     rows.iter().map(|row| row.text("flow_id")?.parse::<FlowId>().map_err(Error::internal)).collect()
+}
+
+/// Whether a flow of this kind holds the key, so that another one with it is refused as existing; also one at a stage that no
+/// running worker has, which goes on with a binary that does.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_held<C>(store: &Store, flow: &Flow<C>, key: &str) -> Result<bool, Error> {
+    Ok(!store.query(statements::HOLDER, &[flow.kind.into(), key.into()]).await?.is_empty())
 }
 
 /// Name of the newest signal of a key; empty when there is none.

@@ -31,7 +31,9 @@ pub use binding::{Binding, Derived, Found, Projection};
 pub use commands::{NOT_RETRYABLE, NewFlow, enqueue, hasten, request_cancel, retry, signal, signal_by_name};
 pub use condition::{condition, current_stage, pending_stages};
 pub use context::{StageContext, Stop};
-pub use engine::{Drained, Engine, OwnedDataDirectory, find, list_by_subject, newest_signal, unfinished};
+pub use engine::{
+    Drained, Engine, OwnedDataDirectory, find, is_held, list_by_subject, newest_signal, unfinished,
+};
 pub use hooks::{FailPoints, Hooks, NoHooks, Point, Verdict};
 pub use inner::Options;
 pub use outcome::Outcome;

@@ -110,10 +110,13 @@ pub(crate) const RENEW: DialectSql = DialectSql {
 pub(crate) const CANCELLED_HERE: &str =
     "SELECT flow_id FROM flows WHERE status = 'running' AND lease_owner = $1 AND cancel_requested = 1";
 
-/// The flows of the kind $2 on the entity $1 that are unfinished, parked ones too, which hold their key; the oldest first, and
-/// of the same age by key.
+/// The flow of the kind $1 that holds the key $2, also when it is parked.
+pub(crate) const HOLDER: &str = "SELECT flow_id FROM flows WHERE kind = $1 AND key = $2 AND active = 1";
+
+/// The flows of the kind $2 on the entity $1 that are unfinished and not parked, the oldest first; of the same age, by
+/// key.
 pub(crate) const UNFINISHED: &str = "SELECT flow_id FROM flows \
-     WHERE subject_id = $1 AND kind = $2 AND active = 1 \
+     WHERE subject_id = $1 AND kind = $2 AND active = 1 AND status <> 'parked' \
      ORDER BY started_time, key LIMIT 100";
 
 /// A flow by its id $1. Columns are named one by one here and in [`by_subject`]: where an older process runs beside a

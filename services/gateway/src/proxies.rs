@@ -12,6 +12,7 @@ use http::{Extensions, Request};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Most proxies that one request passes.
@@ -89,6 +90,12 @@ impl TrustedProxies {
         let trusted = peer.is_some_and(|PeerAddress(socket)| self.trusts(socket.ip()));
         let is_secure = trusted.then(|| scheme(headers)).flatten().unwrap_or(encrypted);
         let (client, via) = match (was_forwarded(headers), trusted) {
+            // A proxy that says nothing asks for somebody it does not name, unless it is a program on this machine.
+            (false, true)
+                if peer.is_some_and(|PeerAddress(socket)| !socket.ip().to_canonical().is_loopback()) =>
+            {
+                (None, Via::Unknown)
+            }
             (false, _) => (None, Via::Direct),
             (true, true) => match self.client(headers) {
                 Some(client) => (Some(client), Via::KnownClient),
@@ -131,7 +138,8 @@ impl TrustedProxies {
 
 /// Whether a proxy has marked the request as forwarded, or a client did so.
 fn was_forwarded(headers: &HeaderMap) -> bool {
-    [header::FORWARDED, FORWARDED_FOR, REAL_IP].iter().any(|name| headers.contains_key(name))
+    let marks = [header::FORWARDED, FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, REAL_IP];
+    marks.iter().any(|name| headers.contains_key(name))
 }
 
 /// Whether the client of a proxy uses https; none where the proxy does not say so clearly.

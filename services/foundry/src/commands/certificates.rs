@@ -41,7 +41,8 @@ pub fn run(directory: &Path, hosts: Vec<String>) -> Result<ExitCode, Failure> {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
     }
-    let at = |name: &str| directory.join(name).display().to_string();
+    let place = std::path::absolute(directory)?;
+    let at = |name: &str| place.join(name).display().to_string();
     output::line(&format!(
         "{} files in {}, valid for a year. In the configuration:",
         files.len(),

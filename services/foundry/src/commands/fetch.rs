@@ -45,8 +45,10 @@ impl Remote {
             (format!("http.{url}.followRedirects"), "false".to_owned()),
         ];
         // For the mesh alone, git trusts what this program does.
-        if let Ok(authorities) = std::env::var("SSL_CERT_FILE") {
-            settings.push((format!("http.{url}.sslCAInfo"), authorities));
+        if let Some(authorities) = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
+            // Git runs in other directories.
+            let path = std::path::absolute(authorities)?.display().to_string();
+            settings.push((format!("http.{url}.sslCAInfo"), path));
         }
         let given: usize =
             std::env::var("GIT_CONFIG_COUNT").ok().and_then(|count| count.parse().ok()).unwrap_or(0);

@@ -33,7 +33,10 @@ pub async fn up(
 /// That commands with this address would not reach the mesh, which listens by its configuration alone.
 fn elsewhere(address: &str, listen: &str) -> Option<String> {
     let port = |text: &str| text.trim_end_matches('/').rsplit_once(':').map(|(_, port)| port.to_owned());
-    let differs = address != DEFAULT_ADDRESS && port(address) != port(listen);
+    // Another host may be a proxy in front of this mesh.
+    let is_here =
+        ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"].iter().any(|h| address.starts_with(h));
+    let differs = address != DEFAULT_ADDRESS && is_here && port(address) != port(listen);
     differs.then(|| {
         format!(
             "this mesh listens on {listen}, not at {address}: --address (FOUNDRY_ADDRESS) is where commands look for a mesh; \

@@ -109,6 +109,12 @@ fn nobody_behind_a_proxy_is_on_this_machine() {
     }
     // Nor who sends the header itself, as a proxy does that is not configured.
     assert_eq!(sent("127.0.0.2:9", &[("x-forwarded-for", "1.1.1.1")]).client_peer(), ClientPeer::Remote);
+    // Nor does a client that a proxy does not name.
+    for (name, value) in [("x-forwarded-proto", "https"), ("x-forwarded-host", "foundry.example")] {
+        let sender = sent("127.0.0.1:9", &[(name, value)]);
+        assert_eq!((sender.address(), sender.client_peer()), (None, ClientPeer::Remote), "{name}");
+    }
+    assert_eq!(sent("10.1.2.3:9", &[]).address(), None);
     assert_eq!(sent("127.0.0.1:9", &[]).client_peer(), ClientPeer::Loopback);
     assert_eq!(sent("127.0.0.1:9", &[]).address().unwrap().to_string(), "127.0.0.1");
 }

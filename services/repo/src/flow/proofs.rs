@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use foundry_authn::Caller;
 use foundry_core::{Env, Error, FlowId, RepositoryId, TaskId};
 use foundry_flow::proofs::{World, prove};
@@ -360,6 +361,8 @@ async fn a_collection_passes_all_proofs() {
     prove(&COLLECT, Collection::new).await;
 }
 
+const GOOD: &str = "good-token-0123";
+
 /// The test of a credential that a private repository waits for.
 struct Check {
     f: Fixture,
@@ -371,7 +374,9 @@ impl Check {
     async fn new() -> Of<Self> {
         let f = Fixture::new().await;
         let host = GitHttp::start(f.path());
-        host.require(Some("eC1hY2Nlc3MtdG9rZW46Z29vZC10b2tlbi0wMTIz")); // x-access-token:good-token-0123
+        host.require(Some(
+            &base64::engine::general_purpose::STANDARD.encode(format!("x-access-token:{GOOD}")),
+        ));
         let new = CreateRepositoryRequest { url: host.url("origin/.git"), ..f.create() };
         let id = create_repository(&f.cx, &f.member, new).await.unwrap().repository.unwrap().repository_id;
         f.engine.run_until_idle().await.unwrap();
@@ -393,7 +398,7 @@ impl Case for Check {
             organization_id: self.f.organization.to_string(),
             target: Some(Target::Host(self.host.origin())),
             kind: RepositoryCredentialKind::Token.into(),
-            secret: Some(SecretText { value: "good-token-0123".to_owned() }),
+            secret: Some(SecretText { value: GOOD.to_owned() }),
             ..Default::default()
         };
         let stored = create_repository_credential(&self.f.cx, &self.f.member, request).await?;

@@ -292,7 +292,11 @@ async fn recorded(cx: &Context, flow: &StageContext, loaded: Loaded, mut ws: Wri
     work.publication = Some(publication);
     let rev = ws.scope(Scope::organization(&job.organization_id));
     works::save(&mut ws, rev, &work);
-    replaced::mark(cx, &mut ws, rev, (&mirror, &work, &commit)).await?;
+    if planned.rewrites {
+        let old = CommitId::parse(&planned.old_commit)?;
+        let push = replaced::Push { mirror: &mirror, by: &work, old: &old, new: &commit };
+        replaced::mark(cx, &mut ws, rev, push).await?;
+    }
     let subject = planned.commits.first().map(|c| c.subject.clone()).unwrap_or_default();
     let row =
         BranchRow { name: branch.to_string(), commit_id: commit.to_string(), commit_time: now, subject };

@@ -70,9 +70,8 @@ pub async fn schedule(
     repository: &Repository,
     on_behalf: (&str, &str),
 ) -> Result<()> {
-    let running = foundry_flow::unfinished(&cx.store, &SYNC, repository.repository_id.as_str()).await?;
+    let another = foundry_flow::is_held(&cx.store, &SYNC, repository.repository_id.as_str()).await?;
     let rev = ws.scope(Scope::organization(&repository.organization_id));
-    let another = !running.is_empty();
     let mut set = vec![("refresh_wanted", another.into())];
     if another {
         set.push(("wanted_source", Source::Request.as_str().into()));

@@ -301,9 +301,11 @@ impl Aggregate {
         });
         let newest = turn::newest(before, running, self.work.as_ref().map(|w| &w.entity), now)?;
         let over = self.sessions.iter().find(|s| s.view.message_id == newest.message_id);
-        let over = over.filter(|s| s.view.state() != SessionState::Running);
+        let over = over.filter(|s| s.view.state() == SessionState::Idle);
         let agent = over.and_then(|s| self.agent(s.session_id.as_str()));
-        let since = agent.and_then(|a| a.condition.as_ref()).and_then(|c| c.since_time);
+        // One with a reason, such as a limit that was reached during the turn, may be older than the end of the turn.
+        let rests = agent.and_then(|a| a.condition.as_ref()).filter(|c| c.reason.is_empty());
+        let since = rests.and_then(|c| c.since_time);
         Some(turn::ended(newest, since))
     }
 

@@ -293,6 +293,9 @@ fn next(aggregate: &Aggregate) -> Next {
         let text = format!("the work has {count} that are not published, and may correct what fails");
         return waits("a publication", text, "publish the work");
     }
+    if !publication.replaced_by.is_empty() {
+        return waits("a publication", "another task has replaced what was published", "publish the work");
+    }
     if p.commit != publication.commit {
         let text = "what is known of the pull request is about another commit than the published one";
         return waits("the pull request to be read again", text, BY_ITSELF);

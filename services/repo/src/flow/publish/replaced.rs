@@ -9,27 +9,32 @@ use crate::context::Context;
 use crate::domain::work::Work;
 use crate::store::{publications, works};
 
-/// Marks the publications of other tasks to the branch whose commit is not part of the new one.
+/// A push that has made a branch again.
+pub struct Push<'a> {
+    pub mirror: &'a Mirror,
+    /// The work that is published by it.
+    pub by: &'a Work,
+    pub old: &'a CommitId,
+    pub new: &'a CommitId,
+}
+
+/// Marks the publications of other tasks to the branch that were part of it before the push and are not any more.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn mark(
-    cx: &Context,
-    ws: &mut WriteSet,
-    rev: RevRef,
-    (mirror, by, new): (&Mirror, &Work, &CommitId),
-) -> Result<()> {
+pub async fn mark(cx: &Context, ws: &mut WriteSet, rev: RevRef, push: Push<'_>) -> Result<()> {
+    let Push { mirror, by, old, new } = push;
     let Some(branch) = by.publication.as_ref().map(|p| p.branch.as_str()) else { return Ok(()) };
     let replaced = async |publication: &Publication| {
         if publication.branch != branch || !publication.replaced_by.is_empty() {
             return None;
         }
-        // A commit that the mirror does not have any more is not part of one that it has.
-        let is_part = match CommitId::parse(&publication.commit) {
-            Ok(commit) => mirror.is_ancestor(&commit, new).await.unwrap_or(false),
-            Err(_) => false,
-        };
-        (!is_part).then(|| Publication { replaced_by: by.task_id.to_string(), ..publication.clone() })
+        let commit = CommitId::parse(&publication.commit).ok()?;
+        // What cannot be compared is not said to be replaced.
+        let was_part = mirror.is_ancestor(&commit, old).await.ok()?;
+        let is_part = mirror.is_ancestor(&commit, new).await.ok()?;
+        (was_part && !is_part)
+            .then(|| Publication { replaced_by: by.task_id.to_string(), ..publication.clone() })
     };
     for (task, publication) in publications::of_repository(&cx.store, &by.repository_id).await? {
         if task != by.task_id

@@ -4,7 +4,7 @@ import { useFoundry } from '@foundry/client/react'
 import { JobBranchState, type Job } from '@foundry/client/gen/foundry/repo/v1/job_pb'
 import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import type { ProposePublicationResponse } from '@foundry/client/gen/foundry/task/v1/task_service_pb'
-import { useState, type SubmitEvent } from 'react'
+import { useId, useState, type SubmitEvent } from 'react'
 import { useCommand } from '../../state/command'
 import { useRead } from '../../state/read'
 import { ErrorState, sentence } from '../../ui'
@@ -117,6 +117,7 @@ function Form({ task, pullRequest, onClose }: Omit<Props, 'opened'>) {
   const atFields = ['to_branch', 'message', 'author_name', 'author_email', 'title', 'body'].some((field) => refused(field) !== undefined)
   const busy = publish.busy || (job !== undefined && isOpen(job))
   const outstanding = isOutstanding(task)
+  const lacking = useId()
   const submit = (event: SubmitEvent) => {
     event.preventDefault()
     if (!outstanding) void it.send(false)
@@ -172,7 +173,7 @@ function Form({ task, pullRequest, onClose }: Omit<Props, 'opened'>) {
         />
         <Notices changes={task.changes} />
         {outstanding && (
-          <p role="status" className="fd-muted" style={{ margin: 0 }}>
+          <p id={lacking} role="status" className="fd-muted" style={{ margin: 0 }}>
             What the agent has changed last has not arrived yet. It can be published in a moment; now it would be left out.
           </p>
         )}
@@ -199,7 +200,7 @@ function Form({ task, pullRequest, onClose }: Omit<Props, 'opened'>) {
             Publish without it
           </Button>
         )}
-        <Button type="submit" size="sm" loading={busy || outstanding}>
+        <Button type="submit" size="sm" loading={busy || outstanding} aria-describedby={outstanding ? lacking : undefined}>
           Publish
         </Button>
       </Group>
