@@ -65,6 +65,7 @@ describe('the changes', () => {
     expect(diff.querySelector('img, script')).toBeNull()
   })
 
+  // Four hundred rows take this long to draw without a browser, beside all other tests.
   it('keep what is open when more files are read', async () => {
     const page = (from: number) =>
       Array.from({ length: 200 }, (_, at) => file(`f${String(from + at).padStart(3, '0')}.rs`, { patchSize: 10n }))
@@ -77,7 +78,7 @@ describe('the changes', () => {
     fireEvent.click(screen.getByRole('button', { name: 'Show more files' }))
     await screen.findByText('f399.rs')
     expect(screen.getByRole('region', { name: 'Diff of f000.rs' })).toBeTruthy()
-  })
+  }, 60_000)
 
   it('say why a diff is not there', async () => {
     const files = [file('big.json', { tooLarge: true, patchSize: 3_000_000n }), file('logo.png', { binary: true })]
