@@ -11,7 +11,7 @@ WEB_ENV = $(RUST_ENV)
 WITH_POSTGRES = $(TARGET)/debug/examples/with-postgres
 IN_MEMORY = scripts/in-memory.sh
 
-.PHONY: demo test check check-rust check-web test-rust test-postgres test-agents test-long test-web test-web-beside test-web-alone up bench bench-peers bench-web screenshots build web lint lint-web tools-sandbox tools-web tools-checks
+.PHONY: demo test check check-rust check-web test-rust test-postgres test-agents test-faults test-long test-web test-web-beside test-web-alone up bench bench-peers bench-web screenshots build web lint lint-web tools-sandbox tools-web tools-checks
 
 demo: tools-sandbox build
 	scripts/demo.sh
@@ -52,6 +52,11 @@ test-postgres: tools-checks
 test-agents: tools-checks build
 	$(RUST_ENV) \
 		cargo nextest run --locked --workspace --test all_agents --profile agents
+
+# Every action on a stack of branches, crashed, repeated and cancelled at each point of each stage; `make test` has a restack and
+# an undo.
+test-faults: tools-checks
+	$(IN_MEMORY) cargo nextest run --workspace --lib --locked --profile faults
 
 # 100,000 flows while wake-ups are lost and processes crash; 64 MiB of an agent's output in several ways; a work of 30,000 files;
 # a mesh without its auth service for more than a minute.

@@ -404,11 +404,12 @@ impl Case for Check {
         let stored = create_repository_credential(&self.f.cx, &self.f.member, request).await?;
         Ok(stored.repository_credential.unwrap().repository_credential_id)
     }
-    /// One synchronization is begun, however often the stage that begins it runs (another one may be wanted after it then);
-    /// no key is left behind.
+    /// A synchronization is begun, however often the stage that begins it runs (another one may be wanted after it then); no
+    /// key is left behind. Nothing here runs it, so it may be parked.
     async fn effects(&self) -> Vec<String> {
         let mut all = names(&self.f.path().join("data/access"), "");
-        all.push(synchronizations(&self.f, &self.id).await);
+        let is_begun = foundry_flow::is_held(&self.f.cx.store, &SYNC, &self.id).await.unwrap();
+        all.push(format!("a synchronization: {is_begun}"));
         all
     }
     async fn shown(&self) -> String {

@@ -38,7 +38,7 @@ impl AsRemote for Server {
 }
 
 /// A process that hangs is ended long before.
-const PROMPT: Duration = Duration::from_secs(30);
+const PROMPT: Duration = Duration::from_secs(120);
 
 fn brief() -> MirrorLimits {
     let short = Duration::from_secs(2);

@@ -153,41 +153,46 @@ async fn a_restack_passes_all_proofs() {
 }
 
 #[tokio::test]
-async fn a_restack_of_a_subtree_passes_all_proofs() {
-    prove(&ACTION, || Moved::before(JobKind::RestackSubtree, "s1", "")).await;
-}
-
-#[tokio::test]
 async fn an_undo_passes_all_proofs() {
     prove(&ACTION, Moved::done).await;
 }
 
-#[tokio::test]
-async fn a_reparent_passes_all_proofs() {
-    prove(&ACTION, || Moved::before(JobKind::ReparentBranch, "s2", "main")).await;
-}
+/// The other actions go through the same stages: `make test-faults`.
+mod every {
+    use super::*;
 
-#[tokio::test]
-async fn a_rebase_passes_all_proofs() {
-    prove(&ACTION, || Moved::before(JobKind::RebaseBranch, "s1", "")).await;
-}
+    #[tokio::test]
+    async fn a_restack_of_a_subtree_passes_all_proofs() {
+        prove(&ACTION, || Moved::before(JobKind::RestackSubtree, "s1", "")).await;
+    }
 
-#[tokio::test]
-async fn a_registration_passes_all_proofs() {
-    prove(&ACTION, || Moved::before(JobKind::RegisterExistingBranch, "s2", "main")).await;
-}
+    #[tokio::test]
+    async fn a_reparent_passes_all_proofs() {
+        prove(&ACTION, || Moved::before(JobKind::ReparentBranch, "s2", "main")).await;
+    }
 
-#[tokio::test]
-async fn a_synchronization_with_git_spice_passes_all_proofs() {
-    prove(&ACTION, Moved::with_spice).await;
-}
+    #[tokio::test]
+    async fn a_rebase_passes_all_proofs() {
+        prove(&ACTION, || Moved::before(JobKind::RebaseBranch, "s1", "")).await;
+    }
 
-#[tokio::test]
-async fn a_push_branch_by_branch_passes_all_proofs() {
-    prove(&ACTION, Moved::one_by_one).await;
-}
+    #[tokio::test]
+    async fn a_registration_passes_all_proofs() {
+        prove(&ACTION, || Moved::before(JobKind::RegisterExistingBranch, "s2", "main")).await;
+    }
 
-#[tokio::test]
-async fn a_plan_in_pieces_passes_all_proofs() {
-    prove(&ACTION, Moved::in_pieces).await;
+    #[tokio::test]
+    async fn a_synchronization_with_git_spice_passes_all_proofs() {
+        prove(&ACTION, Moved::with_spice).await;
+    }
+
+    #[tokio::test]
+    async fn a_push_branch_by_branch_passes_all_proofs() {
+        prove(&ACTION, Moved::one_by_one).await;
+    }
+
+    #[tokio::test]
+    async fn a_plan_in_pieces_passes_all_proofs() {
+        prove(&ACTION, Moved::in_pieces).await;
+    }
 }
