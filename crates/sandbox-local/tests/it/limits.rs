@@ -51,6 +51,8 @@ impl Limited {
 
     async fn with(isolation: IsolationMode, limits: Limits) -> Self {
         let mut host = Host::new(isolation);
+        // On a disk: where `TMPDIR` is in memory, what a sandbox writes would count against its memory.
+        host.dir = tempfile::tempdir_in("/var/tmp").unwrap();
         host.limits = limits;
         let provider = host.provider().await;
         let name = name();

@@ -260,8 +260,18 @@ impl Matrix<'_> {
         for (door, token, called, theirs, nobodys) in calls {
             let is_stream = is_watch && called == path;
             let is_last = |frame: &[u8]| !is_stream || ends_snapshot(frame);
-            let mut foreign = door.call_until(Some(&token), &called, theirs, is_last).await;
-            let mut absent = door.call_until(Some(&token), &called, nobodys, is_last).await;
+            let ask = async || {
+                let foreign = door.call_until(Some(&token), &called, theirs.clone(), is_last).await;
+                (foreign, door.call_until(Some(&token), &called, nobodys.clone(), is_last).await)
+            };
+            let (mut foreign, mut absent) = ask().await;
+            // A row of the caller's own that is shown may have changed by itself in between.
+            for _ in 0..5 {
+                if is_watch || foreign.code != Code::Ok || foreign.renamed(names) == absent {
+                    break;
+                }
+                (foreign, absent) = ask().await;
+            }
             // What the edge asks for contains the id in question again, but no row; a short id could be there by chance.
             if called == path {
                 let theirs = self.ada.ids.values().filter(|id| id.len() > 16);
