@@ -13,14 +13,14 @@ pub mod delete;
 pub mod forget_deliveries;
 pub mod import;
 pub mod overview;
-#[cfg(test)]
-mod proofs;
 pub mod publish;
 pub mod published;
 pub mod pull_request;
 pub mod pulls;
 mod pushing;
 pub mod sync;
+#[cfg(test)]
+mod tests;
 pub mod turn;
 
 use std::sync::Arc;

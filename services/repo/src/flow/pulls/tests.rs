@@ -18,8 +18,8 @@ use foundry_watch_hub::View as _;
 
 use super::gather::Failure;
 use crate::context::Context;
-use crate::flow::proofs::{Case, Of};
 use crate::flow::pull_request::tests::AtForge;
+use crate::flow::tests::proofs::{Case, Of};
 use crate::ops::request_repository_refresh::request_repository_refresh;
 use crate::store::{pull_requests, repositories};
 
@@ -527,7 +527,7 @@ impl Case for Reading {
         let sync = self.0.sync().await;
         let stale = sync.stale.as_ref().map(|c| c.reason.clone());
         let line = "SELECT pull_polling || ' ' || pull_failures AS line FROM repositories";
-        let row = crate::flow::proofs::lines(&self.0.f, line).await;
+        let row = crate::flow::tests::proofs::lines(&self.0.f, line).await;
         format!("{:?} {} {} {stale:?} {row:?}", sync.status(), sync.open_count, sync.truncated)
     }
 }

@@ -11,7 +11,7 @@ use super::*;
 use crate::context::Context;
 use crate::flow::action::ACTION;
 use crate::flow::action::settle::SETTLE;
-use crate::flow::proofs::{self, Case, Of, engine_of, refs};
+use crate::flow::tests::proofs::{self, Case, Of, engine_of, refs};
 
 /// The remote ends the connection once the refs have changed.
 const LOST: &str = "cat >/dev/null; [ $1 != committed ] || kill -9 $PPID";

@@ -1,7 +1,7 @@
 //! A push whose end is not known: the remote takes it, and the connection is lost.
 
 use super::*;
-use crate::flow::proofs::{self, Case, Of, engine_of, refs};
+use crate::flow::tests::proofs::{self, Case, Of, engine_of, refs};
 
 async fn at(p: &Published, url: &str) {
     let mut ws = WriteSet::new();

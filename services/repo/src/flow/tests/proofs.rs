@@ -16,8 +16,10 @@ use foundry_proto::repo::v1::{
 use foundry_store::{Store, WriteSet};
 use foundry_testkit::GitHttp;
 
-use super::{bindings, check::CHECK, collect, collect::COLLECT, delete::DELETE, import::IMPORT, sync::SYNC};
 use crate::context::Context;
+use crate::flow::{
+    bindings, check::CHECK, collect, collect::COLLECT, delete::DELETE, import::IMPORT, sync::SYNC,
+};
 use crate::ops::create_repository::create_repository;
 use crate::ops::create_repository_credential::create_repository_credential;
 use crate::ops::delete_repository::delete_repository;
