@@ -28,5 +28,15 @@ async fn the_end_of_the_newest_turn_is_shown_so_that_its_work_can_be_waited_for(
             t.task.as_ref().unwrap().newest_turn.as_ref().is_some_and(|turn| turn.end_time.is_none())
         })
         .await;
+    // A limit that was reached during the turn is older than its end, which is not known then.
+    let limit = foundry_proto::common::v1::Condition {
+        reason: "TASK_OUTPUT_LIMIT".to_owned(),
+        since_time: ended,
+        ..Default::default()
+    };
+    world.provisioner.set_condition(&session, limit).await;
+    world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+    let over = running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Idle).await;
+    assert_eq!(over.task.unwrap().newest_turn.unwrap().end_time, None);
     running.stop().await;
 }

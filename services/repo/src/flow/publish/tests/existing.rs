@@ -322,3 +322,23 @@ async fn a_task_whose_published_work_was_replaced_by_that_of_another_one_says_so
     assert_eq!(state(&job), (JobState::Done, ""));
     assert_eq!((replaced(&p, &first).await, replaced(&p, &second).await), (String::new(), first.to_string()));
 }
+
+#[tokio::test]
+async fn what_somebody_else_has_taken_from_a_branch_is_not_said_to_be_replaced_by_the_next_task() {
+    let mut p = Box::pin(Published::new()).await;
+    let first = p.task.clone();
+    assert_eq!(state(&p.publish(|_| {}).await), (JobState::Done, ""));
+    // Somebody brings the branch back to another commit on top of main.
+    let again = git(&p.remote, &["commit-tree", "-p", "main", "-m", "theirs", "main^{tree}"]);
+    git(&p.remote, &["update-ref", "refs/heads/feat/work", &again]);
+    p.refresh().await;
+    p.task = TaskId::generate(&p.f.env.env);
+    p.hand_over(&[("b.txt", "b\n")]).await;
+    let to = |r: &mut PublishBranchRequest| {
+        (r.force, r.to_branch, r.expected_commit) = (true, "feat/work".to_owned(), again.clone());
+    };
+    let job = p.publish(to).await;
+    assert_eq!((state(&job), job.branches[0].rewrites), ((JobState::Done, ""), true));
+    let work = works::find(&p.f.cx.store, &first).await.unwrap().unwrap();
+    assert_eq!(work.publication.unwrap().replaced_by, "");
+}
