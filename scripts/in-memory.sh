@@ -25,5 +25,11 @@ trap 'rm -rf "$dir"' EXIT
 set -m
 TMPDIR=$dir "$@" &
 child=$!
-trap 'kill -- -$child 2>/dev/null; while kill -0 -- -$child 2>/dev/null; do sleep 0.1; done; exit 130' HUP INT TERM
+end() {
+  kill -- -$child 2>/dev/null
+  for _ in {1..100}; do kill -0 -- -$child 2>/dev/null || exit 130; sleep 0.1; done
+  kill -KILL -- -$child 2>/dev/null
+  exit 130
+}
+trap end HUP INT TERM
 wait $child

@@ -177,8 +177,8 @@ pub async fn unfinished<C>(store: &Store, flow: &Flow<C>, subject_id: &str) -> R
     rows.iter().map(|row| row.text("flow_id")?.parse::<FlowId>().map_err(Error::internal)).collect()
 }
 
-/// Whether a flow of this kind holds the key, so that another one with it is refused as existing; also one at a stage that no
-/// running worker has, which goes on with a binary that does.
+/// Whether a flow of this kind holds the key, so that another one with it is refused as existing. A flow at a stage that no
+/// running worker knows holds its key, too.
 ///
 /// # Errors
 /// When the database fails.

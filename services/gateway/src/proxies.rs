@@ -48,7 +48,7 @@ impl Sender {
         Self { peer: extensions.remove::<PeerAddress>(), via }
     }
 
-    /// Whether the client is on this machine. Whoever came through a proxy is not, whatever address it gives.
+    /// Whether the client is on this machine. A client that came through a proxy is not, whatever address it gives.
     pub(crate) fn client_peer(&self) -> ClientPeer {
         match (self.via, self.peer) {
             (Via::Direct, Some(PeerAddress(address))) => ClientPeer::of_address(&address),

@@ -57,7 +57,7 @@ async fn until(gateway: &Gateway, task_id: &str, holds: impl Fn(&Task) -> bool) 
 }
 
 /// Waits until what the agent did in its last turn is imported, which a publication begun before that would leave out. Returns
-/// the task as it is then: if it takes too long, [`outstanding`] says what it lacks.
+/// the task with it, or after some seconds the task as it was: then [`outstanding`] says what it lacks.
 ///
 /// # Errors
 /// When the watch is refused.
